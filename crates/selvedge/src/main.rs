@@ -1,0 +1,2 @@
+//! The binary: a file per verb.
+fn main() {}

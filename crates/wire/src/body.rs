@@ -1,0 +1,351 @@
+//! What the records of each kind say. A reader ignores fields it does not know; the stored text keeps them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::chain::Hash;
+use crate::class::Class;
+use crate::id::{PartName, StreamName};
+use crate::record::Draft;
+use crate::world::WallMs;
+
+/// A body that knows its kind, so that it can become a record.
+pub trait Body: Serialize {
+    /// The word that stands beside the body in its record.
+    const KIND: &'static str;
+
+    /// Makes a draft for `stream`.
+    fn draft(&self, stream: &StreamName, class: Class) -> Draft {
+        // Plain structs of numbers, strings and lists always serialise, and the kinds below are good names.
+        let text = serde_json::to_string(self).expect("a body is plain data");
+        let body = RawValue::from_string(text).expect("serde_json writes JSON");
+        let kind = PartName::new(Self::KIND).expect("a kind is a good name");
+        Draft { stream: stream.clone(), class, kind, body }
+    }
+}
+
+/// The node process began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The program's version.
+    pub version: String,
+    /// The digest of the flow it runs.
+    pub flow: Hash,
+    /// Whether the run before ended by itself, rather than by a crash or a power cut. `None` on the first.
+    pub clean: Option<bool>,
+}
+
+impl Body for Start {
+    const KIND: &'static str = "start";
+}
+
+/// A run of readings of one source, as they came.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Readings {
+    /// The source.
+    pub source: PartName,
+    /// Its channels.
+    pub channels: Vec<String>,
+    /// When each reading was taken, by the source's clock. Shape: `[readings]`.
+    pub t_ms: Vec<WallMs>,
+    /// Shape: `[channels][readings]`, in each sensor's own unit; `null` where there was no value.
+    pub values: Vec<Values>,
+}
+
+/// One channel's values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Values(#[serde(with = "crate::number::list")] pub Vec<f64>);
+
+impl Body for Readings {
+    const KIND: &'static str = "readings";
+}
+
+/// What a chart needs of a stretch of readings, without the readings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The source.
+    pub source: PartName,
+    /// The time of the first reading.
+    pub from_ms: WallMs,
+    /// The time of the last reading.
+    pub to_ms: WallMs,
+    /// How many readings.
+    pub count: u64,
+    /// Per channel.
+    pub channels: Vec<ChannelSummary>,
+    /// What each model that watches this source made of the stretch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelSummary>,
+}
+
+/// One channel of a [`Summary`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelSummary {
+    /// The channel.
+    pub channel: String,
+    /// The smallest value; `null` where there was none.
+    #[serde(with = "crate::number")]
+    pub min: f64,
+    /// The mean of the values that were there.
+    #[serde(with = "crate::number")]
+    pub mean: f64,
+    /// The largest value.
+    #[serde(with = "crate::number")]
+    pub max: f64,
+    /// How many readings had no value.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: u64,
+}
+
+/// One model's view of a [`Summary`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSummary {
+    /// The model.
+    pub model: PartName,
+    /// The highest score; 1 is the model's threshold.
+    pub score: f64,
+    /// The highest probability of an anomaly; absent while the model is learning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+}
+
+impl Body for Summary {
+    const KIND: &'static str = "summary";
+}
+
+/// A model raised or lowered its alarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inference {
+    /// The model.
+    pub model: ModelRef,
+    /// The source it watches.
+    pub source: PartName,
+    /// Whether an anomaly begins or ends here.
+    pub state: Episode,
+    /// When the anomaly began, by the source's clock.
+    pub since_ms: WallMs,
+    /// The time of the reading that changed the state.
+    pub at_ms: WallMs,
+    /// The highest score since it began; 1 is the model's threshold.
+    pub score: f64,
+    /// The probability that goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+    /// Which channels drove it: shares that sum to 1, the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Share>,
+    /// The digest of the window it was made from.
+    pub input: Hash,
+    /// From the arrival of the reading to here, in microseconds.
+    pub latency_us: u64,
+}
+
+impl Body for Inference {
+    const KIND: &'static str = "inference";
+}
+
+/// The two ends of an anomaly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Episode {
+    /// It begins.
+    Begins,
+    /// It ends.
+    Ends,
+}
+
+/// A channel's part in an anomaly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The channel.
+    pub channel: String,
+    /// Its share, `0.0..=1.0`.
+    pub share: f64,
+}
+
+/// Which model, exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// Its name in the flow.
+    pub name: PartName,
+    /// Which build of it: for a detector its type and settings, `subspace lag=10`.
+    pub variant: String,
+    /// The digest of what was loaded or learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Hash>,
+}
+
+/// A rule changed its mind. The record that explains every alert.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The rule.
+    pub rule: PartName,
+    /// What it now says.
+    pub state: RuleState,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where the readings came from.
+    pub source: PartName,
+    /// When the condition began to hold (or to fail), by the source's clock.
+    pub since_ms: WallMs,
+    /// The time of the reading that changed the state.
+    pub at_ms: WallMs,
+    /// The rule's condition, as written.
+    pub when: String,
+    /// The value it was judged on.
+    #[serde(with = "crate::number")]
+    pub value: f64,
+    /// The model behind the value, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelRef>,
+    /// The digest of the window it was made from.
+    pub input: Hash,
+    /// Where it was decided.
+    pub ran: Ran,
+    /// Why there and so, in words.
+    pub why: String,
+    /// The calibrated probability that the decision is right; absent when nothing was calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// From the arrival of the reading to here, in microseconds.
+    pub latency_us: u64,
+    /// The energy it took, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules: Option<f64>,
+}
+
+impl Body for Decision {
+    const KIND: &'static str = "decision";
+}
+
+/// What a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleState {
+    /// The condition has held for as long as the rule asks.
+    Firing,
+    /// It has failed for as long as the rule asks.
+    Cleared,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth looking at soon.
+    #[default]
+    Warning,
+    /// Worth waking somebody.
+    Critical,
+}
+
+impl Severity {
+    /// The word used in encodings and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// Where something was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ran {
+    /// By a model on this node.
+    Local,
+    /// By a bigger model elsewhere.
+    Expert,
+    /// By a rule alone.
+    Rule,
+}
+
+/// A source changed its state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceChange {
+    /// The source.
+    pub source: PartName,
+    /// `running`, `waiting`, `failed` or `ended`.
+    pub state: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Readings taken since the process began.
+    pub readings: u64,
+    /// Readings or cells refused since the process began.
+    pub refused: u64,
+}
+
+impl Body for SourceChange {
+    const KIND: &'static str = "source";
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> PartName {
+        PartName::new(text).unwrap()
+    }
+
+    /// Changing these texts breaks journals in the field: add optional fields only.
+    #[test]
+    fn the_encodings_are_golden() {
+        let summary = Summary {
+            source: name("pump"),
+            from_ms: 1_000,
+            to_ms: 1_900,
+            count: 10,
+            channels: vec![ChannelSummary {
+                channel: "pressure".into(),
+                min: 1.0,
+                mean: f64::NAN,
+                max: 2.5,
+                missing: 1,
+            }],
+            models: vec![ModelSummary { model: name("health"), score: 0.25, probability: None }],
+        };
+        insta::assert_snapshot!("summary", serde_json::to_string(&summary).unwrap());
+        let decision = Decision {
+            rule: name("anomaly"),
+            state: RuleState::Firing,
+            severity: Severity::Critical,
+            source: name("pump"),
+            since_ms: 1_000,
+            at_ms: 3_000,
+            when: "health.p > 0.99".into(),
+            value: 0.995,
+            model: Some(ModelRef { name: name("health"), variant: "subspace lag=10".into(), digest: None }),
+            input: Hash::GENESIS,
+            ran: Ran::Local,
+            why: "held for 2 s".into(),
+            confidence: Some(0.995),
+            latency_us: 120,
+            joules: None,
+        };
+        insta::assert_snapshot!("decision", serde_json::to_string(&decision).unwrap());
+        let readings = Readings {
+            source: name("pump"),
+            channels: vec!["a".into()],
+            t_ms: vec![1, 2],
+            values: vec![Values(vec![1.0, f64::NAN])],
+        };
+        insta::assert_snapshot!("readings", serde_json::to_string(&readings).unwrap());
+    }
+
+    #[test]
+    fn a_draft_carries_its_kind() {
+        let start = Start { version: "0.1.0".into(), flow: Hash::GENESIS, clean: Some(true) };
+        let draft = start.draft(&StreamName::new("audit").unwrap(), Class::Audit);
+        assert_eq!(draft.kind.as_str(), "start");
+        assert_eq!(serde_json::from_str::<Start>(draft.body.get()).unwrap(), start);
+    }
+}
