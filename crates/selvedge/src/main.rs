@@ -1,2 +1,42 @@
-//! The binary: a file per verb.
-fn main() {}
+//! The binary: a file per verb under `verb/`, and what the verbs share.
+//!
+//! - [`verb`]: the verbs;
+//! - [`complaint`]: how an error is shown, and the exit code that goes with it;
+//! - [`nab`]: the Numenta benchmark, its scoring rules and its files;
+//! - [`plot`]: a recording and its anomalies as a picture;
+//! - [`truth`]: how well a detector did against known faults.
+
+#![forbid(unsafe_code)]
+
+mod complaint;
+mod nab;
+mod plot;
+mod truth;
+mod verb;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs AI where the data is made, and keeps it running when the link is cut.
+#[derive(Parser)]
+#[command(name = "selvedge", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Start with `selvedge up`: a hub, a node and a simulated pump station, on this machine.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: verb::Verb,
+
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as `node=debug`.
+    #[arg(long, global = true, env = "SELVEDGE_LOG", default_value = "warn", hide_env_values = true)]
+    log: String,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::new(&cli.log);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    match cli.verb.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complaint::show(&error),
+    }
+}

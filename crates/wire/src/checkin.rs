@@ -154,7 +154,7 @@ mod tests {
             }],
             extra: Map::new(),
         };
-        insta::assert_snapshot!("checkin", serde_json::to_string_pretty(&answer).unwrap());
+        insta::assert_snapshot!("checkin_answer", serde_json::to_string_pretty(&answer).unwrap());
     }
 
     #[test]
