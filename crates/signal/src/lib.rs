@@ -1,1 +1,21 @@
-//! Streams of numbers.
+//! Streams of numbers: from single readings to windows, and from samples to a verdict on each.
+//!
+//! Pure: no IO, no clock, no chance. Every type here is a state machine that its owner feeds; memory is bounded by
+//! its configuration, and what a sensor sends (gaps, missing cells, infinities, a clock stepping back) never panics.
+//!
+//! The map, in reading order:
+//! - [`reading`]: one timestamped sample of a source.
+//! - [`window`]: cuts readings into windows, the unit a model looks at.
+//! - [`calibrate`]: how rare a score is among those seen before.
+//! - [`surprise`]: novelty of values and levels, and jumps: what just happened is unlike the stream's own past.
+//! - [`subspace`]: lag-embedded PCA: the state is unlike the one learnt.
+//! - [`detector`]: the one anomaly detector, made of the three above.
+
+#![forbid(unsafe_code)]
+
+pub mod calibrate;
+pub mod detector;
+pub mod reading;
+pub mod subspace;
+pub mod surprise;
+pub mod window;
