@@ -1,1 +1,40 @@
-//! Placeholder map of node.
+//! The agent on the device: readings come in, a detector and rules look at them, what they decide is journalled, and
+//! the journal finds its way up when there is one. Local work never waits for the network or the wall clock.
+//!
+//! In reading order. What the node is told:
+//!
+//! - [`config`]: `node.toml`; [`flow`]: the graph of sources, models and rules.
+//!
+//! Thinking, pure but for the sources:
+//!
+//! - [`source`]: the world → readings;
+//! - [`model`]: readings → verdicts, and the two ends of an anomaly;
+//! - [`decide`]: values → decisions;
+//! - [`pipeline`]: the stations of one flow in a row; [`play`] runs them over files, without a journal and threads.
+//!
+//! Remembering:
+//!
+//! - [`journal`]: drafts → records, numbered, chained, on disk;
+//! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them.
+//!
+//! Both joined: [`agent`], with [`keep`] for what models have learnt, [`api`] for apps on this machine, [`status`]
+//! for who asks how it is, and [`latency`] for how quick it is.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod api;
+pub mod config;
+pub mod decide;
+pub mod flow;
+pub mod journal;
+pub mod keep;
+pub mod latency;
+pub mod model;
+pub mod pipeline;
+pub mod play;
+pub mod source;
+pub mod status;
+pub mod sync;
+pub mod uplink;
+pub mod why;

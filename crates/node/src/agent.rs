@@ -1,0 +1,315 @@
+//! Joins thinking and remembering: the one place where a source's readings meet the journal, so it reads as the flow
+//! does: source → pipeline → journal ⇒ uplink.
+//!
+//! Threads: `agent` runs the pipeline and owns the journal; `io` runs the local API and the uplink on one tokio
+//! runtime; each blocking source has its own. Nothing that thinks waits for the network or the wall clock.
+//!
+//! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
+//! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
+
+mod host;
+mod looper;
+mod restore;
+pub(crate) mod shared;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+use wire::body::Start;
+use wire::id::BootId;
+use wire::record::Stamp;
+use wire::world::{ClockQuality, World};
+
+use crate::api::{Api, Guard};
+use crate::config::{Config, TokenError, read_token};
+use crate::journal::{self, DatabaseError, Journal, OpenError};
+use crate::keep;
+use crate::pipeline::{Pipeline, Product};
+use crate::source::http::HttpSource;
+use crate::source::queue::{Outlet, Stopper};
+use crate::source::{BackOff, build, supervise};
+use crate::status::Status;
+use crate::uplink::{self, Uplink, UplinkError};
+use crate::why::why;
+use host::AgentHost;
+use looper::Looper;
+use shared::Shared;
+pub use shared::VERSION;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal cannot be opened.
+    #[error("the journal cannot be opened")]
+    Journal(#[source] OpenError),
+    /// It was opened and then failed.
+    #[error("the journal cannot be read")]
+    Database(#[from] DatabaseError),
+    /// A token is missing.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The hub's address cannot be used.
+    #[error("the uplink cannot be set up")]
+    Uplink(#[from] UplinkError),
+    /// The address of the local API is taken or not ours.
+    #[error("the local API cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The data folder cannot be made.
+    #[error("the data folder {} cannot be used", path.display())]
+    Data {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system gives no thread.
+    #[error("no thread could be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why a node did not stop as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The pipeline's thread was gone.
+    #[error("the agent had died: {0}")]
+    Died(String),
+    /// The journal could not be closed.
+    #[error("the journal could not be closed cleanly")]
+    Journal(#[source] journal::JournalError),
+}
+
+/// A running node. Dropping it leaves it running; [`Running::stop`] stops it.
+pub struct Running {
+    shared: Arc<Shared>,
+    stopper: Stopper,
+    agent: JoinHandle<Result<(), journal::JournalError>>,
+    io: JoinHandle<()>,
+    sources: Vec<JoinHandle<()>>,
+    io_stop: watch::Sender<bool>,
+    api: Option<SocketAddr>,
+}
+
+/// Starts a node.
+pub fn start<W: World + Clone + 'static>(config: Config, world: W) -> Result<Running, StartError> {
+    start_with(config, world, BackOff::default())
+}
+
+/// Starts a node whose failed sources are tried again after other times than the usual.
+pub fn start_with<W: World + Clone + 'static>(
+    config: Config,
+    mut world: W,
+    back_off: BackOff,
+) -> Result<Running, StartError> {
+    let data = config.data.clone();
+    std::fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
+    let hub_token =
+        config.hub.as_ref().and_then(|hub| hub.token_file.as_deref()).map(read_token).transpose()?;
+    let api_token =
+        config.api.as_ref().and_then(|api| api.token_file.as_deref()).map(read_token).transpose()?;
+    // What can fail for reasons outside comes before the first record is written.
+    let listener = match &config.api {
+        Some(api) => {
+            let refuse = |source| StartError::Listen { address: api.listen, source };
+            let listener = TcpListener::bind(api.listen).map_err(refuse)?;
+            listener.set_nonblocking(true).map_err(refuse)?;
+            Some((listener.local_addr().map_err(refuse)?, listener))
+        }
+        None => None,
+    };
+    let journal_settings = journal::Settings {
+        max_bytes: config.journal.max_bytes,
+        min_free_bytes: config.journal.min_free_bytes,
+        leaves: config.leaves.clone(),
+    };
+    let opened = Journal::open(&data, journal_settings, &mut world).map_err(StartError::Journal)?;
+    let boot = BootId::random(&mut world);
+
+    // What the run before left: learnt models, rules that were firing.
+    let mut pipeline = Pipeline::new(&config.flow);
+    let mut first = vec![Product::Start(Start {
+        version: VERSION.to_owned(),
+        flow: config.flow.digest,
+        clean: opened.clean,
+    })];
+    if let Some(set_aside) = &opened.set_aside {
+        first.push(Product::part("journal", "failed", format!("{set_aside:?}")));
+    }
+    for (at, model) in config.flow.models.iter().enumerate() {
+        match keep::load(&data, &model.name) {
+            Ok(Some(stored)) => pipeline.restore_model(at, stored),
+            Ok(None) => {}
+            Err(error) => {
+                first.push(Product::part(&format!("model.{}", model.name), "learning", why(&error)))
+            }
+        }
+    }
+    restore::rules(&data, &mut pipeline, &mut first)?;
+
+    let mut journal = opened.journal;
+    let uplink = match &config.hub {
+        Some(hub) => {
+            let settings =
+                uplink::Settings { hub_url: hub.url.clone(), token: hub_token, node: config.name.clone() };
+            Some(Uplink::new(settings, journal.outbox()?, journal.bell())?)
+        }
+        None => None,
+    };
+    let stamp =
+        Stamp { boot, mono_ns: world.mono_ns(), wall_ms: world.wall_ms(), clock: ClockQuality::Unchecked };
+    if let Err(error) = journal
+        .append(first.iter().map(Product::draft), stamp)
+        .and_then(|()| journal.commit(journal::Durability::Full).map(|_| ()))
+    {
+        // The node works without: the records wait in memory, and the status tells.
+        tracing::error!(error = why(&error), "the journal did not take the start of the node");
+    }
+
+    let outlet = Outlet::new(config.flow.sources.len());
+    let stopper = outlet.stopper();
+    let shared = Arc::new(Shared::new(looper::first_status(&config), world.mono_ns()));
+
+    let mut threads = Vec::new();
+    let mut posted = BTreeMap::new();
+    for (at, source) in config.flow.sources.iter().enumerate() {
+        let inlet = outlet.inlet(at, Box::new(world.clone()));
+        match build(source) {
+            Some(built) => {
+                let thread =
+                    spawn(&format!("source.{}", source.name), move || supervise(built, inlet, back_off))?;
+                threads.push(thread);
+            }
+            None => {
+                let http = HttpSource::new(inlet, source.channels.clone());
+                posted.insert(source.name.to_string(), Mutex::new(http));
+            }
+        }
+    }
+
+    let messenger = outlet.messenger();
+    let looper = Looper {
+        pipeline,
+        journal,
+        outlet,
+        boot,
+        data,
+        clock: Box::new(world.clone()),
+        shared: Arc::clone(&shared),
+        states: looper::SourceStates::new(&config),
+    };
+    let agent = spawn("agent", move || looper.run())?;
+
+    let (io_stop, stop) = watch::channel(false);
+    let api_addr = listener.as_ref().map(|(address, _)| *address);
+    let api = listener.map(|(address, listener)| {
+        let hosts = config.api.as_ref().map(|api| api.hosts.clone()).unwrap_or_default();
+        let guard = Guard::new(address, hosts, api_token);
+        (Api::new(Arc::clone(&shared), posted, guard, Box::new(world.clone())), listener)
+    });
+    let host = AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()));
+    let io = spawn("io", move || run_io(api, uplink, host, world, &stop))?;
+    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr })
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StartError> {
+    // Linux keeps 15 bytes of a thread's name.
+    let name: String = name.chars().take(15).collect();
+    std::thread::Builder::new().name(name).spawn(body).map_err(StartError::Thread)
+}
+
+/// The body of the `io` thread: the local API and the uplink, until told to stop.
+fn run_io<W: World + Clone>(
+    api: Option<(Api, TcpListener)>,
+    uplink: Option<Uplink>,
+    host: AgentHost,
+    world: W,
+    stop: &watch::Receiver<bool>,
+) {
+    if api.is_none() && uplink.is_none() {
+        return;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "no local API and no uplink: the runtime cannot be made");
+            return;
+        }
+    };
+    let stopped = || {
+        let mut stop = stop.clone();
+        // An error means that the sender is gone, which is a stop as well.
+        async move { drop(stop.wait_for(|stop| *stop).await) }
+    };
+    let (serve_stop, uplink_stop) = (stopped(), stopped());
+    runtime.block_on(async {
+        let serve = async {
+            if let Some((api, listener)) = api
+                && let Err(error) = api.serve(listener, serve_stop).await
+            {
+                tracing::error!(error = why(&error), "the local API ended");
+            }
+        };
+        let carry = async {
+            if let Some(uplink) = uplink {
+                uplink.run(world, host, uplink_stop).await;
+            }
+        };
+        tokio::join!(serve, carry);
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+}
+
+impl Running {
+    /// Where the local API listens, if it does.
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.api
+    }
+
+    /// How the node is; at most a second old.
+    pub fn status(&self) -> Status {
+        self.shared.status().clone()
+    }
+
+    /// Whether every source has come to its end and all that came of it is journalled. Never true with an HTTP source.
+    pub fn sources_ended(&self) -> bool {
+        self.shared.ended.load(Relaxed)
+    }
+
+    /// Whether the pipeline's thread has died, which nothing should bring about.
+    pub fn failed(&self) -> bool {
+        self.agent.is_finished()
+    }
+
+    /// Stops: takes no more readings, finishes those that wait, stores what models have learnt, closes the journal.
+    pub fn stop(self) -> Result<(), StopError> {
+        self.shared.stopping.store(true, Relaxed);
+        self.stopper.stop();
+        for source in self.sources {
+            // A source's panic was caught and told already.
+            let _ = source.join();
+        }
+        let closed = self.agent.join();
+        self.io_stop.send_replace(true);
+        let _ = self.io.join();
+        match closed {
+            Ok(closed) => closed.map_err(StopError::Journal),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                Err(StopError::Died(text.unwrap_or_else(|| "it did not say why".to_owned())))
+            }
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The body of the `agent` thread: takes what sources bring, lets the pipeline think, has the journal remember.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wire::body::{PartChange, SourceChange};
+use wire::id::BootId;
+use wire::record::Stamp;
+use wire::world::{Clock, MonoNs};
+
+use super::shared::{Shared, VERSION};
+use crate::config::Config;
+use crate::journal::{Durability, Journal, JournalError};
+use crate::keep;
+use crate::latency::{Latency, LatencySummary};
+use crate::pipeline::{Pipeline, Product};
+use crate::source::panic_text;
+use crate::source::queue::{Arrival, Event, Outlet, SourceState};
+use crate::status::{JournalStatus, ModelStatus, RuleStatus, SourceStatus, Status, UplinkStatus, rss_bytes};
+use crate::why::why;
+
+/// The thread looks at the clock this often when nothing comes.
+const IDLE: Duration = Duration::from_secs(1);
+/// Events taken together before a commit.
+const GROUP_EVENTS: usize = 64;
+/// Readings taken together before a commit: four blocks of raw readings, well below what the journal holds pending.
+const GROUP_READINGS: usize = 1_024;
+/// What models have learnt is stored this often.
+const KEEP_NS: MonoNs = 300_000_000_000;
+/// The status is renewed this often.
+const STATUS_NS: MonoNs = 1_000_000_000;
+
+/// Everything the thread owns.
+pub(super) struct Looper {
+    pub(super) pipeline: Pipeline,
+    pub(super) journal: Journal,
+    pub(super) outlet: Outlet,
+    pub(super) boot: BootId,
+    pub(super) data: PathBuf,
+    pub(super) clock: Box<dyn Clock>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) states: SourceStates,
+}
+
+/// How each source is, in the order of the flow.
+pub(super) struct SourceStates(Vec<OneSource>);
+
+struct OneSource {
+    config: crate::flow::part::SourceConfig,
+    state: SourceState,
+    reason: String,
+    refused: u64,
+}
+
+impl SourceStates {
+    /// All waiting.
+    pub(super) fn new(config: &Config) -> SourceStates {
+        let waiting = |config: &crate::flow::part::SourceConfig| OneSource {
+            config: config.clone(),
+            state: SourceState::Waiting,
+            reason: "nothing has come yet".to_owned(),
+            refused: 0,
+        };
+        SourceStates(config.flow.sources.iter().map(waiting).collect())
+    }
+}
+
+/// The thread's own state.
+struct Round {
+    out: Vec<Product>,
+    kept_ns: MonoNs,
+    status_ns: MonoNs,
+    keeping: Option<JoinHandle<()>>,
+    trouble: Option<String>,
+    failed: Vec<String>,
+    /// When the readings arrived whose decisions are not committed yet.
+    deciding: Vec<MonoNs>,
+    decided: Latency,
+    /// Something changed that the status tells.
+    changed: bool,
+}
+
+impl Looper {
+    /// Until the node stops and nothing waits any more.
+    pub(super) fn run(mut self) -> Result<(), JournalError> {
+        let now_ns = self.clock.mono_ns();
+        let mut round = Round {
+            out: Vec::new(),
+            kept_ns: now_ns,
+            status_ns: 0,
+            keeping: None,
+            trouble: None,
+            failed: Vec::new(),
+            deciding: Vec::new(),
+            decided: Latency::default(),
+            changed: true,
+        };
+        loop {
+            let first = self.outlet.next(self.pause());
+            let mut arrivals = Vec::new();
+            let mut readings = 0;
+            let mut next = first;
+            while let Some(arrival) = next {
+                if let Event::Batch(batch) = &arrival.event {
+                    readings += batch.t_ms.len();
+                }
+                self.think(&arrival, &mut round);
+                arrivals.push(arrival);
+                // A decision goes to the disk before more is taken.
+                let urgent = round.out.iter().any(|product| matches!(product, Product::Decision(_)));
+                let full = arrivals.len() >= GROUP_EVENTS || readings >= GROUP_READINGS;
+                next = if urgent || full { None } else { self.outlet.next_now() };
+            }
+            let now_ns = self.clock.mono_ns();
+            self.pipeline.tick(now_ns, &mut round.out);
+            self.remember(&mut round);
+            let idle = arrivals.is_empty();
+            for arrival in &arrivals {
+                self.outlet.done(arrival);
+            }
+            if now_ns.saturating_sub(round.kept_ns) >= KEEP_NS {
+                self.keep(&mut round);
+            }
+            if idle || round.changed || now_ns.saturating_sub(round.status_ns) >= STATUS_NS {
+                round.status_ns = now_ns;
+                round.changed = false;
+                self.tell_status(&round);
+            }
+            self.shared.alive_ns.store(self.clock.mono_ns(), Relaxed);
+            if idle && self.shared.stopping.load(Relaxed) {
+                return self.finish(round);
+            }
+        }
+    }
+
+    /// How long to wait for the next event.
+    fn pause(&self) -> Duration {
+        if self.shared.stopping.load(Relaxed) {
+            return Duration::ZERO;
+        }
+        match self.journal.durable_due() {
+            // Never zero: a disk that does not take what is due must not make us spin.
+            Some(due_ns) => Duration::from_nanos(due_ns.saturating_sub(self.clock.mono_ns()))
+                .clamp(Duration::from_millis(5), IDLE),
+            None => IDLE,
+        }
+    }
+
+    /// Lets the pipeline look at one event.
+    fn think(&mut self, arrival: &Arrival, round: &mut Round) {
+        let (at, before) = (arrival.source, round.out.len());
+        match &arrival.event {
+            Event::Wake => {}
+            Event::Part(change) => round.out.push(Product::Part(change.clone())),
+            Event::State { state, reason } => {
+                self.note_refused(arrival);
+                self.change_source(at, *state, reason, round);
+            }
+            Event::Opened { channels } => match self.pipeline.open(at, channels, &mut round.out) {
+                Ok(()) => {
+                    let reason = format!("{} channels: {}", channels.len(), shorten(&channels.join(", ")));
+                    self.change_source(at, SourceState::Running, &reason, round);
+                }
+                Err(error) => self.change_source(at, SourceState::Failed, &why(&error), round),
+            },
+            Event::Batch(batch) => {
+                self.note_refused(arrival);
+                let Looper { pipeline, clock, .. } = self;
+                let looked = catch_unwind(AssertUnwindSafe(|| {
+                    pipeline.step(at, batch, arrival.arrived_ns, &**clock, &mut round.out);
+                }));
+                if let Err(panic) = looked {
+                    let name = &self.states.0[at].config.name;
+                    let reason = format!(
+                        "{} readings of `{name}` were given up: the pipeline panicked: {}",
+                        batch.t_ms.len(),
+                        panic_text(&*panic)
+                    );
+                    tracing::error!(source = %name, reason, "a batch was given up");
+                    round.out.push(Product::part("pipeline", "failed", reason));
+                }
+                let learnt =
+                    |product: &Product| matches!(product, Product::Part(change) if change.state == "ready");
+                if round.out[before..].iter().any(learnt) {
+                    self.keep(round);
+                }
+            }
+        }
+        for product in &round.out[before..] {
+            match product {
+                Product::Part(PartChange { part, state, reason }) => {
+                    round.changed = true;
+                    if state == "failed" && !round.failed.contains(part) {
+                        tracing::error!(part, reason, "a part of the flow failed");
+                        round.failed.push(part.clone());
+                    }
+                }
+                Product::Source(_) => round.changed = true,
+                Product::Decision(_) => round.deciding.push(arrival.arrived_ns),
+                _ => {}
+            }
+        }
+    }
+
+    fn note_refused(&mut self, arrival: &Arrival) {
+        self.states.0[arrival.source].refused = arrival.refused;
+    }
+
+    fn change_source(&mut self, at: usize, state: SourceState, reason: &str, round: &mut Round) {
+        let (readings, late) = self.pipeline.counts(at);
+        let source = &mut self.states.0[at];
+        if source.state == state && source.reason == reason {
+            return;
+        }
+        source.state = state;
+        source.reason = reason.to_owned();
+        match state {
+            SourceState::Failed => tracing::warn!(source = %source.config.name, reason, "a source failed"),
+            _ => {
+                tracing::info!(source = %source.config.name, state = state.as_str(), reason, "a source changed");
+            }
+        }
+        round.out.push(Product::Source(SourceChange {
+            source: source.config.name.clone(),
+            state: state.as_str().to_owned(),
+            reason: reason.to_owned(),
+            readings,
+            refused: source.refused + late,
+        }));
+    }
+
+    /// Has the journal remember what was thought.
+    fn remember(&mut self, round: &mut Round) {
+        let now_ns = self.clock.mono_ns();
+        let due = self.journal.durable_due().is_some_and(|due_ns| now_ns >= due_ns);
+        if round.out.is_empty() && !due {
+            return;
+        }
+        let stamp = Stamp {
+            boot: self.boot,
+            mono_ns: now_ns,
+            wall_ms: self.clock.wall_ms(),
+            clock: self.shared.clock_quality(),
+        };
+        let mut trouble = None;
+        for product in round.out.drain(..) {
+            if let Err(error) = self.journal.append([product.draft()], stamp) {
+                trouble = Some(why(&error));
+            }
+        }
+        let durability = if due { Durability::Full } else { Durability::Relaxed };
+        let committed = self.journal.commit(durability);
+        let arrivals = round.deciding.drain(..);
+        match committed {
+            Ok(_) => {
+                let now_ns = self.clock.mono_ns();
+                arrivals.for_each(|arrived_ns| round.decided.note(now_ns.saturating_sub(arrived_ns)));
+            }
+            // What was not committed has no latency yet; what failed is told, not averaged.
+            Err(error) => trouble = Some(why(&error)),
+        }
+        match (&trouble, &round.trouble) {
+            (Some(new), None) => tracing::error!(reason = new, "the journal does not take all records"),
+            (None, Some(_)) => tracing::info!("the journal takes all records again"),
+            _ => {}
+        }
+        round.trouble = trouble;
+    }
+
+    /// Stores what models have learnt, on a thread of its own: nothing waits for the disk.
+    fn keep(&mut self, round: &mut Round) {
+        if round.keeping.as_ref().is_some_and(|keeping| !keeping.is_finished()) {
+            return;
+        }
+        round.kept_ns = self.clock.mono_ns();
+        let states = self.learnt();
+        if states.is_empty() {
+            return;
+        }
+        let data = self.data.clone();
+        let write = move || {
+            for (name, bytes) in states {
+                if let Err(error) = keep::save(&data, &name, &bytes) {
+                    tracing::warn!(model = %name, error = why(&error), "what a model has learnt could not be stored");
+                }
+            }
+        };
+        match std::thread::Builder::new().name("keep".to_owned()).spawn(write) {
+            Ok(thread) => round.keeping = Some(thread),
+            Err(error) => tracing::warn!(%error, "what models have learnt could not be stored"),
+        }
+    }
+
+    fn learnt(&mut self) -> Vec<(wire::id::PartName, Vec<u8>)> {
+        let models = self.pipeline.models_mut().iter_mut();
+        models.filter_map(|model| Some((model.config().name.clone(), model.store()?))).collect()
+    }
+
+    fn finish(mut self, mut round: Round) -> Result<(), JournalError> {
+        self.pipeline.flush(&mut round.out);
+        self.remember(&mut round);
+        if let Some(keeping) = round.keeping.take() {
+            // A panic there cost a file that is written again below.
+            let _ = keeping.join();
+        }
+        for (name, bytes) in self.learnt() {
+            if let Err(error) = keep::save(&self.data, &name, &bytes) {
+                tracing::warn!(model = %name, error = why(&error), "what a model has learnt could not be stored");
+            }
+        }
+        self.tell_status(&round);
+        self.journal.close()
+    }
+
+    fn tell_status(&self, round: &Round) {
+        let ended = self.states.0.iter().all(|source| source.state == SourceState::Ended);
+        let sources =
+            self.states.0.iter().enumerate().map(|(at, source)| self.source_status(at, source)).collect();
+        let models = self.pipeline.models().iter().map(|model| {
+            let verdict = model.verdict();
+            let source = model.config().source;
+            let part = format!("model.{}", model.config().name);
+            let state = match () {
+                () if round.failed.contains(&part) => "failed",
+                () if model.ready() => "ready",
+                () if self.pipeline.channels(source).is_some() => "learning",
+                () => "waiting",
+            };
+            ModelStatus {
+                model: model.config().name.clone(),
+                source: self.states.0[source].config.name.clone(),
+                state,
+                readings: model.samples(),
+                learn: model.config().learn,
+                score: verdict.score,
+                probability: verdict.probability,
+                anomaly_since_ms: model.anomaly_since_ms(),
+            }
+        });
+        let models = models.collect();
+        let rules = self.pipeline.rules().iter().map(|rule| RuleStatus {
+            rule: rule.config().name.clone(),
+            when: rule.config().when.clone(),
+            state: rule.standing().as_str(),
+            since_ms: rule.since_ms(),
+            value: rule.value(),
+            severity: rule.config().severity.as_str(),
+        });
+        let rules = rules.collect();
+        let counts = self.journal.counts();
+        let bytes = self.journal.used_bytes().unwrap_or(0);
+        let mut status = self.shared.status();
+        status.uptime_ms = self.clock.mono_ns() / 1_000_000;
+        status.clock = self.shared.clock_quality();
+        status.rss_bytes = rss_bytes();
+        status.sources = sources;
+        status.models = models;
+        status.rules = rules;
+        status.decided = round.decided.summary();
+        let streams = std::mem::take(&mut status.journal.streams);
+        status.journal = JournalStatus {
+            bytes,
+            records: counts.records,
+            refused: counts.refused,
+            lost: counts.evicted_unsent,
+            trouble: round.trouble.clone(),
+            streams,
+        };
+        drop(status);
+        self.shared.ended.store(ended, Relaxed);
+    }
+
+    fn source_status(&self, at: usize, source: &OneSource) -> SourceStatus {
+        let (readings, late) = self.pipeline.counts(at);
+        let mut values = serde_json::Map::new();
+        let mut last_ms = None;
+        if let Some(((t_ms, row), channels)) = self.pipeline.latest(at).zip(self.pipeline.channels(at)) {
+            last_ms = Some(t_ms);
+            values = channels.iter().zip(row).map(|(name, value)| (name.clone(), (*value).into())).collect();
+        }
+        SourceStatus {
+            source: source.config.name.clone(),
+            state: source.state.as_str(),
+            reason: source.reason.clone(),
+            readings,
+            refused: source.refused + late,
+            last_ms,
+            values,
+        }
+    }
+}
+
+fn shorten(text: &str) -> String {
+    const MOST: usize = 200;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
+    }
+    let short: String = text.chars().take(MOST).collect();
+    format!("{short}…")
+}
+
+/// How the node is before its first round.
+pub(super) fn first_status(config: &Config) -> Status {
+    Status {
+        node: config.name.clone(),
+        version: VERSION,
+        uptime_ms: 0,
+        flow: config.flow.digest,
+        clock: wire::world::ClockQuality::Unchecked,
+        rss_bytes: None,
+        sources: Vec::new(),
+        models: Vec::new(),
+        rules: Vec::new(),
+        journal: JournalStatus::default(),
+        decided: LatencySummary::default(),
+        uplink: config
+            .hub
+            .as_ref()
+            .map(|hub| UplinkStatus { hub: hub.url.clone(), ..UplinkStatus::default() }),
+    }
+}

@@ -1,0 +1,50 @@
+//! What the threads of one node share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use wire::world::{ClockQuality, MonoNs};
+
+use crate::status::Status;
+
+/// The program's version, as records name it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the threads of one node share.
+pub(crate) struct Shared {
+    /// How the node is.
+    status: Mutex<Status>,
+    /// When the pipeline last went round, by the monotonic clock.
+    pub(crate) alive_ns: AtomicU64,
+    /// The node shall stop.
+    pub(crate) stopping: AtomicBool,
+    /// Every source has ended and all that came of it is journalled.
+    pub(crate) ended: AtomicBool,
+    clock_quality: Mutex<ClockQuality>,
+}
+
+impl Shared {
+    /// A node that has just begun.
+    pub(crate) fn new(status: Status, now_ns: MonoNs) -> Shared {
+        Shared {
+            status: Mutex::new(status),
+            alive_ns: AtomicU64::new(now_ns),
+            stopping: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            clock_quality: Mutex::new(ClockQuality::Unchecked),
+        }
+    }
+
+    pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
+        // A panic while a snapshot was written leaves an old field behind, nothing worse.
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn clock_quality(&self) -> ClockQuality {
+        *self.clock_quality.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_clock_quality(&self, quality: ClockQuality) {
+        *self.clock_quality.lock().unwrap_or_else(PoisonError::into_inner) = quality;
+    }
+}

@@ -1,0 +1,343 @@
+//! The local API: readings in, state out, for apps on this machine.
+//!
+//! | call | answer |
+//! |---|---|
+//! | `POST /v1/readings/{source}` | 202 and how many readings were taken |
+//! | `GET /v1/state` | sources, models, rules, journal |
+//! | `GET /health` | 200 while the pipeline goes round, else 503 |
+//!
+//! Whoever sends is a stranger, even on this machine: a web page in somebody's browser can reach a loopback address. So
+//! the `Host` must be ours (against DNS rebinding), an `Origin` must be the same, a body is at most 4 MiB and refused
+//! before it is read if it says it is larger, and a few bodies are read at a time.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tower_http::timeout::TimeoutLayer;
+use wire::world::Clock;
+
+use crate::agent::shared::Shared;
+use crate::source::http::brought::Refusal;
+use crate::source::http::{Form, HttpSource};
+use crate::source::queue::NotTaken;
+
+/// The largest body, in bytes.
+pub const BODY_MAX_BYTES: usize = 4 << 20;
+/// Bodies read at a time.
+const BODIES: usize = 4;
+/// A request that takes longer is given up.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The pipeline is not well if it has not gone round for so long.
+const STALLED_NS: u64 = 30_000_000_000;
+
+/// Who may ask.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    hosts: Vec<String>,
+    token: Option<String>,
+}
+
+impl Guard {
+    /// Requests for `listen` itself, `localhost`, and `hosts`; with `token`, if there is one.
+    pub fn new(listen: SocketAddr, hosts: Vec<String>, token: Option<String>) -> Guard {
+        let mut known: Vec<String> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        known.push("localhost".to_owned());
+        known.push(listen.ip().to_string());
+        Guard { hosts: known, token }
+    }
+
+    /// Whether a `Host` header, or the host of an origin, is ours. The port is not looked at: it may be forwarded.
+    fn knows(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or(""),
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
+        let name = name.to_ascii_lowercase();
+        self.hosts.contains(&name) || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+        match text(HOST) {
+            Some(host) if self.knows(host) => {}
+            host => {
+                let message = format!("this node does not answer to the host {:?}", host.unwrap_or(""));
+                return Err(Problem::new(StatusCode::FORBIDDEN, "unknown_host", message));
+            }
+        }
+        if let Some(origin) = text(ORIGIN) {
+            let host = origin.split_once("://").map_or("", |(_, host)| host);
+            if !self.knows(host) {
+                let message = format!("pages of {origin:?} may not ask this node");
+                return Err(Problem::new(StatusCode::FORBIDDEN, "foreign_origin", message));
+            }
+        }
+        if let Some(token) = &self.token {
+            let shown = text(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("");
+            if !same(shown.as_bytes(), token.as_bytes()) {
+                let message = "send the node's token as `Authorization: Bearer …`";
+                return Err(Problem::new(StatusCode::UNAUTHORIZED, "token", message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares in a time that does not tell where the two differ.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+/// What a caller is told when something is wrong.
+#[derive(Debug)]
+struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    close: bool,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Problem {
+        Problem { status, code, message: message.into(), close: false }
+    }
+
+    /// The connection is closed after it: the rest of the body is not read.
+    fn closing(self) -> Problem {
+        Problem { close: true, ..self }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Envelope {
+            error: Inner,
+        }
+        #[derive(Serialize)]
+        struct Inner {
+            code: &'static str,
+            message: String,
+        }
+        let (status, inner) = (self.status, Inner { code: self.code, message: self.message });
+        let mut response = (status, Json(Envelope { error: inner })).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.close {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// The local API of one node.
+pub(crate) struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    sources: BTreeMap<String, Mutex<HttpSource>>,
+    guard: Guard,
+    clock: Mutex<Box<dyn Clock>>,
+    bodies: Semaphore,
+}
+
+impl Api {
+    /// An API over `sources`, by name.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        sources: BTreeMap<String, Mutex<HttpSource>>,
+        guard: Guard,
+        clock: Box<dyn Clock>,
+    ) -> Api {
+        let bodies = Semaphore::new(BODIES);
+        Api { inner: Arc::new(Inner { shared, sources, guard, clock: Mutex::new(clock), bodies }) }
+    }
+
+    /// Answers until `stop`.
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let router = Router::new()
+            .route("/v1/readings/{source}", post(take_readings))
+            .route("/v1/state", get(state))
+            .route("/health", get(health))
+            .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here") })
+            .method_not_allowed_fallback(|| async {
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path takes another method")
+            })
+            .layer(from_fn_with_state(Arc::clone(&self.inner), check))
+            .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
+            .with_state(self.inner);
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        axum::serve(listener, router).with_graceful_shutdown(stop).await
+    }
+}
+
+async fn check(State(api): State<Arc<Inner>>, request: Request, next: Next) -> Response {
+    match api.guard.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.closing().into_response(),
+    }
+}
+
+async fn health(State(api): State<Arc<Inner>>) -> Response {
+    let now_ns = api.clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns();
+    let silent_ns = now_ns.saturating_sub(api.shared.alive_ns.load(Relaxed));
+    if silent_ns > STALLED_NS {
+        let message = format!("the pipeline has not gone round for {} s", silent_ns / 1_000_000_000);
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stalled", message).into_response();
+    }
+    Json(serde_json::json!({ "status": "ok" })).into_response()
+}
+
+async fn state(State(api): State<Arc<Inner>>) -> Response {
+    let status = api.shared.status().clone();
+    Json(status).into_response()
+}
+
+#[derive(Deserialize)]
+struct Options {
+    precision: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Taken {
+    taken: usize,
+}
+
+async fn take_readings(
+    State(api): State<Arc<Inner>>,
+    Path(source): Path<String>,
+    Query(options): Query<Options>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Taken>), Problem> {
+    let Some(entry) = api.sources.get(&source) else {
+        let names: Vec<&str> = api.sources.keys().map(String::as_str).collect();
+        let help = crate::config::problem::did_you_mean(&source, names);
+        let message = format!("the flow has no source `{source}` of type \"http\" ({help})");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_source", message).closing());
+    };
+    let form = form(&headers, options.precision.as_deref())?;
+    let body = read_body(&api, &headers, body).await?;
+    let now_ms = api.clock.lock().unwrap_or_else(PoisonError::into_inner).wall_ms();
+    let taken = entry.lock().unwrap_or_else(PoisonError::into_inner).take(form, &body, now_ms);
+    match taken {
+        Ok(taken) => Ok((StatusCode::ACCEPTED, Json(Taken { taken }))),
+        Err(refusal) => {
+            let (status, code) = match &refusal {
+                Refusal::Bad { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_readings"),
+                Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+                Refusal::NotTaken(NotTaken::Full) => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+                Refusal::NotTaken(NotTaken::Stopped) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            };
+            let nothing =
+                if status == StatusCode::SERVICE_UNAVAILABLE { "" } else { "; nothing of it was taken" };
+            Err(Problem::new(status, code, format!("{refusal}{nothing}")))
+        }
+    }
+}
+
+/// How the body is written: JSON if it says so, or says nothing; line protocol if it is plain text.
+fn form(headers: &HeaderMap, precision: Option<&str>) -> Result<Form, Problem> {
+    let content = headers.get(CONTENT_TYPE).map_or("application/json", |value| value.to_str().unwrap_or("?"));
+    let kind = content.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    match kind.as_str() {
+        // What `curl -d` sends when nobody tells it otherwise.
+        "application/json" | "application/x-www-form-urlencoded" => Ok(Form::Json),
+        "text/plain" => match precision.unwrap_or("ns") {
+            "ns" => Ok(Form::Lines { unit_ns: 1 }),
+            "us" | "u" => Ok(Form::Lines { unit_ns: 1_000 }),
+            "ms" => Ok(Form::Lines { unit_ns: 1_000_000 }),
+            "s" => Ok(Form::Lines { unit_ns: 1_000_000_000 }),
+            other => {
+                let message = format!("`precision` is ns, us, ms or s, not {other:?}");
+                Err(Problem::new(StatusCode::BAD_REQUEST, "precision", message).closing())
+            }
+        },
+        other => {
+            let message = format!("send application/json, or text/plain for line protocol, not {other:?}");
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message).closing())
+        }
+    }
+}
+
+async fn read_body(api: &Inner, headers: &HeaderMap, body: Body) -> Result<axum::body::Bytes, Problem> {
+    let too_large = || {
+        let message = format!("a body may have {BODY_MAX_BYTES} bytes: send several");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).closing()
+    };
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_MAX_BYTES as u64) {
+        return Err(too_large());
+    }
+    let Ok(_permit) = api.bodies.try_acquire() else {
+        let message = format!("{BODIES} bodies are being read already");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).closing());
+    };
+    match Limited::new(body, BODY_MAX_BYTES).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(error) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "body", format!("the body ended early: {error}"))
+                .closing())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_ask() {
+        fn check(
+            headers: &[(&'static str, &'static str)],
+            token: Option<&str>,
+            expected: Option<StatusCode>,
+        ) {
+            let hosts = vec!["pump.local".to_owned()];
+            let guard = Guard::new("127.0.0.1:8421".parse().unwrap(), hosts, token.map(str::to_owned));
+            let headers: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
+                .collect();
+            assert_eq!(guard.check(&headers).err().map(|problem| problem.status), expected, "{headers:?}");
+        }
+        let (forbidden, unauthorized) = (Some(StatusCode::FORBIDDEN), Some(StatusCode::UNAUTHORIZED));
+        check(&[("host", "127.0.0.1:8421")], None, None);
+        check(&[("host", "LocalHost:1")], None, None);
+        check(&[("host", "[::1]:8421")], None, None);
+        check(&[("host", "pump.local")], None, None);
+        check(&[("host", "evil.example")], None, forbidden);
+        check(&[("host", "127.0.0.1.evil.example")], None, forbidden);
+        check(&[], None, forbidden);
+        check(&[("host", "localhost"), ("origin", "http://localhost:8421")], None, None);
+        check(&[("host", "localhost"), ("origin", "https://evil.example")], None, forbidden);
+        check(&[("host", "localhost"), ("origin", "null")], None, forbidden);
+        check(&[("host", "localhost")], Some("secret"), unauthorized);
+        check(&[("host", "localhost"), ("authorization", "Bearer secreT")], Some("secret"), unauthorized);
+        check(&[("host", "localhost"), ("authorization", "Bearer secret")], Some("secret"), None);
+    }
+}

@@ -1,0 +1,285 @@
+//! What a node is told: `node.toml` and the flow it names, checked once into the types of this file.
+//!
+//! ```toml
+//! [node]
+//! name = "pump-station-7"
+//! data = "data"               # journal and learnt models; relative to this file
+//! flow = "flow.toml"
+//!
+//! [hub]                       # absent: no uplink
+//! url = "http://hub:8420"
+//! token_file = "token"
+//!
+//! [api]                       # absent: no local API
+//! listen = "127.0.0.1:8421"
+//! ```
+
+pub mod condition;
+pub mod part;
+pub mod problem;
+pub mod quantity;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wire::class::Class;
+use wire::id::NodeId;
+
+use crate::flow::Flow;
+use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
+use problem::{ConfigErrors, Problems, did_you_mean, read_text};
+use quantity::size_bytes;
+
+/// Everything a node is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Its name in the fleet.
+    pub name: NodeId,
+    /// The folder of its journal and its learnt models.
+    pub data: PathBuf,
+    /// Where its records go; absent: nowhere.
+    pub hub: Option<HubConfig>,
+    /// Its local API; absent: none.
+    pub api: Option<ApiConfig>,
+    /// The journal's limits.
+    pub journal: JournalConfig,
+    /// The classes of records that leave the node.
+    pub leaves: Vec<Class>,
+    /// What it does.
+    pub flow: Flow,
+    effective: Vec<Effective>,
+}
+
+/// The way up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubConfig {
+    /// `http://host:port`.
+    pub url: String,
+    /// The file whose first line is the token to show.
+    pub token_file: Option<PathBuf>,
+}
+
+/// The local API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Where it listens. Not a loopback address only with `allow_remote` and a token.
+    pub listen: SocketAddr,
+    /// The file whose first line is the token to ask for.
+    pub token_file: Option<PathBuf>,
+    /// Names, beside the address itself and `localhost`, under which clients may ask for it.
+    pub hosts: Vec<String>,
+}
+
+/// The journal's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Bytes it may take on disk.
+    pub max_bytes: u64,
+    /// Bytes it leaves free for others.
+    pub min_free_bytes: u64,
+}
+
+impl Config {
+    /// Reads `node.toml` and its flow. All problems of both files are found at once.
+    pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
+        let text = read_text(file)?;
+        let (settings, effective, problems) = settings(file, &text);
+        let flow = settings.as_ref().map(|settings| Flow::load(&settings.flow));
+        let settings = problems.or(settings);
+        match (settings, flow) {
+            (Ok(settings), Some(Ok(flow))) => Ok(settings.with(file, effective, flow)),
+            (Err(mut errors), Some(Err(more))) => {
+                errors.0.extend(more.0);
+                Err(errors)
+            }
+            (Err(errors), _) | (Ok(_), Some(Err(errors))) => Err(errors),
+            (Ok(_), None) => unreachable!("a flow is looked for whenever there are settings"),
+        }
+    }
+
+    /// Every value in force, with where it came from: `node.toml`, then the flow.
+    pub fn effective(&self) -> impl Iterator<Item = &Effective> {
+        self.effective.iter().chain(&self.flow.effective)
+    }
+}
+
+/// `node.toml` without the flow it names.
+struct Settings {
+    name: NodeId,
+    data: PathBuf,
+    flow: PathBuf,
+    hub: Option<HubConfig>,
+    api: Option<ApiConfig>,
+    journal: JournalConfig,
+    leaves: Vec<Class>,
+}
+
+impl Settings {
+    fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
+        let Settings { name, data, hub, api, journal, leaves, .. } = self;
+        Config { file: file.to_path_buf(), name, data, hub, api, journal, leaves, flow, effective }
+    }
+}
+
+fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, Problems) {
+    const TABLES: [&str; 5] = ["node", "hub", "api", "journal", "policy"];
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let mut problems = Problems::new(file, Arc::clone(text));
+    let mut effective = Vec::new();
+    let (mut node, mut hub, mut api) = (None, None, None);
+    let (mut journal, mut leaves) = (None, None);
+    let mut has_node = false;
+    let document = parse_document(text, &mut problems);
+    if !problems.is_empty() {
+        return (None, effective, problems);
+    }
+    for (key, span, value) in in_text_order(document) {
+        if !TABLES.contains(&key.as_str()) {
+            let help = did_you_mean(&key, TABLES);
+            problems.add_with_help(span, format!("a node has no setting `{key}`"), help);
+            continue;
+        }
+        has_node |= key == "node";
+        let Some(part) = Part::new(key.clone(), span, value, &mut problems, &mut effective) else { continue };
+        match key.as_str() {
+            "node" => node = read_node(folder, part),
+            "hub" => hub = read_hub(folder, part),
+            "api" => api = Some(read_api(folder, part)),
+            "journal" => journal = Some(read_journal(part)),
+            _ => leaves = Some(read_policy(part)),
+        }
+    }
+    if !has_node {
+        problems.add_with_help(
+            0..0,
+            "there is no `[node]`",
+            "begin with `[node]` and `name = \"pump-station-7\"`",
+        );
+    }
+    let mut default = |key: &str, value: &str| {
+        effective.push(Effective { key: key.to_owned(), value: value.to_owned(), origin: Origin::Default });
+    };
+    let journal = journal.unwrap_or_else(|| {
+        default("journal.max_bytes", &format!("{MAX_BYTES:?}"));
+        default("journal.min_free_bytes", &format!("{MIN_FREE_BYTES:?}"));
+        let read = |text| size_bytes(text).expect("our own defaults can be read");
+        JournalConfig { max_bytes: read(MAX_BYTES), min_free_bytes: read(MIN_FREE_BYTES) }
+    });
+    let leaves = leaves.unwrap_or_else(|| {
+        default("policy.leaves", LEAVES_SHOWN);
+        LEAVES.to_vec()
+    });
+    let settings = node.map(|(name, data, flow)| Settings { name, data, flow, hub, api, journal, leaves });
+    (settings, effective, problems)
+}
+
+const MAX_BYTES: &str = "256MiB";
+const MIN_FREE_BYTES: &str = "64MiB";
+const LEAVES: [Class; 3] = [Class::Audit, Class::Event, Class::Metric];
+const LEAVES_SHOWN: &str = "[\"audit\", \"event\", \"metric\"]";
+
+fn read_node(folder: &Path, mut part: Part<'_, '_>) -> Option<(NodeId, PathBuf, PathBuf)> {
+    part.require_key("name", "\"pump-station-7\"");
+    let name = part.take_text("name", |text| NodeId::new(text).map_err(|error| error.to_string()));
+    let data = part.take_or("data", "data".to_owned(), "\"data\"").value;
+    let flow = part.take_or("flow", "flow.toml".to_owned(), "\"flow.toml\"").value;
+    part.finish();
+    Some((name?.value, folder.join(data), folder.join(flow)))
+}
+
+fn read_hub(folder: &Path, mut part: Part<'_, '_>) -> Option<HubConfig> {
+    part.require_key("url", "\"http://hub:8420\"");
+    let url = part.take_text("url", |text| {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        match rest {
+            Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => {
+                Ok(text.trim_end_matches('/').to_owned())
+            }
+            _ => Err(format!("{text:?} is no address: it begins with http:// or https:// and names a host")),
+        }
+    });
+    let token_file = part.take::<PathBuf>("token_file").map(|placed| folder.join(placed.value));
+    part.finish();
+    Some(HubConfig { url: url?.value, token_file })
+}
+
+fn read_api(folder: &Path, mut part: Part<'_, '_>) -> ApiConfig {
+    let listen = part.take_text_or("listen", "127.0.0.1:8421", |text| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("{text:?} is no address and port such as \"127.0.0.1:8421\""))
+    });
+    let remote = part.take_or("allow_remote", false, "false").value;
+    let token_file = part.take::<PathBuf>("token_file").map(|placed| folder.join(placed.value));
+    let hosts = part.take_or("hosts", Vec::new(), "[]").value;
+    let Placed { value: listen, span } = listen;
+    let guarded = remote && token_file.is_some();
+    if !guarded && !listen.ip().is_loopback() {
+        let message = format!("{listen} can be reached from other machines");
+        let help = "listen on 127.0.0.1, or set `allow_remote = true` and a `token_file`";
+        part.problem(span, message, help);
+    }
+    part.finish();
+    ApiConfig { listen, token_file, hosts }
+}
+
+fn read_journal(mut part: Part<'_, '_>) -> JournalConfig {
+    let max = part.take_text_or("max_bytes", MAX_BYTES, size_bytes);
+    let min_free_bytes = part.take_text_or("min_free_bytes", MIN_FREE_BYTES, size_bytes).value;
+    if max.value < 1 << 20 {
+        part.problem(max.span, "`max_bytes` is below 1 MiB: it would hold nothing", "write \"256MiB\"");
+    }
+    part.finish();
+    JournalConfig { max_bytes: max.value, min_free_bytes }
+}
+
+fn read_policy(mut part: Part<'_, '_>) -> Vec<Class> {
+    let words = part.take_or("leaves", LEAVES.map(|class| class.as_str().to_owned()).to_vec(), LEAVES_SHOWN);
+    let mut leaves = Vec::new();
+    for word in &words.value {
+        match Class::parse(word) {
+            Some(class) if leaves.contains(&class) => {}
+            Some(class) => leaves.push(class),
+            None => {
+                let help = did_you_mean(word, Class::ALL.map(Class::as_str));
+                part.problem(words.span.clone(), format!("there is no class {word:?}"), help);
+            }
+        }
+    }
+    part.finish();
+    leaves.sort();
+    leaves
+}
+
+/// Reads a token: the first line of its file.
+pub fn read_token(file: &Path) -> Result<String, TokenError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| TokenError::Io { file: file.to_path_buf(), source })?;
+    let token = text.lines().next().unwrap_or("").trim();
+    let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
+    if token.is_empty() || token.len() > 4_096 || !plain {
+        return Err(TokenError::Form { file: file.to_path_buf() });
+    }
+    Ok(token.to_owned())
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read.
+    #[error("the token file {} cannot be read", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The first line is no token.
+    #[error("the first line of {} is no token: it has 1 to 4 096 printable ASCII characters", file.display())]
+    Form {
+        /// The file.
+        file: PathBuf,
+    },
+}

@@ -1,0 +1,169 @@
+//! Opens a journal's folder: one process at a time, and always with a usable database at the end. One that is damaged
+//! or too new is set aside, for a person to look at, and a new journal begun under a new id.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, params};
+use wire::class::Class;
+use wire::id::JournalId;
+use wire::record::GapReason;
+use wire::world::Entropy;
+
+use super::database::{self, DatabaseError, FILE};
+use super::evict::evict_block;
+use super::position;
+use super::settings::{MAX_BYTES_LEAST, Settings};
+
+/// How many databases set aside are kept; a failing disk must not fill itself with them.
+const SET_ASIDE_MAX: u32 = 3;
+
+/// A journal that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Too small a cap.
+    #[error("max_bytes is {max_bytes}, a journal needs at least {MAX_BYTES_LEAST}")]
+    CapTooSmall {
+        /// The cap.
+        max_bytes: u64,
+    },
+    /// The folder or a file in it cannot be used.
+    #[error("cannot use {path}; check that the disk is there and may be written")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Two nodes on one journal.
+    #[error("another process uses the journal in {dir}; give each node its own folder")]
+    InUse {
+        /// The journal's folder.
+        dir: PathBuf,
+    },
+    /// The database cannot be used, and it is not damaged.
+    #[error("cannot open the journal in {dir}")]
+    Database {
+        /// The journal's folder.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: DatabaseError,
+    },
+}
+
+/// A database that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it is now. What lies beside it under the same name with `-wal` belongs to it.
+    pub path: PathBuf,
+    /// What was wrong with it.
+    pub why: String,
+}
+
+/// An opened folder.
+pub(crate) struct Found {
+    pub(crate) conn: Connection,
+    pub(crate) id: JournalId,
+    pub(crate) clean: Option<bool>,
+    pub(crate) set_aside: Option<SetAside>,
+    pub(crate) lock: File,
+}
+
+/// Opens the journal in `dir`, whatever is there.
+pub(crate) fn open(dir: &Path, settings: &Settings, entropy: &mut dyn Entropy) -> Result<Found, OpenError> {
+    if settings.max_bytes < MAX_BYTES_LEAST {
+        return Err(OpenError::CapTooSmall { max_bytes: settings.max_bytes });
+    }
+    std::fs::create_dir_all(dir).map_err(|source| OpenError::File { path: dir.to_owned(), source })?;
+    let lock = lock(dir)?;
+    let fresh = JournalId::random(entropy);
+    let failed = |source| OpenError::Database { dir: dir.to_owned(), source };
+    let (conn, id, clean, set_aside) = match prepare(dir, settings, fresh) {
+        Ok((conn, id, clean)) => (conn, id, clean, None),
+        Err(error @ (DatabaseError::Damaged { .. } | DatabaseError::Newer { .. })) => {
+            let set_aside = set_aside(dir, &error)?;
+            let (conn, id, clean) = prepare(dir, settings, fresh).map_err(failed)?;
+            (conn, id, clean, Some(set_aside))
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    Ok(Found { conn, id, clean, set_aside, lock })
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("journal.lock");
+    let failed = |source| OpenError::File { path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Opens the database and makes it ready: whole, on the disk, within its cap, marked as in use.
+fn prepare(
+    dir: &Path,
+    settings: &Settings,
+    fresh: JournalId,
+) -> Result<(Connection, JournalId, Option<bool>), DatabaseError> {
+    let (conn, id) = database::open(dir, fresh)?;
+    let clean = database::meta(&conn, "clean")?.map(|word| word == "yes");
+    if clean == Some(false) {
+        database::quick_check(&conn)?;
+    }
+    for mut position in position::load_all(&conn)? {
+        let leaves = settings.leaves.contains(&position.class);
+        if position.leaves != leaves {
+            position.leaves = leaves;
+            database::write(&conn, |conn| position::save(conn, &position))?;
+        }
+    }
+    if database::file_bytes(&conn)? > settings.max_bytes {
+        database::write(&conn, |conn| fit(conn, settings.max_bytes))?;
+        database::shrink(&conn)?;
+    }
+    database::write_durably(&conn, |conn| database::set_meta(conn, "clean", "no"))?;
+    make_durable(&conn)?;
+    Ok((conn, id, clean))
+}
+
+/// Drops what a lowered cap has no room for. Audit records that the hub lacks stay, even so.
+fn fit(conn: &Connection, max_bytes: u64) -> Result<(), DatabaseError> {
+    let mut positions = position::load_all(conn)?;
+    while database::used_bytes(conn)? > max_bytes
+        && evict_block(conn, &mut positions, Class::Event, 64 << 10, GapReason::ByteCap)?.is_some()
+    {}
+    Ok(())
+}
+
+/// Puts everything committed so far on the disk, and says so in the streams' rows.
+pub(crate) fn make_durable(conn: &Connection) -> Result<(), DatabaseError> {
+    database::write_durably(conn, |conn| {
+        conn.prepare_cached("UPDATE streams SET durable = last, durable_hash = head WHERE durable < last")?
+            .execute(params![])?;
+        Ok(())
+    })
+}
+
+/// Moves the database out of the way: `journal.damaged-1`, or `journal.newer-1`, with the log that belongs to it.
+fn set_aside(dir: &Path, error: &DatabaseError) -> Result<SetAside, OpenError> {
+    let word = if matches!(error, DatabaseError::Newer { .. }) { "newer" } else { "damaged" };
+    let name = |number: u32, end: &str| dir.join(format!("journal.{word}-{number}{end}"));
+    let number = (1..=SET_ASIDE_MAX).find(|number| !name(*number, "").exists()).unwrap_or(SET_ASIDE_MAX);
+    // The log goes first: alone, it would be played into the new database.
+    for end in ["-wal", ""] {
+        let (from, to) = (dir.join(format!("{FILE}{end}")), name(number, end));
+        match std::fs::rename(&from, &to) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(OpenError::File { path: from, source });
+            }
+            _ => {}
+        }
+    }
+    // An index of the log that is gone; SQLite makes it anew.
+    std::fs::remove_file(dir.join(format!("{FILE}-shm"))).ok();
+    Ok(SetAside { path: name(number, ""), why: error.to_string() })
+}

@@ -1,0 +1,27 @@
+//! How a journal is kept.
+
+use wire::class::Class;
+
+/// The smallest cap that can be set, in bytes.
+pub const MAX_BYTES_LEAST: u64 = 96 * 1024;
+
+/// How a journal is kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The most bytes the database file may have, at least [`MAX_BYTES_LEAST`]. Counted in pages.
+    pub max_bytes: u64,
+    /// The file does not grow while its disk has less free space than this.
+    pub min_free_bytes: u64,
+    /// The classes that the data policy lets leave the node.
+    pub leaves: Vec<Class>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_bytes: 64 << 20,
+            min_free_bytes: 64 << 20,
+            leaves: vec![Class::Audit, Class::Event, Class::Metric],
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Walks the chains of a journal and says whether every record still is what was written.
+
+use wire::id::StreamName;
+
+use super::database::DatabaseError;
+use super::position::Position;
+use super::reader::Reader;
+use super::row;
+
+/// What was found in one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamCheck {
+    /// The stream.
+    pub stream: StreamName,
+    /// The first kept record's number.
+    pub first: u64,
+    /// The last record's number.
+    pub last: u64,
+    /// How many records were walked.
+    pub records: u64,
+    /// Where the chain breaks first, if it does.
+    pub broken: Option<Broken>,
+}
+
+/// The first break of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The record's number.
+    pub seq: u64,
+    /// What is wrong there.
+    pub why: &'static str,
+}
+
+/// Walks every stream from its oldest kept record to its newest.
+pub fn verify(reader: &Reader) -> Result<Vec<StreamCheck>, DatabaseError> {
+    reader.at_one_instant(|| {
+        let positions = reader.positions()?;
+        positions.iter().map(|position| verify_stream(reader, position)).collect()
+    })
+}
+
+fn verify_stream(reader: &Reader, position: &Position) -> Result<StreamCheck, DatabaseError> {
+    let mut hash = position.before;
+    let mut next = position.first;
+    let mut broken = None;
+    reader.each(position, |record, kept_hash| {
+        hash = row::hash_after(hash, position, &record);
+        if record.seq != next {
+            broken = Some(Broken { seq: next, why: "the record is missing" });
+        } else if hash != kept_hash {
+            broken = Some(Broken { seq: next, why: "the record, or its hash, was altered" });
+        }
+        next = record.seq + 1;
+        broken.is_none()
+    })?;
+    if broken.is_none() && next != position.last + 1 {
+        broken = Some(Broken { seq: next, why: "the record is missing" });
+    }
+    if broken.is_none() && hash != position.head {
+        broken = Some(Broken { seq: position.last, why: "the stream's head is another" });
+    }
+    let records = next - position.first;
+    Ok(StreamCheck {
+        stream: position.stream.clone(),
+        first: position.first,
+        last: position.last,
+        records,
+        broken,
+    })
+}

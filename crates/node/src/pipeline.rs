@@ -1,0 +1,470 @@
+//! The thinking of one flow in a row: readings come in, and what is worth remembering comes out.
+//!
+//! Each reading passes window → models → rules, in this order, and is summarised. Pure: time is what the readings say,
+//! or what the clock handed in says; the same readings give the same products, with a journal or without.
+//!
+//! A digest of the input stands in every inference and decision. The input is the run of readings the verdict was made
+//! from (the last `lag` for a model, the last one for a channel), written as the JSON of a `readings` body: whoever
+//! has the raw readings can compute it again.
+
+mod products;
+mod summary;
+
+use std::collections::VecDeque;
+
+use signal::reading::Reading;
+use signal::window::{Window, WindowConfig, Windows};
+use wire::body::{Decision, Inference, PartChange, Ran, Readings, Values};
+use wire::chain::Hash;
+use wire::id::PartName;
+use wire::world::{Clock, MonoNs, WallMs};
+
+use crate::decide::{Rule, Transition};
+use crate::flow::Flow;
+use crate::flow::part::{SourceConfig, Target};
+use crate::model::{Anomaly, Change, Model, Verdict};
+use crate::source::csv::MAX_COLUMNS;
+use crate::source::queue::Batch;
+use crate::why::why;
+pub use products::Product;
+use summary::Tracker;
+
+/// Readings in one raw record.
+const BLOCK_READINGS: usize = 256;
+/// Values in one raw record: it stays below `wire::record::BODY_MAX_BYTES` whatever the numbers.
+const BLOCK_VALUES: usize = 6_144;
+/// Raw readings wait no longer than this for their block to fill.
+const BLOCK_NS: MonoNs = 1_000_000_000;
+/// Bytes that all of a source's channel names may have together, for the same reason.
+const NAMES_MAX_BYTES: usize = 48 * 1024;
+
+/// The stations of one flow.
+pub struct Pipeline {
+    lanes: Vec<Lane>,
+    models: Vec<Model>,
+    rules: Vec<Rule>,
+    /// Learnt states that wait for their source to open, by model.
+    stored: Vec<Option<Vec<u8>>>,
+}
+
+/// What belongs to one source.
+struct Lane {
+    config: SourceConfig,
+    open: Option<Open>,
+    models: Vec<usize>,
+    rules: Vec<usize>,
+    taken: u64,
+    late: u64,
+}
+
+/// A source whose channels are known.
+struct Open {
+    channels: Vec<String>,
+    windows: Windows,
+    scratch: Reading,
+    block_since_ns: Option<MonoNs>,
+    summary: Tracker,
+    /// The last readings, newest last, for digests. At most the largest lag.
+    recent: VecDeque<(WallMs, Vec<f64>)>,
+    keep: usize,
+    last_ms: Option<WallMs>,
+    last_arrival_ns: MonoNs,
+    /// Per rule of the lane: the rule, and the channel it is judged on (a rule on a model has none).
+    judged: Vec<(usize, Option<usize>)>,
+}
+
+/// A source that cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// No channel, or more than a record holds.
+    #[error("a source has 1 to {max} channels, this one has {found}")]
+    Channels {
+        /// As found.
+        found: usize,
+        /// The most.
+        max: usize,
+    },
+    /// The names alone would fill a record.
+    #[error("the names of the channels have {found} bytes together, the most is {NAMES_MAX_BYTES}")]
+    Names {
+        /// As found.
+        found: usize,
+    },
+}
+
+/// When a batch came in, and what time it is now.
+struct Moment<'a> {
+    arrived_ns: MonoNs,
+    clock: &'a dyn Clock,
+}
+
+impl Moment<'_> {
+    fn latency_us(&self) -> u64 {
+        self.clock.mono_ns().saturating_sub(self.arrived_ns) / 1_000
+    }
+}
+
+impl Pipeline {
+    /// A pipeline whose sources are not open yet.
+    pub fn new(flow: &Flow) -> Pipeline {
+        let on_source = |target: &Target| match target {
+            Target::Channel { source, .. } => *source,
+            Target::Probability { model } | Target::Score { model } => flow.models[*model].source,
+        };
+        let lane = |(at, config): (usize, &SourceConfig)| Lane {
+            config: config.clone(),
+            open: None,
+            models: (0..flow.models.len()).filter(|model| flow.models[*model].source == at).collect(),
+            rules: (0..flow.rules.len()).filter(|rule| on_source(&flow.rules[*rule].target) == at).collect(),
+            taken: 0,
+            late: 0,
+        };
+        Pipeline {
+            lanes: flow.sources.iter().enumerate().map(lane).collect(),
+            models: flow.models.iter().cloned().map(Model::new).collect(),
+            rules: flow.rules.iter().cloned().map(Rule::new).collect(),
+            stored: vec![None; flow.models.len()],
+        }
+    }
+
+    /// The models, in the order of the flow.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// The models, to store what they have learnt.
+    pub fn models_mut(&mut self) -> &mut [Model] {
+        &mut self.models
+    }
+
+    /// The rules, in the order of the flow.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rules, to restore what they said before a restart.
+    pub fn rules_mut(&mut self) -> &mut [Rule] {
+        &mut self.rules
+    }
+
+    /// Gives a model what it had learnt; it is looked at when its source opens.
+    pub fn restore_model(&mut self, model: usize, stored: Vec<u8>) {
+        self.stored[model] = Some(stored);
+    }
+
+    /// Readings taken from a source, and readings refused because they came late.
+    pub fn counts(&self, source: usize) -> (u64, u64) {
+        (self.lanes[source].taken, self.lanes[source].late)
+    }
+
+    /// The channels of a source, once it is open.
+    pub fn channels(&self, source: usize) -> Option<&[String]> {
+        Some(&self.lanes[source].open.as_ref()?.channels)
+    }
+
+    /// The last reading of a source: its time, and a value for each channel.
+    pub fn latest(&self, source: usize) -> Option<(WallMs, &[f64])> {
+        let (t_ms, values) = self.lanes[source].open.as_ref()?.recent.back()?;
+        Some((*t_ms, values))
+    }
+
+    /// A source says what its channels are. Models and rules that cannot work with them fail alone, and say so.
+    pub fn open(
+        &mut self,
+        source: usize,
+        channels: &[String],
+        out: &mut Vec<Product>,
+    ) -> Result<(), OpenError> {
+        let lane = &mut self.lanes[source];
+        if lane.open.as_ref().is_some_and(|open| open.channels == channels) {
+            return Ok(());
+        }
+        if let Some(mut before) = lane.open.take() {
+            before.close_block(&lane.config.name, out);
+            before.summary.close(&lane.config, &before.channels, out);
+        }
+        if channels.is_empty() || channels.len() > MAX_COLUMNS {
+            return Err(OpenError::Channels { found: channels.len(), max: MAX_COLUMNS });
+        }
+        let found = channels.iter().map(|name| name.escape_debug().count().max(name.len()) + 2).sum();
+        if found > NAMES_MAX_BYTES {
+            return Err(OpenError::Names { found });
+        }
+
+        for at in &lane.models {
+            let model = &mut self.models[*at];
+            let learn = model.config().learn;
+            let stored = self.stored[*at].take();
+            let (state, reason) = match model.bind(channels, stored.as_deref()) {
+                Err(error) => ("failed", why(&error)),
+                Ok(Err(error)) => {
+                    ("learning", format!("{}: it learns anew, from {learn} readings", why(&error)))
+                }
+                Ok(Ok(())) if model.ready() => {
+                    ("ready", format!("it learnt from {} readings before", model.samples()))
+                }
+                Ok(Ok(())) => ("learning", format!("it learns from {learn} readings")),
+            };
+            out.push(Product::Part(PartChange {
+                part: format!("model.{}", model.config().name),
+                state: state.to_owned(),
+                reason,
+            }));
+        }
+        let mut judged = Vec::new();
+        for at in &lane.rules {
+            match &self.rules[*at].config().target {
+                Target::Channel { channel, .. } => match channels.iter().position(|name| name == channel) {
+                    Some(channel) => judged.push((*at, Some(channel))),
+                    None => out.push(Product::Part(PartChange {
+                        part: format!("rule.{}", self.rules[*at].config().name),
+                        state: "failed".to_owned(),
+                        reason: format!("`source.{}` has no channel `{channel}`", lane.config.name),
+                    })),
+                },
+                Target::Probability { .. } | Target::Score { .. } => judged.push((*at, None)),
+            }
+        }
+        let keep = lane.models.iter().map(|model| self.models[*model].config().lag).max().unwrap_or(1).max(1);
+        lane.open = Some(Open::new(&lane.config, channels, keep, judged));
+        Ok(())
+    }
+
+    /// Takes a batch of a source that is open; appends what comes of it.
+    pub fn step(
+        &mut self,
+        source: usize,
+        batch: &Batch,
+        arrived_ns: MonoNs,
+        clock: &dyn Clock,
+        out: &mut Vec<Product>,
+    ) {
+        let Pipeline { lanes, models, rules, .. } = self;
+        let lane = &mut lanes[source];
+        let Some(open) = &mut lane.open else { return };
+        let moment = Moment { arrived_ns, clock };
+        for (t_ms, values) in batch.t_ms.iter().zip(batch.values.chunks_exact(open.channels.len())) {
+            let t_ms = *t_ms;
+            let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
+            if (-lane.config.max_gap_ms..0).contains(&step_ms) {
+                lane.late += 1;
+                continue;
+            }
+            lane.taken += 1;
+            open.last_ms = Some(t_ms);
+            open.remember(t_ms, values);
+            open.window(t_ms, values, arrived_ns, &lane.config.name, out);
+            open.summary.begin(t_ms, &lane.config, &open.channels, out);
+
+            for (place, at) in lane.models.iter().enumerate() {
+                let model = &mut models[*at];
+                match model.step(t_ms, values) {
+                    None => {}
+                    Some(Change::Ready) => {
+                        let (part, learn) = (format!("model.{}", model.config().name), model.config().learn);
+                        let reason = format!("it has learnt from {learn} readings");
+                        out.push(Product::Part(PartChange { part, state: "ready".to_owned(), reason }));
+                    }
+                    Some(Change::Episode(anomaly)) => {
+                        let input = open.digest(model.config().lag, &lane.config.name);
+                        let product = inference(model, &lane.config.name, anomaly, t_ms, input, &moment);
+                        out.push(Product::Inference(product));
+                    }
+                }
+                open.summary.judge(place, &model.config().name, model.verdict());
+            }
+            for (at, channel) in &open.judged {
+                let rule = &mut rules[*at];
+                let (value, model) = match (&rule.config().target, channel) {
+                    (Target::Channel { .. }, Some(channel)) => (values[*channel], None),
+                    (Target::Probability { model }, _) => {
+                        (models[*model].verdict().probability, Some(&models[*model]))
+                    }
+                    (Target::Score { model }, _) => (models[*model].verdict().score, Some(&models[*model])),
+                    (Target::Channel { .. }, None) => (f64::NAN, None),
+                };
+                if let Some(transition) = rule.step(t_ms, value) {
+                    let readings = model.map_or(1, |model| model.config().lag);
+                    let input = open.digest(readings, &lane.config.name);
+                    let product = decision(rule, &lane.config.name, transition, t_ms, model, input, &moment);
+                    out.push(Product::Decision(product));
+                }
+            }
+            open.summary.take(t_ms, values);
+        }
+        open.last_arrival_ns = arrived_ns;
+    }
+
+    /// Gives what has waited long enough by the node's clock: raw readings whose block did not fill, summaries of
+    /// sources that fell silent.
+    pub fn tick(&mut self, now_ns: MonoNs, out: &mut Vec<Product>) {
+        for lane in &mut self.lanes {
+            let Some(open) = &mut lane.open else { continue };
+            if open.block_since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) >= BLOCK_NS) {
+                open.close_block(&lane.config.name, out);
+            }
+            let silent_ns = now_ns.saturating_sub(open.last_arrival_ns);
+            if silent_ns > lane.config.summary_ms as u64 * 1_000_000 + BLOCK_NS {
+                open.summary.close(&lane.config, &open.channels, out);
+            }
+        }
+    }
+
+    /// Gives all that waits: the node stops, or the file ended.
+    pub fn flush(&mut self, out: &mut Vec<Product>) {
+        for lane in &mut self.lanes {
+            if let Some(open) = &mut lane.open {
+                open.close_block(&lane.config.name, out);
+                open.summary.close(&lane.config, &open.channels, out);
+            }
+        }
+    }
+
+    /// What a model made of the last reading of its source.
+    pub fn verdict(&self, model: usize) -> Verdict {
+        self.models[model].verdict()
+    }
+}
+
+impl Open {
+    fn new(
+        config: &SourceConfig,
+        channels: &[String],
+        keep: usize,
+        judged: Vec<(usize, Option<usize>)>,
+    ) -> Open {
+        let len = (BLOCK_VALUES / channels.len()).clamp(1, BLOCK_READINGS);
+        let window =
+            WindowConfig { channels: channels.len(), len, max_ms: None, max_gap_ms: config.max_gap_ms };
+        Open {
+            channels: channels.to_vec(),
+            windows: Windows::new(window).expect("a block of 1 to 256 readings, and a gap above 0"),
+            scratch: Reading { t_ms: 0, values: Vec::with_capacity(channels.len()) },
+            block_since_ns: None,
+            summary: Tracker::new(channels.len()),
+            recent: VecDeque::with_capacity(keep),
+            keep,
+            last_ms: None,
+            last_arrival_ns: 0,
+            judged,
+        }
+    }
+
+    fn remember(&mut self, t_ms: WallMs, values: &[f64]) {
+        let mut slot = match self.recent.len() {
+            len if len == self.keep => self.recent.pop_front().unwrap_or_default(),
+            _ => (0, Vec::with_capacity(values.len())),
+        };
+        slot.0 = t_ms;
+        slot.1.clear();
+        slot.1.extend_from_slice(values);
+        self.recent.push_back(slot);
+    }
+
+    fn window(
+        &mut self,
+        t_ms: WallMs,
+        values: &[f64],
+        arrived_ns: MonoNs,
+        source: &PartName,
+        out: &mut Vec<Product>,
+    ) {
+        self.scratch.t_ms = t_ms;
+        self.scratch.values.clear();
+        self.scratch.values.extend_from_slice(values);
+        if let Some(window) = self.windows.push(&self.scratch) {
+            out.push(self.block(&window, source));
+            self.block_since_ns = None;
+        }
+        if self.windows.held() > 0 {
+            self.block_since_ns.get_or_insert(arrived_ns);
+        }
+    }
+
+    fn close_block(&mut self, source: &PartName, out: &mut Vec<Product>) {
+        if let Some(window) = self.windows.flush() {
+            out.push(self.block(&window, source));
+        }
+        self.block_since_ns = None;
+    }
+
+    fn block(&self, window: &Window, source: &PartName) -> Product {
+        let rows = || window.rows();
+        Product::Readings(columns(source, &self.channels, window.t_ms.clone(), rows))
+    }
+
+    /// The digest of the last readings.
+    fn digest(&self, readings: usize, source: &PartName) -> Hash {
+        let skip = self.recent.len().saturating_sub(readings);
+        let t_ms = self.recent.iter().skip(skip).map(|(t_ms, _)| *t_ms).collect();
+        let rows = || self.recent.iter().skip(skip).map(|(_, values)| values.as_slice());
+        let body = columns(source, &self.channels, t_ms, rows);
+        // Numbers, strings and lists.
+        Hash::of(&serde_json::to_vec(&body).expect("readings are plain data"))
+    }
+}
+
+/// Rows as a `readings` body, which has columns.
+fn columns<'a, I: Iterator<Item = &'a [f64]>>(
+    source: &PartName,
+    channels: &[String],
+    t_ms: Vec<WallMs>,
+    rows: impl Fn() -> I,
+) -> Readings {
+    let column = |at: usize| Values(rows().map(|row| row[at]).collect());
+    let values = (0..channels.len()).map(column).collect();
+    Readings { source: source.clone(), channels: channels.to_vec(), t_ms, values }
+}
+
+fn inference(
+    model: &Model,
+    source: &PartName,
+    anomaly: Anomaly,
+    at_ms: WallMs,
+    input: Hash,
+    moment: &Moment<'_>,
+) -> Inference {
+    let Anomaly { state, since_ms, score, probability, channels } = anomaly;
+    Inference {
+        model: model.reference(),
+        source: source.clone(),
+        state,
+        since_ms,
+        at_ms,
+        score,
+        probability,
+        channels,
+        input,
+        latency_us: moment.latency_us(),
+    }
+}
+
+fn decision(
+    rule: &Rule,
+    source: &PartName,
+    transition: Transition,
+    at_ms: WallMs,
+    model: Option<&Model>,
+    input: Hash,
+    moment: &Moment<'_>,
+) -> Decision {
+    let Transition { state, since_ms, value, why } = transition;
+    Decision {
+        rule: rule.config().name.clone(),
+        state,
+        severity: rule.config().severity,
+        source: source.clone(),
+        since_ms,
+        at_ms,
+        when: rule.config().when.clone(),
+        value,
+        model: model.map(Model::reference),
+        input,
+        ran: if model.is_some() { Ran::Local } else { Ran::Rule },
+        why,
+        // A detector's probability says how rare the reading is, not how likely the decision is to be right.
+        confidence: None,
+        latency_us: moment.latency_us(),
+        joules: None,
+    }
+}

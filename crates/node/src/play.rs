@@ -1,0 +1,155 @@
+//! Runs a flow over its files without a journal, threads or waiting: time is what the files say, so the same files
+//! give the same products every time. For `flow replay`, for `detect`, and for tests.
+//!
+//! All sources of the flow are played once, merged by time. A simulated source ends after a number of readings; an
+//! HTTP source brings nothing.
+
+use wire::world::{Simulated, WallMs};
+
+use crate::flow::Flow;
+use crate::flow::part::{SourceConfig, SourceKind};
+use crate::pipeline::{OpenError, Pipeline, Product};
+use crate::source::csv::{CsvError, CsvReader, Row};
+use crate::source::pump::{CHANNELS, Pump};
+use crate::source::queue::Batch;
+use crate::source::simulated::pump_config;
+use crate::source::tally::Tally;
+
+/// Why a flow cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// A file gives no readings.
+    #[error(transparent)]
+    Csv(#[from] CsvError),
+    /// A source cannot be opened.
+    #[error("`source.{source_name}` cannot be opened")]
+    Open {
+        /// The source.
+        source_name: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// No source of the flow can be played.
+    #[error("the flow has no source that can be played: only `replay` and `simulated` can")]
+    NothingToPlay,
+}
+
+/// One reading that was played.
+#[derive(Debug, Clone, Copy)]
+pub struct Played<'a> {
+    /// The source's place in the flow.
+    pub source: usize,
+    /// Its time.
+    pub t_ms: WallMs,
+    /// Shape: `[channels]`.
+    pub values: &'a [f64],
+    /// Whether it is an anomaly in truth, where the source knows.
+    pub truth: Option<bool>,
+}
+
+/// What was played.
+#[derive(Debug, Clone, Default)]
+pub struct PlayReport {
+    /// Per source of the flow: its name, its readings, and what was refused.
+    pub sources: Vec<(String, u64, Tally)>,
+}
+
+/// One source being played.
+struct Player<'a> {
+    source: usize,
+    config: &'a SourceConfig,
+    from: From,
+    row: Row,
+}
+
+enum From {
+    File(Box<CsvReader>),
+    Pump { pump: Box<Pump>, left: u64 },
+}
+
+impl Player<'_> {
+    /// Reads the next reading into `row`; `false` at the end.
+    fn advance(&mut self) -> Result<bool, CsvError> {
+        match &mut self.from {
+            From::File(reader) => reader.read_row(&mut self.row),
+            From::Pump { left: 0, .. } => Ok(false),
+            From::Pump { pump, left } => {
+                *left -= 1;
+                let sample = pump.next();
+                let line = self.row.line + 1;
+                self.row = Row {
+                    line,
+                    t_ms: sample.t_ms,
+                    values: sample.values.to_vec(),
+                    truth: Some(sample.fault.is_some()),
+                };
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// Plays `flow`. After each reading `see` gets it, the pipeline as it then is, and what came of the reading; at the end
+/// it gets once more, without a reading, what still waited. `simulated_readings`: how many of each simulated source.
+pub fn play(
+    flow: &Flow,
+    simulated_readings: u64,
+    mut see: impl FnMut(Option<Played<'_>>, &Pipeline, &[Product]),
+) -> Result<PlayReport, PlayError> {
+    let world = Simulated::new(0);
+    let mut pipeline = Pipeline::new(flow);
+    let mut out = Vec::new();
+    let mut players = Vec::new();
+    for (source, config) in flow.sources.iter().enumerate() {
+        let (from, channels) = match &config.kind {
+            SourceKind::Replay(replay) => {
+                let reader = CsvReader::open(&replay.file, &replay.csv)?;
+                let channels = reader.channels().to_vec();
+                (From::File(Box::new(reader)), channels)
+            }
+            SourceKind::Simulated(simulated) => {
+                use wire::world::Clock as _;
+                let pump = Box::new(Pump::new(simulated.seed, pump_config(simulated), world.wall_ms()));
+                (From::Pump { pump, left: simulated_readings }, CHANNELS.map(str::to_owned).to_vec())
+            }
+            SourceKind::Http => continue,
+        };
+        pipeline
+            .open(source, &channels, &mut out)
+            .map_err(|error| PlayError::Open { source_name: config.name.to_string(), source: error })?;
+        let mut player = Player { source, config, from, row: Row::default() };
+        if player.advance()? {
+            players.push(player);
+        }
+    }
+    if players.is_empty() {
+        return Err(PlayError::NothingToPlay);
+    }
+
+    let mut report = PlayReport::default();
+    let mut batch = Batch::default();
+    // At most 64 sources: looking at each for the oldest reading is quick enough.
+    while let Some(next) = (0..players.len()).min_by_key(|at| (players[*at].row.t_ms, players[*at].source)) {
+        let player = &mut players[next];
+        batch.t_ms.clear();
+        batch.t_ms.push(player.row.t_ms);
+        std::mem::swap(&mut batch.values, &mut player.row.values);
+        pipeline.step(player.source, &batch, 0, &world, &mut out);
+        let (t_ms, values, truth) = (player.row.t_ms, batch.values.as_slice(), player.row.truth);
+        see(Some(Played { source: player.source, t_ms, values, truth }), &pipeline, &out);
+        out.clear();
+        std::mem::swap(&mut batch.values, &mut player.row.values);
+        if !player.advance()? {
+            let player = players.remove(next);
+            let tally = match player.from {
+                From::File(reader) => reader.tally().clone(),
+                From::Pump { .. } => Tally { rows: player.row.line, ..Tally::default() },
+            };
+            let (readings, _late) = pipeline.counts(player.source);
+            report.sources.push((player.config.name.to_string(), readings, tally));
+        }
+    }
+    pipeline.flush(&mut out);
+    see(None, &pipeline, &out);
+    Ok(report)
+}

@@ -1,0 +1,91 @@
+//! The first station: readings come in, from wherever they are made.
+//!
+//! A source that blocks (a file, a simulation, later a bus) runs on a thread of its own and is supervised alone: if it
+//! fails or panics it is marked failed, tried again after 1 s, 2 s … 5 min, and the rest of the node goes on. The HTTP
+//! source has no thread: whoever has readings brings them to the local API.
+
+pub mod bring;
+pub mod csv;
+pub mod http;
+mod pace;
+pub mod pump;
+pub mod queue;
+pub mod replay;
+pub mod simulated;
+pub mod table;
+pub mod tally;
+pub mod time;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::flow::part::{SourceConfig, SourceKind};
+use crate::why::why;
+use bring::{Source, SourceError};
+use queue::{Event, Inlet, SourceState, Stopped};
+use replay::Replay;
+use simulated::SimulatedPump;
+
+/// Makes a source that needs a thread; `None` for one that does not.
+pub fn build(config: &SourceConfig) -> Option<Box<dyn Source>> {
+    match &config.kind {
+        SourceKind::Replay(replay) => Some(Box::new(Replay::new(replay.clone()))),
+        SourceKind::Simulated(simulated) => Some(Box::new(SimulatedPump::new(simulated.clone()))),
+        SourceKind::Http => None,
+    }
+}
+
+/// How long to wait before a source is tried again: doubled with each failure in a row.
+#[derive(Debug, Clone, Copy)]
+pub struct BackOff {
+    /// After the first failure.
+    pub first: Duration,
+    /// Never longer.
+    pub longest: Duration,
+}
+
+impl Default for BackOff {
+    fn default() -> BackOff {
+        BackOff { first: Duration::from_secs(1), longest: Duration::from_secs(300) }
+    }
+}
+
+impl BackOff {
+    /// The wait after so many failures in a row, at least one.
+    pub fn after(self, failures: u32) -> Duration {
+        self.first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.longest)
+    }
+}
+
+/// Runs a source until it ends or the node stops. The body of its thread.
+pub fn supervise(mut source: Box<dyn Source>, mut inlet: Inlet, back_off: BackOff) {
+    let mut failures = 0;
+    loop {
+        let began_ns = inlet.clock().mono_ns();
+        let reason = match catch_unwind(AssertUnwindSafe(|| source.run(&mut inlet))) {
+            Ok(Ok(reason)) => {
+                // If the node is stopping nobody needs to know.
+                let _ = inlet.tell(Event::State { state: SourceState::Ended, reason });
+                return;
+            }
+            Ok(Err(SourceError::Stopped(Stopped))) => return,
+            Ok(Err(error)) => why(&error),
+            Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
+        };
+        // A source that ran well for longer than the longest wait begins anew.
+        let ran = Duration::from_nanos(inlet.clock().mono_ns().saturating_sub(began_ns));
+        failures = if ran > back_off.longest { 1 } else { failures + 1 };
+        let wait = back_off.after(failures);
+        let reason = format!("{reason}; tried again in {} s", wait.as_secs_f64());
+        let told = inlet.tell(Event::State { state: SourceState::Failed, reason });
+        if told.and_then(|()| inlet.pause(wait)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why")
+}

@@ -1,0 +1,21 @@
+//! What every blocking source can do: bring readings.
+
+use super::csv::CsvError;
+use super::queue::{Inlet, Stopped};
+
+/// Something that brings readings until it ends.
+pub trait Source: Send {
+    /// Brings readings. Returns why it came to its end, in words. Run again after an error, it goes on where it was.
+    fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError>;
+}
+
+/// Why a source stopped before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The node is stopping.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The file gives no readings.
+    #[error(transparent)]
+    Csv(#[from] CsvError),
+}

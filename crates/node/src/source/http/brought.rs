@@ -1,0 +1,67 @@
+//! Readings as a body brings them, before their channels are put in order, and why a body is refused.
+
+use wire::world::WallMs;
+
+use crate::source::csv::MAX_COLUMNS;
+use crate::source::queue::NotTaken;
+
+/// The most readings in one body.
+pub const MAX_READINGS: usize = 10_000;
+/// The most values (readings × channels) in one body: 2 MiB of numbers.
+pub const MAX_VALUES: usize = 1 << 18;
+/// The longest name of a channel, in bytes.
+const NAME_MAX_BYTES: usize = 256;
+
+/// Why a body was not taken.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// It cannot be understood.
+    #[error("{place}: {reason}")]
+    Bad {
+        /// `line 3`, `reading 17`.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// More readings or values than one body may have.
+    #[error("a body may have {MAX_READINGS} readings and {MAX_VALUES} values: send several")]
+    TooLarge,
+    /// Not now.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+}
+
+/// One reading as brought, before its channels are put in order.
+#[derive(Debug, Default, PartialEq)]
+pub struct Brought {
+    /// Where it stands: `line 3`, `reading 17`.
+    pub place: String,
+    /// Its time; absent: now.
+    pub t_ms: Option<WallMs>,
+    /// By channel, in the order of the body.
+    pub values: Vec<(String, f64)>,
+}
+
+/// A refusal at a place.
+pub(super) fn bad(place: &str, reason: impl Into<String>) -> Refusal {
+    Refusal::Bad { place: place.to_owned(), reason: reason.into() }
+}
+
+/// Refuses what cannot be a reading's channels.
+pub(super) fn check_channels(place: &str, values: &[(String, f64)]) -> Result<(), Refusal> {
+    if values.is_empty() {
+        return Err(bad(place, "it has no values"));
+    }
+    if values.len() > MAX_COLUMNS {
+        return Err(bad(place, format!("it has more than {MAX_COLUMNS} channels")));
+    }
+    for (name, _) in values {
+        if name.is_empty() || name.len() > NAME_MAX_BYTES || name.chars().any(char::is_control) {
+            let shown: String = name.chars().take(30).collect();
+            let reason =
+                format!("a channel has 1 to {NAME_MAX_BYTES} bytes of plain text as its name, not {shown:?}");
+            return Err(bad(place, reason));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,333 @@
+//! The way from the sources to the pipeline: one queue, in which each source may have only so much waiting.
+//!
+//! A source that brings more than the pipeline takes waits ([`Inlet::send`]) or is told to come again
+//! ([`Inlet::offer`]). Because each has an allowance of its own, a fast source cannot keep a slow one out.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use wire::body::PartChange;
+use wire::world::{Clock, MonoNs, WallMs};
+
+/// Cells that one source may have waiting: half a megabyte of numbers.
+pub const ALLOWANCE_CELLS: usize = 1 << 16;
+
+/// A run of readings of one source.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// The source's own time of each reading. Shape: `[readings]`.
+    pub t_ms: Vec<WallMs>,
+    /// Shape: `[readings, channels]`, row-major; NaN where there is no value.
+    pub values: Vec<f64>,
+}
+
+impl Batch {
+    /// What it counts against the allowance.
+    fn cells(&self) -> usize {
+        self.t_ms.len() + self.values.len()
+    }
+}
+
+/// What comes from a source.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Its channels are known; readings follow.
+    Opened {
+        /// The channels.
+        channels: Vec<String>,
+    },
+    /// Readings.
+    Batch(Batch),
+    /// It is in another state now.
+    State {
+        /// Which.
+        state: SourceState,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Another part of the node has something to remember; its `source` means nothing.
+    Part(PartChange),
+    /// Nothing: the node shall look whether it should stop.
+    Wake,
+}
+
+/// How a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceState {
+    /// Nothing has come yet.
+    Waiting,
+    /// Readings come.
+    Running,
+    /// It failed, and is tried again.
+    Failed,
+    /// It came to its end.
+    Ended,
+}
+
+impl SourceState {
+    /// The word used in records and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SourceState::Waiting => "waiting",
+            SourceState::Running => "running",
+            SourceState::Failed => "failed",
+            SourceState::Ended => "ended",
+        }
+    }
+}
+
+/// An event on its way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arrival {
+    /// The source's place in the flow.
+    pub source: usize,
+    /// When it came in, by the node's monotonic clock.
+    pub arrived_ns: MonoNs,
+    /// Rows and cells the source has refused since it was opened.
+    pub refused: u64,
+    /// What came.
+    pub event: Event,
+}
+
+/// The node is stopping: no more readings are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node is stopping")]
+pub struct Stopped;
+
+/// Why an offer was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// Too much is waiting.
+    #[error("too many readings are waiting")]
+    Full,
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopped,
+}
+
+/// What one source has waiting.
+#[derive(Debug, Default)]
+struct Allowance {
+    used: Mutex<usize>,
+    freed: Condvar,
+    stopping: AtomicBool,
+}
+
+impl Allowance {
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        // A panic in one source leaves a number behind, never a half-made one.
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fits(used: usize, cells: usize) -> bool {
+        // Something larger than the whole allowance passes when nothing else waits.
+        used == 0 || used + cells <= ALLOWANCE_CELLS
+    }
+}
+
+/// A source's end of the queue.
+pub struct Inlet {
+    source: usize,
+    to: Sender<Arrival>,
+    allowance: Arc<Allowance>,
+    clock: Box<dyn Clock>,
+    refused: u64,
+}
+
+impl Inlet {
+    /// Waits for room, then hands over readings.
+    pub fn send(&mut self, batch: Batch) -> Result<(), Stopped> {
+        let cells = batch.cells();
+        let mut used = self.allowance.lock();
+        while !Allowance::fits(*used, cells) && !self.stopping() {
+            used = self.allowance.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+        *used += cells;
+        drop(used);
+        self.tell(Event::Batch(batch))
+    }
+
+    /// Hands over readings if there is room.
+    pub fn offer(&mut self, batch: Batch) -> Result<(), NotTaken> {
+        let cells = batch.cells();
+        let mut used = self.allowance.lock();
+        if !Allowance::fits(*used, cells) {
+            return Err(NotTaken::Full);
+        }
+        *used += cells;
+        drop(used);
+        self.tell(Event::Batch(batch)).map_err(|Stopped| NotTaken::Stopped)
+    }
+
+    /// Says something that is not readings. Rare, so it needs no allowance.
+    pub fn tell(&mut self, event: Event) -> Result<(), Stopped> {
+        if self.stopping() {
+            return Err(Stopped);
+        }
+        let arrived_ns = self.clock.mono_ns();
+        let arrival = Arrival { source: self.source, arrived_ns, refused: self.refused, event };
+        self.to.send(arrival).map_err(|_| Stopped)
+    }
+
+    /// Sets what the source has refused so far; it travels with the next event.
+    pub fn set_refused(&mut self, refused: u64) {
+        self.refused = refused;
+    }
+
+    /// Sleeps, unless the node stops.
+    pub fn pause(&self, pause: Duration) -> Result<(), Stopped> {
+        let used = self.allowance.lock();
+        let (_used, _timed_out) = self
+            .allowance
+            .freed
+            .wait_timeout_while(used, pause, |_| !self.stopping())
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.stopping() { Err(Stopped) } else { Ok(()) }
+    }
+
+    /// The clock by which readings are paced.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn stopping(&self) -> bool {
+        self.allowance.stopping.load(Relaxed)
+    }
+}
+
+/// The pipeline's end of the queue.
+pub struct Outlet {
+    from: Receiver<Arrival>,
+    to: Sender<Arrival>,
+    allowances: Vec<Arc<Allowance>>,
+}
+
+impl Outlet {
+    /// A queue for `sources` sources.
+    pub fn new(sources: usize) -> Outlet {
+        let (to, from) = channel();
+        Outlet { from, to, allowances: (0..sources).map(|_| Arc::default()).collect() }
+    }
+
+    /// The end of source number `source`.
+    pub fn inlet(&self, source: usize, clock: Box<dyn Clock>) -> Inlet {
+        let allowance = Arc::clone(&self.allowances[source]);
+        Inlet { source, to: self.to.clone(), allowance, clock, refused: 0 }
+    }
+
+    /// The next event, if one comes in time. It counts as waiting until [`Outlet::done`].
+    pub fn next(&self, timeout: Duration) -> Option<Arrival> {
+        self.from.recv_timeout(timeout).ok()
+    }
+
+    /// The next event, if one is there.
+    pub fn next_now(&self) -> Option<Arrival> {
+        self.from.try_recv().ok()
+    }
+
+    /// Gives back the room an event took.
+    pub fn done(&self, arrival: &Arrival) {
+        if let Event::Batch(batch) = &arrival.event {
+            let allowance = &self.allowances[arrival.source];
+            let mut used = allowance.lock();
+            *used = used.saturating_sub(batch.cells());
+            drop(used);
+            allowance.freed.notify_all();
+        }
+    }
+
+    /// A handle that lets the sources stop.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { allowances: self.allowances.clone(), to: self.to.clone() }
+    }
+
+    /// A handle by which other parts of the node have something remembered.
+    pub fn messenger(&self) -> Messenger {
+        Messenger { to: self.to.clone() }
+    }
+}
+
+/// Has something remembered that is no reading. For what is rare: it has no allowance.
+#[derive(Clone)]
+pub struct Messenger {
+    to: Sender<Arrival>,
+}
+
+impl Messenger {
+    /// Hands it over; lost if the node has stopped.
+    pub fn tell(&self, change: PartChange) {
+        let _ = self.to.send(Arrival { source: 0, arrived_ns: 0, refused: 0, event: Event::Part(change) });
+    }
+}
+
+/// Lets the sources stop: nothing is taken from them any more, and who waits is woken.
+#[derive(Clone)]
+pub struct Stopper {
+    allowances: Vec<Arc<Allowance>>,
+    to: Sender<Arrival>,
+}
+
+impl Stopper {
+    /// Stops all sources.
+    pub fn stop(&self) {
+        for allowance in &self.allowances {
+            // Under the lock, so that nobody looks before and waits after.
+            let _used = allowance.lock();
+            allowance.stopping.store(true, Relaxed);
+            allowance.freed.notify_all();
+        }
+        // The pipeline is gone if this fails, which is as good.
+        let _ = self.to.send(Arrival { source: 0, arrived_ns: 0, refused: 0, event: Event::Wake });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::world::Simulated;
+
+    fn batch(cells: usize) -> Batch {
+        Batch { t_ms: vec![0], values: vec![0.0; cells - 1] }
+    }
+
+    #[test]
+    fn each_source_has_its_own_allowance() {
+        let outlet = Outlet::new(2);
+        let world = Simulated::new(0);
+        let mut fast = outlet.inlet(0, Box::new(world.clone()));
+        let mut slow = outlet.inlet(1, Box::new(world));
+        assert_eq!(fast.offer(batch(3 * ALLOWANCE_CELLS)), Ok(()), "alone, anything passes");
+        assert_eq!(fast.offer(batch(2)), Err(NotTaken::Full));
+        assert_eq!(slow.offer(batch(ALLOWANCE_CELLS)), Ok(()));
+        outlet.done(&outlet.next_now().unwrap());
+        assert_eq!(fast.offer(batch(2)), Ok(()));
+        assert_eq!(slow.offer(batch(2)), Err(NotTaken::Full));
+    }
+
+    #[test]
+    fn a_waiting_source_goes_on_when_there_is_room_and_ends_when_the_node_stops() {
+        let outlet = Outlet::new(1);
+        let mut inlet = outlet.inlet(0, Box::new(Simulated::new(0)));
+        inlet.offer(batch(ALLOWANCE_CELLS)).unwrap();
+        let thread = std::thread::spawn(move || (inlet.send(batch(9)), inlet.send(batch(ALLOWANCE_CELLS))));
+        let first = outlet.next(Duration::from_secs(10)).unwrap();
+        outlet.done(&first);
+        let second = outlet.next(Duration::from_secs(10)).unwrap();
+        assert_eq!(second.event, Event::Batch(batch(9)));
+        outlet.stopper().stop();
+        assert_eq!(thread.join().unwrap(), (Ok(()), Err(Stopped)));
+    }
+
+    #[test]
+    fn a_pause_ends_when_the_node_stops() {
+        let outlet = Outlet::new(1);
+        let inlet = outlet.inlet(0, Box::new(Simulated::new(0)));
+        assert_eq!(inlet.pause(Duration::from_millis(1)), Ok(()));
+        let stopper = outlet.stopper();
+        let thread = std::thread::spawn(move || inlet.pause(Duration::from_secs(3_600)));
+        stopper.stop();
+        assert_eq!(thread.join().unwrap(), Err(Stopped));
+    }
+}

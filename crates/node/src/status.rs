@@ -1,0 +1,147 @@
+//! How the node is, for whoever asks: the local API, the command line, the check-in at the hub.
+
+use serde::Serialize;
+use wire::chain::Hash;
+use wire::class::Class;
+use wire::id::{NodeId, PartName, StreamName};
+use wire::world::{ClockQuality, WallMs};
+
+use crate::latency::LatencySummary;
+
+/// The whole node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Its name.
+    pub node: NodeId,
+    /// The program's version.
+    pub version: &'static str,
+    /// How long this run has lasted.
+    pub uptime_ms: u64,
+    /// The digest of the flow that is running.
+    pub flow: Hash,
+    /// How far it trusts its clock.
+    pub clock: ClockQuality,
+    /// Memory of the process, where it can be measured.
+    pub rss_bytes: Option<u64>,
+    /// Its sources, in the order of the flow.
+    pub sources: Vec<SourceStatus>,
+    /// Its models, in the order of the flow.
+    pub models: Vec<ModelStatus>,
+    /// Its rules, in the order of the flow.
+    pub rules: Vec<RuleStatus>,
+    /// Its journal.
+    pub journal: JournalStatus,
+    /// From the arrival of a reading to its decision in the journal, since the process began.
+    pub decided: LatencySummary,
+    /// Its way up; absent if it has none.
+    pub uplink: Option<UplinkStatus>,
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub source: PartName,
+    /// `waiting`, `running`, `failed` or `ended`.
+    pub state: &'static str,
+    /// Why.
+    pub reason: String,
+    /// Readings taken since the process began.
+    pub readings: u64,
+    /// Readings or cells refused since then.
+    pub refused: u64,
+    /// The time of the last reading.
+    pub last_ms: Option<WallMs>,
+    /// The last reading, by channel; `null` where there was no value.
+    pub values: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelStatus {
+    /// Its name.
+    pub model: PartName,
+    /// The source it watches.
+    pub source: PartName,
+    /// `waiting` for its source, `learning`, `ready` or `failed`.
+    pub state: &'static str,
+    /// Readings it has seen in its life.
+    pub readings: u64,
+    /// Readings it learns from.
+    pub learn: u64,
+    /// The score of the last reading; 1 is its threshold. `null` while it learns.
+    #[serde(with = "wire::number")]
+    pub score: f64,
+    /// The probability that goes with it.
+    #[serde(with = "wire::number")]
+    pub probability: f64,
+    /// When the anomaly that is going on began.
+    pub anomaly_since_ms: Option<WallMs>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RuleStatus {
+    /// Its name.
+    pub rule: PartName,
+    /// Its condition.
+    pub when: String,
+    /// `quiet`, `pending` or `firing`.
+    pub state: &'static str,
+    /// Since when it is pending or firing.
+    pub since_ms: Option<WallMs>,
+    /// The last value it was judged on.
+    #[serde(with = "wire::number")]
+    pub value: f64,
+    /// How bad it is when it fires.
+    pub severity: &'static str,
+}
+
+/// The journal.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct JournalStatus {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Records written since the process began.
+    pub records: u64,
+    /// Records refused since then.
+    pub refused: u64,
+    /// Records dropped since then that the hub had not.
+    pub lost: u64,
+    /// Why it does not take records, if it does not.
+    pub trouble: Option<String>,
+    /// Its streams, as the uplink last saw them.
+    pub streams: Vec<StreamStatus>,
+}
+
+/// One stream of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamStatus {
+    /// Its name.
+    pub stream: StreamName,
+    /// Its class.
+    pub class: Class,
+    /// The last sequence number written.
+    pub last: u64,
+    /// The last one the hub is known to have.
+    pub acked: u64,
+}
+
+/// The way up.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct UplinkStatus {
+    /// The hub.
+    pub hub: String,
+    /// When the hub last answered, by this node's wall clock.
+    pub answered_ms: Option<WallMs>,
+    /// What is in the way, if anything.
+    pub trouble: Option<String>,
+}
+
+/// Resident memory of this process, where the system tells.
+pub fn rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,277 @@
+//! A wrong config file gives every problem with its place, its reason and a mend; a right one gives what it says.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
+
+use std::fs;
+use std::path::Path;
+
+use node::config::Config;
+use node::config::part::Origin;
+use node::flow::{Flow, SourceKind, Speed, Target};
+use wire::class::Class;
+
+fn flow(text: &str) -> Result<Flow, String> {
+    Flow::parse(Path::new("flow.toml"), text.into()).map_err(|errors| errors.to_string())
+}
+
+const SOUND: &str = r#"
+[source.pump]
+type = "replay"
+file = "pump.csv"
+speed = "max"
+channels = ["pressure", "temperature"]
+
+[model.pump_health]
+type = "subspace"
+inputs = ["source.pump"]
+lag = 5
+
+[rule.overheat]
+inputs = ["source.pump"]
+when = "pump.temperature > 80.0"
+for = "30s"
+clear_after = "5m"
+severity = "critical"
+
+[rule.odd]
+inputs = ["model.pump_health", "source.pump"]
+when = "pump_health.p > 0.99"
+"#;
+
+#[test]
+fn a_sound_flow() {
+    let flow = flow(SOUND).unwrap();
+    let SourceKind::Replay(replay) = &flow.sources[0].kind else { panic!("{:?}", flow.sources[0].kind) };
+    assert_eq!(
+        (replay.file.as_path(), replay.speed, replay.repeat),
+        (Path::new("pump.csv"), Speed::Max, false)
+    );
+    assert_eq!((flow.models[0].lag, flow.models[0].source), (5, 0));
+    let overheat = &flow.rules[0];
+    assert_eq!(overheat.target, Target::Channel { source: 0, channel: "temperature".into() });
+    assert_eq!((overheat.for_ms, overheat.clear_after_ms), (30_000, 300_000));
+    assert_eq!(flow.rules[1].target, Target::Probability { model: 0 });
+    let effective = |key: &str| {
+        let found = flow.effective.iter().find(|value| value.key == key).unwrap();
+        (found.value.as_str(), found.origin)
+    };
+    assert_eq!(effective("source.pump.speed"), ("\"max\"", Origin::File));
+    assert_eq!(effective("source.pump.summary"), ("\"1s\"", Origin::Default));
+    assert_eq!(effective("rule.odd.severity"), ("\"warning\"", Origin::Default));
+}
+
+/// Each change of the sound flow gives exactly these lines.
+#[test]
+fn each_problem_has_its_place_and_its_mend() {
+    fn check(from: &str, to: &str, expected: &[&str]) {
+        assert!(SOUND.contains(from), "{from}");
+        let found = flow(&SOUND.replacen(from, to, 1)).unwrap_err();
+        assert_eq!(found.lines().collect::<Vec<_>>(), expected, "{from} -> {to}");
+    }
+    check(
+        "pump.temperature",
+        "pump.temprature",
+        &["flow.toml:15:14: `source.pump` has no channel `temprature` (did you mean `temperature`?)"],
+    );
+    check(
+        "lag = 5",
+        "lags = 5",
+        &["flow.toml:11:1: `model.pump_health` has no setting `lags` (did you mean `lag`?)"],
+    );
+    check(
+        "lag = 5",
+        "lag = \"5\"",
+        &["flow.toml:11:7: `lag` of `model.pump_health`: invalid type: string \"5\", expected usize"],
+    );
+    check(
+        "lag = 5",
+        "lag = 500",
+        &[
+            "flow.toml:8:8: `learn` must be at least twice the lag, and at least 40 (write `learn = 1000`)",
+            "flow.toml:11:7: `model.pump_health`: lag 500 × 2 channels exceeds 320 numbers (watch fewer channels (`channels` of the source), or lower `lag`)",
+        ],
+    );
+    check(
+        "\"source.pump\"]\nlag",
+        "\"source.pmp\"]\nlag",
+        &["flow.toml:10:11: there is no `source.pmp` to take as input (did you mean `source.pump`?)"],
+    );
+    check(
+        "\"source.pump\"]\nlag",
+        "\"pump\"]\nlag",
+        &["flow.toml:10:11: there is no `pump` to take as input (write \"source.pump\")"],
+    );
+    check(
+        "\"source.pump\"]\nlag",
+        "\"model.pump_health\"]\nlag",
+        &[
+            "flow.toml:8:8: `model.pump_health` feeds itself: pump_health ← pump_health (a detector watches a source)",
+            "flow.toml:10:11: `model.pump_health` cannot watch `model.pump_health` (a detector watches a source)",
+        ],
+    );
+    check(
+        "\"30s\"",
+        "\"30\"",
+        &[
+            "flow.toml:16:7: `for` of `rule.overheat`: \"30\" is not a duration such as \"30s\", \"5m\" or \"1.5h\" (units ms, s, m, h, d)",
+        ],
+    );
+    check(
+        "\"critical\"",
+        "\"fatal\"",
+        &[
+            "flow.toml:18:12: `severity` of `rule.overheat`: there is no \"fatal\" (known: `info`, `warning`, `critical`)",
+        ],
+    );
+    check(
+        "pump_health.p >",
+        "pump_health.q >",
+        &[
+            "flow.toml:22:21: `model.pump_health` gives no `q` (a model gives `pump_health.p` and `pump_health.score`)",
+        ],
+    );
+    check(
+        "pump_health.p >",
+        "motor.p >",
+        &[
+            "flow.toml:22:8: the condition speaks of `motor`, which is not among the inputs (known: `pump_health`, `pump`)",
+        ],
+    );
+    check(
+        "pump_health.p > 0.99",
+        "pump_health.p > 0.99 && pump.pressure > 1",
+        &[
+            "flow.toml:22:30: `when` of `rule.odd`: a condition is one comparison (write a rule for each comparison)",
+        ],
+    );
+    check(
+        "[rule.odd]",
+        "[rule.Odd-one]",
+        &[
+            "flow.toml:20:7: the name \"Odd-one\" cannot be used: a name begins with a letter and has at most 64 of a-z, 0-9 and _ (write `odd_one`)",
+        ],
+    );
+    check("[rule.odd]", "[rules.odd]", &["flow.toml:20:2: a flow has no `[rules]` (did you mean `rule`?)"]);
+    check(
+        "\"replay\"",
+        "\"reply\"",
+        &["flow.toml:3:8: there is no source of type \"reply\" (did you mean `replay`?)"],
+    );
+    check(
+        "\"max\"",
+        "0",
+        &["flow.toml:5:9: `speed` must be a number above 0, or \"max\" (write `speed = 1.0`)"],
+    );
+    check(
+        "file = \"pump.csv\"\n",
+        "",
+        &["flow.toml:2:9: `source.pump` has no `file` (add `file = \"readings.csv\"`)"],
+    );
+    check(
+        "[model.pump_health]",
+        "[model.pump]",
+        &[
+            "flow.toml:8:8: there is a source `pump` already: `pump.x` in a condition would be either (name the model `pump_health`)",
+            "flow.toml:21:11: there is no `model.pump_health` to take as input (known: `model.pump`, `source.pump`)",
+        ],
+    );
+    check(
+        "\"temperature\"]",
+        "\"pressure\"]",
+        &[
+            "flow.toml:6:12: the channel `pressure` is listed twice (give each channel once, by its name in the data)",
+        ],
+    );
+}
+
+#[test]
+fn several_problems_are_found_at_once() {
+    let found = flow("[source.a]\ntype = \"http\"\nspeed = 1\n[rule.b]\ninputs = []\nfor = 5\n").unwrap_err();
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), 4, "{found}");
+    for (line, expected) in lines.iter().zip(["3:1", "4:7", "5:10", "6:7"]) {
+        assert!(line.starts_with(&format!("flow.toml:{expected}:")), "{found}");
+    }
+    let syntax = flow("[source.a\ntype = ").unwrap_err();
+    assert!(syntax.starts_with("flow.toml:1:10: "), "{syntax}");
+    assert!(flow("").unwrap_err().contains("no source"));
+}
+
+/// Sets up a node's folder and reads it.
+fn node(node_toml: &str) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("node.toml"), node_toml).unwrap();
+    fs::write(dir.path().join("flow.toml"), SOUND).unwrap();
+    let folder = format!("{}/", dir.path().display());
+    Config::load(&dir.path().join("node.toml")).map_err(|errors| errors.to_string().replace(&folder, ""))
+}
+
+#[test]
+fn a_node() {
+    let config = node(
+        "[node]\nname = \"pump-7\"\n[hub]\nurl = \"http://hub:8420/\"\n[api]\n[journal]\nmax_bytes = \"2MiB\"\n\
+         [policy]\nleaves = [\"metric\", \"audit\"]\n",
+    )
+    .unwrap();
+    assert_eq!(config.name.as_str(), "pump-7");
+    assert!(config.data.ends_with("data") && config.data.is_absolute());
+    assert_eq!(config.hub.as_ref().unwrap().url, "http://hub:8420");
+    assert_eq!(config.api.as_ref().unwrap().listen.to_string(), "127.0.0.1:8421");
+    assert_eq!((config.journal.max_bytes, config.journal.min_free_bytes), (2 << 20, 64 << 20));
+    assert_eq!(config.leaves, [Class::Audit, Class::Metric]);
+    let shown: Vec<String> = config
+        .effective()
+        .map(|value| format!("{} = {} ({})", value.key, value.value, value.origin.as_str()))
+        .collect();
+    for expected in [
+        "node.name = \"pump-7\" (file)",
+        "node.data = \"data\" (default)",
+        "journal.min_free_bytes = \"64MiB\" (default)",
+        "rule.overheat.for = \"30s\" (file)",
+    ] {
+        assert!(shown.iter().any(|line| line == expected), "{expected} in {shown:#?}");
+    }
+}
+
+#[test]
+fn what_a_node_refuses() {
+    fn check(text: &str, expected: &str) {
+        let found = node(text).unwrap_err();
+        assert!(found.contains(expected), "{found}");
+    }
+    check("[node]\nname = \"Pump 7\"", "node.toml:2:8: `name` of `node`: a node's name may have a-z");
+    check("", "there is no `[node]`");
+    check("[node]\n", "node.toml:1:2: `node` has no `name`");
+    check(
+        "[node]\nname = \"a\"\n[api]\nlisten = \"0.0.0.0:80\"",
+        "node.toml:4:10: 0.0.0.0:80 can be reached",
+    );
+    check("[node]\nname = \"a\"\n[api]\nlisten = \"0.0.0.0:80\"\nallow_remote = true", "and a `token_file`");
+    check("[node]\nname = \"a\"\n[api]\nlisten = \"localhost\"", "no address and port");
+    check("[node]\nname = \"a\"\n[hub]\nurl = \"hub:80\"", "begins with http://");
+    check("[node]\nname = \"a\"\n[journal]\nmax_bytes = \"1kB\"", "below 1 MiB");
+    check(
+        "[node]\nname = \"a\"\n[policy]\nleaves = [\"row\"]",
+        "there is no class \"row\" (did you mean `raw`?)",
+    );
+    check("[node]\nname = \"a\"\nflow = \"other.toml\"", "other.toml: cannot be read");
+    check("[nodes]\n", "did you mean `node`?");
+    check("node = 1", "`node` must be a table, found integer");
+}
+
+#[test]
+fn rules_are_checked_against_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("pump.csv"), "timestamp,pressure,temp\n1,2,3\n").unwrap();
+    let text = SOUND.replace("channels = [\"pressure\", \"temperature\"]\n", "");
+    fs::write(dir.path().join("flow.toml"), text).unwrap();
+    let flow = Flow::load(&dir.path().join("flow.toml")).unwrap();
+    let found = flow.check_files().unwrap_err().to_string();
+    assert!(found.contains("flow.toml:14:14: `source.pump` has no channel `temperature`"), "{found}");
+    fs::remove_file(dir.path().join("pump.csv")).unwrap();
+    let found = flow.check_files().unwrap_err().to_string();
+    assert!(
+        found.contains("flow.toml:2:9: `source.pump`: ") && found.contains("pump.csv: cannot be read"),
+        "{found}"
+    );
+}

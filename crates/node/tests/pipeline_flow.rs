@@ -1,0 +1,218 @@
+//! One flow from readings to products, without a journal and threads.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
+
+use std::fs;
+use std::path::Path;
+
+use node::flow::Flow;
+use node::pipeline::{Pipeline, Product};
+use node::play::{PlayError, play};
+use node::source::queue::Batch;
+use wire::body::{Episode, Readings, RuleState};
+use wire::chain::Hash;
+use wire::record::BODY_MAX_BYTES;
+use wire::world::{Clock, Simulated};
+
+fn flow(text: &str) -> Flow {
+    Flow::parse(Path::new("flow.toml"), text.into()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+const PUMP: &str = r#"
+[source.pump]
+type = "simulated"
+seed = 3
+[model.health]
+type = "subspace"
+inputs = ["source.pump"]
+learn = 1500
+[rule.leak]
+inputs = ["source.pump"]
+when = "pump.pressure_bar < 2.0"
+for = "2s"
+[rule.anomaly]
+inputs = ["model.health"]
+when = "health.score > 1"
+for = "2s"
+severity = "critical"
+"#;
+
+/// Everything that comes of some readings of the simulated station.
+fn played(text: &str, readings: u64) -> Vec<Product> {
+    let mut products = Vec::new();
+    play(&flow(text), readings, |_, _, new| products.extend_from_slice(new)).unwrap();
+    products
+}
+
+#[test]
+fn a_night_at_the_pump_station() {
+    let products = played(PUMP, 6_000);
+    let count = |matches: fn(&Product) -> bool| products.iter().filter(|product| matches(product)).count();
+    assert_eq!(count(|product| matches!(product, Product::Readings(_))), 6_000_usize.div_ceil(256));
+    assert_eq!(count(|product| matches!(product, Product::Summary(_))), 1_200);
+    let begins: Vec<_> = products
+        .iter()
+        .filter_map(|product| match product {
+            Product::Inference(inference) if inference.state == Episode::Begins => Some(inference),
+            _ => None,
+        })
+        .collect();
+    assert!(!begins.is_empty(), "the station breaks several times in twenty minutes");
+    for inference in &begins {
+        let shares: f64 = inference.channels.iter().map(|share| share.share).sum();
+        assert!((shares - 1.0).abs() < 0.01, "{inference:?}");
+        assert!(inference.score >= 1.0 && inference.model.digest.is_some());
+    }
+    let fired = products.iter().find_map(|product| match product {
+        Product::Decision(decision) if decision.rule.as_str() == "anomaly" => Some(decision),
+        _ => None,
+    });
+    let fired = fired.expect("the rule on the model fires");
+    assert_eq!((fired.state, fired.at_ms - fired.since_ms >= 2_000), (RuleState::Firing, true));
+    assert!(fired.why.starts_with("health.score was "), "{}", fired.why);
+    assert_eq!(fired.confidence, None, "nothing was calibrated");
+}
+
+#[test]
+fn the_same_readings_give_the_same_products() {
+    let bytes = |products: &[Product]| {
+        products.iter().map(|product| product.draft().body.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(bytes(&played(PUMP, 4_000)), bytes(&played(PUMP, 4_000)));
+}
+
+/// A source of channels `a` and `b` with a rule on `a`, opened.
+fn small(rule: &str) -> (Pipeline, Vec<Product>) {
+    let text = format!(
+        "[source.s]\ntype = \"http\"\nchannels = [\"a\", \"b\"]\n[rule.r]\ninputs = [\"source.s\"]\nwhen = \"{rule}\"\n"
+    );
+    let mut pipeline = Pipeline::new(&flow(&text));
+    let mut out = Vec::new();
+    pipeline.open(0, &["a".into(), "b".into()], &mut out).unwrap();
+    (pipeline, out)
+}
+
+#[test]
+fn an_auditor_can_compute_the_input_digest() {
+    let (mut pipeline, mut out) = small("s.a > 8");
+    let world = Simulated::new(0);
+    let batch = Batch { t_ms: vec![5, 6], values: vec![1.0, f64::NAN, 9.5, 2.0] };
+    pipeline.step(0, &batch, 0, &world, &mut out);
+    let [Product::Decision(decision)] = &out[..] else { panic!("{out:?}") };
+    let input = r#"{"source":"s","channels":["a","b"],"t_ms":[6],"values":[[9.5],[2.0]]}"#;
+    assert_eq!(decision.input, Hash::of(input.as_bytes()));
+    assert_eq!(decision.why, "a was 9.5, above 8");
+}
+
+#[test]
+fn latency_is_from_the_arrival() {
+    let (mut pipeline, mut out) = small("s.a > 8");
+    let world = Simulated::new(0);
+    let arrived_ns = world.mono_ns();
+    world.advance_ms(7);
+    pipeline.step(0, &Batch { t_ms: vec![5], values: vec![9.0, 0.0] }, arrived_ns, &world, &mut out);
+    let [Product::Decision(decision)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(decision.latency_us, 7_000);
+}
+
+#[test]
+fn late_readings_are_refused_and_a_clock_set_back_is_not_the_end() {
+    let (mut pipeline, mut out) = small("s.a > 8");
+    let world = Simulated::new(0);
+    let hour_ms = 3_600_000;
+    for t_ms in [hour_ms, hour_ms - 30_000, hour_ms + 1, 0, 1_000] {
+        pipeline.step(0, &Batch { t_ms: vec![t_ms], values: vec![1.0, 1.0] }, 0, &world, &mut out);
+    }
+    assert_eq!(pipeline.counts(0), (4, 1));
+    pipeline.flush(&mut out);
+    let blocks: Vec<_> = out
+        .iter()
+        .filter_map(|product| match product {
+            Product::Readings(Readings { t_ms, .. }) => Some(t_ms.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(blocks, [vec![hour_ms, hour_ms + 1], vec![0, 1_000]], "a block does not span the step");
+}
+
+#[test]
+fn what_waits_is_given_by_the_clock() {
+    let (mut pipeline, mut out) = small("s.a > 8");
+    let world = Simulated::new(0);
+    pipeline.step(0, &Batch { t_ms: vec![5], values: vec![1.0, 1.0] }, world.mono_ns(), &world, &mut out);
+    pipeline.tick(world.mono_ns(), &mut out);
+    assert!(out.is_empty());
+    world.advance_ms(1_000);
+    pipeline.tick(world.mono_ns(), &mut out);
+    assert!(matches!(out[..], [Product::Readings(_)]), "{out:?}");
+    world.advance_ms(1_001);
+    pipeline.tick(world.mono_ns(), &mut out);
+    assert!(matches!(out[..], [Product::Readings(_), Product::Summary(_)]), "{out:?}");
+}
+
+#[test]
+fn parts_that_do_not_fit_fail_alone() {
+    let text = "[source.s]\ntype = \"http\"\n[model.m]\ntype = \"subspace\"\ninputs = [\"source.s\"]\nlag = 200\n\
+                learn = 400\n[rule.known]\ninputs = [\"source.s\"]\nwhen = \"s.a > 1\"\n[rule.unknown]\n\
+                inputs = [\"source.s\"]\nwhen = \"s.x > 1\"\n";
+    let mut pipeline = Pipeline::new(&flow(text));
+    let mut out = Vec::new();
+    pipeline.open(0, &["a".into(), "b".into()], &mut out).unwrap();
+    let failed: Vec<_> = out
+        .drain(..)
+        .map(|product| match product {
+            Product::Part(change) => (change.part, change.state),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [("model.m", "failed"), ("rule.unknown", "failed")];
+    assert_eq!(failed, expected.map(|(part, state)| (part.to_owned(), state.to_owned())));
+    pipeline.step(0, &Batch { t_ms: vec![5], values: vec![2.0, 2.0] }, 0, &Simulated::new(0), &mut out);
+    assert!(matches!(&out[..], [Product::Decision(decision)] if decision.rule.as_str() == "known"));
+}
+
+/// The widest source there can be, with the longest names and numbers.
+#[test]
+fn no_record_outgrows_the_journal() {
+    let text = "[source.s]\ntype = \"http\"\n";
+    let mut pipeline = Pipeline::new(&flow(text));
+    let channels: Vec<String> = (0..1_024).map(|n| format!("{n:046}")).collect();
+    let mut out = Vec::new();
+    pipeline.open(0, &channels, &mut out).unwrap();
+    let values = vec![-2.225_073_858_507_201e-308; 1_024 * 20];
+    let batch = Batch { t_ms: (0..20).map(|n| 253_402_300_000_000 + n * 100).collect(), values };
+    pipeline.step(0, &batch, 0, &Simulated::new(0), &mut out);
+    pipeline.flush(&mut out);
+    assert!(out.len() >= 5);
+    for product in &out {
+        let bytes = product.draft().body.get().len();
+        assert!(bytes <= BODY_MAX_BYTES, "{bytes}");
+    }
+    let long: Vec<String> = (0..1_024).map(|n| format!("{n:047}")).collect();
+    assert!(pipeline.open(0, &long, &mut out).unwrap_err().to_string().contains("49152"));
+}
+
+#[test]
+fn files_are_merged_by_time() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.csv"), "t,x\n1,1\n3,1\n5,1\n").unwrap();
+    fs::write(dir.path().join("b.csv"), "t,x,anomaly\n2,1,0\n3,1,1\n4,1,0\n").unwrap();
+    fs::write(
+        dir.path().join("flow.toml"),
+        "[source.b]\ntype = \"replay\"\nfile = \"b.csv\"\ntruth = \"anomaly\"\n[source.a]\ntype = \"replay\"\nfile = \"a.csv\"\n",
+    )
+    .unwrap();
+    let flow = Flow::load(&dir.path().join("flow.toml")).unwrap();
+    let mut order = Vec::new();
+    let report = play(&flow, 0, |played, _, _| {
+        order.extend(played.map(|played| (played.t_ms / 1_000, played.source, played.truth)));
+    })
+    .unwrap();
+    let (no, yes) = (Some(false), Some(true));
+    assert_eq!(order, [(1, 1, None), (2, 0, no), (3, 0, yes), (3, 1, None), (4, 0, no), (5, 1, None)]);
+    assert_eq!(report.sources.iter().map(|(_, readings, _)| *readings).sum::<u64>(), 6);
+    assert!(matches!(
+        play(&self::flow("[source.h]\ntype = \"http\"\n"), 0, |_, _, _| {}),
+        Err(PlayError::NothingToPlay)
+    ));
+}
