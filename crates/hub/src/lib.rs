@@ -1,1 +1,31 @@
-//! Placeholder map of hub.
+//! The control plane: takes what nodes send, once; keeps it; watches it; shows it.
+//!
+//! In reading order:
+//!
+//! - [`config`]: what an operator may set;
+//! - [`ingest`]: bytes → batches → what is new in them; [`checkin`]: how a node is and when it comes again;
+//! - [`watch`]: what was stored → alerts;
+//! - [`store`]: the tables, in SQL;
+//! - [`write`]: what a batch and a check-in do to the store; [`writer`]: the queue and the one transaction at a time;
+//! - [`live`]: what happens now, to everybody who looks; [`metrics`]: the hub's own numbers;
+//! - [`downsample`]: a day of summaries → the points of a chart;
+//! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
+//! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
+
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod api;
+pub mod checkin;
+pub mod config;
+pub mod console;
+pub mod downsample;
+pub mod ingest;
+pub mod live;
+pub mod metrics;
+pub mod server;
+pub mod state;
+pub mod store;
+pub mod watch;
+pub mod write;
+pub mod writer;

@@ -1,0 +1,58 @@
+//! The JSON API: what nodes call, what the pages use, and what anybody else may build on.
+
+pub mod alerts;
+pub mod description;
+pub mod intake;
+pub mod live;
+pub mod nodes;
+pub mod overview;
+pub mod records;
+pub mod refusal;
+pub mod series;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, Uri};
+use axum::routing::{get, post};
+
+use crate::api::refusal::Refusal;
+use crate::checkin::CHECKIN_MAX_BYTES;
+use crate::ingest::COMPRESSED_MAX_BYTES;
+use crate::state::HubState;
+
+/// All routes of the API.
+pub fn router(state: Arc<HubState>) -> Router {
+    let v1 = Router::new()
+        .route("/records", post(intake::records).layer(DefaultBodyLimit::max(COMPRESSED_MAX_BYTES)))
+        .route("/records", get(records::list))
+        .route("/records/{node}/{journal}/{stream}/{seq}", get(records::one))
+        .route("/checkin", post(intake::checkin).layer(DefaultBodyLimit::max(CHECKIN_MAX_BYTES)))
+        .route("/nodes", get(nodes::list))
+        .route("/nodes/{node}", get(nodes::one))
+        .route("/nodes/{node}/series", get(series::series))
+        .route("/nodes/{node}/live", get(live::of_node))
+        .route("/live", get(live::of_all))
+        .route("/alerts", get(alerts::list))
+        .route("/gaps", get(records::gaps))
+        .route("/overview", get(overview::overview))
+        .route("/openapi.json", get(description::openapi))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_that_way);
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/health", get(description::health))
+        .route("/metrics", get(description::metrics))
+        .with_state(state)
+}
+
+async fn nothing_here(uri: Uri) -> Refusal {
+    let message = format!("there is nothing at {:?}", uri.path().chars().take(200).collect::<String>());
+    Refusal::new(StatusCode::NOT_FOUND, "not-found", message, "the endpoints are listed at /api")
+}
+
+async fn not_that_way() -> Refusal {
+    let message = "this endpoint does not take this method".to_owned();
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", message, "the endpoints are listed at /api")
+}

@@ -1,0 +1,134 @@
+//! What fires and what has fired, as the API shows it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use wire::world::WallMs;
+
+use crate::api::records::RecordRef;
+use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::state::HubState;
+use crate::store::alerts::{self as store, AlertFilter, AlertRow};
+
+/// Which alerts.
+#[derive(Debug, Default, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AlertsAsked {
+    /// `firing` or `cleared`; both unless told.
+    pub state: Option<AlertState>,
+    /// Of this node.
+    pub node: Option<String>,
+    /// Older than this `id`: the `next_before` of the page before.
+    pub before: Option<i64>,
+    /// How many at most, 1 to 1000; 100 unless told.
+    pub limit: Option<u32>,
+}
+
+/// Whether an alert stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertState {
+    /// It stands.
+    Firing,
+    /// It is over.
+    Cleared,
+}
+
+/// A page of alerts, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AlertPage {
+    /// The alerts.
+    pub alerts: Vec<AlertItem>,
+    /// Where the next page begins; absent on the last.
+    pub next_before: Option<i64>,
+}
+
+/// An alert.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AlertItem {
+    /// Its number in the hub.
+    pub id: i64,
+    /// The node.
+    pub node: String,
+    /// Who says so: a rule on the `node`, or the `hub`'s own watch.
+    pub origin: String,
+    /// The rule; the hub's own are `node-silent`, `journal-forked` and `records-lost`.
+    pub rule: String,
+    /// About what: a source, or for the hub's own rules a stream, a journal or nothing.
+    pub source: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: String,
+    /// Whether it stands.
+    pub state: AlertState,
+    /// When the condition began to hold.
+    pub since_ms: WallMs,
+    /// When it had held for long enough.
+    pub fired_ms: WallMs,
+    /// When it was over; absent while it stands.
+    pub cleared_ms: Option<WallMs>,
+    /// The condition, as written.
+    pub condition: String,
+    /// Why, in words.
+    pub why: String,
+    /// The value it was judged on.
+    pub value: Option<f64>,
+    /// The calibrated probability that it is right.
+    pub confidence: Option<f64>,
+    /// The model behind it.
+    pub model: Option<String>,
+    /// How often it was raised; for `records-lost`, how many records.
+    pub count: i64,
+    /// The record that explains it; the hub's own alerts have none.
+    pub record: Option<RecordRef>,
+}
+
+/// Alerts, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/alerts", tag = "fleet", params(AlertsAsked),
+    responses((status = 200, body = AlertPage), (status = 400, body = ErrorBody))
+)]
+pub async fn list(
+    State(state): State<Arc<HubState>>,
+    Asked(asked): Asked<AlertsAsked>,
+) -> Result<Json<AlertPage>, Refusal> {
+    page(&state, &asked).await.map(Json)
+}
+
+/// The page that [`list`] answers.
+pub async fn page(state: &HubState, asked: &AlertsAsked) -> Result<AlertPage, Refusal> {
+    let limit = asked.limit.unwrap_or(100).clamp(1, 1000);
+    let firing = asked.state.map(|state| state == AlertState::Firing);
+    let filter = AlertFilter { node: asked.node.clone(), firing, before: asked.before };
+    let rows = store::list(&state.readers, &filter, limit).await?;
+    let next_before = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id)).flatten();
+    Ok(AlertPage { alerts: rows.into_iter().map(AlertItem::from).collect(), next_before })
+}
+
+impl From<AlertRow> for AlertItem {
+    fn from(row: AlertRow) -> AlertItem {
+        let node = row.node.clone();
+        AlertItem {
+            id: row.id,
+            node: row.node,
+            origin: row.origin,
+            rule: row.rule,
+            source: row.source,
+            severity: row.severity,
+            state: if row.cleared_ms.is_none() { AlertState::Firing } else { AlertState::Cleared },
+            since_ms: row.since_ms,
+            fired_ms: row.fired_ms,
+            cleared_ms: row.cleared_ms,
+            condition: row.condition,
+            why: row.why,
+            value: row.value,
+            confidence: row.confidence,
+            model: row.model,
+            count: row.count,
+            record: row.record.map(|(journal, stream, seq)| RecordRef { node, journal, stream, seq }),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the API says about itself and the hub: OpenAPI, health, metrics.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+
+use crate::api::refusal::{ErrorBody, Refusal};
+use crate::api::{alerts, intake, live, nodes, overview, records, series};
+use crate::state::HubState;
+use crate::store::{alerts as alert_store, nodes as node_store};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Selvedge hub",
+        description = "What nodes call and what the console shows. Times are milliseconds since 1970 UTC. \
+            Where the hub has a token, send it as `Authorization: Bearer …`.",
+        license(name = "Apache-2.0 OR MIT"),
+    ),
+    tags(
+        (name = "fleet", description = "Nodes, what they measure, what fires"),
+        (name = "records", description = "What nodes wrote, as they wrote it"),
+        (name = "live", description = "What happens now"),
+        (name = "nodes", description = "What nodes call"),
+        (name = "hub", description = "The hub itself"),
+    ),
+    paths(
+        overview::overview,
+        nodes::list,
+        nodes::one,
+        series::series,
+        alerts::list,
+        records::list,
+        records::one,
+        records::gaps,
+        live::of_all,
+        live::of_node,
+        intake::records,
+        intake::checkin,
+        openapi,
+        health,
+        metrics,
+    ),
+    components(schemas(ErrorBody))
+)]
+struct Description;
+
+/// The description of the API, as OpenAPI.
+pub fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+/// This description.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "hub", responses((status = 200, body = Object)))]
+pub async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(description())
+}
+
+/// How the hub is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`: the store can be read.
+    status: &'static str,
+    /// The program's version.
+    version: &'static str,
+    /// The hub's wall clock.
+    hub_ms: i64,
+}
+
+/// Whether the hub works; needs no token.
+#[utoipa::path(
+    get, path = "/health", tag = "hub",
+    responses((status = 200, body = Health), (status = 503, body = ErrorBody))
+)]
+pub async fn health(State(state): State<Arc<HubState>>) -> Result<Json<Health>, Refusal> {
+    node_store::tally(&state.readers).await?;
+    Ok(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), hub_ms: state.now_ms() }))
+}
+
+/// The hub's own numbers, as Prometheus text.
+#[utoipa::path(
+    get, path = "/metrics", tag = "hub",
+    responses((status = 200, body = String, content_type = "text/plain"))
+)]
+pub async fn metrics(State(state): State<Arc<HubState>>) -> Result<impl IntoResponse, Refusal> {
+    let (nodes, silent) = node_store::tally(&state.readers).await?;
+    let firing = alert_store::firing(&state.readers).await?;
+    let gauges = [
+        ("hub_nodes", "Nodes the hub knows.", nodes),
+        ("hub_nodes_silent", "Nodes not heard of for too long.", silent),
+        ("hub_alerts_firing", "Alerts that fire.", firing.iter().map(|(_, count)| count).sum()),
+        ("hub_live_followers", "Pages and programs that follow live.", state.live.followers() as i64),
+    ];
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.text(&gauges)))
+}

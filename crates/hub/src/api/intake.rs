@@ -1,0 +1,153 @@
+//! What nodes call: records up, check-ins up.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use tokio::time::timeout;
+use wire::batch::{BatchAnswer, CONTENT_TYPE};
+use wire::checkin::CheckInAnswer;
+
+use crate::api::refusal::{ErrorBody, Refusal};
+use crate::checkin::{self, CHECKIN_MAX_BYTES};
+use crate::ingest::{self, COMPRESSED_MAX_BYTES};
+use crate::state::{HubState, TURN};
+use crate::write::NotWritten;
+
+/// Takes a batch of records of one stream: at least once on the wire, exactly once in the store.
+///
+/// The body is the JSON of a batch, compressed with zstd. The answer is sent when the records are on disk; its
+/// `outcome` is `stored`, `ahead` (begin at the watermark) or `forked` (this journal does not continue its past).
+#[utoipa::path(
+    post, path = "/api/v1/records", tag = "nodes",
+    request_body(content = Vec<u8>, content_type = "application/vnd.selvedge.batch+json+zstd"),
+    responses(
+        (status = 200, description = "What became of it, and where the hub stands: `outcome`, `watermark`", body = Object),
+        (status = 400, description = "No honest node writes this batch", body = ErrorBody),
+        (status = 413, description = "Larger than 1 MiB, or than 2 MiB decompressed", body = ErrorBody),
+        (status = 415, description = "Not a batch by its content type", body = ErrorBody),
+        (status = 503, description = "Busy; see Retry-After", body = ErrorBody),
+    )
+)]
+pub async fn records(
+    State(state): State<Arc<HubState>>,
+    request: Request<Body>,
+) -> Result<Json<BatchAnswer>, Refusal> {
+    check_type(request.headers(), CONTENT_TYPE)?;
+    let body = read(&state, request, COMPRESSED_MAX_BYTES).await?;
+    let turn = timeout(TURN, state.decoded.acquire()).await;
+    let Ok(Ok(_turn)) = turn else {
+        state.metrics.busy();
+        return Err(Refusal::later("busy", "the hub is busy storing records".to_owned(), 2));
+    };
+    // Milliseconds of work, which would stand in the way of everybody's check-ins.
+    let decoded = tokio::task::spawn_blocking(move || ingest::decode(&body)).await;
+    let batch = match decoded {
+        Ok(Ok(batch)) => batch,
+        Ok(Err(error)) => {
+            state.metrics.batch_refused();
+            return Err(bad_batch(&error));
+        }
+        Err(_) => return Err(Refusal::later("stopping", "the hub is stopping".to_owned(), 5)),
+    };
+    state.writer.store(batch).await.map(Json).map_err(|error| not_written(&state, &error))
+}
+
+/// Takes a node's check-in: how it is, where it stands. Answers where the hub stands and when to come again.
+#[utoipa::path(
+    post, path = "/api/v1/checkin", tag = "nodes",
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = 200, description = "`hub_ms`, `next_ms` and `watermarks`", body = Object),
+        (status = 400, description = "Not a check-in", body = ErrorBody),
+        (status = 413, description = "Larger than 256 KiB", body = ErrorBody),
+        (status = 415, description = "Not JSON by its content type", body = ErrorBody),
+        (status = 503, description = "Busy; see Retry-After", body = ErrorBody),
+    )
+)]
+pub async fn checkin(
+    State(state): State<Arc<HubState>>,
+    request: Request<Body>,
+) -> Result<Json<CheckInAnswer>, Refusal> {
+    check_type(request.headers(), "application/json")?;
+    let body = read(&state, request, CHECKIN_MAX_BYTES).await?;
+    let checkin = checkin::decode(&body)
+        .map_err(|error| Refusal::bad_request("bad-checkin", error.to_string(), SPEAKS_OTHERWISE))?;
+    // JSON that was read is UTF-8.
+    let text = String::from_utf8_lossy(&body).into_owned();
+    state.writer.check_in(checkin, text).await.map(Json).map_err(|error| not_written(&state, &error))
+}
+
+const SPEAKS_OTHERWISE: &str = "is the node's program of a version that fits this hub's?";
+
+fn check_type(headers: &HeaderMap, expected: &'static str) -> Result<(), Refusal> {
+    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = found.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    let message = format!("the content type must be {expected}");
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", message, SPEAKS_OTHERWISE))
+}
+
+/// Reads a body of at most `limit` bytes. Memory for it is set aside first, as much as it announces.
+async fn read(state: &HubState, request: Request<Body>, limit: usize) -> Result<axum::body::Bytes, Refusal> {
+    let too_large = || {
+        let message = format!("the body is larger than {limit} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message, "send it in smaller parts")
+    };
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced: usize = announced.and_then(|text| text.parse().ok()).unwrap_or(limit);
+    if announced > limit {
+        return Err(too_large());
+    }
+    let kib = announced.div_ceil(1024) as u32;
+    let Ok(Ok(_room)) = timeout(TURN, state.inbound_kib.acquire_many(kib)).await else {
+        state.metrics.busy();
+        return Err(Refusal::later("busy", "too many records are on their way in".to_owned(), 2));
+    };
+    to_bytes(request.into_body(), limit).await.map_err(|error| {
+        // A longer body than allowed, or a connection that was cut.
+        tracing::debug!(%error, "a body could not be read");
+        too_large()
+    })
+}
+
+fn bad_batch(error: &ingest::DecodeError) -> Refusal {
+    use ingest::DecodeError as E;
+    match error {
+        E::TooLarge | E::BodyTooLarge { .. } => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            error.to_string(),
+            "send it in smaller batches",
+        ),
+        E::NotZstd(_) => Refusal::bad_request("not-zstd", error.to_string(), SPEAKS_OTHERWISE),
+        E::NotABatch(_) | E::Bad(_) | E::NumberTooLarge { .. } => {
+            Refusal::bad_request("bad-batch", error.to_string(), SPEAKS_OTHERWISE)
+        }
+    }
+}
+
+fn not_written(state: &HubState, error: &NotWritten) -> Refusal {
+    match error {
+        NotWritten::Busy | NotWritten::Stopping => {
+            state.metrics.busy();
+            Refusal::later("busy", error.to_string(), 2)
+        }
+        NotWritten::Store => Refusal::later("store", "the store does not take it; the hub's log says why".to_owned(), 10),
+        NotWritten::Full { .. } => Refusal::new(
+            StatusCode::FORBIDDEN,
+            "full",
+            error.to_string(),
+            "raise the limit in the hub's config, or point this node at another hub",
+        ),
+        NotWritten::OtherClass { .. } => Refusal::bad_request(
+            "other-class",
+            error.to_string(),
+            "a stream keeps the class of its first record; use another stream name",
+        ),
+    }
+}

@@ -1,0 +1,108 @@
+//! How the API says no: a status, a word for programs, a sentence for people, and what to do about it.
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
+
+/// What the API answers when it does not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    status: StatusCode,
+    retry_after_s: Option<u32>,
+    body: Why,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+struct Why {
+    /// A word for programs; it does not change.
+    code: &'static str,
+    /// What happened, for people.
+    message: String,
+    /// What to do.
+    mend: &'static str,
+}
+
+/// The body of every answer that is not a success.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    error: Why,
+}
+
+impl Refusal {
+    /// A refusal that stays one until something changes.
+    pub fn new(status: StatusCode, code: &'static str, message: String, mend: &'static str) -> Refusal {
+        Refusal { status, retry_after_s: None, body: Why { code, message, mend } }
+    }
+
+    /// A request that makes no sense.
+    pub fn bad_request(code: &'static str, message: String, mend: &'static str) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, code, message, mend)
+    }
+
+    /// Something that is not there.
+    pub fn not_found(message: String, mend: &'static str) -> Refusal {
+        Refusal::new(StatusCode::NOT_FOUND, "not-found", message, mend)
+    }
+
+    /// Try again after so many seconds.
+    pub fn later(code: &'static str, message: String, seconds: u32) -> Refusal {
+        let mend = "try again after the time in Retry-After; nothing was changed";
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, message, mend);
+        Refusal { retry_after_s: Some(seconds), ..refusal }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What happened, for people.
+    pub fn message(&self) -> &str {
+        &self.body.message
+    }
+
+    /// What to do.
+    pub fn mend(&self) -> &str {
+        self.body.mend
+    }
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Refusal {
+        tracing::error!(%error, "the store could not be read");
+        Refusal::later("store", "the store could not be read; the hub's log says why".to_owned(), 5)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(ErrorBody { error: self.body })).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The query string as `T`, refused in our own words.
+pub struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(asked)) => Ok(Asked(asked)),
+            Err(error) => Err(Refusal::bad_request(
+                "bad-query",
+                error.body_text(),
+                "the parameters are listed at /api",
+            )),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What an operator may set of a hub: one struct, one TOML file, every field with a default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The settings of a hub. [`HubConfig::parse`] reads them from TOML; [`HubConfig::check`] runs at start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubConfig {
+    /// Where to listen. Anything but this machine itself needs a token.
+    pub listen: SocketAddr,
+    /// The folder of the store. It is made if it is not there.
+    pub data: PathBuf,
+    /// A file with the token that nodes and people must show; its only content, at least 16 characters.
+    pub token_file: Option<PathBuf>,
+    /// Host names under which browsers may reach the hub, beside `localhost` and plain IP addresses.
+    pub hosts: Vec<String>,
+    /// How often a node should check in, in milliseconds; stretched when the fleet is large or the hub is busy.
+    pub check_in_ms: u64,
+    /// The most nodes the hub takes in.
+    pub nodes_max: u64,
+    /// The most open connections; further ones wait in the system's queue.
+    pub connections_max: usize,
+    /// The most pages and programs that may follow live at once.
+    pub live_max: usize,
+}
+
+impl Default for HubConfig {
+    fn default() -> HubConfig {
+        HubConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
+            data: PathBuf::from("selvedge-data/hub"),
+            token_file: None,
+            hosts: Vec::new(),
+            check_in_ms: 10_000,
+            nodes_max: 20_000,
+            connections_max: 2048,
+            live_max: 256,
+        }
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML, an unknown field, or a value of the wrong type.
+    #[error("the hub's config is not valid: {0}")]
+    Toml(#[from] toml::de::Error),
+    /// A number outside its range.
+    #[error("{field} is {value}; it must be {low} to {high}")]
+    Range {
+        /// Which field.
+        field: &'static str,
+        /// What was asked for.
+        value: u64,
+        /// The least allowed.
+        low: u64,
+        /// The most allowed.
+        high: u64,
+    },
+    /// A host name with characters that no host name has.
+    #[error("hosts has {0:?}, which is not a host name; write it without scheme, port or path")]
+    Host(String),
+    /// The outside world may reach the hub, and nothing would stop it.
+    #[error(
+        "the hub would listen on {0}, which others can reach, without a token; set token_file, or listen on 127.0.0.1"
+    )]
+    OpenToAll(SocketAddr),
+    /// The token file cannot be read.
+    #[error("cannot read the token file {path}; write a token into it: head -c 24 /dev/urandom | base64")]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The token is too easy to guess, or cannot stand in a header.
+    #[error(
+        "the token in {path} must have {TOKEN_MIN} to {TOKEN_MAX} visible ASCII characters and nothing else; \
+         make one: head -c 24 /dev/urandom | base64"
+    )]
+    BadToken {
+        /// The file it came from.
+        path: PathBuf,
+    },
+}
+
+/// The fewest characters of a token.
+pub const TOKEN_MIN: usize = 16;
+/// The most characters of a token.
+pub const TOKEN_MAX: usize = 512;
+
+impl HubConfig {
+    /// Reads TOML. The error of the parser carries the span, so that a caller can show the line.
+    pub fn parse(toml: &str) -> Result<HubConfig, ConfigError> {
+        Ok(toml::from_str(toml)?)
+    }
+
+    /// Checks what types cannot say. Does not look at the token file; [`HubConfig::read_token`] does.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let within = |field, value, low, high| {
+            if (low..=high).contains(&value) { Ok(()) } else { Err(ConfigError::Range { field, value, low, high }) }
+        };
+        within("check_in_ms", self.check_in_ms, 100, 86_400_000)?;
+        within("nodes_max", self.nodes_max, 1, 10_000_000)?;
+        within("connections_max", self.connections_max as u64, 8, 1_000_000)?;
+        within("live_max", self.live_max as u64, 1, 100_000)?;
+        for host in &self.hosts {
+            let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+            if host.is_empty() || host.len() > 253 || !host.chars().all(good) {
+                return Err(ConfigError::Host(host.clone()));
+            }
+        }
+        if !self.listen.ip().is_loopback() && self.token_file.is_none() {
+            return Err(ConfigError::OpenToAll(self.listen));
+        }
+        Ok(())
+    }
+
+    /// The token, if one is configured.
+    pub fn read_token(&self) -> Result<Option<String>, ConfigError> {
+        self.token_file.as_deref().map(read_token).transpose()
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::TokenFile { path: path.to_owned(), source })?;
+    let token = text.trim();
+    let good = (TOKEN_MIN..=TOKEN_MAX).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
+    if good { Ok(token.to_owned()) } else { Err(ConfigError::BadToken { path: path.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default_and_a_typo_is_not() {
+        assert_eq!(HubConfig::parse("").unwrap(), HubConfig::default());
+        let error = HubConfig::parse("listem = \"127.0.0.1:1\"").unwrap_err().to_string();
+        assert!(error.contains("listem") && error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn checks() {
+        fn check(toml: &str, expected: &str) {
+            let found = HubConfig::parse(toml).unwrap().check().err().map(|error| error.to_string());
+            match found {
+                None => assert_eq!(expected, "", "{toml}"),
+                Some(found) => assert!(!expected.is_empty() && found.contains(expected), "{toml}: {found}"),
+            }
+        }
+        check("", "");
+        check("listen = \"[::1]:0\"", "");
+        check("listen = \"0.0.0.0:8420\"", "without a token");
+        check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"", "");
+        check("check_in_ms = 1", "check_in_ms is 1");
+        check("hosts = [\"hub.example.org\"]", "");
+        check("hosts = [\"http://hub\"]", "not a host name");
+    }
+
+    #[test]
+    fn tokens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let read = |content: Option<&str>| {
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            HubConfig { token_file: Some(path.clone()), ..HubConfig::default() }.read_token()
+        };
+        assert!(matches!(read(None), Err(ConfigError::TokenFile { .. })));
+        assert!(matches!(read(Some("short\n")), Err(ConfigError::BadToken { .. })));
+        assert!(matches!(read(Some("sixteen letters and spaces")), Err(ConfigError::BadToken { .. })));
+        assert_eq!(read(Some("0123456789abcdef\n")).unwrap().as_deref(), Some("0123456789abcdef"));
+    }
+}

@@ -1,0 +1,54 @@
+//! The door, where the hub has a token: shown once, then a cookie stands for it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
+use crate::access::Access;
+use crate::console::page::{Frame, render};
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage {
+    frame: Frame,
+    wrong: bool,
+}
+
+/// What the form sends.
+#[derive(Debug, Deserialize)]
+pub struct Shown {
+    token: String,
+}
+
+/// The form.
+pub async fn form(State(access): State<Arc<Access>>) -> Response {
+    if access.is_open() {
+        return Redirect::to("/").into_response();
+    }
+    render(&LoginPage { frame: Frame::bare("Sign in", ""), wrong: false })
+}
+
+/// Lets in whoever shows the token.
+pub async fn enter(State(access): State<Arc<Access>>, shown: Result<Form<Shown>, FormRejection>) -> Response {
+    match shown {
+        Ok(Form(shown)) if access.is_token(shown.token.trim()) => {
+            ([(header::SET_COOKIE, access.session_cookie())], Redirect::to("/")).into_response()
+        }
+        _ => {
+            let mut response = render(&LoginPage { frame: Frame::bare("Sign in", ""), wrong: true });
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            response
+        }
+    }
+}
+
+/// Ends the session of this browser.
+pub async fn leave() -> Response {
+    ([(header::SET_COOKIE, Access::no_session_cookie())], Redirect::to("/login")).into_response()
+}

@@ -1,0 +1,140 @@
+//! The records: a list to look through, and one record with its place in the chain.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use crate::api::records::{RecordItem, RecordProof, RecordRef, RecordsAsked, page, prove};
+use crate::api::refusal::{Asked, Refusal};
+use crate::console::json_text::{Piece, set_out};
+use crate::console::page::{Frame, PageRefusal, render};
+use crate::console::time::{When, when};
+use crate::state::HubState;
+
+/// How much of a body the list shows.
+const GLIMPSE_CHARS: usize = 160;
+
+/// The kinds to choose from.
+const KINDS: [&str; 6] = ["decision", "inference", "summary", "source", "start", "readings"];
+
+#[derive(Template)]
+#[template(path = "records.html")]
+struct RecordsPage {
+    frame: Frame,
+    node: String,
+    stream: String,
+    kind: String,
+    kinds: [&'static str; 6],
+    records: Vec<RecordView>,
+    next: Option<String>,
+    first: bool,
+    filtered: bool,
+}
+
+struct RecordView {
+    item: RecordItem,
+    written: When,
+    glimpse: String,
+    href: String,
+}
+
+#[derive(Template)]
+#[template(path = "record.html")]
+struct RecordPage {
+    frame: Frame,
+    proof: RecordProof,
+    written: When,
+    body: Vec<Piece>,
+    before: Option<String>,
+    after: Option<String>,
+    api: String,
+}
+
+/// The list.
+pub async fn list(
+    State(state): State<Arc<HubState>>,
+    asked: Result<Asked<RecordsAsked>, Refusal>,
+) -> Result<Response, PageRefusal> {
+    let Asked(asked) = asked?;
+    let now_ms = state.now_ms();
+    let word = |word: &Option<String>| word.clone().unwrap_or_default();
+    let (node, stream, kind) = (word(&asked.node), word(&asked.stream), word(&asked.kind));
+    let first = asked.before.is_none();
+    let list = page(&state, asked).await?;
+    let next = list.next_before.map(|before| {
+        format!("/records?node={}&stream={}&kind={}&before={before}", escaped(&node), escaped(&stream), escaped(&kind))
+    });
+    Ok(render(&RecordsPage {
+        frame: Frame::of(&state, "Records", "records").await?,
+        filtered: !(node.is_empty() && stream.is_empty() && kind.is_empty()),
+        node,
+        stream,
+        kind,
+        kinds: KINDS,
+        records: list.records.into_iter().map(|item| view(item, now_ms)).collect(),
+        next,
+        first,
+    }))
+}
+
+/// One record.
+pub async fn one(
+    State(state): State<Arc<HubState>>,
+    Path((node, journal, stream, seq)): Path<(String, String, String, String)>,
+) -> Result<Response, PageRefusal> {
+    let now_ms = state.now_ms();
+    let seq: i64 = seq.parse().unwrap_or(0);
+    let proof = prove(&state, &RecordRef { node, journal, stream, seq }).await?;
+    let place = &proof.record.place;
+    let at = |seq: i64| format!("/records/{}/{}/{}/{seq}", place.node, place.journal, place.stream);
+    let is_record = |what: &str| what == "record";
+    Ok(render(&RecordPage {
+        frame: Frame::of(&state, &format!("{} {}", proof.record.kind, place.seq), "records").await?,
+        written: when(proof.record.wall_ms, now_ms),
+        body: set_out(proof.record.body.get()),
+        before: proof.before.as_ref().filter(|it| is_record(&it.what)).map(|it| at(it.last)),
+        after: proof.after.as_ref().filter(|it| is_record(&it.what)).map(|it| at(it.first)),
+        api: format!("/api/v1{}", at(place.seq)),
+        proof,
+    }))
+}
+
+fn view(item: RecordItem, now_ms: i64) -> RecordView {
+    let RecordRef { node, journal, stream, seq } = &item.place;
+    let body = item.body.get();
+    let mut glimpse: String = body.chars().take(GLIMPSE_CHARS).collect();
+    if glimpse.len() < body.len() {
+        glimpse.push('…');
+    }
+    RecordView {
+        written: when(item.wall_ms, now_ms),
+        href: format!("/records/{node}/{journal}/{stream}/{seq}"),
+        glimpse,
+        item,
+    }
+}
+
+/// For a query string: what is not a plain character becomes `%XX`.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(byte as char),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_strings() {
+        assert_eq!(escaped("pump-1"), "pump-1");
+        assert_eq!(escaped("a&b=\"é"), "a%26b%3D%22%C3%A9");
+    }
+}

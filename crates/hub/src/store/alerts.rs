@@ -1,0 +1,302 @@
+//! Alerts: what fires, what has fired, and which records say why. At most one alert fires per node, origin, rule and
+//! source; raising it again counts.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use wire::world::WallMs;
+
+use crate::store::database::{Readers, Writer};
+
+/// Who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A rule on the node.
+    Node,
+    /// The hub's own watch.
+    Hub,
+}
+
+impl Origin {
+    /// The word in the store and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Node => "node",
+            Origin::Hub => "hub",
+        }
+    }
+}
+
+/// What an alert is known by while it fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertKey {
+    /// Who says so.
+    pub origin: Origin,
+    /// Which rule.
+    pub rule: String,
+    /// About what: a source, or for the hub's own rules a stream or nothing.
+    pub source: String,
+}
+
+/// An alert to raise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raise {
+    /// See [`AlertKey`].
+    pub key: AlertKey,
+    /// `info`, `warning` or `critical`.
+    pub severity: &'static str,
+    /// When the condition began to hold.
+    pub since_ms: WallMs,
+    /// When it had held for long enough.
+    pub fired_ms: WallMs,
+    /// The condition, as written.
+    pub condition: String,
+    /// Why, in words.
+    pub why: String,
+    /// The value it was judged on.
+    pub value: Option<f64>,
+    /// The calibrated probability that it is right.
+    pub confidence: Option<f64>,
+    /// The model behind it.
+    pub model: Option<String>,
+    /// How many things it stands for.
+    pub count: i64,
+    /// The record that explains it.
+    pub record: Option<i64>,
+}
+
+/// Raises an alert, or counts it up if it fires already. True if it is new.
+pub async fn raise(
+    writer: &mut Writer,
+    node: i64,
+    alert: &Raise,
+    now_ms: WallMs,
+) -> Result<bool, sqlx::Error> {
+    let updated = sqlx::query(
+        "UPDATE alerts SET count = count + $5, seen_ms = $6, why = $7, value = $8, confidence = $9 \
+         WHERE node = $1 AND origin = $2 AND rule = $3 AND source = $4 AND cleared_ms IS NULL",
+    )
+    .bind(node)
+    .bind(alert.key.origin.as_str())
+    .bind(&alert.key.rule)
+    .bind(&alert.key.source)
+    .bind(alert.count)
+    .bind(now_ms)
+    .bind(&alert.why)
+    .bind(alert.value)
+    .bind(alert.confidence)
+    .execute(&mut *writer)
+    .await?;
+    if updated.rows_affected() > 0 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO alerts (node, origin, rule, source, severity, since_ms, fired_ms, seen_ms, condition, why, \
+         value, confidence, model, count, record) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(node)
+    .bind(alert.key.origin.as_str())
+    .bind(&alert.key.rule)
+    .bind(&alert.key.source)
+    .bind(alert.severity)
+    .bind(alert.since_ms)
+    .bind(alert.fired_ms)
+    .bind(now_ms)
+    .bind(&alert.condition)
+    .bind(&alert.why)
+    .bind(alert.value)
+    .bind(alert.confidence)
+    .bind(&alert.model)
+    .bind(alert.count)
+    .bind(alert.record)
+    .execute(writer)
+    .await?;
+    Ok(true)
+}
+
+/// Clears an alert if it fires. True if it did.
+pub async fn clear(
+    writer: &mut Writer,
+    node: i64,
+    key: &AlertKey,
+    cleared_ms: WallMs,
+    record: Option<i64>,
+    now_ms: WallMs,
+) -> Result<bool, sqlx::Error> {
+    let updated = sqlx::query(
+        "UPDATE alerts SET cleared_ms = $5, clear_record = $6, seen_ms = $7 \
+         WHERE node = $1 AND origin = $2 AND rule = $3 AND source = $4 AND cleared_ms IS NULL",
+    )
+    .bind(node)
+    .bind(key.origin.as_str())
+    .bind(&key.rule)
+    .bind(&key.source)
+    .bind(cleared_ms)
+    .bind(record)
+    .bind(now_ms)
+    .execute(writer)
+    .await?;
+    Ok(updated.rows_affected() > 0)
+}
+
+/// Clears every firing alert of one of the hub's own rules on a node, except those about `keep`. How many there were.
+pub async fn clear_hub_rule(
+    writer: &mut Writer,
+    node: i64,
+    rule: &str,
+    keep: &str,
+    now_ms: WallMs,
+) -> Result<u64, sqlx::Error> {
+    let updated = sqlx::query(
+        "UPDATE alerts SET cleared_ms = $4, seen_ms = $4 \
+         WHERE node = $1 AND origin = 'hub' AND rule = $2 AND source <> $3 AND cleared_ms IS NULL",
+    );
+    Ok(updated.bind(node).bind(rule).bind(keep).bind(now_ms).execute(writer).await?.rows_affected())
+}
+
+/// Clears every firing alert of one of the hub's own rules that was last raised before `seen_ms`.
+pub async fn expire_hub_rule(
+    writer: &mut Writer,
+    rule: &str,
+    seen_ms: WallMs,
+    now_ms: WallMs,
+) -> Result<u64, sqlx::Error> {
+    let updated = sqlx::query(
+        "UPDATE alerts SET cleared_ms = $3 \
+         WHERE origin = 'hub' AND rule = $1 AND cleared_ms IS NULL AND seen_ms < $2",
+    );
+    Ok(updated.bind(rule).bind(seen_ms).bind(now_ms).execute(writer).await?.rows_affected())
+}
+
+/// An alert as a reader sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertRow {
+    /// Its number in the store; grows with arrival.
+    pub id: i64,
+    /// Whose it is.
+    pub node: String,
+    /// `node` or `hub`.
+    pub origin: String,
+    /// See [`AlertKey::rule`].
+    pub rule: String,
+    /// See [`AlertKey::source`].
+    pub source: String,
+    /// See [`Raise::severity`].
+    pub severity: String,
+    /// See [`Raise::since_ms`].
+    pub since_ms: WallMs,
+    /// See [`Raise::fired_ms`].
+    pub fired_ms: WallMs,
+    /// When it was cleared; absent while it fires.
+    pub cleared_ms: Option<WallMs>,
+    /// See [`Raise::condition`].
+    pub condition: String,
+    /// See [`Raise::why`].
+    pub why: String,
+    /// See [`Raise::value`].
+    pub value: Option<f64>,
+    /// See [`Raise::confidence`].
+    pub confidence: Option<f64>,
+    /// See [`Raise::model`].
+    pub model: Option<String>,
+    /// See [`Raise::count`].
+    pub count: i64,
+    /// Where the record that explains it stands: journal, stream, sequence number.
+    pub record: Option<(String, String, i64)>,
+}
+
+/// Which alerts are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    /// Of this node.
+    pub node: Option<String>,
+    /// Only those that fire, or only those that do not.
+    pub firing: Option<bool>,
+    /// With a smaller number than this.
+    pub before: Option<i64>,
+}
+
+/// The newest alerts that pass the filter, newest first.
+pub async fn list(
+    readers: &Readers,
+    filter: &AlertFilter,
+    limit: u32,
+) -> Result<Vec<AlertRow>, sqlx::Error> {
+    let query = sqlx::query(
+        "SELECT a.id, n.name AS node, a.origin, a.rule, a.source, a.severity, a.since_ms, a.fired_ms, a.cleared_ms, \
+         a.condition, a.why, a.value, a.confidence, a.model, a.count, j.name AS journal, s.name AS stream, r.seq \
+         FROM alerts a JOIN nodes n ON n.id = a.node LEFT JOIN records r ON r.id = a.record \
+         LEFT JOIN streams s ON s.id = r.stream LEFT JOIN journals j ON j.id = s.journal \
+         WHERE ($1 IS NULL OR n.name = $1) AND ($2 IS NULL OR (a.cleared_ms IS NULL) = ($2 = 1)) AND a.id < $3 \
+         ORDER BY a.id DESC LIMIT $4",
+    );
+    let rows = query
+        .bind(&filter.node)
+        .bind(filter.firing.map(i64::from))
+        .bind(filter.before.unwrap_or(i64::MAX))
+        .bind(limit)
+        .fetch_all(readers)
+        .await?;
+    rows.iter().map(alert_row).collect()
+}
+
+/// The alerts of one source of a node that fired or still fire within a stretch of the node's time, oldest first.
+pub async fn within(
+    readers: &Readers,
+    node: i64,
+    source: &str,
+    from_ms: WallMs,
+    to_ms: WallMs,
+    limit: u32,
+) -> Result<Vec<AlertRow>, sqlx::Error> {
+    let query = sqlx::query(
+        "SELECT a.id, n.name AS node, a.origin, a.rule, a.source, a.severity, a.since_ms, a.fired_ms, a.cleared_ms, \
+         a.condition, a.why, a.value, a.confidence, a.model, a.count, j.name AS journal, s.name AS stream, r.seq \
+         FROM alerts a JOIN nodes n ON n.id = a.node LEFT JOIN records r ON r.id = a.record \
+         LEFT JOIN streams s ON s.id = r.stream LEFT JOIN journals j ON j.id = s.journal \
+         WHERE a.node = $1 AND a.origin = 'node' AND a.source = $2 AND a.since_ms <= $4 \
+         AND (a.cleared_ms IS NULL OR a.cleared_ms >= $3) ORDER BY a.id DESC LIMIT $5",
+    );
+    let rows = query.bind(node).bind(source).bind(from_ms).bind(to_ms).bind(limit).fetch_all(readers).await?;
+    rows.iter().rev().map(alert_row).collect()
+}
+
+/// How many alerts fire, by severity.
+pub async fn firing(readers: &Readers) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let rows =
+        sqlx::query("SELECT severity, COUNT(*) FROM alerts WHERE cleared_ms IS NULL GROUP BY severity ORDER BY severity");
+    rows.fetch_all(readers).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// How many alerts fire on each node that has any: `(node, alerts)`.
+pub async fn firing_by_node(readers: &Readers) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT n.name, COUNT(*) FROM alerts a JOIN nodes n ON n.id = a.node \
+         WHERE a.cleared_ms IS NULL GROUP BY n.name",
+    );
+    rows.fetch_all(readers).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+fn alert_row(row: &SqliteRow) -> Result<AlertRow, sqlx::Error> {
+    let journal: Option<String> = row.try_get("journal")?;
+    let stream: Option<String> = row.try_get("stream")?;
+    let seq: Option<i64> = row.try_get("seq")?;
+    Ok(AlertRow {
+        id: row.try_get("id")?,
+        node: row.try_get("node")?,
+        origin: row.try_get("origin")?,
+        rule: row.try_get("rule")?,
+        source: row.try_get("source")?,
+        severity: row.try_get("severity")?,
+        since_ms: row.try_get("since_ms")?,
+        fired_ms: row.try_get("fired_ms")?,
+        cleared_ms: row.try_get("cleared_ms")?,
+        condition: row.try_get("condition")?,
+        why: row.try_get("why")?,
+        value: row.try_get("value")?,
+        confidence: row.try_get("confidence")?,
+        model: row.try_get("model")?,
+        count: row.try_get("count")?,
+        record: journal.zip(stream).zip(seq).map(|((journal, stream), seq)| (journal, stream, seq)),
+    })
+}

@@ -1,0 +1,286 @@
+//! The one writer: takes batches and check-ins from a bounded queue, several into one transaction, and answers each
+//! only when that transaction is on disk.
+//!
+//! Check-ins go first, so that a flood of records never makes nodes look silent. A group that fails is tried again one
+//! by one, so that what cannot be stored never takes its neighbours with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use wire::batch::{Batch, BatchAnswer};
+use wire::checkin::{CheckIn, CheckInAnswer};
+use wire::world::{Clock, WallMs};
+
+use crate::checkin::next_ms;
+use crate::live::{Event, Live};
+use crate::metrics::Metrics;
+use crate::store::database::Writer;
+use crate::write::{self, Limits, Names, NotWritten, Written};
+
+/// How many batches wait at most. Each is below 2 MiB decompressed.
+pub const BATCH_QUEUE: usize = 32;
+
+/// How many check-ins wait at most.
+const CHECKIN_QUEUE: usize = 1024;
+
+/// How many records go into one transaction before it is committed: about 20 ms of work.
+const GROUP_RECORDS: usize = 4096;
+
+/// How many check-ins go into one transaction.
+const GROUP_CHECKINS: usize = 256;
+
+/// How often the watch looks for silent nodes.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+
+/// When the wall clock has moved this much more than the monotonic one between two looks, it was set: nodes get their
+/// patience anew.
+const CLOCK_STEP_MS: i64 = 20_000;
+
+enum Job {
+    Batch(Batch, oneshot::Sender<Result<BatchAnswer, NotWritten>>),
+    CheckIn(Box<CheckIn>, String, oneshot::Sender<Result<CheckInAnswer, NotWritten>>),
+}
+
+/// How the rest of the hub reaches the writer.
+#[derive(Debug, Clone)]
+pub struct WriterHandle {
+    batches: mpsc::Sender<Job>,
+    checkins: mpsc::Sender<Job>,
+}
+
+impl WriterHandle {
+    /// Stores a batch. Returns when it is on disk.
+    pub async fn store(&self, batch: Batch) -> Result<BatchAnswer, NotWritten> {
+        let (answer, answered) = oneshot::channel();
+        self.batches.try_send(Job::Batch(batch, answer)).map_err(|error| refusal(&error))?;
+        answered.await.unwrap_or(Err(NotWritten::Stopping))
+    }
+
+    /// Takes a check-in, with the text it came as. Returns when it is on disk.
+    pub async fn check_in(&self, checkin: CheckIn, text: String) -> Result<CheckInAnswer, NotWritten> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job::CheckIn(Box::new(checkin), text, answer);
+        self.checkins.try_send(job).map_err(|error| refusal(&error))?;
+        answered.await.unwrap_or(Err(NotWritten::Stopping))
+    }
+}
+
+fn refusal(error: &mpsc::error::TrySendError<Job>) -> NotWritten {
+    match error {
+        mpsc::error::TrySendError::Full(_) => NotWritten::Busy,
+        mpsc::error::TrySendError::Closed(_) => NotWritten::Stopping,
+    }
+}
+
+/// What the writer works with.
+pub struct Desk {
+    /// The connection.
+    pub writer: Writer,
+    /// Whom to tell.
+    pub live: Arc<Live>,
+    /// What to count.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock + Sync>,
+    /// How often a node should check in, before any stretch.
+    pub check_in_ms: u64,
+    /// How much the hub takes.
+    pub limits: Limits,
+}
+
+/// Starts the writer. It ends when every handle is gone and what was queued is on disk.
+pub fn start(desk: Desk) -> (WriterHandle, JoinHandle<()>) {
+    let (batches, batch_queue) = mpsc::channel(BATCH_QUEUE);
+    let (checkins, checkin_queue) = mpsc::channel(CHECKIN_QUEUE);
+    let task = tokio::spawn(run(desk, batch_queue, checkin_queue));
+    (WriterHandle { batches, checkins }, task)
+}
+
+async fn run(mut desk: Desk, mut batches: mpsc::Receiver<Job>, mut checkins: mpsc::Receiver<Job>) {
+    let mut names = Names::default();
+    let mut watch = Watch::new(&*desk.clock);
+    let mut ticks = tokio::time::interval(WATCH_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let first = tokio::select! {
+            biased;
+            Some(job) = checkins.recv() => job,
+            _ = ticks.tick() => {
+                watch.look(&mut desk, &mut names).await;
+                continue;
+            }
+            // Every handle has both queues, so when this one is closed, the other is; and it was empty, or it
+            // would have gone first.
+            job = batches.recv() => match job {
+                Some(job) => job,
+                None => break,
+            },
+        };
+        let queue_percent = (batches.len() * 100 / BATCH_QUEUE) as u64;
+        let next_ms = next_ms(desk.check_in_ms, watch.awake, queue_percent);
+        let group = gather(first, &mut batches, &mut checkins);
+        process(&mut desk, &mut names, group, next_ms).await;
+    }
+    if let Err(error) = desk.writer.close().await {
+        tracing::warn!(%error, "the store did not close cleanly; nothing that was acknowledged is lost");
+    }
+}
+
+/// Takes what waits, check-ins first, up to the limits of a group.
+fn gather(first: Job, batches: &mut mpsc::Receiver<Job>, checkins: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+    let mut records = records_in(&first);
+    let mut group = vec![first];
+    while group.len() < GROUP_CHECKINS
+        && let Ok(job) = checkins.try_recv()
+    {
+        group.push(job);
+    }
+    while records < GROUP_RECORDS
+        && let Ok(job) = batches.try_recv()
+    {
+        records += records_in(&job);
+        group.push(job);
+    }
+    group
+}
+
+fn records_in(job: &Job) -> usize {
+    match job {
+        Job::Batch(batch, _) => batch.records.len(),
+        Job::CheckIn(..) => 0,
+    }
+}
+
+enum Answer {
+    Batch(Result<BatchAnswer, NotWritten>),
+    CheckIn(Result<CheckInAnswer, NotWritten>),
+}
+
+/// Writes a group in one transaction, then answers; on failure one by one.
+async fn process(desk: &mut Desk, names: &mut Names, group: Vec<Job>, next_ms: u64) {
+    let together = group.len() > 1;
+    match attempt(desk, names, &group, next_ms).await {
+        Ok(answers) => group.into_iter().zip(answers).for_each(|(job, answer)| reply(job, Some(answer))),
+        Err(error) if together => {
+            tracing::warn!(%error, jobs = group.len(), "a group was not stored, trying one by one");
+            for job in group {
+                let job = vec![job];
+                match attempt(desk, names, &job, next_ms).await {
+                    Ok(answers) => job.into_iter().zip(answers).for_each(|(job, answer)| reply(job, Some(answer))),
+                    Err(error) => {
+                        tracing::error!(%error, "the store does not take a batch or check-in");
+                        job.into_iter().for_each(|job| reply(job, None));
+                    }
+                }
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "the store does not take a batch or check-in");
+            group.into_iter().for_each(|job| reply(job, None));
+        }
+    }
+}
+
+/// `None` if the store refused. A node that hung up in the meantime sends again and learns that it is stored.
+fn reply(job: Job, answer: Option<Answer>) {
+    match (job, answer) {
+        (Job::Batch(_, to), Some(Answer::Batch(answer))) => drop(to.send(answer)),
+        (Job::CheckIn(_, _, to), Some(Answer::CheckIn(answer))) => drop(to.send(answer)),
+        (Job::Batch(_, to), _) => drop(to.send(Err(NotWritten::Store))),
+        (Job::CheckIn(_, _, to), _) => drop(to.send(Err(NotWritten::Store))),
+    }
+}
+
+async fn attempt(
+    desk: &mut Desk,
+    names: &mut Names,
+    group: &[Job],
+    next_ms: u64,
+) -> Result<Vec<Answer>, sqlx::Error> {
+    let now_ms = desk.clock.wall_ms();
+    let mut written = Written { followed: desk.live.is_followed(), ..Written::default() };
+    let result = transact(desk, names, group, next_ms, now_ms, &mut written).await;
+    if result.is_err() {
+        // What the transaction had added is gone again.
+        names.forget();
+        return result;
+    }
+    desk.metrics.committed();
+    desk.metrics.ingested(written.records, written.lost, desk.clock.mono_ns() / 1_000_000_000);
+    for answer in result.iter().flatten() {
+        match answer {
+            Answer::Batch(Ok(answer)) => desk.metrics.batch(answer.outcome),
+            Answer::CheckIn(Ok(_)) => desk.metrics.checked_in(),
+            Answer::Batch(Err(_)) => desk.metrics.batch_refused(),
+            Answer::CheckIn(Err(_)) => {}
+        }
+    }
+    written.events.into_iter().for_each(|event| desk.live.tell(event));
+    result
+}
+
+async fn transact(
+    desk: &mut Desk,
+    names: &mut Names,
+    group: &[Job],
+    next_ms: u64,
+    now_ms: WallMs,
+    written: &mut Written,
+) -> Result<Vec<Answer>, sqlx::Error> {
+    let mut transaction = desk.writer.begin().await?;
+    let mut answers = Vec::with_capacity(group.len());
+    for job in group {
+        answers.push(match job {
+            Job::Batch(batch, _) => {
+                let writer = &mut *transaction;
+                Answer::Batch(write::batch(writer, names, &desk.limits, batch, next_ms, now_ms, written).await?)
+            }
+            Job::CheckIn(checkin, text, _) => {
+                let writer = &mut *transaction;
+                let answer =
+                    write::checkin(writer, names, &desk.limits, checkin, text, next_ms, now_ms, written).await?;
+                Answer::CheckIn(answer)
+            }
+        });
+    }
+    transaction.commit().await?;
+    Ok(answers)
+}
+
+/// The watch over silence: since when it has been looking, and what it saw last.
+struct Watch {
+    since_ms: WallMs,
+    wall_ms: WallMs,
+    mono_ms: i64,
+    awake: u64,
+}
+
+impl Watch {
+    fn new(clock: &dyn Clock) -> Watch {
+        let (wall_ms, mono_ms) = (clock.wall_ms(), (clock.mono_ns() / 1_000_000) as i64);
+        Watch { since_ms: wall_ms, wall_ms, mono_ms, awake: 0 }
+    }
+
+    async fn look(&mut self, desk: &mut Desk, names: &mut Names) {
+        let (wall_ms, mono_ms) = (desk.clock.wall_ms(), (desk.clock.mono_ns() / 1_000_000) as i64);
+        if (wall_ms - self.wall_ms) - (mono_ms - self.mono_ms) > CLOCK_STEP_MS {
+            tracing::warn!("this machine's clock was set forward; nodes are given time to be heard again");
+            self.since_ms = wall_ms;
+        }
+        (self.wall_ms, self.mono_ms) = (wall_ms, mono_ms);
+        let mut written = Written { followed: desk.live.is_followed(), ..Written::default() };
+        match write::watch(&mut desk.writer, self.since_ms, wall_ms, &mut written).await {
+            Ok(awake) => {
+                self.awake = awake;
+                written.events.into_iter().for_each(|event: Event| desk.live.tell(event));
+            }
+            Err(error) => {
+                names.forget();
+                tracing::error!(%error, "the watch over silent nodes could not write");
+            }
+        }
+    }
+}
