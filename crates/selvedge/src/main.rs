@@ -2,26 +2,32 @@
 //!
 //! - [`verb`]: the verbs;
 //! - [`complaint`]: how an error is shown, and the exit code that goes with it;
+//! - [`interrupt`]: Ctrl-C as something to wait for;
 //! - [`nab`]: the Numenta benchmark, its scoring rules and its files;
 //! - [`plot`]: a recording and its anomalies as a picture;
+//! - [`recording`]: a recording as a user names it, and a flow around it;
 //! - [`truth`]: how well a detector did against known faults.
 
 #![forbid(unsafe_code)]
 
 mod complaint;
+mod interrupt;
 mod nab;
 mod plot;
+mod recording;
 mod truth;
 mod verb;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 /// Runs AI where the data is made, and keeps it running when the link is cut.
 #[derive(Parser)]
 #[command(name = "selvedge", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Start with `selvedge up`: a hub, a node and a simulated pump station, on this machine.")]
+#[command(
+    after_help = "Start with `selvedge up`: a hub, a node and a simulated pump station, on this machine."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: verb::Verb,
@@ -35,7 +41,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::new(&cli.log);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    match cli.verb.run() {
+    match cli.verb.run(Cli::command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complaint::show(&error),
     }

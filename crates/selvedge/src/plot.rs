@@ -5,31 +5,32 @@
 //! spike is never lost and a file of a million rows is still a small picture.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// What to draw.
 #[derive(Debug, Clone, Default)]
-pub struct Plot {
+pub(crate) struct Plot {
     /// Stands above the picture.
-    pub title: String,
+    pub(crate) title: String,
     /// When each reading was taken, ascending. Shape: `[readings]`.
-    pub t_ms: Vec<i64>,
+    pub(crate) t_ms: Vec<i64>,
     /// One strip each, from top to bottom.
-    pub channels: Vec<Strip>,
+    pub(crate) channels: Vec<Strip>,
     /// Shape: `[readings]`, `0.0..=1.0`, NaN while the detector learns.
-    pub probability: Vec<f64>,
+    pub(crate) probability: Vec<f64>,
     /// Anomalies found, `(from, to)` in source time.
-    pub anomalies: Vec<(i64, i64)>,
+    pub(crate) anomalies: Vec<(i64, i64)>,
     /// Anomalies that are known to be there, `(from, to)`; empty when nobody knows.
-    pub truth: Vec<(i64, i64)>,
+    pub(crate) truth: Vec<(i64, i64)>,
 }
 
 /// One channel's values. Shape: `[readings]`; NaN where there was no value.
 #[derive(Debug, Clone)]
-pub struct Strip {
+pub(crate) struct Strip {
     /// The channel's name, with its unit.
-    pub name: String,
+    pub(crate) name: String,
     /// Its values.
-    pub values: Vec<f64>,
+    pub(crate) values: Vec<f64>,
 }
 
 const WIDTH: f64 = 1120.0;
@@ -40,8 +41,37 @@ const STRIP: f64 = 96.0;
 const SPACE: f64 = 22.0;
 const PROBABILITY: f64 = 44.0;
 
+/// Writes a picture into a file, in the format its name asks for.
+pub(crate) fn write(file: &Path, svg: &str) -> anyhow::Result<()> {
+    let extension =
+        file.extension().and_then(|extension| extension.to_str()).unwrap_or("").to_ascii_lowercase();
+    match extension.as_str() {
+        "svg" => Ok(std::fs::write(file, svg)?),
+        #[cfg(feature = "png")]
+        "png" => Ok(std::fs::write(file, png(svg)?)?),
+        #[cfg(not(feature = "png"))]
+        "png" => anyhow::bail!("this build draws SVG only: name it .svg, or build with `--features png`"),
+        _ => anyhow::bail!("its name must end in .svg or .png"),
+    }
+}
+
+/// The same picture in pixels, two for each unit. Text is set in the fonts of this machine.
+#[cfg(feature = "png")]
+fn png(svg: &str) -> anyhow::Result<Vec<u8>> {
+    use anyhow::Context as _;
+    use resvg::{tiny_skia, usvg};
+    let mut options = usvg::Options { font_family: "DejaVu Sans".into(), ..usvg::Options::default() };
+    options.fontdb_mut().load_system_fonts();
+    let tree = usvg::Tree::from_str(svg, &options)?;
+    let size = tree.size().to_int_size().scale_by(2.0).context("the picture is too large")?;
+    let mut pixels =
+        tiny_skia::Pixmap::new(size.width(), size.height()).context("the picture is too large")?;
+    resvg::render(&tree, tiny_skia::Transform::from_scale(2.0, 2.0), &mut pixels.as_mut());
+    Ok(pixels.encode_png()?)
+}
+
 /// The picture.
-pub fn svg(plot: &Plot) -> String {
+pub(crate) fn svg(plot: &Plot) -> String {
     let inner = WIDTH - LEFT - RIGHT;
     let (from, to) = (plot.t_ms.first().copied().unwrap_or(0), plot.t_ms.last().copied().unwrap_or(1));
     let span = (to - from).max(1) as f64;
@@ -182,7 +212,11 @@ fn draw_probability(out: &mut String, plot: &Plot, top: f64, inner: f64) {
             let _ = write!(out, r##"<path d="M{x:.1} {base}V{y:.1}" stroke="#e5484d" opacity="0.8"/>"##);
         }
     }
-    let _ = write!(out, r##"<line x1="{LEFT}" x2="{}" y1="{base}" y2="{base}" stroke="#c4cad4"/>"##, WIDTH - RIGHT);
+    let _ = write!(
+        out,
+        r##"<line x1="{LEFT}" x2="{}" y1="{base}" y2="{base}" stroke="#c4cad4"/>"##,
+        WIDTH - RIGHT
+    );
 }
 
 /// What one pixel column stands for.
@@ -244,7 +278,8 @@ fn value_ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
 /// Times on round minutes, hours or days, with a label as long as the span needs.
 fn time_ticks(from: i64, to: i64) -> Vec<(i64, String)> {
     const STEPS_S: [i64; 16] = [
-        1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400, 604_800, 2_592_000, 31_536_000,
+        1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400, 604_800, 2_592_000,
+        31_536_000,
     ];
     let span_s = (to - from).max(1) / 1000;
     let step = STEPS_S.into_iter().find(|step| span_s / step <= 9).unwrap_or(span_s.max(1)) * 1000;

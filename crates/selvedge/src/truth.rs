@@ -3,7 +3,10 @@
 //! Pure. The row figures are those of the SKAB leaderboard (F1, false-alarm rate, missed-alarm rate); where more than
 //! half the rows are faulty, "always alarm" has a high F1, so F1 is never shown without the false-alarm rate.
 
+use node::config::quantity::show_duration;
 use serde::Serialize;
+
+use crate::recording::show_count;
 
 /// The comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,6 +27,27 @@ pub(crate) struct Match {
     pub(crate) found: usize,
     /// Median time from a fault's first row to the first row called anomalous in it, in milliseconds.
     pub(crate) delay_ms: Option<i64>,
+}
+
+impl std::fmt::Display for Match {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let share = |share: Option<f64>| {
+            share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))
+        };
+        let Match { rows, faulty, f1, false_alarm_rate, missed_alarm_rate, faults, found, delay_ms } = self;
+        let delay =
+            delay_ms.map_or_else(String::new, |ms| format!(", half of them within {}", show_duration(ms)));
+        writeln!(f, "against the truth: {found} of {faults} faults found while they lasted{delay}")?;
+        writeln!(
+            f,
+            "rows: {} judged, {} faulty; F1 {}, false alarms {} of healthy rows, missed {} of faulty rows",
+            show_count(*rows),
+            show_count(*faulty),
+            f1.map_or_else(|| "–".to_owned(), |f1| format!("{f1:.3}")),
+            share(*false_alarm_rate),
+            share(*missed_alarm_rate),
+        )
+    }
 }
 
 /// One judged row.

@@ -26,7 +26,8 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    /// Does it. `command` is the whole command line, for the completions.
+    pub(crate) fn run(self, command: impl FnOnce() -> clap::Command) -> anyhow::Result<()> {
         match self {
             Verb::Up(args) => up::run(args),
             Verb::Node(args) => node::run(&args),
@@ -35,8 +36,7 @@ impl Verb {
             Verb::Flow(verb) => flow::run(verb),
             Verb::Bench(verb) => bench::run(verb),
             Verb::Completions { shell } => {
-                let mut command = <crate::Cli as clap::CommandFactory>::command();
-                clap_complete::generate(shell, &mut command, "selvedge", &mut std::io::stdout());
+                clap_complete::generate(shell, &mut command(), "selvedge", &mut std::io::stdout());
                 Ok(())
             }
         }

@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Hash, Link, link};
+use crate::chain::{Link, link};
 use crate::class::Class;
+use crate::hash::Hash;
 use crate::id::{JournalId, NodeId, StreamName};
 use crate::record::{Gap, Record};
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::chain::Hash;
 use crate::class::Class;
+use crate::hash::Hash;
 use crate::id::{PartName, StreamName};
 use crate::record::Draft;
 use crate::world::WallMs;
@@ -282,6 +282,21 @@ pub struct SourceChange {
 
 impl Body for SourceChange {
     const KIND: &'static str = "source";
+}
+
+/// A model or a rule changed its state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartChange {
+    /// The part, with its kind: `model.pump_health`, `rule.overheat`.
+    pub part: String,
+    /// `learning`, `ready` or `failed`.
+    pub state: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl Body for PartChange {
+    const KIND: &'static str = "part";
 }
 
 fn is_zero(count: &u64) -> bool {

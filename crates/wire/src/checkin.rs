@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::batch::Watermark;
-use crate::chain::Hash;
 use crate::class::Class;
+use crate::hash::Hash;
 use crate::id::{BootId, JournalId, NodeId, PartName, StreamName};
 use crate::world::{ClockQuality, WallMs};
 

@@ -5,6 +5,7 @@
 //! - [`world`]: time and chance as traits, so that a seeded simulation can stand in for both;
 //! - [`id`]: the names of nodes, journals, boots and streams;
 //! - [`class`]: how much a record matters, and so who is dropped last;
+//! - [`hash`]: SHA-256, as bytes and as text;
 //! - [`record`]: what is journalled, once numbered; [`chain`] links each record to the one before;
 //! - [`body`]: what the records of each kind say;
 //! - [`batch`]: a run of records on its way up, and the hub's answer;
@@ -22,6 +23,7 @@ pub mod body;
 pub mod chain;
 pub mod checkin;
 pub mod class;
+pub mod hash;
 pub mod id;
 pub mod number;
 pub mod record;

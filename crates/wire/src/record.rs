@@ -76,7 +76,7 @@ pub struct Gap {
     /// Why.
     pub reason: GapReason,
     /// The hash of the last lost record, so that the chain can be followed past the gap.
-    pub hash: crate::chain::Hash,
+    pub hash: crate::hash::Hash,
 }
 
 impl Gap {

@@ -1,0 +1,40 @@
+//! Ctrl-C and SIGTERM as something to wait for.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Somebody will ask the process to end.
+pub(crate) struct Interrupt(Receiver<()>);
+
+impl Interrupt {
+    /// Begins to listen.
+    pub(crate) fn listen() -> std::io::Result<Interrupt> {
+        let (sender, receiver) = channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        std::thread::Builder::new().name("interrupt".into()).spawn(move || {
+            runtime.block_on(async {
+                use tokio::signal::unix::{SignalKind, signal};
+                let (Ok(mut interrupt), Ok(mut terminate)) =
+                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+                else {
+                    return;
+                };
+                loop {
+                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                    if sender.send(()).is_err() {
+                        return;
+                    }
+                }
+            });
+        })?;
+        Ok(Interrupt(receiver))
+    }
+
+    /// Waits, at most so long; whether it is time to end.
+    pub(crate) fn wait(&self, at_most: Duration) -> bool {
+        match self.0.recv_timeout(at_most) {
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+        }
+    }
+}
