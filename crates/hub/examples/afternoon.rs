@@ -15,8 +15,8 @@ use fleet::FakeNode;
 use hub::config::HubConfig;
 use hub::server::Hub;
 use wire::body::{
-    ChannelSummary, Decision, Episode, Inference, ModelRef, ModelSummary, Ran, RuleState, Severity, Share, Start,
-    Summary,
+    ChannelSummary, Decision, Episode, Inference, ModelRef, ModelSummary, Ran, RuleState, Severity, Share,
+    Start, Summary,
 };
 use wire::chain::Hash;
 use wire::checkin::SourceState;
@@ -87,13 +87,26 @@ impl Plant {
                 }
             }
             let missing = u64::from(self.chance.unit() < 0.01);
-            channels.push(ChannelSummary { channel: channel.into(), min: mean - spread, mean, max: mean + spread, missing });
+            channels.push(ChannelSummary {
+                channel: channel.into(),
+                min: mean - spread,
+                mean,
+                max: mean + spread,
+                missing,
+            });
         }
         let base = 0.12 + 0.25 * self.chance.unit().powi(4);
         let score = (base + strongest * 0.7).max(0.0);
         let probability = (minutes > 25.0).then(|| 1.0 / (1.0 + (-6.0 * (score - 0.95)).exp()));
         let models = vec![ModelSummary { model: name("health"), score, probability }];
-        Summary { source: name(self.source), from_ms: t_ms - STEP_MS, to_ms: t_ms, count: 100, channels, models }
+        Summary {
+            source: name(self.source),
+            from_ms: t_ms - STEP_MS,
+            to_ms: t_ms,
+            count: 100,
+            channels,
+            models,
+        }
     }
 
     fn write_summary(&mut self, begin_ms: i64, t_ms: i64, now_ms: i64) {
@@ -195,12 +208,18 @@ async fn main() {
         ("vibration_mm_s", 2.1, 0.2, 23.0, 0.12),
         ("motor_temp_c", 61.0, 3.0, 140.0, 0.3),
     ];
-    let cold: [Channel; 3] =
-        [("freezer_temp_c", -19.5, 0.8, 22.0, 0.08), ("compressor_a", 4.4, 1.9, 22.0, 0.1), ("humidity_pct", 46.0, 4.0, 95.0, 0.6)];
+    let cold: [Channel; 3] = [
+        ("freezer_temp_c", -19.5, 0.8, 22.0, 0.08),
+        ("compressor_a", 4.4, 1.9, 22.0, 0.1),
+        ("humidity_pct", 46.0, 4.0, 95.0, 0.6),
+    ];
     let press: [Channel; 2] = [("force_kn", 412.0, 12.0, 9.0, 4.0), ("cycle_ms", 1480.0, 20.0, 33.0, 8.0)];
-    let ward: [Channel; 2] = [("line_pressure_kpa", 12.4, 0.6, 17.0, 0.2), ("flow_ml_h", 80.0, 0.4, 55.0, 0.3)];
+    let ward: [Channel; 2] =
+        [("line_pressure_kpa", 12.4, 0.6, 17.0, 0.2), ("flow_ml_h", 80.0, 0.4, 55.0, 0.3)];
     let mut plants = vec![
-        Plant::new(&url, 1, "pump-station-7", "pump", &pump).with(171.0, 163.0, 2, 2.2).with(3.2, -1e9, 0, 3.4),
+        Plant::new(&url, 1, "pump-station-7", "pump", &pump)
+            .with(171.0, 163.0, 2, 2.2)
+            .with(3.2, -1e9, 0, 3.4),
         Plant::new(&url, 2, "pump-station-8", "pump", &pump).with(41.0, 36.0, 1, 1.9),
         Plant::new(&url, 3, "cold-store-oslo", "freezer", &cold).with(96.0, 74.0, 0, 2.0),
         Plant::new(&url, 4, "press-line-2", "press", &press).with(19.0, 15.0, 0, 1.7),

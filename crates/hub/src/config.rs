@@ -101,7 +101,11 @@ impl HubConfig {
     /// Checks what types cannot say. Does not look at the token file; [`HubConfig::read_token`] does.
     pub fn check(&self) -> Result<(), ConfigError> {
         let within = |field, value, low, high| {
-            if (low..=high).contains(&value) { Ok(()) } else { Err(ConfigError::Range { field, value, low, high }) }
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(ConfigError::Range { field, value, low, high })
+            }
         };
         within("check_in_ms", self.check_in_ms, 100, 86_400_000)?;
         within("nodes_max", self.nodes_max, 1, 10_000_000)?;

@@ -48,5 +48,9 @@ pub fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
 
 async fn nothing_here(uri: Uri) -> PageRefusal {
     let path: String = uri.path().chars().take(200).collect();
-    Refusal::not_found(format!("There is no page {path}"), "Everything there is can be reached from the overview.").into()
+    Refusal::not_found(
+        format!("There is no page {path}"),
+        "Everything there is can be reached from the overview.",
+    )
+    .into()
 }

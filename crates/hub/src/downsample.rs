@@ -76,7 +76,14 @@ impl Downsample {
         let span_ms = to_ms.saturating_sub(from_ms).max(1);
         let step_ms = span_ms / i64::from(points.max(1)) + 1;
         let left_out = std::collections::BTreeSet::new();
-        Downsample { from_ms, step_ms, bucket: None, weights: Vec::new(), left_out, points: Points::default() }
+        Downsample {
+            from_ms,
+            step_ms,
+            bucket: None,
+            weights: Vec::new(),
+            left_out,
+            points: Points::default(),
+        }
     }
 
     /// Adds a summary.
@@ -122,7 +129,11 @@ impl Downsample {
                 None if points.models.len() < MODELS_MAX => {
                     let nothing = vec![f64::NAN; len];
                     let name = model.model.as_str().to_owned();
-                    points.models.push(ModelPoints { model: name, score: nothing.clone(), probability: nothing });
+                    points.models.push(ModelPoints {
+                        model: name,
+                        score: nothing.clone(),
+                        probability: nothing,
+                    });
                     points.models.len() - 1
                 }
                 None => continue,
@@ -133,7 +144,8 @@ impl Downsample {
 
     /// The points.
     pub fn finish(mut self) -> Points {
-        let mut steps: Vec<i64> = self.points.t_ms.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+        let mut steps: Vec<i64> =
+            self.points.t_ms.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
         steps.sort_unstable();
         self.points.typical_ms = steps.get(steps.len() / 2).copied();
         self.points.channels_left_out = self.left_out.len();
@@ -234,7 +246,9 @@ mod tests {
     fn hostile_times_and_channels() {
         let mut down = Downsample::new(i64::MIN, i64::MAX, u32::MAX);
         let mut wild = summary(i64::MAX, u64::MAX, 3, "a", (1.0, f64::INFINITY, 3.0));
-        wild.channels = (0..1000).map(|n| ChannelSummary { channel: n.to_string(), ..wild.channels[0].clone() }).collect();
+        wild.channels = (0..1000)
+            .map(|n| ChannelSummary { channel: n.to_string(), ..wild.channels[0].clone() })
+            .collect();
         down.add(&wild);
         wild.to_ms = i64::MIN;
         down.add(&wild);

@@ -56,7 +56,9 @@ pub enum HubError {
     #[error("another program listens on {0}; stop it, or choose another address with --listen")]
     InUse(SocketAddr),
     /// The address cannot be had.
-    #[error("cannot listen on {listen}; choose an address of this machine and a port above 1023 with --listen")]
+    #[error(
+        "cannot listen on {listen}; choose an address of this machine and a port above 1023 with --listen"
+    )]
     Listen {
         /// The address.
         listen: SocketAddr,
@@ -98,7 +100,10 @@ impl Running {
 
 impl Hub {
     /// Starts a hub in this tokio runtime and returns once it listens. `world` gives the time and the key of sessions.
-    pub async fn start(config: HubConfig, mut world: impl World + Sync + 'static) -> Result<Running, HubError> {
+    pub async fn start(
+        config: HubConfig,
+        mut world: impl World + Sync + 'static,
+    ) -> Result<Running, HubError> {
         config.check()?;
         let token = config.read_token()?;
         let mut key = [0; 32];
@@ -172,7 +177,12 @@ async fn measure(State(state): State<Arc<HubState>>, request: Request, next: Nex
     response
 }
 
-async fn serve(listener: TcpListener, router: Router, connections_max: usize, mut stopping: watch::Receiver<bool>) {
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    mut stopping: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     loop {

@@ -19,7 +19,7 @@ pub const RECORDS_LOST: &str = "records-lost";
 pub const LOSS_NEWS_MS: i64 = 3_600_000;
 
 /// The least time after which a node counts as silent.
-const SILENT_MIN_MS: i64 = 60_000;
+pub const SILENT_MIN_MS: i64 = 60_000;
 
 /// The most characters of a text that is copied from a record into an alert; the record keeps all of it.
 const TEXT_MAX: usize = 500;
@@ -87,7 +87,8 @@ pub fn lost(stream: &str, gap: &Gap, reason: &str, now_ms: WallMs) -> Raise {
     } else {
         format!("records {} to {}", gap.first, gap.last)
     };
-    let why = format!("{range} of stream {stream} were dropped on the node before the hub had them ({reason})");
+    let why =
+        format!("{range} of stream {stream} were dropped on the node before the hub had them ({reason})");
     let why = if gap.first == gap.last { why.replace("were dropped", "was dropped") } else { why };
     hub_alert(RECORDS_LOST, stream.to_owned(), "warning", why, count, now_ms)
 }
@@ -96,10 +97,7 @@ pub fn lost(stream: &str, gap: &Gap, reason: &str, now_ms: WallMs) -> Raise {
 pub fn silent(last_seen_ms: WallMs, now_ms: WallMs) -> Raise {
     let seconds = now_ms.saturating_sub(last_seen_ms) / 1000;
     let why = format!("not heard of for {seconds} s; it may be off, or its link may be cut");
-    Raise {
-        since_ms: last_seen_ms,
-        ..hub_alert(NODE_SILENT, String::new(), "warning", why, 1, now_ms)
-    }
+    Raise { since_ms: last_seen_ms, ..hub_alert(NODE_SILENT, String::new(), "warning", why, 1, now_ms) }
 }
 
 /// The key of [`silent`]'s alert.
@@ -114,7 +112,14 @@ pub fn is_silent(last_seen_ms: WallMs, next_ms: i64, watching_since_ms: WallMs, 
     now_ms.saturating_sub(last_seen_ms.max(watching_since_ms)) > patience_ms
 }
 
-fn hub_alert(rule: &str, source: String, severity: &'static str, why: String, count: i64, now_ms: WallMs) -> Raise {
+fn hub_alert(
+    rule: &str,
+    source: String,
+    severity: &'static str,
+    why: String,
+    count: i64,
+    now_ms: WallMs,
+) -> Raise {
     Raise {
         key: AlertKey { origin: Origin::Hub, rule: rule.to_owned(), source },
         severity,
@@ -154,7 +159,10 @@ mod tests {
     fn decisions_raise_and_clear() {
         let Some(Finding::Raise(raise)) = decision(FIRING, 7) else { panic!("nothing raised") };
         assert_eq!((raise.key.rule.as_str(), raise.key.source.as_str()), ("hot", "pump"));
-        assert_eq!((raise.since_ms, raise.fired_ms, raise.value, raise.record), (1000, 3000, Some(95.5), Some(7)));
+        assert_eq!(
+            (raise.since_ms, raise.fired_ms, raise.value, raise.record),
+            (1000, 3000, Some(95.5), Some(7))
+        );
         let cleared = decision(&FIRING.replace("firing", "cleared"), 8).unwrap();
         assert_eq!(cleared, Finding::Clear { key: raise.key, at_ms: 3000 });
     }

@@ -133,7 +133,8 @@ pub async fn batch(
     };
     nodes::seen(writer, stream.node, now_ms).await?;
     alerts::clear(writer, stream.node, &watch::silent_key(), now_ms, None, now_ms).await?;
-    let answer = |outcome, watermark: &Watermark| Ok(Ok(BatchAnswer { outcome, watermark: watermark.clone() }));
+    let answer =
+        |outcome, watermark: &Watermark| Ok(Ok(BatchAnswer { outcome, watermark: watermark.clone() }));
     match verdict {
         Verdict::Known => answer(Outcome::Stored, held),
         Verdict::Ahead => answer(Outcome::Ahead, held),
@@ -325,7 +326,10 @@ fn event(batch: &Batch, record: &Record) -> Option<Event> {
 }
 
 /// Takes a check-in and answers where the hub stands in the node's journal.
-#[expect(clippy::too_many_arguments, reason = "each is one thing the transaction needs; a struct would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one thing the transaction needs; a struct would only rename them"
+)]
 pub async fn checkin(
     writer: &mut Writer,
     names: &mut Names,
@@ -358,7 +362,9 @@ pub async fn checkin(
     // A node that goes on under another journal has left the forked one behind.
     alerts::clear_hub_rule(writer, node, watch::JOURNAL_FORKED, &journal, now_ms).await?;
     let watermarks = match nodes::find_journal(writer, node, checkin.journal).await? {
-        Some(journal) => nodes::streams(writer, journal).await?.into_iter().map(|row| row.watermark).collect(),
+        Some(journal) => {
+            nodes::streams(writer, journal).await?.into_iter().map(|row| row.watermark).collect()
+        }
         None => Vec::new(),
     };
     if written.followed {
@@ -382,11 +388,12 @@ pub async fn watch(
     written: &mut Written,
 ) -> Result<u64, Error> {
     use sqlx::Connection as _;
-    let awake = nodes::awake(writer).await?;
+    let awake = nodes::count_awake(writer).await?;
+    let quiet = nodes::quiet(writer, now_ms.saturating_sub(watch::SILENT_MIN_MS)).await?;
     let silent = |(_, _, seen_ms, next_ms): &&(i64, String, i64, i64)| {
         watch::is_silent(*seen_ms, *next_ms, watching_since_ms, now_ms)
     };
-    let fallen: Vec<_> = awake.iter().filter(silent).collect();
+    let fallen: Vec<_> = quiet.iter().filter(silent).collect();
     let mut transaction = writer.begin().await?;
     for (id, name, seen_ms, _) in &fallen {
         nodes::silence(&mut transaction, *id).await?;
@@ -398,5 +405,5 @@ pub async fn watch(
     let old_ms = now_ms.saturating_sub(watch::LOSS_NEWS_MS);
     alerts::expire_hub_rule(&mut transaction, watch::RECORDS_LOST, old_ms, now_ms).await?;
     transaction.commit().await?;
-    Ok((awake.len() - fallen.len()) as u64)
+    Ok((awake - fallen.len() as i64).max(0) as u64)
 }

@@ -33,7 +33,7 @@ const GROUP_RECORDS: usize = 4096;
 const GROUP_CHECKINS: usize = 256;
 
 /// How often the watch looks for silent nodes.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// When the wall clock has moved this much more than the monotonic one between two looks, it was set: nodes get their
 /// patience anew.
@@ -161,26 +161,21 @@ enum Answer {
 
 /// Writes a group in one transaction, then answers; on failure one by one.
 async fn process(desk: &mut Desk, names: &mut Names, group: Vec<Job>, next_ms: u64) {
-    let together = group.len() > 1;
-    match attempt(desk, names, &group, next_ms).await {
-        Ok(answers) => group.into_iter().zip(answers).for_each(|(job, answer)| reply(job, Some(answer))),
-        Err(error) if together => {
-            tracing::warn!(%error, jobs = group.len(), "a group was not stored, trying one by one");
-            for job in group {
-                let job = vec![job];
-                match attempt(desk, names, &job, next_ms).await {
-                    Ok(answers) => job.into_iter().zip(answers).for_each(|(job, answer)| reply(job, Some(answer))),
-                    Err(error) => {
-                        tracing::error!(%error, "the store does not take a batch or check-in");
-                        job.into_iter().for_each(|job| reply(job, None));
-                    }
-                }
-            }
+    let error = match attempt(desk, names, &group, next_ms).await {
+        Ok(answers) => {
+            group.into_iter().zip(answers).for_each(|(job, answer)| reply(job, Some(answer)));
+            return;
         }
-        Err(error) => {
-            tracing::error!(%error, "the store does not take a batch or check-in");
-            group.into_iter().for_each(|job| reply(job, None));
+        Err(error) => error,
+    };
+    if group.len() > 1 {
+        tracing::warn!(%error, jobs = group.len(), "a group was not stored, trying one by one");
+        for job in group {
+            Box::pin(process(desk, names, vec![job], next_ms)).await;
         }
+    } else {
+        tracing::error!(%error, "the store does not take a batch or check-in");
+        group.into_iter().for_each(|job| reply(job, None));
     }
 }
 
@@ -236,12 +231,15 @@ async fn transact(
         answers.push(match job {
             Job::Batch(batch, _) => {
                 let writer = &mut *transaction;
-                Answer::Batch(write::batch(writer, names, &desk.limits, batch, next_ms, now_ms, written).await?)
+                Answer::Batch(
+                    write::batch(writer, names, &desk.limits, batch, next_ms, now_ms, written).await?,
+                )
             }
             Job::CheckIn(checkin, text, _) => {
                 let writer = &mut *transaction;
                 let answer =
-                    write::checkin(writer, names, &desk.limits, checkin, text, next_ms, now_ms, written).await?;
+                    write::checkin(writer, names, &desk.limits, checkin, text, next_ms, now_ms, written)
+                        .await?;
                 Answer::CheckIn(answer)
             }
         });

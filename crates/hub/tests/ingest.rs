@@ -1,5 +1,7 @@
 //! Records go in once, whatever is sent and however often.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 mod fleet;
 
 use fleet::FakeNode;
@@ -103,10 +105,14 @@ async fn losses_are_visible() {
     assert_eq!((answer.outcome, answer.watermark.seq), (Outcome::Stored, 12));
 
     let gaps = get(&hub, "/api/v1/gaps?node=a").await;
-    let ranges: Vec<_> = gaps["gaps"].as_array().unwrap().iter().map(|gap| (&gap["first"], &gap["last"])).collect();
+    let ranges: Vec<_> =
+        gaps["gaps"].as_array().unwrap().iter().map(|gap| (&gap["first"], &gap["last"])).collect();
     assert_eq!(format!("{ranges:?}"), "[(Number(10), Number(12)), (Number(6), Number(8))]");
     let alerts = get(&hub, "/api/v1/alerts?state=firing").await;
-    assert_eq!((&alerts["alerts"][0]["rule"], &alerts["alerts"][0]["count"]), (&"records-lost".into(), &6.into()));
+    assert_eq!(
+        (&alerts["alerts"][0]["rule"], &alerts["alerts"][0]["count"]),
+        (&"records-lost".into(), &6.into())
+    );
     assert_eq!(count(&hub, "").await, 6);
 
     // The record after the gap is verified against the gap's hash.
@@ -218,7 +224,8 @@ async fn hostile_bodies() {
     for (path, content_type, body, status, code) in cases {
         let len = body.len();
         let client = reqwest::Client::new();
-        let request = client.post(format!("{}/api/v1/{path}", hub.url())).header("content-type", content_type);
+        let request =
+            client.post(format!("{}/api/v1/{path}", hub.url())).header("content-type", content_type);
         // The hub may close the connection before a large body is sent; then there is no answer to read.
         let Ok(answer) = request.body(body).send().await else {
             assert!(len > 1_000_000, "{code}: no answer");

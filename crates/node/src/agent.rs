@@ -18,16 +18,17 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use wire::body::Start;
 use wire::id::BootId;
 use wire::record::Stamp;
-use wire::world::{ClockQuality, World};
+use wire::world::{ClockQuality, Entropy, World};
 
 use crate::api::{Api, Guard};
 use crate::config::{Config, TokenError, read_token};
-use crate::journal::{self, DatabaseError, Journal, OpenError};
+use crate::journal::{self, DatabaseError, Journal, OpenError, SetAside};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
 use crate::source::http::HttpSource;
@@ -40,6 +41,9 @@ use host::AgentHost;
 use looper::Looper;
 use shared::Shared;
 pub use shared::VERSION;
+
+/// Calls that are being answered when the node stops have so long to end.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,45 +121,10 @@ pub fn start_with<W: World + Clone + 'static>(
     let api_token =
         config.api.as_ref().and_then(|api| api.token_file.as_deref()).map(read_token).transpose()?;
     // What can fail for reasons outside comes before the first record is written.
-    let listener = match &config.api {
-        Some(api) => {
-            let refuse = |source| StartError::Listen { address: api.listen, source };
-            let listener = TcpListener::bind(api.listen).map_err(refuse)?;
-            listener.set_nonblocking(true).map_err(refuse)?;
-            Some((listener.local_addr().map_err(refuse)?, listener))
-        }
-        None => None,
-    };
-    let journal_settings = journal::Settings {
-        max_bytes: config.journal.max_bytes,
-        min_free_bytes: config.journal.min_free_bytes,
-        leaves: config.leaves.clone(),
-    };
-    let opened = Journal::open(&data, journal_settings, &mut world).map_err(StartError::Journal)?;
+    let listener = config.api.as_ref().map(|api| listen(api.listen)).transpose()?;
     let boot = BootId::random(&mut world);
-
-    // What the run before left: learnt models, rules that were firing.
-    let mut pipeline = Pipeline::new(&config.flow);
-    let mut first = vec![Product::Start(Start {
-        version: VERSION.to_owned(),
-        flow: config.flow.digest,
-        clean: opened.clean,
-    })];
-    if let Some(set_aside) = &opened.set_aside {
-        first.push(Product::part("journal", "failed", format!("{set_aside:?}")));
-    }
-    for (at, model) in config.flow.models.iter().enumerate() {
-        match keep::load(&data, &model.name) {
-            Ok(Some(stored)) => pipeline.restore_model(at, stored),
-            Ok(None) => {}
-            Err(error) => {
-                first.push(Product::part(&format!("model.{}", model.name), "learning", why(&error)))
-            }
-        }
-    }
+    let (mut pipeline, mut journal, mut first) = recall(&config, &mut world)?;
     restore::rules(&data, &mut pipeline, &mut first)?;
-
-    let mut journal = opened.journal;
     let uplink = match &config.hub {
         Some(hub) => {
             let settings =
@@ -220,6 +189,42 @@ pub fn start_with<W: World + Clone + 'static>(
     Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr })
 }
 
+/// Takes the address of the local API.
+fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
+    let refuse = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(refuse)?;
+    listener.set_nonblocking(true).map_err(refuse)?;
+    Ok((listener.local_addr().map_err(refuse)?, listener))
+}
+
+/// Opens the journal and gives the pipeline what its models had learnt, with what there is to tell about both.
+fn recall(config: &Config, world: &mut dyn Entropy) -> Result<(Pipeline, Journal, Vec<Product>), StartError> {
+    let settings = journal::Settings {
+        max_bytes: config.journal.max_bytes,
+        min_free_bytes: config.journal.min_free_bytes,
+        leaves: config.leaves.clone(),
+    };
+    let opened = Journal::open(&config.data, settings, world).map_err(StartError::Journal)?;
+    let (version, flow) = (VERSION.to_owned(), config.flow.digest);
+    let mut first = vec![Product::Start(Start { version, flow, clean: opened.clean })];
+    if let Some(SetAside { path, why }) = &opened.set_aside {
+        let reason = format!("the journal could not be used ({why}); it is kept as {}", path.display());
+        first.push(Product::part("journal", "failed", reason));
+    }
+    let mut pipeline = Pipeline::new(&config.flow);
+    for (at, model) in config.flow.models.iter().enumerate() {
+        match keep::load(&config.data, &model.name) {
+            Ok(Some(stored)) => pipeline.restore_model(at, stored),
+            Ok(None) => {}
+            Err(error) => {
+                let part = format!("model.{}", model.name);
+                first.push(Product::part(&part, "learning", why(&error)));
+            }
+        }
+    }
+    Ok((pipeline, opened.journal, first))
+}
+
 fn spawn<T: Send + 'static>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'static,
@@ -252,8 +257,8 @@ fn run_io<W: World + Clone>(
         // An error means that the sender is gone, which is a stop as well.
         async move { drop(stop.wait_for(|stop| *stop).await) }
     };
-    let (serve_stop, uplink_stop) = (stopped(), stopped());
-    runtime.block_on(async {
+    let (serve_stop, uplink_stop, late) = (stopped(), stopped(), stopped());
+    let work = async {
         let serve = async {
             if let Some((api, listener)) = api
                 && let Err(error) = api.serve(listener, serve_stop).await
@@ -267,8 +272,19 @@ fn run_io<W: World + Clone>(
             }
         };
         tokio::join!(serve, carry);
+    };
+    let late = async {
+        late.await;
+        tokio::time::sleep(LEAVE).await;
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            () = work => {}
+            // Somebody keeps a connection open, and holds nobody up by it.
+            () = late => {}
+        }
     });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(LEAVE);
 }
 
 impl Running {

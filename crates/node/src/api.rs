@@ -19,7 +19,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -261,6 +261,10 @@ async fn take_readings(
 
 /// How the body is written: JSON if it says so, or says nothing; line protocol if it is plain text.
 fn form(headers: &HeaderMap, precision: Option<&str>) -> Result<Form, Problem> {
+    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let message = format!("send the body as it is, without `Content-Encoding: {encoding:?}`");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", message).closing());
+    }
     let content = headers.get(CONTENT_TYPE).map_or("application/json", |value| value.to_str().unwrap_or("?"));
     let kind = content.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match kind.as_str() {
@@ -309,6 +313,15 @@ async fn read_body(api: &Inner, headers: &HeaderMap, body: Body) -> Result<axum:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_comes_too_early_is_told_when_to_come_again() {
+        let full = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "full", "too many").into_response();
+        assert_eq!(full.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes), Some(&b"1"[..]));
+        let bad = Problem::new(StatusCode::FORBIDDEN, "x", "y").closing().into_response();
+        assert_eq!(bad.headers().get(RETRY_AFTER), None);
+        assert_eq!(bad.headers().get(CONNECTION).map(HeaderValue::as_bytes), Some(&b"close"[..]));
+    }
 
     #[test]
     fn who_may_ask() {

@@ -310,13 +310,19 @@ impl Pipeline {
         }
     }
 
-    /// Gives all that waits: the node stops, or the file ended.
+    /// Gives all that waits of one source: it came to its end.
+    pub fn flush_source(&mut self, source: usize, out: &mut Vec<Product>) {
+        let lane = &mut self.lanes[source];
+        if let Some(open) = &mut lane.open {
+            open.close_block(&lane.config.name, out);
+            open.summary.close(&lane.config, &open.channels, out);
+        }
+    }
+
+    /// Gives all that waits: the node stops.
     pub fn flush(&mut self, out: &mut Vec<Product>) {
-        for lane in &mut self.lanes {
-            if let Some(open) = &mut lane.open {
-                open.close_block(&lane.config.name, out);
-                open.summary.close(&lane.config, &open.channels, out);
-            }
+        for source in 0..self.lanes.len() {
+            self.flush_source(source, out);
         }
     }
 

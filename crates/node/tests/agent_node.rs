@@ -289,3 +289,28 @@ fn a_node_that_cannot_start_says_why() {
     assert_eq!(again, format!("the local API cannot listen on {addr}"));
     first.stop().unwrap();
 }
+
+#[test]
+fn a_hub_that_is_away_and_a_caller_that_stays_hold_nobody_up() {
+    let dir = folder("[source.s]\ntype = \"http\"\n");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let node_toml = dir.path().join("node.toml");
+    let text = fs::read_to_string(&node_toml).unwrap();
+    fs::write(&node_toml, format!("{text}[hub]\nurl = \"http://{closed}\"\n")).unwrap();
+    let node = run(dir.path());
+    let mut silent = TcpStream::connect(node.api_addr().unwrap()).unwrap();
+    silent
+        .write_all(b"POST /v1/readings/s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        .unwrap();
+    until("word of the hub", || node.status().uplink.is_some_and(|uplink| uplink.trouble.is_some()));
+    assert_eq!(
+        post(node.api_addr().unwrap(), "/v1/readings/s", "application/json", r#"{"values":{"x":1}}"#).0,
+        202
+    );
+    let (done, stopped) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(node.stop().is_ok()));
+    assert_eq!(stopped.recv_timeout(Duration::from_secs(20)), Ok(true));
+    let events = records(dir.path(), "events");
+    assert!(events.iter().any(|event| event["part"] == "uplink" && event["state"] == "failed"), "{events:?}");
+    assert_eq!(records(dir.path(), "readings.s").len(), 1);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use node::config::problem::ConfigErrors;
 use node::flow::Flow;
-use node::source::csv::CsvOptions;
+use node::source::csv::{CsvOptions, CsvReader};
 
 /// A CSV file with a time column and one column a channel.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,15 +39,27 @@ pub(crate) struct DetectorSettings {
     pub(crate) lag: Option<usize>,
 }
 
+/// What columns of labels are called in public data sets.
+pub(crate) const LABELS: [&str; 4] = ["anomaly", "label", "fault", "changepoint"];
+
 impl Recording {
-    /// How to read the file.
+    /// How to read the file. Where the truth is judged by, columns that are usually labels are no channels.
     pub(crate) fn options(&self) -> CsvOptions {
-        CsvOptions {
+        let mut options = CsvOptions {
             time: self.time.clone(),
             channels: self.channels.clone(),
             truth: self.truth.clone(),
-            ..CsvOptions::default()
+            exclude: Vec::new(),
+        };
+        if self.truth.is_some()
+            && self.channels.is_none()
+            && let Ok(reader) = CsvReader::open(&self.file, &options)
+        {
+            // A file that cannot be read is complained of when it is read in earnest.
+            let is_label = |channel: &&String| LABELS.contains(&channel.as_str());
+            options.exclude = reader.channels().iter().filter(is_label).cloned().collect();
         }
+        options
     }
 
     /// The text of a flow that replays the recording into a detector and a rule.
@@ -67,6 +79,7 @@ impl Recording {
         line("time", self.time.as_deref().map(quoted));
         line("truth", self.truth.as_deref().map(quoted));
         line("channels", self.channels.as_deref().map(list));
+        line("exclude", Some(list(&self.options().exclude)));
         text.push_str("\n[model.detector]\ntype = \"subspace\"\ninputs = [\"source.recording\"]\n");
         if let Some(lag) = settings.lag {
             text.push_str(&format!("lag = {lag}\n"));
@@ -104,6 +117,11 @@ pub(crate) fn show_count(count: u64) -> String {
         shown.push(digit);
     }
     shown
+}
+
+/// A probability: `74.9 %`, and `> 99.9 %` rather than a 100 that nobody can know.
+pub(crate) fn show_share(share: f64) -> String {
+    if share > 0.999 { "> 99.9 %".to_owned() } else { format!("{:.1} %", share * 100.0) }
 }
 
 #[cfg(test)]

@@ -243,7 +243,7 @@ fn account(plant: &Plant) -> (usize, u64) {
 
 #[test]
 fn two_hundred_kills_lose_nothing_and_double_nothing() {
-    let mut plant = Plant::new("max_bytes = \"256MiB\"", "", 1_000);
+    let mut plant = Plant::new("max_bytes = \"256MiB\"", "", 3_000);
     plant.kill_often(12);
     plant.drain();
     let (kept, lost) = account(&plant);

@@ -1,4 +1,4 @@
-//! How rare a score is among those seen before: turns scores of any kind into tail probabilities.
+//! How rare a score is among those seen before, and how probable that makes an anomaly.
 //!
 //! A [`Tail`] counts scores in 128 bins of equal ratio and forgets exponentially, so it is a running
 //! distribution in 1 kB. Inside the bulk the probability of a score at least as high is the counted share. Above the
@@ -6,7 +6,10 @@
 //! mean log excess over `u` (Hill, "A simple general approach to inference about the tail of a distribution", 1975),
 //! drawn towards a prior while there are few excesses. So a score beyond everything seen is rarer the further it lies.
 //!
-//! Always holds: probabilities are in (0, 1], and a higher score never has a higher probability.
+//! Rare is not yet wrong: one normal sample in a thousand is as rare as one in a thousand. [`anomaly_probability`] weighs
+//! the two.
+//!
+//! Always holds: tail probabilities are in (0, 1], and a higher score never has a higher one.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,22 @@ const TAIL_SHARE: f64 = 0.05;
 /// freedom: heavier than a Gaussian's, as sensor noise is.
 const PRIOR_XI: f64 = 0.25;
 const PRIOR_EXCESSES: f64 = 10.0;
+
+/// The share of samples that are taken to be anomalous before anything is known of them.
+pub const PRIOR: f64 = 0.01;
+
+/// The probability that a sample is anomalous whose score only a share `rarity` of the normal ones reaches; from
+/// [`PRIOR`] to just below 1.
+///
+/// Whatever anomalies look like, the evidence for "normal" is at least `−e·p·ln p` times that for "anomalous" when
+/// `p < 1/e` (Sellke, Bayarri and Berger, "Calibration of p values for testing precise null hypotheses", The American
+/// Statistician 55, 2001). So this is the highest probability that the score justifies.
+pub fn anomaly_probability(rarity: f64) -> f64 {
+    use std::f64::consts::E;
+    let p = rarity.clamp(f64::MIN_POSITIVE, 1.0);
+    let for_normal = if p < 1.0 / E { -E * p * p.ln() } else { 1.0 };
+    (PRIOR / (PRIOR + (1.0 - PRIOR) * for_normal)).min(1.0 - f64::EPSILON)
+}
 
 /// The running distribution of a score that is at least 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -157,6 +176,23 @@ mod tests {
             assert!((quantile / x - 1.0).abs() < 0.05, "quantile of {x}: {quantile}");
         }
         assert!(tail.above(100.0) < tail.above(20.0), "beyond everything seen, further is rarer");
+    }
+
+    #[test]
+    fn rare_is_not_yet_anomalous() {
+        fn check(rarity: f64, expected: f64) {
+            let found = anomaly_probability(rarity);
+            assert!((found - expected).abs() < 0.005, "{rarity}: {found}, not {expected}");
+        }
+        check(1.0, 0.01);
+        check(0.5, 0.01);
+        check(0.01, 0.075);
+        check(5.5e-4, 0.47);
+        check(1e-4, 0.80);
+        check(1e-6, 0.996);
+        assert!(anomaly_probability(0.0) < 1.0);
+        let falling = (1..400).map(|i| anomaly_probability(0.93f64.powi(i)));
+        assert!(falling.is_sorted());
     }
 
     #[test]

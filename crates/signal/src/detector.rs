@@ -20,7 +20,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::calibrate::Tail;
+use crate::calibrate::{Tail, anomaly_probability};
 use crate::subspace::{Learner, Subspace};
 use crate::surprise::Surprise;
 
@@ -162,8 +162,9 @@ pub enum ConfigError {
 pub struct Score {
     /// At least 0, unbounded; from 1 on the sample is anomalous. 0 while warming up.
     pub raw: f64,
-    /// The share of the stream's last one to two thousand samples that scored lower, beyond the 95 % quantile by a
-    /// fitted Pareto tail ([`crate::calibrate`]); in [0, 1). `None` until there are a hundred.
+    /// The probability of an anomaly, in (0, 1): from how rare the score is among the stream's last one to two thousand
+    /// normal samples, beyond their 95 % quantile by a fitted Pareto tail ([`crate::calibrate`]). `None` until there are
+    /// a hundred.
     pub probability: Option<f64>,
     /// Whether `raw` is at least 1.
     pub anomalous: bool,
@@ -205,7 +206,7 @@ pub struct Detector {
     state: State,
     /// The last samples. Shape: `[lag, channels]`, oldest first.
     embedded: Vec<f64>,
-    /// Distribution of the score, for its probability.
+    /// Distribution of the score of samples that were not anomalous, for its probability.
     scores: Tail,
     /// Samples left of the refractory period.
     quiet: u64,
@@ -339,12 +340,12 @@ impl Detector {
         self.by_state = state > surprise;
         let raw = if warm { surprise.max(state).min(f64::MAX) } else { 0.0 };
 
-        let probability =
-            (self.scores.total() >= 100.0).then(|| (1.0 - self.scores.above(raw)).min(1.0 - f64::EPSILON));
-        if warm {
+        let probability = (self.scores.total() >= 100.0).then(|| anomaly_probability(self.scores.above(raw)));
+        let anomalous = raw >= 1.0;
+        // What is normal is learnt from what was: a long fault must not make itself probable.
+        if warm && !anomalous {
             self.scores.push(raw);
         }
-        let anomalous = raw >= 1.0;
         let alarm = anomalous && self.quiet == 0;
         self.quiet = if alarm { self.config.refractory } else { self.quiet.saturating_sub(1) };
         Score { raw, probability, anomalous, alarm }
@@ -621,23 +622,22 @@ mod tests {
         let mut detector = Detector::new(Config::new(1)).unwrap();
         for i in 0..500 {
             let score = detector.step(&[noise(i)]);
-            assert_eq!(score.probability.is_some(), i >= 140, "{i}");
+            // A hundred samples that were not anomalous, after the warm-up.
+            assert!(score.probability.is_none() || i >= 140, "{i}");
+            assert!(score.probability.is_some() || i < 200, "{i}");
             assert!(i >= 40 || score.raw == 0.0);
         }
     }
 
     #[test]
-    fn probability_is_the_share_of_lower_scores() {
+    fn noise_is_rarely_probable_and_a_fault_is() {
         let mut detector = Detector::new(Config::new(1)).unwrap();
-        let probabilities: Vec<f64> = (0..20_000)
-            .filter_map(|i| detector.step(&[noise(i) + noise(i + 99_991)]).probability)
-            .skip(15000)
-            .collect();
-        for p in [0.9, 0.99] {
-            let above = probabilities.iter().filter(|&&probability| probability >= p).count() as f64;
-            let share = above / probabilities.len() as f64;
-            assert!((0.4..2.0).contains(&(share / (1.0 - p))), "{p}: {share}");
-        }
+        let mut step = |i, fault| detector.step(&[noise(i) + noise(i + 99_991) + fault]).probability;
+        let calm: Vec<f64> = (0..20_000).filter_map(|i| step(i, 0.0)).skip(15_000).collect();
+        // Where the tail is right, a share p of the samples is as rare as p: even odds stand at 5.5e-4.
+        let even = calm.iter().filter(|&&probability| probability >= 0.5).count();
+        assert!(even <= 8, "{even} of {}", calm.len());
+        assert!((20_000..20_005).any(|i| step(i, 12.0) > Some(0.99)));
     }
 
     #[test]

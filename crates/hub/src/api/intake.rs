@@ -137,7 +137,9 @@ fn not_written(state: &HubState, error: &NotWritten) -> Refusal {
             state.metrics.busy();
             Refusal::later("busy", error.to_string(), 2)
         }
-        NotWritten::Store => Refusal::later("store", "the store does not take it; the hub's log says why".to_owned(), 10),
+        NotWritten::Store => {
+            Refusal::later("store", "the store does not take it; the hub's log says why".to_owned(), 10)
+        }
         NotWritten::Full { .. } => Refusal::new(
             StatusCode::FORBIDDEN,
             "full",

@@ -15,8 +15,10 @@ use crate::api::refusal::{ErrorBody, Refusal};
 use crate::live::{Follower, Heard};
 use crate::state::{HubState, stopped};
 
-/// Follows the fleet: events `summary`, `inference`, `decision`, `source` and `node`, each with one line of JSON, and
-/// `lagged` with how many were `missed` by a reader that was too slow.
+/// Follows the fleet.
+///
+/// Events are `summary`, `inference`, `decision`, `source` and `node`, each with one line of JSON, and `lagged` with
+/// how many were `missed` by a reader that was too slow.
 #[utoipa::path(
     get, path = "/api/v1/live", tag = "live",
     responses(
@@ -64,7 +66,9 @@ fn follow(
 
 type Following = (Option<Event>, Follower, watch::Receiver<bool>);
 
-async fn next((first, mut follower, mut stopping): Following) -> Option<(Result<Event, Infallible>, Following)> {
+async fn next(
+    (first, mut follower, mut stopping): Following,
+) -> Option<(Result<Event, Infallible>, Following)> {
     if let Some(hello) = first {
         return Some((Ok(hello), (None, follower, stopping)));
     }

@@ -135,7 +135,8 @@ pub async fn page(state: &HubState, asked: &NodesAsked) -> Result<NodePage, Refu
     let limit = asked.limit.unwrap_or(100).clamp(1, 1000);
     let rows = nodes::list(&state.readers, asked.after.as_deref().unwrap_or_default(), limit).await?;
     let firing: HashMap<String, i64> = alerts::firing_by_node(&state.readers).await?.into_iter().collect();
-    let next_after = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.name.clone())).flatten();
+    let next_after =
+        (rows.len() == limit as usize).then(|| rows.last().map(|row| row.name.clone())).flatten();
     let nodes = rows.into_iter().map(|row| item(&row, firing.get(&row.name).copied().unwrap_or(0))).collect();
     Ok(NodePage { nodes, next_after })
 }
@@ -157,7 +158,10 @@ pub async fn one(
 pub async fn row(state: &HubState, node: &str) -> Result<NodeRow, Refusal> {
     let missing = || {
         let node: String = node.chars().take(64).collect();
-        Refusal::not_found(format!("no node {node:?} has ever checked in here"), "the nodes are listed at /nodes")
+        Refusal::not_found(
+            format!("no node {node:?} has ever checked in here"),
+            "the nodes are listed at /nodes",
+        )
     };
     let name = NodeId::new(node).map_err(|_| missing())?;
     nodes::get(&state.readers, &name).await?.ok_or_else(missing)
@@ -215,7 +219,8 @@ fn sources_now(checkin: Option<&CheckIn>, latest: Vec<(String, Option<WallMs>)>)
 
 fn stream_now(checkin: Option<&CheckIn>, stream: nodes::StreamView) -> StreamNow {
     let of_now = checkin.filter(|checkin| checkin.journal.to_string() == stream.journal);
-    let named = of_now.and_then(|now| now.streams.iter().find(|state| state.stream.as_str() == stream.stream));
+    let named =
+        of_now.and_then(|now| now.streams.iter().find(|state| state.stream.as_str() == stream.stream));
     StreamNow {
         written: named.map(|state| state.last),
         settled: stream.seq.max(0) as u64,

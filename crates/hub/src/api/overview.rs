@@ -80,7 +80,11 @@ pub async fn read(state: &HubState) -> Result<Overview, Refusal> {
         nodes,
         nodes_silent,
         alerts_firing: firing.iter().map(|(_, count)| count).sum(),
-        alerts_critical: firing.iter().filter(|(severity, _)| severity == "critical").map(|(_, count)| count).sum(),
+        alerts_critical: firing
+            .iter()
+            .filter(|(severity, _)| severity == "critical")
+            .map(|(_, count)| count)
+            .sum(),
         records_last_minute: state.metrics.records_last_minute(state.mono_s()),
         records: records::total(&state.readers).await?,
         anomalies,

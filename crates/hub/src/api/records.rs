@@ -208,7 +208,10 @@ pub async fn prove(state: &HubState, place: &RecordRef) -> Result<RecordProof, R
     let RecordRef { node, journal, stream, seq } = place;
     let row = store::get(&state.readers, node, journal, stream, *seq).await?.ok_or_else(|| {
         let place: String = format!("{node}/{journal}/{stream}/{seq}").chars().take(300).collect();
-        Refusal::not_found(format!("there is no record {place}"), "it may be lost (see gaps), or not here yet")
+        Refusal::not_found(
+            format!("there is no record {place}"),
+            "it may be lost (see gaps), or not here yet",
+        )
     })?;
     let (before, after) = store::neighbours(&state.readers, row.id).await?;
     let previous = match &before {

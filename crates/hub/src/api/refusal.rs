@@ -98,11 +98,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(asked)) => Ok(Asked(asked)),
-            Err(error) => Err(Refusal::bad_request(
-                "bad-query",
-                error.body_text(),
-                "the parameters are listed at /api",
-            )),
+            Err(error) => {
+                Err(Refusal::bad_request("bad-query", error.body_text(), "the parameters are listed at /api"))
+            }
         }
     }
 }

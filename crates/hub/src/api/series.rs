@@ -204,13 +204,17 @@ fn stretch(
         return Err(refuse(format!("span_ms is {span_ms}; it must be 1000 to {SPAN_MAX_MS}")));
     }
     // Small differences between clocks are no reason to leave the present.
-    let is_now = |latest_ms: WallMs| latest_ms > now_ms.saturating_sub(span_ms) && latest_ms < now_ms.saturating_add(120_000);
+    let is_now = |latest_ms: WallMs| {
+        latest_ms > now_ms.saturating_sub(span_ms) && latest_ms < now_ms.saturating_add(120_000)
+    };
     let edge_ms = match latest_ms {
         Some(latest_ms) if !is_now(latest_ms) => latest_ms,
         Some(latest_ms) => latest_ms.max(now_ms),
         None => now_ms,
     };
-    let to_ms = asked.to_ms.unwrap_or_else(|| asked.from_ms.map_or(edge_ms, |from_ms| from_ms.saturating_add(span_ms)));
+    let to_ms = asked
+        .to_ms
+        .unwrap_or_else(|| asked.from_ms.map_or(edge_ms, |from_ms| from_ms.saturating_add(span_ms)));
     let from_ms = asked.from_ms.unwrap_or_else(|| to_ms.saturating_sub(span_ms));
     let shown = -TIME_MAX_MS..=TIME_MAX_MS;
     if !shown.contains(&from_ms) || !shown.contains(&to_ms) {
@@ -232,7 +236,8 @@ mod tests {
         fn check(asked: SeriesAsked, latest_ms: Option<i64>, expected: Option<(i64, i64)>) {
             assert_eq!(stretch(&asked, 10_000_000, latest_ms).ok(), expected, "{asked:?}");
         }
-        let asked = |from_ms, to_ms, span_ms| SeriesAsked { from_ms, to_ms, span_ms, ..SeriesAsked::default() };
+        let asked =
+            |from_ms, to_ms, span_ms| SeriesAsked { from_ms, to_ms, span_ms, ..SeriesAsked::default() };
         check(asked(None, None, Some(5000)), None, Some((9_995_000, 10_000_000)));
         check(asked(None, None, Some(5000)), Some(9_999_000), Some((9_995_000, 10_000_000)));
         check(asked(None, None, Some(5000)), Some(10_001_000), Some((9_996_000, 10_001_000)));

@@ -49,7 +49,9 @@ impl AlertView {
         AlertView {
             title,
             fired: when(alert.fired_ms, now_ms),
-            lasted: alert.cleared_ms.map(|cleared_ms| exact_length(cleared_ms.saturating_sub(alert.fired_ms).max(0))),
+            lasted: alert
+                .cleared_ms
+                .map(|cleared_ms| exact_length(cleared_ms.saturating_sub(alert.fired_ms).max(0))),
             value: alert.value.map(short),
             confidence: alert.confidence.map(probability),
             count: (alert.count > 1).then(|| grouped(alert.count as u64)),
@@ -89,7 +91,8 @@ pub async fn show(
 ) -> Result<Response, PageRefusal> {
     let Asked(asked) = asked?;
     let now_ms = state.now_ms();
-    let views = |alerts: Vec<AlertItem>| alerts.into_iter().map(|alert| AlertView::new(alert, now_ms)).collect();
+    let views =
+        |alerts: Vec<AlertItem>| alerts.into_iter().map(|alert| AlertView::new(alert, now_ms)).collect();
     let first = asked.before.is_none();
     let node = asked.node.filter(|node| !node.is_empty());
     let part = |which| AlertsAsked { state: Some(which), node: node.clone(), before: None, limit: Some(200) };

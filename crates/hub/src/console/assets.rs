@@ -31,8 +31,10 @@ pub fn version() -> &'static str {
 pub async fn file(Path(name): Path<String>) -> Response {
     match FILES.iter().find(|(known, _, _)| *known == name) {
         Some((_, content_type, content)) => {
-            let headers =
-                [(header::CONTENT_TYPE, *content_type), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+            let headers = [
+                (header::CONTENT_TYPE, *content_type),
+                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+            ];
             (headers, *content).into_response()
         }
         None => StatusCode::NOT_FOUND.into_response(),

@@ -55,11 +55,16 @@ fn groups(document: &Value) -> Vec<Group> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut groups: Vec<Group> = list(&document["tags"])
         .iter()
-        .map(|tag| Group { name: text(&tag["name"]), description: text(&tag["description"]), endpoints: Vec::new() })
+        .map(|tag| Group {
+            name: text(&tag["name"]),
+            description: text(&tag["description"]),
+            endpoints: Vec::new(),
+        })
         .collect();
     for (path, methods) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
-            let Some(group) = groups.iter_mut().find(|group| operation["tags"][0] == group.name.as_str()) else {
+            let Some(group) = groups.iter_mut().find(|group| operation["tags"][0] == group.name.as_str())
+            else {
                 continue;
             };
             let parameters = list(&operation["parameters"]);

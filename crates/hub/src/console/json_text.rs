@@ -58,7 +58,11 @@ pub fn set_out(json: &str) -> Vec<Piece> {
             }
             b',' => {
                 plain.push(',');
-                if flat { plain.push(' ') } else { line(&mut plain, depth) }
+                if flat {
+                    plain.push(' ');
+                } else {
+                    line(&mut plain, depth);
+                }
                 at += 1;
             }
             b':' => {
@@ -107,7 +111,9 @@ fn string_end(bytes: &[u8], from: usize) -> usize {
 }
 
 fn word_end(bytes: &[u8], from: usize) -> usize {
-    let ends = |&at: &usize| matches!(bytes[at], b',' | b'}' | b']' | b'{' | b'[' | b':' | b'"') || bytes[at].is_ascii_whitespace();
+    let ends = |&at: &usize| {
+        matches!(bytes[at], b',' | b'}' | b']' | b'{' | b'[' | b':' | b'"') || bytes[at].is_ascii_whitespace()
+    };
     (from + 1..bytes.len()).find(ends).unwrap_or(bytes.len())
 }
 
@@ -141,7 +147,8 @@ mod tests {
 
     #[test]
     fn colours() {
-        let classes: Vec<_> = set_out(r#"{"k":"s","n":-1e5,"t":true}"#).iter().map(|piece| piece.class).collect();
+        let classes: Vec<_> =
+            set_out(r#"{"k":"s","n":-1e5,"t":true}"#).iter().map(|piece| piece.class).collect();
         assert_eq!(classes, ["", "k", "", "s", "", "k", "", "n", "", "k", "", "w", ""]);
     }
 

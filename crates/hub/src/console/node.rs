@@ -21,7 +21,8 @@ use crate::console::time::{When, exact_length, when};
 use crate::state::HubState;
 
 /// The stretches one may choose: words, and milliseconds.
-const STRETCHES: [(&str, i64); 4] = [("5 min", 300_000), ("30 min", 1_800_000), ("6 h", 21_600_000), ("24 h", 86_400_000)];
+const STRETCHES: [(&str, i64); 4] =
+    [("5 min", 300_000), ("30 min", 1_800_000), ("6 h", 21_600_000), ("24 h", 86_400_000)];
 
 #[derive(Template)]
 #[template(path = "node.html")]
@@ -102,15 +103,22 @@ pub async fn show(
         }
         other => other?,
     };
-    let of_node = AlertsAsked { node: Some(node.item.node.clone()), limit: Some(20), ..AlertsAsked::default() };
+    let of_node =
+        AlertsAsked { node: Some(node.item.node.clone()), limit: Some(20), ..AlertsAsked::default() };
     let mut alerts = alert_page(&state, &of_node).await?.alerts;
     alerts.sort_by_key(|alert| (alert.cleared_ms.is_some(), -alert.id));
     let gaps =
-        gap_page(&state, &GapsAsked { node: Some(node.item.node.clone()), limit: Some(10), before: None }).await?.gaps;
+        gap_page(&state, &GapsAsked { node: Some(node.item.node.clone()), limit: Some(10), before: None })
+            .await?
+            .gaps;
     let span_ms = asked.span_ms.unwrap_or(1_800_000);
     let fixed = asked.from_ms.zip(asked.to_ms);
     let chosen = series.source.clone();
-    let stretch = |(words, ms): (&'static str, i64)| Stretch { words, span_ms: ms, chosen: fixed.is_none() && ms == span_ms };
+    let stretch = |(words, ms): (&'static str, i64)| Stretch {
+        words,
+        span_ms: ms,
+        chosen: fixed.is_none() && ms == span_ms,
+    };
     let node_now_ms = series.now_ms;
     let is_stale = fixed.is_none() && series.latest_ms.is_some() && series.to_ms < node_now_ms - 1000;
     Ok(render(&NodePage {
@@ -154,14 +162,22 @@ fn source_view(source: &SourceNow, chosen: Option<&str>) -> SourceView {
 
 fn lines(series: &Series) -> Vec<LineView> {
     let points = &series.points;
-    let marks: Vec<(i64, i64)> =
-        series.episodes.iter().map(|episode| (episode.since_ms, episode.ended_ms.unwrap_or(series.to_ms))).collect();
+    let marks: Vec<(i64, i64)> = series
+        .episodes
+        .iter()
+        .map(|episode| (episode.since_ms, episode.ended_ms.unwrap_or(series.to_ms)))
+        .collect();
     let gap_ms = points.typical_ms.map_or(i64::MAX, |typical_ms| typical_ms.saturating_mul(3));
     let view = |channel: &crate::downsample::ChannelPoints| {
         let line = Sparkline::draw(channel, &points.t_ms, (series.from_ms, series.to_ms), gap_ms, &marks);
         LineView {
             channel: channel.channel.clone(),
-            last: channel.mean.iter().rev().find(|value| value.is_finite()).map_or("–".to_owned(), |last| short(*last)),
+            last: channel
+                .mean
+                .iter()
+                .rev()
+                .find(|value| value.is_finite())
+                .map_or("–".to_owned(), |last| short(*last)),
             low: line.range.map_or("–".to_owned(), |(low, _)| short(low)),
             high: line.range.map_or("–".to_owned(), |(_, high)| short(high)),
             line,
@@ -176,7 +192,8 @@ fn gap_view(gap: GapItem, now_ms: i64) -> GapView {
 }
 
 fn stream_view(stream: &StreamNow) -> StreamView {
-    let behind = stream.written.map(|written| written.saturating_sub(stream.settled)).filter(|behind| *behind > 0);
+    let behind =
+        stream.written.map(|written| written.saturating_sub(stream.settled)).filter(|behind| *behind > 0);
     StreamView {
         settled: grouped(stream.settled),
         written: stream.written.map_or("–".to_owned(), grouped),

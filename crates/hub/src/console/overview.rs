@@ -87,7 +87,9 @@ fn view(anomaly: &Anomaly, now_ms: i64) -> AnomalyView {
         lasted: episode.ended_ms.map(|ended_ms| exact_length(ended_ms.saturating_sub(episode.since_ms))),
         score: short(episode.score),
         probability: episode.probability.map(probability),
-        channel: lead.map(|share| share.channel.clone()).or_else(|| Some(anomaly.line.as_ref()?.channel.clone())),
+        channel: lead
+            .map(|share| share.channel.clone())
+            .or_else(|| Some(anomaly.line.as_ref()?.channel.clone())),
         share: lead.map(|share| format!("{:.0} %", share.share * 100.0)),
         line: anomaly.line.as_ref().map(|line| Sparkline::draw(line, &anomaly.t_ms, stretch, gap_ms, &marks)),
         href: format!(

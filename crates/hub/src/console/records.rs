@@ -64,7 +64,12 @@ pub async fn list(
     let first = asked.before.is_none();
     let list = page(&state, asked).await?;
     let next = list.next_before.map(|before| {
-        format!("/records?node={}&stream={}&kind={}&before={before}", escaped(&node), escaped(&stream), escaped(&kind))
+        format!(
+            "/records?node={}&stream={}&kind={}&before={before}",
+            escaped(&node),
+            escaped(&stream),
+            escaped(&kind)
+        )
     });
     Ok(render(&RecordsPage {
         frame: Frame::of(&state, "Records", "records").await?,

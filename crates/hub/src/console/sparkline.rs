@@ -110,7 +110,13 @@ mod tests {
 
     #[test]
     fn hostile_numbers() {
-        let spark = Sparkline::draw(&channel(&[f64::MAX, f64::MIN]), &[i64::MIN, i64::MAX], (i64::MIN, i64::MAX), 5, &[(9, 3)]);
+        let spark = Sparkline::draw(
+            &channel(&[f64::MAX, f64::MIN]),
+            &[i64::MIN, i64::MAX],
+            (i64::MIN, i64::MAX),
+            5,
+            &[(9, 3)],
+        );
         assert_eq!(spark.marks.len(), 1);
         assert_eq!(spark.range, Some((f64::MIN, f64::MAX)));
     }

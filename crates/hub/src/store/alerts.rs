@@ -217,11 +217,7 @@ pub struct AlertFilter {
 }
 
 /// The newest alerts that pass the filter, newest first.
-pub async fn list(
-    readers: &Readers,
-    filter: &AlertFilter,
-    limit: u32,
-) -> Result<Vec<AlertRow>, sqlx::Error> {
+pub async fn list(readers: &Readers, filter: &AlertFilter, limit: u32) -> Result<Vec<AlertRow>, sqlx::Error> {
     let query = sqlx::query(
         "SELECT a.id, n.name AS node, a.origin, a.rule, a.source, a.severity, a.since_ms, a.fired_ms, a.cleared_ms, \
          a.condition, a.why, a.value, a.confidence, a.model, a.count, j.name AS journal, s.name AS stream, r.seq \
@@ -263,8 +259,9 @@ pub async fn within(
 
 /// How many alerts fire, by severity.
 pub async fn firing(readers: &Readers) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    let rows =
-        sqlx::query("SELECT severity, COUNT(*) FROM alerts WHERE cleared_ms IS NULL GROUP BY severity ORDER BY severity");
+    let rows = sqlx::query(
+        "SELECT severity, COUNT(*) FROM alerts WHERE cleared_ms IS NULL GROUP BY severity ORDER BY severity",
+    );
     rows.fetch_all(readers).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 

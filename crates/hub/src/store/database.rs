@@ -116,7 +116,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_ours_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("hub.sqlite"), b"not a database, but long enough to look at").unwrap();
+        std::fs::write(folder.path().join("hub.sqlite"), b"not a database, but long enough to look at")
+            .unwrap();
         assert!(matches!(open(folder.path()).await, Err(OpenError::Database { .. })));
         let file = folder.path().join("file");
         std::fs::write(&file, b"").unwrap();

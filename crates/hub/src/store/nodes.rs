@@ -149,11 +149,22 @@ pub async fn silence(writer: &mut Writer, node: i64) -> Result<(), sqlx::Error> 
     Ok(())
 }
 
-/// What the silence watch looks at: `(id, name, last_seen_ms, next_ms)` of every node that is not silent.
-pub async fn awake(writer: &mut Writer) -> Result<Vec<(i64, String, WallMs, i64)>, sqlx::Error> {
-    let rows = sqlx::query("SELECT id, name, last_seen_ms, next_ms FROM nodes WHERE silent = 0");
+/// How many nodes are not silent.
+pub async fn count_awake(writer: &mut Writer) -> Result<i64, sqlx::Error> {
+    sqlx::query("SELECT COUNT(*) FROM nodes WHERE silent = 0").fetch_one(writer).await?.try_get(0)
+}
+
+/// What the silence watch looks at: `(id, name, last_seen_ms, next_ms)` of nodes that are not silent and were not
+/// heard of since `before_ms`.
+pub async fn quiet(
+    writer: &mut Writer,
+    before_ms: WallMs,
+) -> Result<Vec<(i64, String, WallMs, i64)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, name, last_seen_ms, next_ms FROM nodes WHERE silent = 0 AND last_seen_ms < $1",
+    );
     let read = |row: SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
-    rows.fetch_all(writer).await?.into_iter().map(read).collect()
+    rows.bind(before_ms).fetch_all(writer).await?.into_iter().map(read).collect()
 }
 
 /// The number of a journal, and of its node.
@@ -185,7 +196,11 @@ pub async fn add_journal(
 
 /// How many journals a node has had.
 pub async fn count_journals(writer: &mut Writer, node: i64) -> Result<i64, sqlx::Error> {
-    sqlx::query("SELECT COUNT(*) FROM journals WHERE node = $1").bind(node).fetch_one(writer).await?.try_get(0)
+    sqlx::query("SELECT COUNT(*) FROM journals WHERE node = $1")
+        .bind(node)
+        .fetch_one(writer)
+        .await?
+        .try_get(0)
 }
 
 /// The streams of a journal, by name.
@@ -214,7 +229,12 @@ pub async fn add_stream(
     .fetch_one(writer)
     .await?
     .try_get(0)?;
-    Ok(StreamRow { id, node, class, watermark: Watermark { stream: stream.clone(), seq: 0, hash: Hash::GENESIS } })
+    Ok(StreamRow {
+        id,
+        node,
+        class,
+        watermark: Watermark { stream: stream.clone(), seq: 0, hash: Hash::GENESIS },
+    })
 }
 
 /// Moves a stream's watermark.

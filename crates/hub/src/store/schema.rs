@@ -40,6 +40,7 @@ CREATE TABLE nodes (
     sources_running BIGINT NOT NULL DEFAULT 0,
     checkin TEXT
 );
+CREATE INDEX nodes_by_silence ON nodes (silent, last_seen_ms);
 CREATE TABLE journals (
     id INTEGER PRIMARY KEY,
     node BIGINT NOT NULL,
@@ -142,7 +143,8 @@ pub async fn migrate(writer: &mut Writer) -> Result<Migrated, sqlx::Error> {
     sqlx::query("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)")
         .execute(&mut *writer)
         .await?;
-    let row = sqlx::query("SELECT value FROM meta WHERE name = 'schema'").fetch_optional(&mut *writer).await?;
+    let row =
+        sqlx::query("SELECT value FROM meta WHERE name = 'schema'").fetch_optional(&mut *writer).await?;
     let found = row.map_or(Ok(0), |row| row.try_get::<i64, _>(0))?;
     if found > known {
         return Ok(Migrated::Newer { found, known });

@@ -55,11 +55,13 @@ pub struct EpisodeEnd<'a> {
 
 /// An anomaly begins. One that never ended, because its node was cut off, ends where it began.
 pub async fn begin_episode(writer: &mut Writer, end: &EpisodeEnd<'_>) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE episodes SET ended_ms = since_ms WHERE source = $1 AND model = $2 AND ended_ms IS NULL")
-        .bind(end.source)
-        .bind(end.model)
-        .execute(&mut *writer)
-        .await?;
+    sqlx::query(
+        "UPDATE episodes SET ended_ms = since_ms WHERE source = $1 AND model = $2 AND ended_ms IS NULL",
+    )
+    .bind(end.source)
+    .bind(end.model)
+    .execute(&mut *writer)
+    .await?;
     insert_episode(writer, end, None).await
 }
 
@@ -113,7 +115,12 @@ pub async fn sources(readers: &Readers, node: i64) -> Result<Vec<(String, Option
         "SELECT name, (SELECT MAX(to_ms) FROM summaries WHERE source = sources.id) FROM sources \
          WHERE node = $1 ORDER BY name LIMIT 256",
     );
-    rows.bind(node).fetch_all(readers).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    rows.bind(node)
+        .fetch_all(readers)
+        .await?
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
 }
 
 /// The bodies of the summaries of a source that end within a stretch of time, oldest first, as they come.

@@ -1,7 +1,13 @@
 //! A made-up node that speaks to a hub as a real one does: numbered, chained records in compressed batches, check-ins.
 //! For tests and for the example that fills a hub to look at.
 
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "each test uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 
@@ -38,6 +44,11 @@ pub struct FakeStream {
 
 impl FakeNode {
     pub fn new(url: &str, name: &str, seed: u64) -> FakeNode {
+        FakeNode::with(reqwest::Client::new(), url, name, seed)
+    }
+
+    /// A node that shares connections with others.
+    pub fn with(http: reqwest::Client, url: &str, name: &str, seed: u64) -> FakeNode {
         let mut world = Simulated::new(seed);
         FakeNode {
             url: url.to_owned(),
@@ -47,7 +58,7 @@ impl FakeNode {
             boot: BootId::random(&mut world),
             streams: BTreeMap::new(),
             sources: Vec::new(),
-            http: reqwest::Client::new(),
+            http,
             mono_ns: 0,
         }
     }
@@ -143,7 +154,8 @@ impl FakeNode {
     }
 
     pub async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> reqwest::Response {
-        let request = self.http.post(format!("{}{path}", self.url)).header("content-type", content_type).body(body);
+        let request =
+            self.http.post(format!("{}{path}", self.url)).header("content-type", content_type).body(body);
         let request = match &self.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,

@@ -158,6 +158,9 @@ impl Looper {
             Event::Part(change) => round.out.push(Product::Part(change.clone())),
             Event::State { state, reason } => {
                 self.note_refused(arrival);
+                if *state == SourceState::Ended {
+                    self.pipeline.flush_source(at, &mut round.out);
+                }
                 self.change_source(at, *state, reason, round);
             }
             Event::Opened { channels } => match self.pipeline.open(at, channels, &mut round.out) {
@@ -194,8 +197,9 @@ impl Looper {
             match product {
                 Product::Part(PartChange { part, state, reason }) => {
                     round.changed = true;
-                    if state == "failed" && !round.failed.contains(part) {
-                        tracing::error!(part, reason, "a part of the flow failed");
+                    round.failed.retain(|failed| failed != part);
+                    if state == "failed" {
+                        tracing::error!(part, reason, "a part of the node failed");
                         round.failed.push(part.clone());
                     }
                 }

@@ -7,6 +7,8 @@ pub mod brought;
 mod json;
 mod line;
 
+use std::collections::BTreeMap;
+
 use wire::world::WallMs;
 
 use super::queue::{Batch, Event, Inlet, NotTaken};
@@ -87,6 +89,8 @@ fn arrange(brought: &[Brought], channels: &[String], now_ms: WallMs) -> Result<B
     }
     // Years 1 to 9999: what can be shown.
     const TIMES: std::ops::RangeInclusive<WallMs> = -62_135_596_800_000..=253_402_300_799_999;
+    let places: BTreeMap<&str, usize> =
+        channels.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
     let mut batch = Batch::default();
     for reading in brought {
         let row = batch.values.len();
@@ -99,7 +103,7 @@ fn arrange(brought: &[Brought], channels: &[String], now_ms: WallMs) -> Result<B
         for (at, (name, value)) in reading.values.iter().enumerate() {
             // Readings mostly bring their channels in the same order.
             let guess = (channels.get(at) == Some(name)).then_some(at);
-            match guess.or_else(|| channels.iter().position(|channel| channel == name)) {
+            match guess.or_else(|| places.get(name.as_str()).copied()) {
                 Some(channel) => batch.values[row + channel] = *value,
                 None => {
                     let help = did_you_mean(name, channels.iter().map(String::as_str));

@@ -29,10 +29,13 @@ impl Replay {
     }
 
     /// Plays the file once. The times of its first and last row, and the last interval.
-    fn round(&mut self, inlet: &mut Inlet) -> Result<Option<(WallMs, WallMs, i64)>, SourceError> {
+    fn round(
+        &mut self,
+        pace: &mut Pace,
+        inlet: &mut Inlet,
+    ) -> Result<Option<(WallMs, WallMs, i64)>, SourceError> {
         let mut reader = CsvReader::open(&self.config.file, &self.config.csv)?;
         inlet.tell(Event::Opened { channels: reader.channels().to_vec() })?;
-        let mut pace = Pace::new(self.config.speed);
         let mut row = Row::default();
         let mut seen: Option<(WallMs, WallMs, i64)> = None;
         let result = loop {
@@ -62,8 +65,9 @@ impl Replay {
 
 impl Source for Replay {
     fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
+        let mut pace = Pace::new(self.config.speed);
         loop {
-            let round = self.round(inlet)?;
+            let round = self.round(&mut pace, inlet)?;
             let Some((first_ms, last_ms, interval_ms)) = round.filter(|_| self.config.repeat) else {
                 return Ok(format!("{} was played to its end", self.config.file.display()));
             };

@@ -13,7 +13,7 @@ use node::source::tally::Tally;
 use serde::Serialize;
 use wire::body::{Decision, RuleState};
 
-use crate::recording::{DetectorSettings, Recording, show_count, show_time};
+use crate::recording::{DetectorSettings, LABELS, Recording, show_count, show_time};
 use crate::truth::{Match, Row, compare};
 
 /// Check a flow, or try it on a recording.
@@ -88,9 +88,6 @@ fn check(file: &std::path::Path) -> anyhow::Result<()> {
     )?;
     Ok(())
 }
-
-/// The names that truth columns go by in public data sets.
-const TRUTH_COLUMNS: [&str; 3] = ["anomaly", "label", "fault"];
 
 fn replay(mut args: Replay) -> anyhow::Result<()> {
     if args.score && args.recording.truth.is_none() {
@@ -173,10 +170,10 @@ fn put_in(flow: &mut Flow, recording: &Recording, source: Option<&str>) -> anyho
 
 /// A truth column among the recording's columns.
 fn find_truth(recording: &Recording) -> anyhow::Result<String> {
-    for name in TRUTH_COLUMNS {
-        let options = node::source::csv::CsvOptions { truth: Some(name.to_owned()), ..recording.options() };
+    for name in &LABELS[..3] {
+        let options = node::source::csv::CsvOptions { truth: Some((*name).to_owned()), ..recording.options() };
         if node::source::csv::CsvReader::open(&recording.file, &options).is_ok() {
-            return Ok(name.to_owned());
+            return Ok((*name).to_owned());
         }
     }
     anyhow::bail!(

@@ -1,5 +1,7 @@
 //! Readings as a body brings them, before their channels are put in order, and why a body is refused.
 
+use std::collections::BTreeSet;
+
 use wire::world::WallMs;
 
 use crate::source::csv::MAX_COLUMNS;
@@ -54,6 +56,10 @@ pub(super) fn check_channels(place: &str, values: &[(String, f64)]) -> Result<()
     }
     if values.len() > MAX_COLUMNS {
         return Err(bad(place, format!("it has more than {MAX_COLUMNS} channels")));
+    }
+    let mut seen = BTreeSet::new();
+    if let Some((double, _)) = values.iter().find(|(name, _)| !seen.insert(name.as_str())) {
+        return Err(bad(place, format!("`{double}` stands there twice")));
     }
     for (name, _) in values {
         if name.is_empty() || name.len() > NAME_MAX_BYTES || name.chars().any(char::is_control) {

@@ -46,20 +46,13 @@ fn read_line<'a>(line: &'a str, unit_ns: i64, place: &str) -> Result<(&'a str, B
         let (name, value) =
             split_at(field, b'=').ok_or_else(|| bad(place, format!("{} is no field", shown(field))))?;
         let name = unescape(name);
-        if values.iter().any(|(known, _)| *known == name) {
-            return Err(bad(place, format!("the field `{name}` stands there twice")));
-        }
         let Some(value) = number(value) else {
             let reason = format!("field `{name}` is {}: a channel takes numbers and booleans", shown(value));
             return Err(bad(place, reason));
         };
         values.push((name, value));
-        // Checked as they come, so that a line of many fields is not compared with itself for ever.
-        check_channels(place, &values[values.len() - 1..])?;
-        if values.len() > crate::source::csv::MAX_COLUMNS {
-            check_channels(place, &values)?;
-        }
     }
+    check_channels(place, &values)?;
     let t_ms = match time.trim() {
         "" => None,
         digits => match digits.parse::<i64>() {

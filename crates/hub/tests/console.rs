@@ -1,0 +1,156 @@
+//! The pages say what is there, say what to do where nothing is, and never let a node's text become markup.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+mod fleet;
+
+use fleet::FakeNode;
+use hub::config::HubConfig;
+use hub::server::{Hub, Running};
+use wire::class::Class;
+use wire::world::System;
+
+async fn hub(folder: &std::path::Path) -> Running {
+    let config =
+        HubConfig { listen: "127.0.0.1:0".parse().unwrap(), data: folder.to_owned(), ..HubConfig::default() };
+    Hub::start(config, System::new()).await.unwrap()
+}
+
+async fn page(hub: &Running, path: &str) -> (u16, String) {
+    let answer = reqwest::get(format!("{}{path}", hub.url())).await.unwrap();
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"), "{path}");
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn empty_pages_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path()).await;
+    for (path, status, says) in [
+        ("/", 200, "Start one with <code>selvedge node --config node.toml</code>"),
+        ("/nodes", 200, "No node has checked in yet"),
+        ("/alerts", 200, "Nothing fires."),
+        ("/records", 200, "No record yet"),
+        ("/api", 200, "/api/v1/nodes/{node}/series"),
+        ("/nodes/none", 404, "has ever checked in here"),
+        ("/records/a/b/c/1", 404, "there is no record"),
+        ("/nothing", 404, "There is no page"),
+        ("/nodes?limit=x", 400, "the parameters are listed at"),
+    ] {
+        let (found, html) = page(&hub, path).await;
+        assert_eq!(found, status, "{path}");
+        assert!(html.contains(says), "{path} does not say {says:?}");
+        assert!(html.starts_with("<!doctype html>") && html.contains("<main id=\"main\""), "{path}");
+    }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn markup_in_a_nodes_words_stays_words() {
+    const EVIL: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\\\"'";
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path()).await;
+    let mut node = FakeNode::new(&hub.url(), "a", 1);
+    let input = "0".repeat(64);
+    node.write_text(
+        "decisions",
+        Class::Audit,
+        "decision",
+        1,
+        &format!(
+            r#"{{"rule":"hot","state":"firing","severity":"warning","source":"pump","since_ms":1,"at_ms":2,
+            "when":"{EVIL}","value":1,"model":{{"name":"m","variant":"{EVIL}"}},"input":"{input}","ran":"rule","why":"{EVIL}","latency_us":1}}"#
+        ),
+    );
+    let summary = format!(
+        r#"{{"source":"pump","from_ms":1,"to_ms":2,"count":1,"channels":[{{"channel":"{EVIL}","min":1,"mean":1,"max":1}}]}}"#
+    );
+    node.write_text("metrics", Class::Metric, "summary", 1, &summary);
+    node.write_text("metrics", Class::Metric, "note", 1, &format!("\"{EVIL}\""));
+    node.write_text(
+        "events",
+        Class::Event,
+        "inference",
+        1,
+        &format!(
+            r#"{{"model":{{"name":"m","variant":"v"}},"source":"pump","state":"begins","since_ms":1,"at_ms":2,"score":2,
+            "channels":[{{"channel":"{EVIL}","share":1}}],"input":"{input}","latency_us":1}}"#
+        ),
+    );
+    node.sync().await;
+    let mut checkin = serde_json::to_value(node.checkin(1)).unwrap();
+    checkin["version"] = EVIL.into();
+    checkin["sources"] =
+        serde_json::json!([{"source": "pump", "state": EVIL, "reason": EVIL, "readings": 1, "refused": 0}]);
+    node.post("/api/v1/checkin", "application/json", checkin.to_string().into_bytes()).await;
+
+    let record = format!("/records/a/{}/metrics/2", node.journal);
+    let mut seen = 0;
+    for path in [
+        "/",
+        "/nodes",
+        "/nodes/a",
+        "/alerts",
+        "/records",
+        &record,
+        "/records?node=%3Cscript%3Ealert(1)&kind=%22",
+    ] {
+        let (status, html) = page(&hub, path).await;
+        assert_eq!(status, 200, "{path}");
+        assert!(!html.contains("<script>alert") && !html.contains("<img"), "{path} lets markup through");
+        seen += html.matches("alert(1)").count();
+    }
+    assert!(seen >= 8, "the words are shown, as words: {seen}");
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn pages_state_the_facts() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path()).await;
+    let mut node = FakeNode::new(&hub.url(), "pump-station-7", 1);
+    for n in 0..3 {
+        node.write_text(
+            "notes",
+            Class::Raw,
+            "note",
+            1_767_225_600_000 + n,
+            &format!("{{\"n\":1.50,\"z\":{n}}}"),
+        );
+    }
+    node.sync().await;
+    node.check_in(1).await;
+    let (_, overview) = page(&hub, "/").await;
+    assert!(overview.contains("href=\"/nodes/pump-station-7\""));
+    let (_, list) = page(&hub, "/records?node=pump-station-7&kind=note").await;
+    assert_eq!(list.matches("<code>{&#34;n&#34;:1.50").count(), 3, "{list}");
+    let (_, record) = page(&hub, &format!("/records/pump-station-7/{}/notes/2", node.journal)).await;
+    for fact in ["chain verified", "1 Jan 00:00:00", ">1.50<", "record 1", "record 3"] {
+        assert!(record.contains(fact), "{fact}");
+    }
+    let (_, detail) = page(&hub, "/nodes/pump-station-7").await;
+    for fact in ["9.4 MB", "notes", "No source yet"] {
+        assert!(detail.contains(fact), "{fact}");
+    }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_inline_that_the_policy_forbids() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path()).await;
+    FakeNode::new(&hub.url(), "a", 1).check_in(1).await;
+    for path in ["/", "/nodes", "/nodes/a", "/alerts", "/records", "/api"] {
+        let (_, html) = page(&hub, path).await;
+        for forbidden in ["<script>", " style=\"", " onclick=", "javascript:", "http://www", "https://"] {
+            assert!(!html.contains(forbidden), "{path} has {forbidden}");
+        }
+        // Every file the page asks for is there.
+        for part in html.split("=\"/assets/").skip(1) {
+            let file = part.split('"').next().unwrap();
+            let answer = reqwest::get(format!("{}/assets/{file}", hub.url())).await.unwrap();
+            assert_eq!(answer.status(), 200, "{file}");
+        }
+    }
+    hub.stop().await;
+}
