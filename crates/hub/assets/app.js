@@ -46,7 +46,7 @@ const selvedge = (() => {
   // One stream of events a page, closed while nobody looks: browsers allow six a host.
   const sign = document.getElementById("live");
   const follow = (path, handlers) => {
-    let source;
+    let source, opened = false;
     const state = (on, text) => {
       if (!sign) return;
       sign.hidden = false;
@@ -55,14 +55,19 @@ const selvedge = (() => {
     };
     const open = () => {
       source = new EventSource(path);
-      source.addEventListener("open", () => state(true, "Live"));
+      source.addEventListener("open", () => {
+        state(true, "Live");
+        // What happened while the connection was down was not told.
+        if (opened) handlers.lagged?.({ missed: 0 });
+        opened = true;
+      });
       source.addEventListener("error", () => state(false, source.readyState === 2 ? "Not live" : "Reconnecting"));
       source.addEventListener("hello", event => { skew = JSON.parse(event.data).hub_ms - Date.now(); });
       for (const [name, handler] of Object.entries(handlers)) source.addEventListener(name, event => handler(JSON.parse(event.data)));
     };
     document.addEventListener("visibilitychange", () => {
       source?.close();
-      if (!document.hidden) { open(); handlers.lagged?.({ missed: 0 }); }
+      if (!document.hidden) open();
     });
     open();
   };

@@ -64,7 +64,7 @@
   };
   // Units that a channel's name ends in, by our own habit of units last: only endings that mean nothing else.
   const UNITS = { bar: "bar", kpa: "kPa", mbar: "mbar", rpm: "rpm", hz: "Hz", khz: "kHz", pct: "%", percent: "%", kw: "kW", kwh: "kWh",
-    degc: "°C", celsius: "°C", mv: "mV", ma: "mA", kn: "kN", ms: "ms", mm: "mm", lux: "lx", ppm: "ppm", l_min: "l/min", m3_h: "m³/h", mm_s: "mm/s", m_s: "m/s", ml_h: "ml/h", temp_c: "°C", temperature_c: "°C" };
+    degc: "°C", celsius: "°C", mv: "mV", ma: "mA", kn: "kN", ms: "ms", mm: "mm", lux: "lx", ppm: "ppm", l_min: "l/min", m3_h: "m³/h", m3h: "m³/h", mm_s: "mm/s", m_s: "m/s", ml_h: "ml/h", temp_c: "°C", temperature_c: "°C" };
   const unitOf = channel => {
     const words = channel.toLowerCase().split(/[_ .-]/);
     return UNITS[words.slice(-2).join("_")] ?? UNITS[words.at(-1)] ?? "";
@@ -127,13 +127,16 @@
     if (!data || !panels.length) return;
     width = Math.max(box.clientWidth - parseFloat(getComputedStyle(box).paddingLeft) * 2, 120);
     const [a, b] = stretch(), plot = width - LEFT - RIGHT;
-    const x = ms => LEFT + Math.min(Math.max((ms - a) / (b - a), -0.01), 1.01) * plot;
+    const x = ms => LEFT + Math.min(Math.max((ms - a) / (b - a), -0.1), 1.1) * plot;
     const time = timeTicks(a, b, Math.max(2, Math.floor(plot / 110)));
     for (const panel of panels) {
       const axis = panel.axis ? 20 : 0, h = panel.height, svg = panel.svg;
       svg.setAttribute("viewBox", `0 0 ${width} ${h + axis}`);
       svg.setAttribute("height", h + axis);
-      const parts = [];
+      // Lines come in from beyond the edges; they are cut there.
+      const id = `clip-${panels.indexOf(panel)}`, parts = [];
+      parts.push(el("clipPath", { id }, el("rect", { x: LEFT, y: 0, width: plot, height: h })));
+      panel.clip = { "clip-path": `url(#${id})` };
       for (const t of time.out) {
         parts.push(el("line", { class: "rule", x1: x(t), x2: x(t), y1: 0, y2: h }));
         if (axis && x(t) > LEFT + 12 && x(t) < width - 18) {
@@ -175,7 +178,7 @@
     const pad = (high - low) * 0.08 || Math.abs(high) * 0.05 || 0.5;
     [low, high] = [low >= 0 && low - pad < 0 ? 0 : low - pad, high + pad];
     const y = value => h - 3 - (value - low) / (high - low) * (h - 6);
-    const marks = ticks(low, high, 3);
+    const marks = ticks(low, high, 4);
     for (const value of marks) {
       parts.push(el("line", { class: "rule", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
       const text = el("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" });
@@ -186,7 +189,7 @@
     let line = "", band = "";
     for (const run of runs(t, i => mean[i] !== null && t[i] >= a - (data.typical_ms ?? 0) && t[i] <= b)) {
       if (run.length === 1) {
-        parts.push(el("circle", { class: "spot", cx: x(t[run[0]]), cy: y(mean[run[0]]), r: 2.5 }));
+        if (t[run[0]] >= a) parts.push(el("circle", { class: "spot", cx: x(t[run[0]]), cy: y(mean[run[0]]), r: 2.5 }));
         continue;
       }
       run.forEach((i, n) => { line += `${n ? "L" : "M"}${x(t[i]).toFixed(1)} ${y(mean[i]).toFixed(1)}`; });
@@ -194,7 +197,7 @@
       for (const i of [...run].reverse()) band += `L${x(t[i]).toFixed(1)} ${y(min[i] ?? mean[i]).toFixed(1)}`;
       band += "Z";
     }
-    parts.push(el("path", { class: "band", d: band }), el("path", { class: "line", d: line }));
+    parts.push(el("g", panel.clip, el("path", { class: "band", d: band }), el("path", { class: "line", d: line })));
     parts.push(el("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: h, y2: h }));
     panel.y = y;
     panel.svg.setAttribute("aria-label", `${panel.title}: now ${short(mean.findLast(v => v !== null) ?? NaN)}, between ${short(low + pad)} and ${short(high - pad)}`);
@@ -224,7 +227,7 @@
       run.forEach((i, n) => { line += `${n ? "L" : "M"}${x(t[i]).toFixed(1)} ${y(p[i]).toFixed(1)}`; });
       area += `M${x(t[run[0]]).toFixed(1)} ${y(0)}` + run.map(i => `L${x(t[i]).toFixed(1)} ${y(p[i]).toFixed(1)}`).join("") + `L${x(t[run.at(-1)]).toFixed(1)} ${y(0)}Z`;
     }
-    parts.push(el("path", { class: "chance", d: area }), el("path", { class: "chance-line", d: line }));
+    parts.push(el("g", panel.clip, el("path", { class: "chance", d: area }), el("path", { class: "chance-line", d: line })));
     panel.y = y;
     panel.svg.setAttribute("aria-label", `${panel.title}: probability of an anomaly, now ${short(p.findLast(v => v !== null) ?? NaN)}`);
   };

@@ -87,6 +87,7 @@ async fn main() {
         let (url, http, tally) = (url.clone(), http.clone(), tally.clone());
         running.push(tokio::spawn(async move {
             let pause = Duration::from_secs_f64((BATCH * senders) as f64 / records as f64);
+            tokio::time::sleep(pause.mul_f64(sender as f64 / senders as f64)).await;
             let mut tick = tokio::time::interval(pause);
             let share = (sender..nodes).step_by(senders as usize);
             let mut mine: Vec<FakeNode> = share

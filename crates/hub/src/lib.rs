@@ -6,7 +6,8 @@
 //! - [`ingest`]: bytes → batches → what is new in them; [`checkin`]: how a node is and when it comes again;
 //! - [`watch`]: what was stored → alerts;
 //! - [`store`]: the tables, in SQL;
-//! - [`write`]: what a batch and a check-in do to the store; [`writer`]: the queue and the one transaction at a time;
+//! - [`mod@write`]: what a batch and a check-in do to the store; [`writer`]: the queue, and one transaction at a
+//!   time;
 //! - [`live`]: what happens now, to everybody who looks; [`metrics`]: the hub's own numbers;
 //! - [`downsample`]: a day of summaries → the points of a chart;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;

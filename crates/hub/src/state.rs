@@ -9,7 +9,7 @@ use wire::world::{Clock, WallMs};
 use crate::config::HubConfig;
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::store::database::Readers;
+use crate::store::connection::Readers;
 use crate::writer::WriterHandle;
 
 /// How long a batch waits for its turn before the node is asked to come again.

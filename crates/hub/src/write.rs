@@ -16,10 +16,10 @@ use wire::world::WallMs;
 use crate::ingest::{Verdict, is_settled, judge};
 use crate::live::{EVENT_MAX_BYTES, Event};
 use crate::store::alerts;
-use crate::store::database::Writer;
+use crate::store::connection::Writer;
 use crate::store::nodes::{self, CheckInRow, StreamRow};
 use crate::store::records::{self, NewRecord, reason_word};
-use crate::store::series::{self, EpisodeEnd};
+use crate::store::series::{self, EpisodeEnd, NewSummary};
 use crate::watch::{self, Finding, plausible};
 
 /// The most journals of a node; each is a life that was lost, or restored from a copy.
@@ -156,13 +156,14 @@ pub async fn batch(
             let rows = fresh.iter().zip(first..).map(|(&(record, hash), id)| NewRecord { id, record, hash });
             let rows: Vec<NewRecord<'_>> = rows.collect();
             records::insert(writer, stream.node, stream.id, &rows).await?;
-            let mut sources = HashMap::new();
+            let mut derived = Derived::default();
             for row in &rows {
-                derive(writer, stream.node, row, &mut sources, now_ms).await?;
+                derive(writer, stream.node, row, &mut derived, now_ms).await?;
                 if written.followed {
                     written.events.extend(event(batch, row.record));
                 }
             }
+            series::add_summaries(writer, &derived.summaries).await?;
             nodes::settle(writer, stream.id, watermark.seq, watermark.hash).await?;
             written.records += rows.len() as u64;
             let key = (batch.node.clone(), batch.journal, batch.stream.clone());
@@ -245,26 +246,38 @@ async fn node(
     Ok(Ok(id))
 }
 
+/// What follows from the records of a batch and is written together.
+#[derive(Debug, Default)]
+struct Derived {
+    /// The numbers of the sources met so far.
+    sources: HashMap<String, i64>,
+    summaries: Vec<NewSummary>,
+}
+
 /// Writes what follows from a record: where charts find it, and what it raises or clears. A body that does not say
 /// what its kind promises is only stored.
 async fn derive(
     writer: &mut Writer,
     node: i64,
     row: &NewRecord<'_>,
-    sources: &mut HashMap<String, i64>,
+    derived: &mut Derived,
     now_ms: WallMs,
 ) -> Result<(), Error> {
     let body = row.record.body.get();
     match row.record.kind.as_str() {
         Summary::KIND => {
             if let Ok(summary) = serde_json::from_str::<Summary>(body) {
-                let source = source(writer, node, summary.source.as_str(), sources).await?;
-                series::add_summary(writer, source, plausible(summary.to_ms), row.id).await?;
+                let source = source(writer, node, summary.source.as_str(), &mut derived.sources).await?;
+                derived.summaries.push(NewSummary {
+                    source,
+                    to_ms: plausible(summary.to_ms),
+                    record: row.id,
+                });
             }
         }
         Inference::KIND => {
             if let Ok(inference) = serde_json::from_str::<Inference>(body) {
-                let source = source(writer, node, inference.source.as_str(), sources).await?;
+                let source = source(writer, node, inference.source.as_str(), &mut derived.sources).await?;
                 let end = EpisodeEnd {
                     source,
                     node,

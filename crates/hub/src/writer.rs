@@ -17,7 +17,7 @@ use wire::world::{Clock, WallMs};
 use crate::checkin::next_ms;
 use crate::live::{Event, Live};
 use crate::metrics::Metrics;
-use crate::store::database::Writer;
+use crate::store::connection::Writer;
 use crate::write::{self, Limits, Names, NotWritten, Written};
 
 /// How many batches wait at most. Each is below 2 MiB decompressed.
@@ -26,8 +26,8 @@ pub const BATCH_QUEUE: usize = 32;
 /// How many check-ins wait at most.
 const CHECKIN_QUEUE: usize = 1024;
 
-/// How many records go into one transaction before it is committed: about 20 ms of work.
-const GROUP_RECORDS: usize = 4096;
+/// How many records go into one transaction, so that it takes about 10 ms: check-ins wait for it.
+const GROUP_RECORDS: usize = 1024;
 
 /// How many check-ins go into one transaction.
 const GROUP_CHECKINS: usize = 256;
@@ -280,5 +280,91 @@ impl Watch {
                 tracing::error!(%error, "the watch over silent nodes could not write");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::database;
+    use serde_json::value::RawValue;
+    use wire::batch::Outcome;
+    use wire::chain::{Hash, Link, link};
+    use wire::class::Class;
+    use wire::id::{BootId, JournalId, NodeId, PartName, StreamName};
+    use wire::record::Record;
+    use wire::world::{ClockQuality, Simulated};
+
+    /// A batch of one record, the first of its stream.
+    fn batch(node: &str, body: &str) -> Batch {
+        let mut world = Simulated::new(1);
+        let (stream, class) = (StreamName::new("metrics").unwrap(), Class::Metric);
+        let record = Record {
+            seq: 1,
+            kind: PartName::new("note").unwrap(),
+            boot: BootId::random(&mut world),
+            mono_ns: 1,
+            wall_ms: 1,
+            clock: ClockQuality::Checked,
+            body: RawValue::from_string(body.to_owned()).unwrap(),
+        };
+        let stamp = record.stamp();
+        let head = link(Hash::GENESIS, Link { stream: &stream, class, seq: 1, kind: "note", stamp }, body);
+        let (node, journal) = (NodeId::new(node).unwrap(), JournalId::random(&mut world));
+        Batch { v: 1, node, journal, stream, class, gap: None, records: vec![record], head }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_stored_does_not_take_its_neighbours_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = database::open(folder.path()).await.unwrap();
+        let trigger = "CREATE TRIGGER poison BEFORE INSERT ON records WHEN NEW.body = '\"poison\"' \
+             BEGIN SELECT RAISE(ABORT, 'no'); END";
+        sqlx::query(trigger).execute(&mut store.writer).await.unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let mut desk = Desk {
+            writer: store.writer,
+            live: Live::new(1),
+            metrics: metrics.clone(),
+            clock: Arc::new(Simulated::new(1)),
+            check_in_ms: 1000,
+            limits: Limits { nodes: 10 },
+        };
+        let (mut jobs, mut answers) = (Vec::new(), Vec::new());
+        for (node, body) in [("a", "1"), ("b", "\"poison\""), ("c", "2")] {
+            let (to, answer) = oneshot::channel();
+            jobs.push(Job::Batch(batch(node, body), to));
+            answers.push(answer);
+        }
+        process(&mut desk, &mut Names::default(), jobs, 1000).await;
+        let mut found = Vec::new();
+        for answer in answers {
+            found.push(answer.await.unwrap().map(|answer| (answer.outcome, answer.watermark.seq)));
+        }
+        assert_eq!(found, [Ok((Outcome::Stored, 1)), Err(NotWritten::Store), Ok((Outcome::Stored, 1))]);
+        let rows = sqlx::query("SELECT id FROM records").fetch_all(&store.readers).await.unwrap();
+        assert_eq!(rows.len(), 2);
+        // Not even the poisoned batch's node was taken in.
+        let nodes = sqlx::query("SELECT id FROM nodes").fetch_all(&store.readers).await.unwrap();
+        assert_eq!(nodes.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_says_so_at_once() {
+        let (batches, _queue) = mpsc::channel(1);
+        let (checkins, queue) = mpsc::channel(1);
+        let handle = WriterHandle { batches, checkins };
+        let waiting = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.store(batch("a", "1")).await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(handle.store(batch("a", "1")).await, Err(NotWritten::Busy));
+        drop(queue);
+        let text = r#"{"v":1,"node":"a","journal":"00000000000000000000000000000001",
+            "boot":"00000000000000000000000000000002","version":"0","uptime_ms":1,"wall_ms":0,"clock":"off"}"#;
+        let checkin = serde_json::from_str(text).unwrap();
+        assert_eq!(handle.check_in(checkin, text.to_owned()).await, Err(NotWritten::Stopping));
+        waiting.abort();
     }
 }

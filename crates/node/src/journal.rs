@@ -29,6 +29,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Release};
 
 use rusqlite::Connection;
 use tokio::sync::Notify;
@@ -40,7 +41,7 @@ use wire::world::{Entropy, MonoNs};
 pub use self::database::DatabaseError;
 use self::disk::{FreeBytes, free_bytes_at};
 pub use self::open::{OpenError, SetAside};
-use self::outbox::Outbox;
+use self::outbox::{Door, Outbox};
 use self::position::Position;
 use self::row::ROW_BYTES;
 pub use self::settings::Settings;
@@ -110,6 +111,9 @@ pub enum JournalError {
         /// The cap.
         max_bytes: u64,
     },
+    /// The database is damaged, and no new one could be begun in its place. Nothing was lost of what is pending.
+    #[error("the journal is damaged and could not be replaced")]
+    Replace(#[from] OpenError),
     /// The database failed. Nothing of this commit was taken, and nothing was lost: all of it waits for the next one.
     #[error("the commit failed and will be tried again")]
     Database(#[from] DatabaseError),
@@ -166,6 +170,11 @@ pub struct Journal {
     /// When the oldest committed record was written that a power cut could still take.
     undurable_since: Option<MonoNs>,
     bell: Arc<Notify>,
+    /// The id of the journal that is begun if this one turns out to be damaged; drawn beforehand, used once.
+    spare: Option<JournalId>,
+    /// Databases begun; the outbox looks at it.
+    begun: Arc<AtomicU64>,
+    set_aside: Option<SetAside>,
     counts: Counts,
     /// Held as long as the journal is open: two nodes on one journal would write over each other.
     _lock: File,
@@ -213,6 +222,9 @@ impl Journal {
             pending_bytes: 0,
             undurable_since: None,
             bell: Arc::new(Notify::new()),
+            spare: Some(JournalId::random(entropy)),
+            begun: Arc::new(AtomicU64::new(1)),
+            set_aside: None,
             counts: Counts::default(),
             _lock: found.lock,
         };
@@ -276,13 +288,20 @@ impl Journal {
         let group = std::mem::take(&mut self.pending);
         let (mut records, mut refused) = (0, 0);
         if !group.is_empty() {
-            match self.write_group(&group) {
+            let written = match self.write_group(&group) {
+                // Once a life: a disk that damages one after another needs a person.
+                Err(DatabaseError::Damaged { why }) if self.spare.is_some() => {
+                    self.replace(why).and_then(|()| Ok(self.write_group(&group)?))
+                }
+                written => written.map_err(JournalError::from),
+            };
+            match written {
                 Ok(outcome) => (records, refused) = outcome,
                 Err(error) => {
                     self.pending = group;
                     // What the failed transaction did to the positions in memory is undone by reading them again.
                     self.seen = None;
-                    return Err(error.into());
+                    return Err(error);
                 }
             }
             self.pending_bytes = 0;
@@ -292,12 +311,34 @@ impl Journal {
             self.undurable_since = self.undurable_since.or(oldest);
         }
         if (audit || durability == Durability::Full) && self.undurable_since.is_some() {
-            self.make_durable()?;
+            match self.make_durable() {
+                Err(DatabaseError::Damaged { why }) if self.spare.is_some() => self.replace(why)?,
+                done => done?,
+            }
         }
         if refused > 0 {
             return Err(JournalError::Full { refused, max_bytes: self.settings.max_bytes });
         }
         Ok(Committed { records, durable: self.undurable_since.is_none() })
+    }
+
+    /// Sets a damaged database aside and begins a new one under a new id, where it is.
+    fn replace(&mut self, why: String) -> Result<(), JournalError> {
+        let Some(spare) = self.spare.take() else { return Ok(()) };
+        tracing::error!(why, "the journal is damaged; it is set aside and a new one begun");
+        // Closed before its file is moved.
+        self.conn = Connection::open_in_memory().map_err(DatabaseError::from)?;
+        let error = DatabaseError::Damaged { why };
+        let (conn, id, set_aside) = open::replace(&self.dir, &self.settings, &error, spare)?;
+        (self.conn, self.id, self.set_aside) = (conn, id, Some(set_aside));
+        (self.seen, self.undurable_since) = (None, None);
+        self.begun.fetch_add(1, Release);
+        Ok(())
+    }
+
+    /// A database that was found damaged at work and set aside, told once. To be reported.
+    pub fn take_set_aside(&mut self) -> Option<SetAside> {
+        self.set_aside.take()
     }
 
     /// When to call [`Journal::commit`] with [`Durability::Full`], if nothing else calls it before.
@@ -313,7 +354,7 @@ impl Journal {
 
     /// Another connection to the same journal, for the uplink.
     pub fn outbox(&self) -> Result<Outbox, DatabaseError> {
-        Outbox::open(&self.dir)
+        Door::new(&self.dir, self.begun.clone()).open()
     }
 
     /// What it did since it was opened.

@@ -35,7 +35,7 @@ const BLOCK_READINGS: usize = 256;
 const BLOCK_VALUES: usize = 6_144;
 /// Raw readings wait no longer than this for their block to fill.
 const BLOCK_NS: MonoNs = 1_000_000_000;
-/// Bytes that all of a source's channel names may have together, for the same reason.
+/// Bytes that all of a source's channel names may have together, written as JSON, for the same reason.
 const NAMES_MAX_BYTES: usize = 48 * 1024;
 
 /// The stations of one flow.
@@ -186,7 +186,8 @@ impl Pipeline {
         if channels.is_empty() || channels.len() > MAX_COLUMNS {
             return Err(OpenError::Channels { found: channels.len(), max: MAX_COLUMNS });
         }
-        let found = channels.iter().map(|name| name.escape_debug().count().max(name.len()) + 2).sum();
+        // As they stand in each record.
+        let found = serde_json::to_vec(channels).map_or(0, |names| names.len());
         if found > NAMES_MAX_BYTES {
             return Err(OpenError::Names { found });
         }

@@ -89,3 +89,63 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use csv::CsvError;
+    use queue::{Batch, Outlet};
+    use wire::world::System;
+
+    /// Gives a reading, then panics, then fails, then comes to its end.
+    struct Troubled(u32);
+
+    impl Source for Troubled {
+        fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
+            self.0 += 1;
+            inlet.send(Batch { t_ms: vec![i64::from(self.0)], values: vec![1.0] })?;
+            match self.0 {
+                1 => panic!("a bad sensor"),
+                2 => {
+                    Err(CsvError::Io { path: "f.csv".into(), source: std::io::ErrorKind::NotFound.into() }
+                        .into())
+                }
+                _ => Ok("it is over".to_owned()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_that_panics_or_fails_is_tried_again() {
+        let outlet = Outlet::new(1);
+        let inlet = outlet.inlet(0, Box::new(System::new()));
+        let back_off = BackOff { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
+        supervise(Box::new(Troubled(0)), inlet, back_off);
+        let told: Vec<String> = std::iter::from_fn(|| outlet.next_now())
+            .map(|arrival| match arrival.event {
+                Event::Batch(batch) => format!("reading {}", batch.t_ms[0]),
+                Event::State { state, reason } => format!("{}: {reason}", state.as_str()),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "reading 1",
+                "failed: it panicked: a bad sensor; tried again in 0.001 s",
+                "reading 2",
+                "failed: f.csv: cannot be read: entity not found; tried again in 0.002 s",
+                "reading 3",
+                "ended: it is over",
+            ]
+        );
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let back_off = BackOff::default();
+        let waits: Vec<u64> =
+            [1, 2, 3, 9, 10, 1_000].map(|failures| back_off.after(failures).as_secs()).to_vec();
+        assert_eq!(waits, [1, 2, 4, 256, 300, 300]);
+    }
+}

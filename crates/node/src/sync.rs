@@ -240,6 +240,10 @@ impl Sync {
                 self.lanes.update(positions, now);
             }
             (Event::Settled { positions, .. }, _) => self.lanes.update(positions, now),
+            // A part of the journal that cannot be read must not hold up the rest.
+            (Event::JournalFailed, Doing::Sending(stream)) => {
+                self.lanes.refuse(&stream, now, chance);
+            }
             (Event::JournalFailed, _) => self.quiet_until = now + self.journal.fail(chance),
             (Event::CheckedIn(_) | Event::Answered(_), _) => {}
         }

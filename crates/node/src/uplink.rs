@@ -6,7 +6,6 @@
 
 mod hub;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use self::hub::Hub;
 pub use self::hub::UplinkError;
 use crate::journal::DatabaseError;
 use crate::journal::fork::ForkReport;
-use crate::journal::outbox::{Outbox, Settled};
+use crate::journal::outbox::{Door, Outbox, Settled};
 use crate::journal::position::Position;
 use crate::sync::{Effect, Event, Failure, Sync, Trouble};
 
@@ -103,7 +102,7 @@ pub struct Uplink {
     node: NodeId,
     /// `None` while a blocking thread has it.
     outbox: Option<Outbox>,
-    dir: PathBuf,
+    door: Door,
     bell: Arc<Notify>,
 }
 
@@ -111,8 +110,8 @@ impl Uplink {
     /// Checks the settings; talks to nobody yet. `bell` is the journal's.
     pub fn new(settings: Settings, outbox: Outbox, bell: Arc<Notify>) -> Result<Uplink, UplinkError> {
         let hub = Hub::new(&settings.hub_url, settings.token.as_deref())?;
-        let dir = outbox.dir().to_owned();
-        Ok(Uplink { hub, node: settings.node, outbox: Some(outbox), dir, bell })
+        let door = outbox.door();
+        Ok(Uplink { hub, node: settings.node, outbox: Some(outbox), door, bell })
     }
 
     /// Runs until `shutdown`. What is in flight then is dropped: it will be sent again, and taken once.
@@ -253,11 +252,11 @@ impl Uplink {
         &mut self,
         work: impl FnOnce(&mut Outbox) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, String> {
-        let outbox = self.outbox.take();
-        let dir = self.dir.clone();
+        let outbox = self.outbox.take().filter(Outbox::is_present);
+        let door = self.door.clone();
         let task = tokio::task::spawn_blocking(move || {
-            // Opened again if an earlier task did not bring it back.
-            let mut outbox = outbox.map_or_else(|| Outbox::open(&dir), Ok)?;
+            // Opened again if an earlier task did not bring it back, or the journal had to begin anew.
+            let mut outbox = outbox.map_or_else(|| door.open(), Ok)?;
             let done = work(&mut outbox);
             Ok::<_, DatabaseError>((done, outbox))
         });

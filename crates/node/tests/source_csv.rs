@@ -137,6 +137,7 @@ fn files_that_give_nothing() {
     );
     check("when,a\n1,2\n", CsvOptions { time: Some("whn".into()), ..default() }, "did you mean `when`?");
     check(&format!("t,{}\n1,2\n", "x".repeat(300)), default(), "has 300 bytes");
+    check("t,\"a\nb\"\n1,2\n", default(), "has control characters");
     let wide: Vec<String> = (0..1_100).map(|n| format!("c{n}")).collect();
     check(&wide.join(","), default(), "line 1 has more than 1024 columns");
 }

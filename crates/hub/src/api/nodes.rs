@@ -171,8 +171,7 @@ pub async fn row(state: &HubState, node: &str) -> Result<NodeRow, Refusal> {
 pub async fn detail(state: &HubState, node: &str) -> Result<NodeDetail, Refusal> {
     let row = row(state, node).await?;
     let checkin: Option<CheckIn> = row.checkin.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let filter = alerts::AlertFilter { node: Some(row.name.clone()), firing: Some(true), before: None };
-    let firing = alerts::list(&state.readers, &filter, 1000).await?.len() as i64;
+    let firing = alerts::count_firing(&state.readers, row.id).await?;
     let latest = series::sources(&state.readers, row.id).await?;
     let streams = nodes::streams_of(&state.readers, row.id).await?;
     Ok(NodeDetail {

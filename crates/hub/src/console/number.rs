@@ -38,9 +38,9 @@ pub fn grouped(value: u64) -> String {
 pub fn bytes(value: u64) -> String {
     match value {
         0..1_000 => format!("{value} B"),
-        1_000..1_000_000 => format!("{} kB", short(value as f64 / 1e3)),
-        1_000_000..1_000_000_000 => format!("{} MB", short(value as f64 / 1e6)),
-        _ => format!("{} GB", short(value as f64 / 1e9)),
+        1_000..1_000_000 => format!("{:.1} kB", value as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", value as f64 / 1e6),
+        _ => format!("{:.1} GB", value as f64 / 1e9),
     }
 }
 

@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::api::refusal::Refusal;
+use crate::console::assets;
 use crate::state::HubState;
 use crate::store::alerts;
 
@@ -41,7 +42,7 @@ impl Frame {
             firing: 0,
             signed_in: false,
             version: env!("CARGO_PKG_VERSION"),
-            assets: super::assets::version(),
+            assets: assets::version(),
         }
     }
 }

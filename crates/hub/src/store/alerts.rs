@@ -1,11 +1,10 @@
 //! Alerts: what fires, what has fired, and which records say why. At most one alert fires per node, origin, rule and
 //! source; raising it again counts.
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
 use wire::world::WallMs;
 
-use crate::store::database::{Readers, Writer};
+use crate::store::connection::{Readers, StoredRow, Writer};
 
 /// Who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,24 +215,27 @@ pub struct AlertFilter {
     pub before: Option<i64>,
 }
 
+const SELECT: &str = "SELECT a.id, n.name AS node, a.origin, a.rule, a.source, a.severity, a.since_ms, a.fired_ms, \
+     a.cleared_ms, a.condition, a.why, a.value, a.confidence, a.model, a.count, j.name AS journal, s.name AS stream, \
+     r.seq FROM alerts a JOIN nodes n ON n.id = a.node LEFT JOIN records r ON r.id = a.record \
+     LEFT JOIN streams s ON s.id = r.stream LEFT JOIN journals j ON j.id = s.journal";
+
 /// The newest alerts that pass the filter, newest first.
 pub async fn list(readers: &Readers, filter: &AlertFilter, limit: u32) -> Result<Vec<AlertRow>, sqlx::Error> {
-    let query = sqlx::query(
-        "SELECT a.id, n.name AS node, a.origin, a.rule, a.source, a.severity, a.since_ms, a.fired_ms, a.cleared_ms, \
-         a.condition, a.why, a.value, a.confidence, a.model, a.count, j.name AS journal, s.name AS stream, r.seq \
-         FROM alerts a JOIN nodes n ON n.id = a.node LEFT JOIN records r ON r.id = a.record \
-         LEFT JOIN streams s ON s.id = r.stream LEFT JOIN journals j ON j.id = s.journal \
-         WHERE ($1 IS NULL OR n.name = $1) AND ($2 IS NULL OR (a.cleared_ms IS NULL) = ($2 = 1)) AND a.id < $3 \
-         ORDER BY a.id DESC LIMIT $4",
-    );
-    let rows = query
-        .bind(&filter.node)
-        .bind(filter.firing.map(i64::from))
-        .bind(filter.before.unwrap_or(i64::MAX))
-        .bind(limit)
-        .fetch_all(readers)
-        .await?;
-    rows.iter().map(alert_row).collect()
+    // Written out, not as a parameter, so that the index of what fires can serve it.
+    let firing = match filter.firing {
+        Some(true) => " AND a.cleared_ms IS NULL",
+        Some(false) => " AND a.cleared_ms IS NOT NULL",
+        None => "",
+    };
+    let node =
+        if filter.node.is_some() { " AND a.node = (SELECT id FROM nodes WHERE name = $3)" } else { "" };
+    let sql = format!("{SELECT} WHERE a.id < $1{firing}{node} ORDER BY a.id DESC LIMIT $2");
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(filter.before.unwrap_or(i64::MAX)).bind(limit);
+    if let Some(node) = &filter.node {
+        query = query.bind(node);
+    }
+    query.fetch_all(readers).await?.iter().map(alert_row).collect()
 }
 
 /// The alerts of one source of a node that fired or still fire within a stretch of the node's time, oldest first.
@@ -245,16 +247,19 @@ pub async fn within(
     to_ms: WallMs,
     limit: u32,
 ) -> Result<Vec<AlertRow>, sqlx::Error> {
-    let query = sqlx::query(
-        "SELECT a.id, n.name AS node, a.origin, a.rule, a.source, a.severity, a.since_ms, a.fired_ms, a.cleared_ms, \
-         a.condition, a.why, a.value, a.confidence, a.model, a.count, j.name AS journal, s.name AS stream, r.seq \
-         FROM alerts a JOIN nodes n ON n.id = a.node LEFT JOIN records r ON r.id = a.record \
-         LEFT JOIN streams s ON s.id = r.stream LEFT JOIN journals j ON j.id = s.journal \
-         WHERE a.node = $1 AND a.origin = 'node' AND a.source = $2 AND a.since_ms <= $4 \
-         AND (a.cleared_ms IS NULL OR a.cleared_ms >= $3) ORDER BY a.id DESC LIMIT $5",
+    let sql = format!(
+        "{SELECT} WHERE a.node = $1 AND a.origin = 'node' AND a.source = $2 AND a.since_ms <= $4 \
+         AND (a.cleared_ms IS NULL OR a.cleared_ms >= $3) ORDER BY a.id DESC LIMIT $5"
     );
-    let rows = query.bind(node).bind(source).bind(from_ms).bind(to_ms).bind(limit).fetch_all(readers).await?;
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(node).bind(source);
+    let rows = query.bind(from_ms).bind(to_ms).bind(limit).fetch_all(readers).await?;
     rows.iter().rev().map(alert_row).collect()
+}
+
+/// How many alerts fire on a node.
+pub async fn count_firing(readers: &Readers, node: i64) -> Result<i64, sqlx::Error> {
+    let query = sqlx::query("SELECT COUNT(*) FROM alerts WHERE node = $1 AND cleared_ms IS NULL");
+    query.bind(node).fetch_one(readers).await?.try_get(0)
 }
 
 /// How many alerts fire, by severity.
@@ -274,7 +279,7 @@ pub async fn firing_by_node(readers: &Readers) -> Result<Vec<(String, i64)>, sql
     rows.fetch_all(readers).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-fn alert_row(row: &SqliteRow) -> Result<AlertRow, sqlx::Error> {
+fn alert_row(row: &StoredRow) -> Result<AlertRow, sqlx::Error> {
     let journal: Option<String> = row.try_get("journal")?;
     let stream: Option<String> = row.try_get("stream")?;
     let seq: Option<i64> = row.try_get("seq")?;

@@ -7,16 +7,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, SqliteConnection, SqlitePool};
 
+use crate::store::connection::{Readers, Writer};
 use crate::store::schema;
-
-/// The one connection that writes.
-pub type Writer = SqliteConnection;
-
-/// The connections that read. Each sees the state at the beginning of its statement and never waits for the writer.
-pub type Readers = SqlitePool;
 
 /// An open store. It stays locked against a second hub until this is dropped.
 #[derive(Debug)]

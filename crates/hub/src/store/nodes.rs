@@ -1,14 +1,13 @@
 //! Nodes, their journals and their streams: who there is, and how far the hub has each stream.
 
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use wire::batch::Watermark;
 use wire::chain::Hash;
 use wire::class::Class;
 use wire::id::{JournalId, NodeId, StreamName};
 use wire::world::WallMs;
 
-use crate::store::database::{Readers, Writer};
+use crate::store::connection::{Readers, StoredRow, Writer};
 
 /// A node's row.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,7 +162,7 @@ pub async fn quiet(
     let rows = sqlx::query(
         "SELECT id, name, last_seen_ms, next_ms FROM nodes WHERE silent = 0 AND last_seen_ms < $1",
     );
-    let read = |row: SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
+    let read = |row: StoredRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
     rows.bind(before_ms).fetch_all(writer).await?.into_iter().map(read).collect()
 }
 
@@ -248,7 +247,7 @@ pub async fn settle(writer: &mut Writer, stream: i64, seq: u64, hash: Hash) -> R
     Ok(())
 }
 
-fn stream_row(row: &SqliteRow) -> Result<StreamRow, sqlx::Error> {
+fn stream_row(row: &StoredRow) -> Result<StreamRow, sqlx::Error> {
     let unreadable = |what: &str| sqlx::Error::Decode(format!("the store holds a bad {what}").into());
     let name = StreamName::new(row.try_get("name")?).map_err(|_| unreadable("stream name"))?;
     let class = Class::parse(row.try_get("class")?).ok_or_else(|| unreadable("class"))?;
@@ -274,7 +273,7 @@ pub async fn get(readers: &Readers, name: &NodeId) -> Result<Option<NodeRow>, sq
     row.as_ref().map(node_row).transpose()
 }
 
-fn node_row(row: &SqliteRow) -> Result<NodeRow, sqlx::Error> {
+fn node_row(row: &StoredRow) -> Result<NodeRow, sqlx::Error> {
     Ok(NodeRow {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
@@ -318,7 +317,7 @@ pub async fn streams_of(readers: &Readers, node: i64) -> Result<Vec<StreamView>,
         "SELECT j.name AS journal, s.name AS stream, s.class, s.seq FROM streams s JOIN journals j \
          ON j.id = s.journal WHERE s.node = $1 ORDER BY j.id DESC, s.name LIMIT 500",
     );
-    let read = |row: SqliteRow| {
+    let read = |row: StoredRow| {
         Ok(StreamView {
             journal: row.try_get("journal")?,
             stream: row.try_get("stream")?,

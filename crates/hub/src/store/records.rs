@@ -1,16 +1,12 @@
 //! Records and gaps: written once, in order, and read back byte for byte.
 
 use futures_util::TryStreamExt as _;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 use wire::chain::Hash;
 use wire::record::{Gap, GapReason, Record};
 use wire::world::WallMs;
 
-use crate::store::database::{Readers, Writer};
-
-/// How many rows go into one INSERT. Larger saves little: at 64 the cost per row is that of the row itself.
-const ROWS_AT_ONCE: usize = 64;
+use crate::store::connection::{ROWS_AT_ONCE, Readers, StoredRow, Writer, insert_rows};
 
 /// A record on its way into the store.
 #[derive(Debug, Clone, Copy)]
@@ -35,9 +31,9 @@ pub async fn insert(
     stream: i64,
     records: &[NewRecord<'_>],
 ) -> Result<(), sqlx::Error> {
+    const INTO: &str = "records (id, node, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, body)";
     for rows in records.chunks(ROWS_AT_ONCE) {
-        // One text for each number of rows; the connection keeps each prepared.
-        let mut query = sqlx::query(AssertSqlSafe(insert_sql(rows.len())));
+        let mut query = sqlx::query(insert_rows(INTO, 11, rows.len()));
         for NewRecord { id, record, hash } in rows {
             query = query
                 .bind(id)
@@ -55,23 +51,6 @@ pub async fn insert(
         query.execute(&mut *writer).await?;
     }
     Ok(())
-}
-
-fn insert_sql(rows: usize) -> String {
-    use std::fmt::Write as _;
-    const COLUMNS: usize = 11;
-    let mut sql = String::from(
-        "INSERT INTO records (id, node, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, body) VALUES ",
-    );
-    for row in 0..rows {
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 1..=COLUMNS {
-            let comma = if column == 1 { "" } else { ", " };
-            let _ = write!(sql, "{comma}${}", row * COLUMNS + column);
-        }
-        sql.push(')');
-    }
-    sql
 }
 
 /// Notes a loss.
@@ -265,7 +244,7 @@ pub async fn neighbours(
          JOIN records a ON a.stream = r.stream AND a.seq = r.seq + 1 WHERE r.id = $1 \
          UNION ALL SELECT 'gap', g.first, g.last, g.hash FROM records r \
          JOIN gaps g ON g.stream = r.stream AND g.first = r.seq + 1 WHERE r.id = $1";
-    let read = |row: SqliteRow| {
+    let read = |row: StoredRow| {
         Ok::<_, sqlx::Error>(Neighbour {
             what: row.try_get("what")?,
             first: row.try_get("first")?,
@@ -278,7 +257,7 @@ pub async fn neighbours(
     Ok((before, after))
 }
 
-fn record_row(row: &SqliteRow) -> Result<RecordRow, sqlx::Error> {
+fn record_row(row: &StoredRow) -> Result<RecordRow, sqlx::Error> {
     Ok(RecordRow {
         id: row.try_get("id")?,
         node: row.try_get("node")?,
@@ -329,7 +308,7 @@ pub async fn gaps(
          FROM gaps g JOIN streams s ON s.id = g.stream JOIN journals j ON j.id = s.journal \
          JOIN nodes n ON n.id = g.node WHERE ($1 IS NULL OR n.name = $1) AND g.id < $2 ORDER BY g.id DESC LIMIT $3",
     );
-    let read = |row: SqliteRow| {
+    let read = |row: StoredRow| {
         Ok(GapRow {
             id: row.try_get("id")?,
             node: row.try_get("node")?,

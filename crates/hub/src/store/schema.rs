@@ -6,7 +6,7 @@
 
 use sqlx::{Connection, Row};
 
-use crate::store::database::Writer;
+use crate::store::connection::Writer;
 
 /// What [`migrate`] found.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,10 +3,9 @@
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use wire::world::WallMs;
 
-use crate::store::database::{Readers, Writer};
+use crate::store::connection::{ROWS_AT_ONCE, Readers, StoredRow, Writer, insert_rows};
 
 /// The number of a node's source; takes it in if it is new.
 pub async fn source(writer: &mut Writer, node: i64, name: &str) -> Result<i64, sqlx::Error> {
@@ -18,15 +17,26 @@ pub async fn source(writer: &mut Writer, node: i64, name: &str) -> Result<i64, s
     new.bind(node).bind(name).fetch_one(writer).await?.try_get(0)
 }
 
-/// Notes that a record is a summary of a source.
-pub async fn add_summary(
-    writer: &mut Writer,
-    source: i64,
-    to_ms: WallMs,
-    record: i64,
-) -> Result<(), sqlx::Error> {
-    let query = sqlx::query("INSERT INTO summaries (source, to_ms, record) VALUES ($1, $2, $3)");
-    query.bind(source).bind(to_ms).bind(record).execute(writer).await?;
+/// That a record is a summary of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewSummary {
+    /// The source's number.
+    pub source: i64,
+    /// The time of the last reading.
+    pub to_ms: WallMs,
+    /// The record's number.
+    pub record: i64,
+}
+
+/// Notes where the summaries of sources are.
+pub async fn add_summaries(writer: &mut Writer, summaries: &[NewSummary]) -> Result<(), sqlx::Error> {
+    for rows in summaries.chunks(ROWS_AT_ONCE) {
+        let mut query = sqlx::query(insert_rows("summaries (source, to_ms, record)", 3, rows.len()));
+        for NewSummary { source, to_ms, record } in rows {
+            query = query.bind(source).bind(to_ms).bind(record);
+        }
+        query.execute(&mut *writer).await?;
+    }
     Ok(())
 }
 
@@ -196,7 +206,7 @@ pub async fn latest_episodes(readers: &Readers, limit: u32) -> Result<Vec<Episod
     query.bind(limit).fetch_all(readers).await?.iter().map(episode_row).collect()
 }
 
-fn episode_row(row: &SqliteRow) -> Result<EpisodeRow, sqlx::Error> {
+fn episode_row(row: &StoredRow) -> Result<EpisodeRow, sqlx::Error> {
     Ok(EpisodeRow {
         id: row.try_get("id")?,
         node: row.try_get("node")?,

@@ -83,13 +83,25 @@ pub(crate) fn open(dir: &Path, settings: &Settings, entropy: &mut dyn Entropy) -
     let (conn, id, clean, set_aside) = match prepare(dir, settings, fresh) {
         Ok((conn, id, clean)) => (conn, id, clean, None),
         Err(error @ (DatabaseError::Damaged { .. } | DatabaseError::Newer { .. })) => {
-            let set_aside = set_aside(dir, &error)?;
-            let (conn, id, clean) = prepare(dir, settings, fresh).map_err(failed)?;
-            (conn, id, clean, Some(set_aside))
+            let (conn, id, set_aside) = replace(dir, settings, &error, fresh)?;
+            (conn, id, None, Some(set_aside))
         }
         Err(error) => return Err(failed(error)),
     };
     Ok(Found { conn, id, clean, set_aside, lock })
+}
+
+/// Sets the database aside and begins a new one. No connection of this journal's owner may be open to the old one.
+pub(crate) fn replace(
+    dir: &Path,
+    settings: &Settings,
+    error: &DatabaseError,
+    fresh: JournalId,
+) -> Result<(Connection, JournalId, SetAside), OpenError> {
+    let set_aside = set_aside(dir, error)?;
+    let failed = |source| OpenError::Database { dir: dir.to_owned(), source };
+    let (conn, id, _) = prepare(dir, settings, fresh).map_err(failed)?;
+    Ok((conn, id, set_aside))
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
@@ -111,7 +123,7 @@ fn prepare(
 ) -> Result<(Connection, JournalId, Option<bool>), DatabaseError> {
     let (conn, id) = database::open(dir, fresh)?;
     let clean = database::meta(&conn, "clean")?.map(|word| word == "yes");
-    if clean == Some(false) {
+    if clean == Some(false) || database::meta(&conn, "suspect")?.is_some() {
         database::quick_check(&conn)?;
     }
     for mut position in position::load_all(&conn)? {

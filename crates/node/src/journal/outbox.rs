@@ -2,6 +2,8 @@
 //! here are small and rare, so the journal's owner hardly waits for them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use wire::batch::Watermark;
@@ -42,23 +44,45 @@ pub struct Settled {
     pub rewound: Vec<StreamName>,
 }
 
+/// Where a journal's outbox is opened, also after its owner has begun a new database.
+#[derive(Debug, Clone)]
+pub struct Door {
+    dir: PathBuf,
+    /// How many databases the owner has begun.
+    begun: Arc<AtomicU64>,
+}
+
+impl Door {
+    pub(crate) fn new(dir: &Path, begun: Arc<AtomicU64>) -> Door {
+        Door { dir: dir.to_owned(), begun }
+    }
+
+    /// Opens the journal's present database.
+    pub fn open(&self) -> Result<Outbox, DatabaseError> {
+        let opened = self.begun.load(Acquire);
+        let conn = database::join(&self.dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        Ok(Outbox { conn, door: self.clone(), opened })
+    }
+}
+
 /// The uplink's connection to a journal.
 #[derive(Debug)]
 pub struct Outbox {
     conn: Connection,
-    dir: PathBuf,
+    door: Door,
+    /// Which of the owner's databases this is.
+    opened: u64,
 }
 
 impl Outbox {
-    /// Opens a journal that is there.
-    pub fn open(dir: &Path) -> Result<Outbox, DatabaseError> {
-        let conn = database::join(dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        Ok(Outbox { conn, dir: dir.to_owned() })
+    /// Whether this still is the journal's present database.
+    pub fn is_present(&self) -> bool {
+        self.door.begun.load(Acquire) == self.opened
     }
 
-    /// The journal's folder.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Where another one is opened.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// The id of the journal's present life.
@@ -74,6 +98,20 @@ impl Outbox {
     /// What comes after the settled part of a stream: a gap, records, or both; `None` if nothing waits. At most
     /// `max_records`, and about `max_bytes` on the wire before compression, but at least one.
     pub fn next_run(
+        &self,
+        stream: &StreamName,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> Result<Option<Run>, DatabaseError> {
+        let run = self.read_run(stream, max_bytes, max_records);
+        if matches!(run, Err(DatabaseError::Damaged { .. })) {
+            // The next start looks at every page, even after a clean end. If even this fails, so will the owner.
+            database::write(&self.conn, |conn| database::set_meta(conn, "suspect", "yes")).ok();
+        }
+        run
+    }
+
+    fn read_run(
         &self,
         stream: &StreamName,
         max_bytes: usize,

@@ -281,6 +281,10 @@ impl Columns {
             let message = format!("the column name that begins with {shown:?} has {} bytes", long.len());
             return Err((line, message, format!("a name may have {NAME_MAX_BYTES}")));
         }
+        if let Some(odd) = names.iter().find(|name| name.chars().any(char::is_control)) {
+            let message = format!("the column name {odd:?} has control characters");
+            return Err((line, message, "give the column a plain name, on one line".to_owned()));
+        }
         let find = |wanted: &str, what: &str| -> Result<usize, HeaderProblem> {
             let mut places = names.iter().enumerate().filter(|(_, name)| *name == wanted).map(|(at, _)| at);
             match (places.next(), places.next()) {

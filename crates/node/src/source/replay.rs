@@ -76,3 +76,63 @@ impl Source for Replay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::part::Speed;
+    use crate::source::csv::CsvOptions;
+    use crate::source::queue::Outlet;
+    use wire::world::System;
+
+    fn replay(file: &std::path::Path, speed: Speed, repeat: bool) -> Replay {
+        Replay::new(ReplayConfig { file: file.into(), csv: CsvOptions::default(), speed, repeat })
+    }
+
+    /// The times of the readings that have arrived.
+    fn times(outlet: &Outlet) -> Vec<WallMs> {
+        let events = std::iter::from_fn(|| outlet.next_now());
+        let batches = events.filter_map(|arrival| match arrival.event {
+            Event::Batch(batch) => Some(batch.t_ms),
+            _ => None,
+        });
+        batches.flatten().collect()
+    }
+
+    #[test]
+    fn after_a_failure_it_goes_on_behind_the_last_reading() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f.csv");
+        let outlet = Outlet::new(1);
+        let mut inlet = outlet.inlet(0, Box::new(System::new()));
+        let mut replay = replay(&file, Speed::Max, false);
+        let rows = |until: i64| (1..=until).map(|t_s| format!("{t_s},1\n")).collect::<String>();
+        // The line that is too long lies behind the head, which is read before the first row is given.
+        std::fs::write(&file, format!("t,a\n{}{}\n", rows(150), "1".repeat(2 << 20))).unwrap();
+        assert!(replay.run(&mut inlet).is_err());
+        assert_eq!(times(&outlet).last(), Some(&150_000));
+        std::fs::write(&file, format!("t,a\n{}", rows(152))).unwrap();
+        replay.run(&mut inlet).unwrap();
+        assert_eq!(times(&outlet), [151_000, 152_000]);
+    }
+
+    #[test]
+    fn rounds_go_on_in_time_and_end_when_the_node_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f.csv");
+        std::fs::write(&file, "t,a\n10,1\n12,1\n13,1\n").unwrap();
+        let outlet = Outlet::new(1);
+        let mut inlet = outlet.inlet(0, Box::new(System::new()));
+        // A round of four seconds in four milliseconds.
+        let mut replay = replay(&file, Speed::Times(1_000.0), true);
+        let thread = std::thread::spawn(move || replay.run(&mut inlet).is_err());
+        let mut seen = Vec::new();
+        while seen.len() < 7 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            seen.extend(times(&outlet));
+        }
+        assert_eq!(seen[..7], [10, 12, 13, 14, 16, 17, 18].map(|t_s| t_s * 1_000));
+        outlet.stopper().stop();
+        assert!(thread.join().unwrap(), "stopped, not ended");
+    }
+}

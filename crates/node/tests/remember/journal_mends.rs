@@ -84,6 +84,42 @@ fn a_damaged_file_is_set_aside_and_said_so() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn damage_found_at_work_is_set_aside_at_once_and_what_is_pending_is_kept() {
+    let (dir, mut world) = (folder(), Simulated::new(1));
+    let mut journal = open(&dir, 1 << 20, &mut world);
+    let (id, outbox) = (journal.id(), journal.outbox().unwrap());
+    write(&mut journal, &mut world, 0..50);
+    // Another connection has the log written into the file, so that there is something to damage.
+    let conn = rusqlite::Connection::open(dir.path().join("journal.sqlite")).unwrap();
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(conn);
+    let file = std::fs::OpenOptions::new().write(true).open(dir.path().join("journal.sqlite")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xaa; 60_000], 4096).unwrap();
+    // The pages in the cache are older than this one's transaction: it looks at the file again.
+    let conn = rusqlite::Connection::open(dir.path().join("journal.sqlite")).unwrap();
+    conn.execute_batch("PRAGMA user_version = 1").unwrap();
+    drop(conn);
+    journal.append([draft("d", Class::Audit, "\"kept\"")], stamp(&mut world)).unwrap();
+    assert_eq!(journal.commit(Durability::Relaxed).unwrap().records, 1);
+    let aside = journal.take_set_aside().unwrap();
+    assert!(aside.path.ends_with("journal.damaged-1"), "{aside:?}");
+    assert_eq!(journal.take_set_aside(), None);
+    assert_ne!(journal.id(), id);
+    // The uplink goes over to the new one.
+    assert!(!outbox.is_present());
+    let outbox = outbox.door().open().unwrap();
+    let run = outbox.next_run(&stream("d"), 1000, 10).unwrap().unwrap();
+    assert_eq!((run.journal, run.records[0].seq, run.records[0].body.get()), (journal.id(), 1, "\"kept\""));
+    // Everything goes on in it.
+    write(&mut journal, &mut world, 0..5);
+    let positions = outbox.positions().unwrap();
+    assert_eq!(positions.iter().map(|p| p.last).collect::<Vec<_>>(), [6, 5]);
+    journal.close().unwrap();
+    assert!(open(&dir, 1 << 20, &mut world).id() != id);
+}
+
 #[test]
 fn no_more_than_three_are_kept_aside() {
     let (dir, mut world) = (folder(), Simulated::new(1));

@@ -11,6 +11,8 @@ use crate::source::queue::NotTaken;
 pub const MAX_READINGS: usize = 10_000;
 /// The most values (readings × channels) in one body: 2 MiB of numbers.
 pub const MAX_VALUES: usize = 1 << 18;
+/// All names of a source together, in bytes: as JSON they fit into the pipeline's limit, whatever must be escaped.
+const NAMES_MAX_BYTES: usize = 22 * 1024;
 /// The longest name of a channel, in bytes.
 const NAME_MAX_BYTES: usize = 256;
 
@@ -60,6 +62,13 @@ pub(super) fn check_channels(place: &str, values: &[(String, f64)]) -> Result<()
     let mut seen = BTreeSet::new();
     if let Some((double, _)) = values.iter().find(|(name, _)| !seen.insert(name.as_str())) {
         return Err(bad(place, format!("`{double}` stands there twice")));
+    }
+    let names_bytes: usize = values.iter().map(|(name, _)| name.len()).sum();
+    if names_bytes > NAMES_MAX_BYTES {
+        return Err(bad(
+            place,
+            format!("the names of its channels have more than {NAMES_MAX_BYTES} bytes together"),
+        ));
     }
     for (name, _) in values {
         if name.is_empty() || name.len() > NAME_MAX_BYTES || name.chars().any(char::is_control) {
