@@ -88,7 +88,10 @@ fn find(
     draw: bool,
 ) -> anyhow::Result<(Findings, Plot)> {
     let flow = recording.flow(settings)?;
-    let mut plot = Plot { title: recording.file.file_name().unwrap_or_default().to_string_lossy().into(), ..Plot::default() };
+    let mut plot = Plot {
+        title: recording.file.file_name().unwrap_or_default().to_string_lossy().into(),
+        ..Plot::default()
+    };
     plot.channels = channels.iter().map(|name| Strip { name: name.clone(), values: Vec::new() }).collect();
     let mut anomalies: Vec<Anomaly> = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
@@ -167,12 +170,16 @@ fn print(out: &mut impl std::io::Write, findings: &Findings) -> std::io::Result<
     if anomalies.is_empty() {
         writeln!(out, "\nnothing odd")?;
     } else {
-        writeln!(out, "\n{:<23}  {:>10}  {:>7}  {:>8}  channels", "from (UTC)", "lasted", "score", "probable")?;
+        writeln!(
+            out,
+            "\n{:<23}  {:>10}  {:>7}  {:>8}  channels",
+            "from (UTC)", "lasted", "score", "probable"
+        )?;
     }
     for found in anomalies {
         let lasted =
             found.to_ms.map_or_else(|| "to the end".to_owned(), |to| show_duration(to - found.from_ms));
-        let probability = found.probability.map_or_else(|| "–".to_owned(), |p| show_share(p));
+        let probability = found.probability.map_or_else(|| "–".to_owned(), show_share);
         let shares: Vec<String> = found
             .channels
             .iter()

@@ -171,7 +171,8 @@ fn put_in(flow: &mut Flow, recording: &Recording, source: Option<&str>) -> anyho
 /// A truth column among the recording's columns.
 fn find_truth(recording: &Recording) -> anyhow::Result<String> {
     for name in &LABELS[..3] {
-        let options = node::source::csv::CsvOptions { truth: Some((*name).to_owned()), ..recording.options() };
+        let options =
+            node::source::csv::CsvOptions { truth: Some((*name).to_owned()), ..recording.options() };
         if node::source::csv::CsvReader::open(&recording.file, &options).is_ok() {
             return Ok((*name).to_owned());
         }
