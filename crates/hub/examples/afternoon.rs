@@ -18,7 +18,7 @@ use wire::body::{
     ChannelSummary, Decision, Episode, Inference, ModelRef, ModelSummary, Ran, RuleState, Severity, Share,
     Start, Summary,
 };
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::checkin::SourceState;
 use wire::class::Class;
 use wire::id::PartName;

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::world::Clock;
 
 use crate::api::refusal::Refusal;

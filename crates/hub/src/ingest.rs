@@ -7,7 +7,7 @@
 use std::io::Read as _;
 
 use wire::batch::{BATCH_MAX_BYTES, BadBatch, Batch, Watermark};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::record::{BODY_MAX_BYTES, Gap, Record};
 
 /// The most a batch may be before it is decompressed.

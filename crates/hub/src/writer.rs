@@ -289,7 +289,8 @@ mod tests {
     use crate::store::database;
     use serde_json::value::RawValue;
     use wire::batch::Outcome;
-    use wire::chain::{Hash, Link, link};
+    use wire::chain::{Link, link};
+    use wire::hash::Hash;
     use wire::class::Class;
     use wire::id::{BootId, JournalId, NodeId, PartName, StreamName};
     use wire::record::Record;

@@ -14,7 +14,7 @@ use wire::body::{
     ChannelSummary, Decision, Episode, Inference, ModelRef, ModelSummary, Ran, RuleState, Severity, Share,
     Summary,
 };
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::class::Class;
 use wire::id::PartName;
 use wire::world::{Clock, Simulated, System};

@@ -23,7 +23,7 @@ mod read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wire::chain::Hash;
+use wire::hash::Hash;
 
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};

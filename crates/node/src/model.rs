@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use signal::detector::{Config, ConfigError, Detector};
 use wire::body::{Episode, ModelRef, Share};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::WallMs;
 

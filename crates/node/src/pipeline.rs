@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use signal::reading::Reading;
 use signal::window::{Window, WindowConfig, Windows};
 use wire::body::{Decision, Inference, PartChange, Ran, Readings, Values};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::{Clock, MonoNs, WallMs};
 

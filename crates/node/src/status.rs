@@ -1,7 +1,7 @@
 //! How the node is, for whoever asks: the local API, the command line, the check-in at the hub.
 
 use serde::Serialize;
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::class::Class;
 use wire::id::{NodeId, PartName, StreamName};
 use wire::world::{ClockQuality, WallMs};

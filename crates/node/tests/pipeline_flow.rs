@@ -10,7 +10,7 @@ use node::pipeline::{Pipeline, Product};
 use node::play::{PlayError, play};
 use node::source::queue::Batch;
 use wire::body::{Episode, Readings, RuleState};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::record::BODY_MAX_BYTES;
 use wire::world::{Clock, Simulated};
 

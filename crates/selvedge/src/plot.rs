@@ -329,9 +329,9 @@ mod tests {
         assert_eq!(value_ticks(0.3, 9.7, 4), [5.0]);
         assert_eq!(value_ticks(0.0, 8.0, 4), [0.0, 2.0, 4.0, 6.0, 8.0]);
         assert_eq!(value_ticks(f64::NAN, 1.0, 4), Vec::<f64>::new());
-        let minutes = time_ticks(1_767_225_630_000, 1_767_225_630_000 + 240_000);
+        let minutes = time_ticks(1_767_225_630_000, 1_767_225_630_000 + 360_000);
         let labels: Vec<_> = minutes.iter().map(|(_, label)| label.as_str()).collect();
-        assert_eq!(labels, ["00:01", "00:02", "00:03", "00:04"]);
+        assert_eq!(labels, ["00:01", "00:02", "00:03", "00:04", "00:05", "00:06"]);
     }
 
     #[test]

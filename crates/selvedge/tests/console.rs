@@ -29,13 +29,14 @@ fn up(data: &Path) -> (Running, String) {
         .spawn()
         .expect("the binary starts");
     let mut running = Running(child);
-    let lines = BufReader::new(running.0.stdout.take().expect("stdout is piped")).lines();
-    for line in lines.map_while(Result::ok) {
-        if let Some(at) = line.find("http://127.0.0.1:") {
-            return (running, line[at..].trim_end_matches('/').trim().to_owned());
-        }
-    }
-    panic!("`selvedge up` ended without an address");
+    let mut lines = BufReader::new(running.0.stdout.take().expect("stdout is piped")).lines();
+    let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let at = line.find("http://127.0.0.1:")?;
+        Some(line[at..].trim().to_owned())
+    });
+    // It goes on talking, and would end if nobody listened.
+    std::thread::spawn(move || lines.for_each(drop));
+    (running, address.expect("`selvedge up` prints an address"))
 }
 
 fn chromium(profile: &Path, arguments: &[&str], url: &str) -> Output {

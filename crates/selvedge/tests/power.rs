@@ -20,7 +20,7 @@ use node::journal::verify::verify;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::world::{Clock, Entropy, Simulated, System};
 
 /// Lives of the node in each test.

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::class::Class;
-pub use crate::hash::Hash;
+use crate::hash::Hash;
 use crate::id::StreamName;
 use crate::record::Stamp;
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use wire::chain::Hash;
+use wire::hash::Hash;
 
 const FILES: [(&str, &str, &str); 5] = [
     ("app.css", "text/css; charset=utf-8", include_str!("../../assets/app.css")),

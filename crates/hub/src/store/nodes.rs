@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 use wire::batch::Watermark;
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::class::Class;
 use wire::id::{JournalId, NodeId, StreamName};
 use wire::world::WallMs;

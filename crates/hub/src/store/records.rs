@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Row};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::record::{Gap, GapReason, Record};
 use wire::world::WallMs;
 

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 use wire::batch::{BATCH_MAX_RECORDS, Batch, BatchAnswer, CONTENT_TYPE};
 use wire::body::Body;
-use wire::chain::{Hash, Link, link};
+use wire::chain::{Link, link};
+use wire::hash::Hash;
 use wire::checkin::{CheckIn, CheckInAnswer, SourceState, StreamState};
 use wire::class::Class;
 use wire::id::{BootId, JournalId, NodeId, PartName, StreamName};

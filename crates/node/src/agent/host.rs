@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Map;
 use wire::PROTOCOL;
 use wire::body::PartChange;
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::checkin::{CheckIn, CheckInAnswer, SourceState, StreamState};
 use wire::id::{BootId, JournalId, NodeId};
 use wire::world::{Clock, ClockQuality, MonoNs};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use wire::body::{Body, Decision, Ran, RuleState};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::id::{PartName, StreamName};
 
 use crate::journal::DatabaseError;

@@ -4,7 +4,7 @@
 //! that what the hub lacks is a gap it will hear of. Audit records that the hub lacks are never dropped.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::class::Class;
 use wire::record::GapReason;
 

@@ -7,7 +7,7 @@
 //! Streams that never left the node keep their numbers.
 
 use rusqlite::{Connection, params};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::id::{JournalId, StreamName};
 
 use super::database::{self, DatabaseError, signed};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use wire::batch::Watermark;
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::class::Class;
 use wire::id::{JournalId, StreamName};
 use wire::record::{Gap, GapReason, Record};

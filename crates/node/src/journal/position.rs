@@ -4,7 +4,7 @@
 //! the run between `acked` and `first`: the stream's one gap.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::class::Class;
 use wire::id::StreamName;
 use wire::record::{Gap, GapReason};

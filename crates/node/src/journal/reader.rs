@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::id::{JournalId, StreamName};
 use wire::record::Record;
 

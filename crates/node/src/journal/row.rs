@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
-use wire::chain::{Hash, Link, link};
+use wire::chain::{Link, link};
+use wire::hash::Hash;
 use wire::id::{BootId, PartName};
 use wire::record::{Draft, Record, Stamp};
 use wire::world::ClockQuality;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tempfile::TempDir;
 use wire::PROTOCOL;
 use wire::batch::{Batch, BatchAnswer, Outcome, Watermark};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::class::Class;
 use wire::id::{BootId, JournalId, NodeId, PartName, StreamName};
 use wire::record::{Draft, Gap};

@@ -4,7 +4,7 @@
 use node::journal::position::Position;
 use node::sync::{Effect, Event, Failure, Sync, Trouble};
 use wire::batch::{BatchAnswer, Outcome, Watermark};
-use wire::chain::Hash;
+use wire::hash::Hash;
 use wire::checkin::CheckInAnswer;
 use wire::class::Class;
 use wire::id::StreamName;
