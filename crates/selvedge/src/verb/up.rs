@@ -73,7 +73,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     let runtime = runtime()?;
-    let hub_config = HubConfig { listen: args.listen, data: folder.join("hub"), ..HubConfig::default() };
+    // One node on the same machine may come often.
+    let hub_config = HubConfig {
+        listen: args.listen,
+        data: folder.join("hub"),
+        check_in_ms: 2_000,
+        ..HubConfig::default()
+    };
     let hub = runtime.block_on(Hub::start(hub_config, System::new()))?;
     let (config, what) = node_config(&args, &folder, &hub.url())?;
     let name = config.name.clone();
