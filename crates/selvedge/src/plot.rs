@@ -346,6 +346,15 @@ mod tests {
         assert_eq!(columns[10], Some(Column { min: 1.0, mean: 1.0, max: 1.0 }));
     }
 
+    #[cfg(feature = "png")]
+    #[test]
+    fn pixels_are_twice_the_size() {
+        let picture = png(&svg(&Plot::default())).unwrap();
+        assert_eq!(picture[..8], *b"\x89PNG\r\n\x1a\n");
+        // The header's first field is the width.
+        assert_eq!(u32::from_be_bytes(picture[16..20].try_into().unwrap()), 2 * WIDTH as u32);
+    }
+
     #[test]
     fn names_are_escaped_and_nothing_breaks_on_emptiness() {
         let strip = Strip { name: "<b>&".into(), values: vec![f64::NAN, f64::NAN] };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use node::config::problem::ConfigErrors;
 use node::flow::Flow;
-use node::source::csv::{CsvOptions, CsvReader};
+use node::source::csv::{CsvOptions, CsvReader, is_read_once};
 
 /// A CSV file with a time column and one column a channel.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,6 +53,7 @@ impl Recording {
         };
         if self.truth.is_some()
             && self.channels.is_none()
+            && !is_read_once(&self.file)
             && let Ok(reader) = CsvReader::open(&self.file, &options)
         {
             // A file that cannot be read is complained of when it is read in earnest.

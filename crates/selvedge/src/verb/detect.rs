@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use node::config::quantity::show_duration;
 use node::pipeline::Product;
 use node::play::play;
-use node::source::csv::CsvReader;
+use node::source::csv::{CsvReader, is_read_once};
 use node::source::tally::Tally;
 use serde::Serialize;
 use wire::body::{Episode, Share};
@@ -64,8 +64,11 @@ struct Anomaly {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Args { recording, settings, json, plot } = args;
-    let channels = CsvReader::open(&recording.file, &recording.options())?.channels().to_vec();
-    let (findings, picture) = find(recording, settings, channels, plot.is_some())?;
+    if !is_read_once(&recording.file) {
+        // First, because a file that cannot be read is no problem of the flow around it.
+        CsvReader::open(&recording.file, &recording.options())?;
+    }
+    let (findings, picture) = find(recording, settings, plot.is_some())?;
     if let Some(file) = plot {
         crate::plot::write(file, &svg(&picture))
             .with_context(|| format!("the plot {} cannot be written", file.display()))?;
@@ -84,7 +87,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn find(
     recording: &Recording,
     settings: &DetectorSettings,
-    channels: Vec<String>,
     draw: bool,
 ) -> anyhow::Result<(Findings, Plot)> {
     let flow = recording.flow(settings)?;
@@ -92,9 +94,8 @@ fn find(
         title: recording.file.file_name().unwrap_or_default().to_string_lossy().into(),
         ..Plot::default()
     };
-    plot.channels = channels.iter().map(|name| Strip { name: name.clone(), values: Vec::new() }).collect();
     let mut anomalies: Vec<Anomaly> = Vec::new();
-    let mut rows: Vec<Row> = Vec::new();
+    let (mut rows, mut channels): (Vec<Row>, Vec<String>) = (Vec::new(), Vec::new());
     let (mut judged_after, mut taken) = (None, 0);
     let mut known_since = None;
     let report = play(&flow, 0, |played, pipeline, products| {
@@ -118,6 +119,11 @@ fn find(
             }
         }
         let Some(played) = played else { return };
+        if taken == 0 {
+            channels = pipeline.channels(0).unwrap_or_default().to_vec();
+            let strip = |name: &String| Strip { name: name.clone(), values: Vec::new() };
+            plot.channels = channels.iter().map(strip).collect();
+        }
         taken += 1;
         if judged_after.is_none() && verdict.score.is_finite() {
             judged_after = Some(taken);
