@@ -18,9 +18,9 @@ use wire::body::{
     ChannelSummary, Decision, Episode, Inference, ModelRef, ModelSummary, Ran, RuleState, Severity, Share,
     Start, Summary,
 };
-use wire::hash::Hash;
 use wire::checkin::SourceState;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::id::PartName;
 use wire::record::GapReason;
 use wire::world::{Clock, Entropy, Simulated, System};

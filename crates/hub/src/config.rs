@@ -1,5 +1,7 @@
 //! What an operator may set of a hub: one struct, one TOML file, every field with a default.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -130,7 +132,10 @@ impl HubConfig {
 }
 
 fn read_token(path: &Path) -> Result<String, ConfigError> {
-    let text = std::fs::read_to_string(path)
+    let mut text = String::new();
+    // Room for blank space around it; a device would give bytes without an end.
+    File::open(path)
+        .and_then(|file| file.take(2 * TOKEN_MAX as u64).read_to_string(&mut text))
         .map_err(|source| ConfigError::TokenFile { path: path.to_owned(), source })?;
     let token = text.trim();
     let good = (TOKEN_MIN..=TOKEN_MAX).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic());
@@ -179,6 +184,7 @@ mod tests {
         assert!(matches!(read(None), Err(ConfigError::TokenFile { .. })));
         assert!(matches!(read(Some("short\n")), Err(ConfigError::BadToken { .. })));
         assert!(matches!(read(Some("sixteen letters and spaces")), Err(ConfigError::BadToken { .. })));
+        assert!(matches!(read(Some(&"x".repeat(100_000))), Err(ConfigError::BadToken { .. })));
         assert_eq!(read(Some("0123456789abcdef\n")).unwrap().as_deref(), Some("0123456789abcdef"));
     }
 }

@@ -290,8 +290,8 @@ mod tests {
     use serde_json::value::RawValue;
     use wire::batch::Outcome;
     use wire::chain::{Link, link};
-    use wire::hash::Hash;
     use wire::class::Class;
+    use wire::hash::Hash;
     use wire::id::{BootId, JournalId, NodeId, PartName, StreamName};
     use wire::record::Record;
     use wire::world::{ClockQuality, Simulated};

@@ -14,8 +14,8 @@ use wire::body::{
     ChannelSummary, Decision, Episode, Inference, ModelRef, ModelSummary, Ran, RuleState, Severity, Share,
     Summary,
 };
-use wire::hash::Hash;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::{Clock, Simulated, System};
 

@@ -28,7 +28,7 @@ use wire::world::{ClockQuality, Entropy, World};
 
 use crate::api::{Api, Guard};
 use crate::config::{Config, TokenError, read_token};
-use crate::journal::{self, DatabaseError, Journal, OpenError, SetAside};
+use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
 use crate::source::http::HttpSource;
@@ -207,9 +207,8 @@ fn recall(config: &Config, world: &mut dyn Entropy) -> Result<(Pipeline, Journal
     let opened = Journal::open(&config.data, settings, world).map_err(StartError::Journal)?;
     let (version, flow) = (VERSION.to_owned(), config.flow.digest);
     let mut first = vec![Product::Start(Start { version, flow, clean: opened.clean })];
-    if let Some(SetAside { path, why }) = &opened.set_aside {
-        let reason = format!("the journal could not be used ({why}); it is kept as {}", path.display());
-        first.push(Product::part("journal", "failed", reason));
+    if let Some(set_aside) = &opened.set_aside {
+        first.push(Product::part("journal", "failed", set_aside.to_string()));
     }
     let mut pipeline = Pipeline::new(&config.flow);
     for (at, model) in config.flow.models.iter().enumerate() {
@@ -257,11 +256,11 @@ fn run_io<W: World + Clone>(
         // An error means that the sender is gone, which is a stop as well.
         async move { drop(stop.wait_for(|stop| *stop).await) }
     };
-    let (serve_stop, uplink_stop, late) = (stopped(), stopped(), stopped());
+    let (uplink_stop, late) = (stopped(), stopped());
     let work = async {
         let serve = async {
             if let Some((api, listener)) = api
-                && let Err(error) = api.serve(listener, serve_stop).await
+                && let Err(error) = api.serve(listener, stop.clone()).await
             {
                 tracing::error!(error = why(&error), "the local API ended");
             }

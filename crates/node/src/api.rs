@@ -8,7 +8,10 @@
 //!
 //! Whoever sends is a stranger, even on this machine: a web page in somebody's browser can reach a loopback address. So
 //! the `Host` must be ours (against DNS rebinding), an `Origin` must be the same, a body is at most 4 MiB and refused
-//! before it is read if it says it is larger, and a few bodies are read at a time.
+//! before it is read if it says it is larger, a few bodies are read at a time, and connections have limits
+//! (`api::connections`).
+
+mod connections;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -28,10 +31,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_http::timeout::TimeoutLayer;
 use wire::world::Clock;
 
+use self::connections::Limits;
 use crate::agent::shared::Shared;
 use crate::source::http::brought::Refusal;
 use crate::source::http::{Form, HttpSource};
@@ -176,7 +180,7 @@ impl Api {
     pub(crate) async fn serve(
         self,
         listener: TcpListener,
-        stop: impl Future<Output = ()> + Send + 'static,
+        stop: watch::Receiver<bool>,
     ) -> std::io::Result<()> {
         let router = Router::new()
             .route("/v1/readings/{source}", post(take_readings))
@@ -189,8 +193,7 @@ impl Api {
             .layer(from_fn_with_state(Arc::clone(&self.inner), check))
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
             .with_state(self.inner);
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        axum::serve(listener, router).with_graceful_shutdown(stop).await
+        connections::serve(listener, router, Limits::default(), stop).await
     }
 }
 

@@ -19,6 +19,8 @@ pub mod part;
 pub mod problem;
 pub mod quantity;
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -255,14 +257,22 @@ fn read_policy(mut part: Part<'_, '_>) -> Vec<Class> {
 
 /// Reads a token: the first line of its file.
 pub fn read_token(file: &Path) -> Result<String, TokenError> {
-    let text = std::fs::read_to_string(file)
+    const MAX_BYTES: usize = 4_096;
+    let mut start = Vec::new();
+    // Room for blank space around it; a device would give bytes without an end.
+    File::open(file)
+        .and_then(|file| file.take(2 * MAX_BYTES as u64).read_to_end(&mut start))
         .map_err(|source| TokenError::Io { file: file.to_path_buf(), source })?;
-    let token = text.lines().next().unwrap_or("").trim();
-    let plain = token.bytes().all(|byte| byte.is_ascii_graphic());
-    if token.is_empty() || token.len() > 4_096 || !plain {
-        return Err(TokenError::Form { file: file.to_path_buf() });
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match std::str::from_utf8(line.trim_ascii()) {
+        Ok(token)
+            if (1..=MAX_BYTES).contains(&token.len())
+                && token.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            Ok(token.to_owned())
+        }
+        _ => Err(TokenError::Form { file: file.to_path_buf() }),
     }
-    Ok(token.to_owned())
 }
 
 /// Why there is no token.

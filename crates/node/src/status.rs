@@ -1,8 +1,8 @@
 //! How the node is, for whoever asks: the local API, the command line, the check-in at the hub.
 
 use serde::Serialize;
-use wire::hash::Hash;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::id::{NodeId, PartName, StreamName};
 use wire::world::{ClockQuality, WallMs};
 

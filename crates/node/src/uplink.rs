@@ -124,7 +124,7 @@ impl Uplink {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut sync = Sync::new();
         let mut down = false;
-        let mut event = self.look().await;
+        let mut event = self.look(&mut host).await;
         loop {
             if matches!(event, Event::CheckedIn(_)) && std::mem::take(&mut down) {
                 host.notice(Notice::Recovered);
@@ -151,7 +151,7 @@ impl Uplink {
             Effect::Wait { until, growth } => {
                 let wait = Duration::from_nanos(until.saturating_sub(world.mono_ns()));
                 sleep(wait, growth.then_some(&*self.bell)).await;
-                self.look().await
+                self.look(host).await
             }
             Effect::CheckIn => self.check_in(world, host).await,
             Effect::Send { stream, max_bytes, max_records } => {
@@ -185,13 +185,10 @@ impl Uplink {
         }
     }
 
-    async fn look(&mut self) -> Event {
+    async fn look(&mut self, host: &mut impl Host) -> Event {
         match self.on_outbox(|outbox| outbox.positions()).await {
             Ok(positions) => Event::Looked(positions),
-            Err(why) => {
-                tracing::error!(%why, "the uplink cannot read the journal");
-                Event::JournalFailed
-            }
+            Err(why) => journal_failed(host, why),
         }
     }
 

@@ -314,3 +314,73 @@ fn a_hub_that_is_away_and_a_caller_that_stays_hold_nobody_up() {
     assert!(events.iter().any(|event| event["part"] == "uplink" && event["state"] == "failed"), "{events:?}");
     assert_eq!(records(dir.path(), "readings.s").len(), 1);
 }
+
+#[test]
+fn callers_that_only_hold_connections_keep_nobody_out() {
+    let dir = folder("[source.s]\ntype = \"http\"\n");
+    let node = run(dir.path());
+    let addr = node.api_addr().unwrap();
+    let beginnings: [&[u8]; 3] = [b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"];
+    let silent: Vec<TcpStream> = (0..200)
+        .map(|n| {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            // Who is closed for another hears of it here, or later.
+            let _ = stream.write_all(beginnings[n % 3]);
+            stream
+        })
+        .collect();
+    let began = std::sync::mpsc::channel();
+    std::thread::spawn(move || began.0.send(get(addr, "/health").0));
+    assert_eq!(began.1.recv_timeout(Duration::from_secs(5)), Ok(200));
+    // All but a few dozen of them have been closed.
+    let open = || {
+        let still_open = |mut stream: &TcpStream| {
+            stream.set_nonblocking(true).unwrap();
+            let mut answer = [0; 4_096];
+            loop {
+                match stream.read(&mut answer) {
+                    Ok(0) => return false,
+                    Ok(_) => {}
+                    Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+                }
+            }
+        };
+        silent.iter().filter(|stream| still_open(stream)).count()
+    };
+    until("the end of most connections", || open() <= 64);
+    assert!(open() > 32, "no more than needed are closed: {}", open());
+    node.stop().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_journal_damaged_at_work_is_told_in_the_new_one() {
+    let dir =
+        folder("[source.s]\ntype = \"http\"\n[rule.high]\ninputs = [\"source.s\"]\nwhen = \"s.a > 8\"\n");
+    let node = run(dir.path());
+    let reading = |t_ms: i64, a: i64| {
+        let body = format!("{{\"t_ms\":{t_ms},\"values\":{{\"a\":{a}}}}}");
+        assert_eq!(post(node.api_addr().unwrap(), "/v1/readings/s", "application/json", &body).0, 202);
+    };
+    reading(1_000, 9);
+    until("the decision", || node.status().decided.count == 1);
+    // Its pages are written over, in the file and, by another connection's commit, out of the node's cache.
+    let path = dir.path().join("data/journal.sqlite");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let length = file.metadata().unwrap().len() as usize;
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xaa; length - 4_096], 4_096).unwrap();
+    other.execute_batch("PRAGMA user_version = 1").unwrap();
+    drop(other);
+    reading(2_000, 1);
+    until("the second decision", || node.status().decided.count == 2);
+    node.stop().unwrap();
+    let events = records(dir.path(), "events");
+    let told = events.iter().find(|event| event["part"] == "journal").unwrap();
+    assert!(
+        told["state"] == "failed" && told["reason"].as_str().unwrap().contains("journal.damaged-1"),
+        "{told}"
+    );
+    assert_eq!(records(dir.path(), "decisions").last().unwrap()["state"], "cleared");
+}

@@ -275,3 +275,18 @@ fn rules_are_checked_against_the_files() {
         "{found}"
     );
 }
+
+#[test]
+fn tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let read = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        node::config::read_token(&file).map_err(|error| error.to_string())
+    };
+    assert_eq!(read("s3cret\r\nanything é\n"), Ok("s3cret".to_owned()));
+    assert_eq!(read(&format!("  {}\n", "x".repeat(4_096))), Ok("x".repeat(4_096)));
+    for bad in ["", "\ns3cret", "two words", "sécret", &"x".repeat(4_097), &"x".repeat(100_000)] {
+        assert!(read(bad).is_err_and(|error| error.contains("is no token")), "{bad:.20}");
+    }
+}

@@ -46,7 +46,7 @@ fn tables() {
         "t,a,b\n1,,2\n2,NaN,null\n3,inf,x\n4,5\n",
         &["a", "b"],
         &["1000: [NaN, 2.0]", "2000: [NaN, NaN]", "3000: [NaN, NaN]", "4000: [5.0, NaN]"],
-        "4 rows read; 1 cells that hold text (at line 4), 1 rows with too few cells (at line 5); \
+        "4 rows read; 1 cell that holds text (at line 4), 1 row with too few cells (at line 5); \
          5 cells empty or not finite",
     );
     // Rows that are refused.

@@ -2,8 +2,8 @@
 
 use sqlx::Row;
 use wire::batch::Watermark;
-use wire::hash::Hash;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::id::{JournalId, NodeId, StreamName};
 use wire::world::WallMs;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::Map;
 use wire::PROTOCOL;
 use wire::body::PartChange;
-use wire::hash::Hash;
 use wire::checkin::{CheckIn, CheckInAnswer, SourceState, StreamState};
+use wire::hash::Hash;
 use wire::id::{BootId, JournalId, NodeId};
 use wire::world::{Clock, ClockQuality, MonoNs};
 
@@ -92,12 +92,78 @@ impl Host for AgentHost {
     }
 
     fn notice(&mut self, notice: Notice) {
-        let (state, reason) =
-            (if notice == Notice::Recovered { "ready" } else { "failed" }, notice.to_string());
-        tracing::info!(reason, "uplink");
+        let reason = notice.to_string();
+        let (part, state) = match &notice {
+            Notice::Trouble(_) | Notice::Journal(_) => ("uplink", "failed"),
+            Notice::Recovered | Notice::Rewound(_) => ("uplink", "ready"),
+            Notice::Forked(_) => ("journal", "ready"),
+        };
+        let failed = state == "failed";
         if let Some(uplink) = &mut self.shared.status().uplink {
-            uplink.trouble = (state == "failed").then(|| reason.clone());
+            let trouble = failed.then(|| reason.clone());
+            if failed && uplink.trouble == trouble {
+                // Told already, and nothing has gone up since.
+                return;
+            }
+            if failed || notice == Notice::Recovered {
+                uplink.trouble = trouble;
+            }
         }
-        self.messenger.tell(PartChange { part: "uplink".to_owned(), state: state.to_owned(), reason });
+        match notice {
+            Notice::Recovered => tracing::info!(reason, "the uplink works again"),
+            // A hub that is away is nothing unusual at the edge: the node goes on, and so does this.
+            _ if failed => tracing::warn!(reason, "the uplink has trouble; the node works on without"),
+            _ => tracing::warn!(reason, "the uplink tells"),
+        }
+        self.messenger.tell(PartChange { part: part.to_owned(), state: state.to_owned(), reason });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::world::Simulated;
+
+    use super::super::looper::first_status;
+    use super::*;
+    use crate::journal::fork::ForkReport;
+    use crate::source::queue::{Event, Outlet};
+    use crate::sync::{Failure, Trouble};
+
+    #[test]
+    fn what_the_uplink_notices_is_remembered_once_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("node.toml", "[node]\nname = \"n\"\n[hub]\nurl = \"http://hub\"\n");
+        write("flow.toml", "[source.s]\ntype = \"http\"\n");
+        let config = Config::load(&dir.path().join("node.toml")).unwrap();
+        let shared = Arc::new(Shared::new(first_status(&config), 0));
+        let (outlet, mut world) = (Outlet::new(1), Simulated::new(1));
+        let boot = BootId::random(&mut world);
+        let (old, new) = (JournalId::random(&mut world), JournalId::random(&mut world));
+        let mut host =
+            AgentHost::new(&config, Arc::clone(&shared), outlet.messenger(), boot, Box::new(world));
+        let away = || Notice::Trouble(Trouble::Hub(Failure::Unreachable { why: "no route".to_owned() }));
+        let unread = || Notice::Journal("it is locked".to_owned());
+        // What is noticed, the part and state that are remembered, whether the status tells of trouble.
+        type Told = Option<(&'static str, &'static str)>;
+        let cases: [(Notice, Told, bool); 6] = [
+            (away(), Some(("uplink", "failed")), true),
+            (Notice::Recovered, Some(("uplink", "ready")), false),
+            (unread(), Some(("uplink", "failed")), true),
+            (unread(), None, true),
+            (Notice::Forked(ForkReport { old, new, streams: Vec::new() }), Some(("journal", "ready")), true),
+            (away(), Some(("uplink", "failed")), true),
+        ];
+        for (notice, told, trouble) in cases {
+            let reason = notice.to_string();
+            host.notice(notice);
+            let change = outlet.next_now().map(|arrival| arrival.event);
+            let expected = told.map(|(part, state)| {
+                let (part, state) = (part.to_owned(), state.to_owned());
+                Event::Part(PartChange { part, state, reason: reason.clone() })
+            });
+            assert_eq!(change, expected, "{reason}");
+            assert_eq!(shared.status().uplink.as_ref().unwrap().trouble.is_some(), trouble, "{reason}");
+        }
     }
 }

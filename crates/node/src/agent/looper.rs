@@ -199,7 +199,10 @@ impl Looper {
                     round.changed = true;
                     round.failed.retain(|failed| failed != part);
                     if state == "failed" {
-                        tracing::error!(part, reason, "a part of the node failed");
+                        // Who brought it from outside has logged it, as loud as it deserves.
+                        if !matches!(arrival.event, Event::Part(_)) {
+                            tracing::error!(part, reason, "a part of the node failed");
+                        }
                         round.failed.push(part.clone());
                     }
                 }
@@ -257,7 +260,14 @@ impl Looper {
             }
         }
         let durability = if due { Durability::Full } else { Durability::Relaxed };
-        let committed = self.journal.commit(durability);
+        let mut committed = self.journal.commit(durability);
+        if let Some(set_aside) = self.journal.take_set_aside() {
+            round.changed = true;
+            let told = Product::part("journal", "failed", set_aside.to_string());
+            committed = committed
+                .and(self.journal.append([told.draft()], stamp))
+                .and_then(|()| self.journal.commit(Durability::Full));
+        }
         let arrivals = round.deciding.drain(..);
         match committed {
             Ok(_) => {

@@ -3,6 +3,8 @@
 //! A file is read to its end, so all of its problems are found at once. The type carries the file's text and a byte
 //! span, so that the binary can underline the place; `Display` alone already says `flow.toml:12:7: …`.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,16 +126,19 @@ pub fn read_text(file: &Path) -> Result<Arc<str>, ConfigErrors> {
         let (text, span) = (Arc::from(""), 0..0);
         ConfigErrors(vec![ConfigError { file: file.to_path_buf(), text, span, message, help: None }])
     };
-    let size = std::fs::metadata(file).map_err(|error| fail(format!("cannot be read: {error}")))?.len();
-    if size > MAX_BYTES {
-        return Err(fail(format!("is {size} bytes long, more than the {MAX_BYTES} a config file may have")));
+    let mut bytes = Vec::new();
+    // Its length is not asked for: of a device it is 0, and its bytes have no end.
+    File::open(file)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| fail(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(fail(format!("is longer than the {MAX_BYTES} bytes a config file may have")));
     }
-    match std::fs::read(file).map(String::from_utf8) {
-        Ok(Ok(text)) => Ok(text.into()),
-        Ok(Err(error)) => {
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(error) => {
             Err(fail(format!("is not UTF-8 text: bad byte at {}", error.utf8_error().valid_up_to())))
         }
-        Err(error) => Err(fail(format!("cannot be read: {error}"))),
     }
 }
 
@@ -155,27 +160,11 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     }
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two words (Damerau 1964, restricted), case
-/// aside. Long words are cut: this is for names.
+/// Insertions, deletions, replacements and swaps of neighbours between two words, case aside. Long words are cut: this
+/// is for names.
 fn distance(a: &str, b: &str) -> usize {
-    let letters = |word: &str| word.chars().take(64).map(|c| c.to_ascii_lowercase()).collect::<Vec<char>>();
-    let (a, b) = (letters(a), letters(b));
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let mut best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    best = best.min(rows[i - 2][j - 2] + 1);
-                }
-                best
-            };
-        }
-    }
-    rows[a.len()][b.len()]
+    let cut = |word: &str| word.chars().take(64).map(|c| c.to_ascii_lowercase()).collect::<String>();
+    strsim::osa_distance(&cut(a), &cut(b))
 }
 
 #[cfg(test)]

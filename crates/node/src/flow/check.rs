@@ -9,7 +9,7 @@ use signal::detector::Detector;
 use super::part::{ModelConfig, RuleConfig, SourceConfig, SourceKind, Target};
 use super::read::{Drafts, ModelDraft, Named, RuleDraft};
 use crate::config::problem::{Problems, did_you_mean};
-use crate::source::csv::CsvReader;
+use crate::source::csv::{CsvReader, is_read_once};
 use crate::why::why;
 
 /// The most sources, and the most models, of one flow.
@@ -240,7 +240,7 @@ fn refuse_loops(models: &[Named<ModelDraft>], problems: &mut Problems) {
     }
 }
 
-/// Checks the parts against the heads of the files they name.
+/// Checks the parts against the heads of the files they name. What can be read only once is left to the source.
 pub(super) fn check_files(
     sources: &[SourceConfig],
     models: &[ModelConfig],
@@ -249,6 +249,9 @@ pub(super) fn check_files(
 ) {
     for (at, source) in sources.iter().enumerate() {
         let SourceKind::Replay(replay) = &source.kind else { continue };
+        if is_read_once(&replay.file) {
+            continue;
+        }
         let reader = match CsvReader::open(&replay.file, &replay.csv) {
             Ok(reader) => reader,
             Err(error) => {

@@ -4,8 +4,8 @@
 //! that what the hub lacks is a gap it will hear of. Audit records that the hub lacks are never dropped.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use wire::hash::Hash;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::record::GapReason;
 
 use super::database::{DatabaseError, signed};

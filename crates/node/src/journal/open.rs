@@ -62,6 +62,13 @@ pub struct SetAside {
     pub why: String,
 }
 
+impl std::fmt::Display for SetAside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let SetAside { path, why } = self;
+        write!(f, "the journal could not be used ({why}); it is kept as {}", path.display())
+    }
+}
+
 /// An opened folder.
 pub(crate) struct Found {
     pub(crate) conn: Connection,

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use wire::batch::Watermark;
-use wire::hash::Hash;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::id::{JournalId, StreamName};
 use wire::record::{Gap, GapReason, Record};
 

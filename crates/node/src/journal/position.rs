@@ -4,8 +4,8 @@
 //! the run between `acked` and `first`: the stream's one gap.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use wire::hash::Hash;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::id::StreamName;
 use wire::record::{Gap, GapReason};
 

@@ -68,13 +68,19 @@ pub enum CsvError {
         help: String,
     },
     /// Every row was refused.
-    #[error("{}: no usable row: {tally}", path.display())]
+    #[error("{}: no usable row: {tally} ({})", path.display(), mend_of(tally))]
     NothingUsable {
         /// The file.
         path: PathBuf,
         /// What was wrong with them.
         tally: Box<Tally>,
     },
+}
+
+/// Whether `path` is a pipe or a device, which gives its bytes once: whoever looks into it first takes them from the
+/// reader after it.
+pub fn is_read_once(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir())
 }
 
 /// One row of the file.
@@ -255,6 +261,17 @@ fn is_true(text: &str) -> bool {
     !(NO.iter().any(|word| text.eq_ignore_ascii_case(word)) || text.parse::<f64>() == Ok(0.0))
 }
 
+/// What to do about a file whose every row was refused.
+fn mend_of(tally: &Tally) -> &'static str {
+    if tally.bad_time.count > 0 {
+        "times are RFC 3339, `2026-01-31 10:00:00` or unix: is it the right column?"
+    } else if tally.too_wide.count > 0 {
+        "is the header's number of columns that of the rows?"
+    } else {
+        "save it as UTF-8"
+    }
+}
+
 type HeaderProblem = (u64, String, String);
 
 impl Columns {
@@ -314,7 +331,7 @@ impl Columns {
                     (
                         line,
                         message,
-                        "name it with `time = \"…\"`; times are RFC 3339, `2026-01-31 10:00:00` or unix"
+                        "name it with `time = \"…\"` (`--time`); times are RFC 3339, `2026-01-31 10:00:00` or unix"
                             .to_owned(),
                     )
                 })?

@@ -19,10 +19,10 @@ pub enum TableError {
     #[error("cannot be read")]
     Io(#[source] std::io::Error),
     /// Nothing but blank space.
-    #[error("the file is empty")]
+    #[error("the file is empty: it should begin with the names of its columns")]
     Empty,
     /// A header, and nothing below it.
-    #[error("the file ends after its header: there is no row of data")]
+    #[error("the file ends after its header: put rows of data below it")]
     HeaderOnly,
     /// Something else than text.
     #[error("this is {what}, not a CSV file in UTF-8: {help}")]
@@ -42,7 +42,7 @@ pub enum TableError {
         line: u64,
     },
     /// A record with more columns than allowed.
-    #[error("line {line} has more than {max} columns")]
+    #[error("line {line} has more than {max} columns: leave some out, or make several files of it")]
     TooWide {
         /// The line it begins on, from 1.
         line: u64,

@@ -91,10 +91,14 @@ impl std::fmt::Display for Tally {
         }
         if self.text.count + self.ragged.count > 0 {
             f.write_str("; ")?;
-            list(f, &[(self.text, "cells that hold text"), (self.ragged, "rows with too few cells")])?;
+            let text = if self.text.count == 1 { "cell that holds text" } else { "cells that hold text" };
+            let ragged =
+                if self.ragged.count == 1 { "row with too few cells" } else { "rows with too few cells" };
+            list(f, &[(self.text, text), (self.ragged, ragged)])?;
         }
         if self.missing > 0 {
-            write!(f, "; {} cells empty or not finite", self.missing)?;
+            let cells = if self.missing == 1 { "cell" } else { "cells" };
+            write!(f, "; {} {cells} empty or not finite", self.missing)?;
         }
         Ok(())
     }
@@ -117,7 +121,7 @@ mod tests {
         assert_eq!(
             tally.to_string(),
             "7 rows read, 3 rows refused: 2 out of order (first at line 17), 1 not UTF-8 (at line 90); \
-             1 cells that hold text (at line 4); 3 cells empty or not finite"
+             1 cell that holds text (at line 4); 3 cells empty or not finite"
         );
         assert_eq!((tally.refused_rows(), tally.refused()), (3, 4));
     }

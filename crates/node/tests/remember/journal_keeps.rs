@@ -5,8 +5,8 @@ use node::journal::reader::Reader;
 use node::journal::verify::verify;
 use node::journal::{Durability, Journal, JournalError, OpenError, Settings};
 use wire::batch::Watermark;
-use wire::hash::Hash;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::record::{BODY_MAX_BYTES, GapReason};
 use wire::world::{Clock, Simulated};
 

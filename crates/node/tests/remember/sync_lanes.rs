@@ -4,9 +4,9 @@
 use node::journal::position::Position;
 use node::sync::{Effect, Event, Failure, Sync, Trouble};
 use wire::batch::{BatchAnswer, Outcome, Watermark};
-use wire::hash::Hash;
 use wire::checkin::CheckInAnswer;
 use wire::class::Class;
+use wire::hash::Hash;
 use wire::id::StreamName;
 use wire::world::{Clock, MonoNs, Simulated};
 

@@ -84,11 +84,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Plays the recording through the detector. The plot holds every reading, so it is only filled when it is wanted.
-fn find(
-    recording: &Recording,
-    settings: &DetectorSettings,
-    draw: bool,
-) -> anyhow::Result<(Findings, Plot)> {
+fn find(recording: &Recording, settings: &DetectorSettings, draw: bool) -> anyhow::Result<(Findings, Plot)> {
     let flow = recording.flow(settings)?;
     let mut plot = Plot {
         title: recording.file.file_name().unwrap_or_default().to_string_lossy().into(),

@@ -170,6 +170,12 @@ fn put_in(flow: &mut Flow, recording: &Recording, source: Option<&str>) -> anyho
 
 /// A truth column among the recording's columns.
 fn find_truth(recording: &Recording) -> anyhow::Result<String> {
+    if node::source::csv::is_read_once(&recording.file) {
+        anyhow::bail!(
+            "{} can be read only once: name its truth column with --truth",
+            recording.file.display()
+        );
+    }
     for name in &LABELS[..3] {
         let options =
             node::source::csv::CsvOptions { truth: Some((*name).to_owned()), ..recording.options() };

@@ -35,7 +35,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let mut config = args.config.as_deref().map(load).transpose()?.unwrap_or_default();
+    let mut config = args.config.as_deref().map(|file| load(file, &args)).transpose()?.unwrap_or_default();
     if let Some(listen) = args.listen {
         config.listen = listen;
     }
@@ -66,15 +66,36 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("the system gives no threads")
 }
 
-/// Reads a config file; a problem in it is shown like one of a node's.
-fn load(file: &Path) -> anyhow::Result<HubConfig> {
+/// Reads a config file; a problem in it is shown like one of a node's. What the command line sets instead is not looked
+/// at here.
+fn load(file: &Path, args: &Args) -> anyhow::Result<HubConfig> {
     let text = node::config::problem::read_text(file)?;
-    HubConfig::parse(&text).map_err(|error| match error {
-        HubConfigError::Toml(error) => {
-            let (span, message) = (error.span().unwrap_or(0..0), error.message().to_owned());
-            let text = Arc::clone(&text);
-            ConfigErrors(vec![ConfigError { file: file.into(), text, span, message, help: None }]).into()
+    let refuse = |error: HubConfigError| {
+        let (span, message) = match error {
+            HubConfigError::Toml(error) => (error.span().unwrap_or(0..0), error.message().to_owned()),
+            HubConfigError::Range { field, .. } => (place(&text, field), error.to_string()),
+            HubConfigError::Host(_) => (place(&text, "hosts"), error.to_string()),
+            other => return anyhow::Error::from(other),
+        };
+        let text = Arc::clone(&text);
+        ConfigErrors(vec![ConfigError { file: file.into(), text, span, message, help: None }]).into()
+    };
+    let config = HubConfig::parse(&text).map_err(refuse)?;
+    match config.check() {
+        Err(HubConfigError::OpenToAll(_)) if args.listen.is_some() || args.token_file.is_some() => {}
+        checked => checked.map_err(refuse)?,
+    }
+    Ok(config)
+}
+
+/// The line of `text` that sets `field`, in bytes.
+fn place(text: &str, field: &str) -> std::ops::Range<usize> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        if line.split('=').next().is_some_and(|key| key.trim().trim_matches('"') == field) {
+            return start..start + line.trim_end().len();
         }
-        other => anyhow::Error::from(other),
-    })
+        start += line.len();
+    }
+    0..0
 }

@@ -18,13 +18,9 @@ fn what_can_be_read_is_read_and_the_rest_is_counted_with_its_line() {
     }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    check(folder, b"t,a,b\n1,1,2\n2,,2\n3,1,2\n", "3 rows read; 1 cells empty or not finite");
+    check(folder, b"t,a,b\n1,1,2\n2,,2\n3,1,2\n", "3 rows read; 1 cell empty or not finite");
     check(folder, b"t,a\n1,1\n2,NaN\n3,inf\n4,-inf\n", "4 rows read; 3 cells empty or not finite");
-    check(
-        folder,
-        b"t,a\n1,1\n2,warm\n3,2\n4,hot\n",
-        "4 rows read; 2 cells that hold text (first at line 3)",
-    );
+    check(folder, b"t,a\n1,1\n2,warm\n3,2\n4,hot\n", "4 rows read; 2 cells that hold text (first at line 3)");
     check(
         folder,
         b"t,a\n5,1\n6,1\n4,1\n6,2\n7,1\n3,1\n",
@@ -35,7 +31,7 @@ fn what_can_be_read_is_read_and_the_rest_is_counted_with_its_line() {
         folder,
         b"t,a,b\n1,1,1\n2,1\n3,1,1,1\n4,1,1\n",
         "3 rows read, 1 row refused: 1 with more cells than the header (at line 4); \
-         1 rows with too few cells (at line 3); 1 cells empty or not finite",
+         1 row with too few cells (at line 3); 1 cell empty or not finite",
     );
     check(
         folder,

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use crate::process::{Ended, run};
 
+/// The program itself, its libraries and their pages are most of it.
+const PEAK_MAX_KIB: u64 = 64 << 10;
+
 const NODE: &str = "[node]\nname = \"pump-7\"\n";
 const FLOW: &str = "[source.pump]\ntype = \"simulated\"\n";
 
@@ -50,6 +53,39 @@ fn a_flow() {
     // A node says the same.
     screens.push(screen(NODE, wrong[2], &["node", "--config", "node.toml"]));
     insta::assert_snapshot!(screens.join("\n"));
+}
+
+#[test]
+fn a_hubs_settings() {
+    let wrong = [
+        "lisen = \"127.0.0.1:0\"\n",
+        "nodes_max = \"many\"\n",
+        "# ours\nnodes_max = 0\n",
+        "hosts = [\"a/b\"]\n",
+    ];
+    let arguments = ["hub", "--config", "node.toml"];
+    let screens: Vec<String> = wrong.iter().map(|hub| screen(hub, FLOW, &arguments)).collect();
+    insta::assert_snapshot!(screens.join("\n"));
+}
+
+#[test]
+fn a_file_without_an_end_is_not_read_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in
+        [["flow", "check", "/dev/zero"], ["node", "--config", "/dev/zero"], ["hub", "--config", "/dev/zero"]]
+    {
+        let ended = run(folder.path(), &arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(78), ""), "{}", ended.stderr);
+        assert!(ended.stderr.contains("/dev/zero is longer than the 1048576 bytes"), "{}", ended.stderr);
+        assert!(ended.peak_kib < PEAK_MAX_KIB, "{} KiB", ended.peak_kib);
+    }
+    let token = ["hub", "--listen", "127.0.0.1:0", "--data", "data", "--token-file", "/dev/zero"];
+    let ended = run(folder.path(), &token);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the token in /dev/zero must have") && ended.peak_kib < PEAK_MAX_KIB,
+        "{ended:?}"
+    );
 }
 
 #[test]
