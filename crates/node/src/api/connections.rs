@@ -2,8 +2,9 @@
 //! many.
 //!
 //! At most [`Limits::connections`] are served, and one more waits here; all others wait in the system's queue. When one
-//! waits, the connection that has idled longest, and for a moment, is closed for it: whoever only holds connections open
-//! keeps nobody out. A connection with a request under way stays until its answer, which has a time limit of its own.
+//! waits, the connection that has idled longest is closed for it, unless that is but a moment: whoever only holds
+//! connections open keeps nobody out. A connection with a request under way stays until its answer, which has a time
+//! limit of its own.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
