@@ -130,7 +130,8 @@ impl Batch {
     /// Follows the chain from `watermark` through the records beyond it, giving each with its hash.
     /// `None` if the batch does not continue the watermark, or does not end in its own `head`.
     ///
-    /// The batch's [`Batch::range`] must be good and must not begin beyond the watermark.
+    /// The batch's [`Batch::range`] must be good, must not begin beyond the watermark and must reach to it: a batch that
+    /// ends before it says nothing about what follows.
     pub fn continue_chain(&self, watermark: &Watermark) -> Option<Vec<(&Record, Hash)>> {
         let mut hash = watermark.hash;
         let mut at = watermark.seq;

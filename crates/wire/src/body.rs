@@ -284,10 +284,10 @@ impl Body for SourceChange {
     const KIND: &'static str = "source";
 }
 
-/// A model or a rule changed its state.
+/// A model, a rule, or a part of the node itself changed its state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartChange {
-    /// The part, with its kind: `model.pump_health`, `rule.overheat`.
+    /// The part: `model.pump_health`, `rule.overheat`, `pipeline`, `journal`, `uplink`.
     pub part: String,
     /// `learning`, `ready` or `failed`.
     pub state: String,
