@@ -33,7 +33,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 use tower_http::timeout::TimeoutLayer;
-use wire::world::Clock;
+use wire::world::{Clock, MonoNs};
 
 use self::connections::Limits;
 use crate::agent::shared::Shared;
@@ -164,6 +164,12 @@ struct Inner {
     bodies: Semaphore,
 }
 
+impl Inner {
+    fn now_ns(&self) -> MonoNs {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns()
+    }
+}
+
 impl Api {
     /// An API over `sources`, by name.
     pub(crate) fn new(
@@ -192,8 +198,9 @@ impl Api {
             })
             .layer(from_fn_with_state(Arc::clone(&self.inner), check))
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
-            .with_state(self.inner);
-        connections::serve(listener, router, Limits::default(), stop).await
+            .with_state(Arc::clone(&self.inner));
+        let now = Arc::new(move || self.inner.now_ns());
+        connections::serve(listener, router, Limits::default(), now, stop).await
     }
 }
 
@@ -205,8 +212,7 @@ async fn check(State(api): State<Arc<Inner>>, request: Request, next: Next) -> R
 }
 
 async fn health(State(api): State<Arc<Inner>>) -> Response {
-    let now_ns = api.clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns();
-    let silent_ns = now_ns.saturating_sub(api.shared.alive_ns.load(Relaxed));
+    let silent_ns = api.now_ns().saturating_sub(api.shared.alive_ns.load(Relaxed));
     if silent_ns > STALLED_NS {
         let message = format!("the pipeline has not gone round for {} s", silent_ns / 1_000_000_000);
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stalled", message).into_response();

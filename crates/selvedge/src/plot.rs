@@ -50,7 +50,7 @@ pub(crate) fn write(file: &Path, svg: &str) -> anyhow::Result<()> {
         #[cfg(feature = "png")]
         "png" => Ok(std::fs::write(file, png(svg)?)?),
         #[cfg(not(feature = "png"))]
-        "png" => anyhow::bail!("this build draws SVG only: name it .svg, or build with `--features png`"),
+        "png" => anyhow::bail!("this build draws SVG only: name it .svg, or build it with the feature `png`"),
         _ => anyhow::bail!("its name must end in .svg or .png"),
     }
 }
@@ -62,6 +62,11 @@ fn png(svg: &str) -> anyhow::Result<Vec<u8>> {
     use resvg::{tiny_skia, usvg};
     let mut options = usvg::Options { font_family: "DejaVu Sans".into(), ..usvg::Options::default() };
     options.fontdb_mut().load_system_fonts();
+    if options.fontdb.is_empty() {
+        tracing::warn!(
+            "this machine has no fonts, so the picture has no words; install some, or name it .svg"
+        );
+    }
     let tree = usvg::Tree::from_str(svg, &options)?;
     let size = tree.size().to_int_size().scale_by(2.0).context("the picture is too large")?;
     let mut pixels =

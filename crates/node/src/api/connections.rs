@@ -18,12 +18,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use wire::world::MonoNs;
 
 /// The largest header.
 const HEADER_MAX_BYTES: usize = 16 << 10;
 /// Who has idled for less is not closed for another: his request may be there and not read yet, his answer on its way.
-const GRACE: Duration = Duration::from_millis(250);
+const GRACE_NS: MonoNs = 250_000_000;
 /// After a failure to accept, or if nobody can leave, this long until the next try.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -42,19 +42,22 @@ impl Default for Limits {
     }
 }
 
+/// The monotonic time, in nanoseconds.
+pub(super) type Now = Arc<dyn Fn() -> MonoNs + Send + Sync>;
+
 /// One connection, as the door sees it.
 struct Seat {
     /// `None` while a request is under way.
-    idle_since: Mutex<Option<Instant>>,
+    idle_since: Mutex<Option<MonoNs>>,
     leave: Notify,
 }
 
 impl Seat {
-    fn set(&self, idle_since: Option<Instant>) {
+    fn set(&self, idle_since: Option<MonoNs>) {
         *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = idle_since;
     }
 
-    fn idle_since(&self) -> Option<Instant> {
+    fn idle_since(&self) -> Option<MonoNs> {
         *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,6 +67,7 @@ pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    now: Now,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -88,14 +92,14 @@ pub(super) async fn serve(
             }
         };
         let slot = tokio::select! {
-            slot = slot(&slots, &seats) => slot,
+            slot = slot(&slots, &seats, &now) => slot,
             () = stopped(&mut stop) => break,
         };
-        let seat = Arc::new(Seat { idle_since: Mutex::new(Some(Instant::now())), leave: Notify::new() });
+        let seat = Arc::new(Seat { idle_since: Mutex::new(Some(now())), leave: Notify::new() });
         seats.push(Arc::clone(&seat));
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, now, stop) = (router.clone(), Arc::clone(&now), stop.clone());
         connections.spawn(async move {
-            connection(stream, router, limits, &seat, stop).await;
+            connection(stream, router, limits, &now, &seat, stop).await;
             drop(slot);
         });
     }
@@ -105,7 +109,7 @@ pub(super) async fn serve(
 }
 
 /// A slot; if there is none, the connection that has idled longest makes room.
-async fn slot(slots: &Arc<Semaphore>, seats: &[Arc<Seat>]) -> Option<OwnedSemaphorePermit> {
+async fn slot(slots: &Arc<Semaphore>, seats: &[Arc<Seat>], now: &Now) -> Option<OwnedSemaphorePermit> {
     loop {
         if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
             return Some(slot);
@@ -113,7 +117,7 @@ async fn slot(slots: &Arc<Semaphore>, seats: &[Arc<Seat>]) -> Option<OwnedSemaph
         let here = seats.iter().filter(|seat| Arc::strong_count(seat) > 1);
         let idle = here.filter_map(|seat| Some((seat.idle_since()?, seat)));
         if let Some((since, seat)) = idle.min_by_key(|(since, _)| *since)
-            && since.elapsed() >= GRACE
+            && now().saturating_sub(since) >= GRACE_NS
         {
             seat.leave.notify_one();
         }
@@ -127,6 +131,7 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     limits: Limits,
+    now: &Now,
     seat: &Seat,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -138,7 +143,7 @@ async fn connection(
         let answer = service.call(request);
         async {
             let answer = answer.await;
-            seat.set(Some(Instant::now()));
+            seat.set(Some(now()));
             answer
         }
     });
@@ -155,7 +160,7 @@ async fn connection(
                 tracing::debug!(%error, "a connection to the local API ended early");
             }
         }
-        () = left(seat) => tracing::debug!("an idle connection to the local API was closed for another"),
+        () = left(seat, now) => tracing::debug!("an idle connection to the local API was closed for another"),
         () = stopped(&mut stop) => {
             serving.as_mut().graceful_shutdown();
             if seat.idle_since().is_none() {
@@ -169,10 +174,10 @@ async fn connection(
 }
 
 /// Until asked to leave while nothing is under way.
-async fn left(seat: &Seat) {
+async fn left(seat: &Seat, now: &Now) {
     loop {
         seat.leave.notified().await;
-        if seat.idle_since().is_some_and(|since| since.elapsed() >= GRACE) {
+        if seat.idle_since().is_some_and(|since| now().saturating_sub(since) >= GRACE_NS) {
             return;
         }
     }
@@ -189,6 +194,7 @@ mod tests {
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use wire::world::{Clock as _, System};
 
     use super::*;
 
@@ -204,7 +210,9 @@ mod tests {
             tokio::time::sleep(pause).await;
             "here"
         };
-        tokio::spawn(serve(listener, Router::new().route("/", get(answer)), limits, stopping));
+        let world = System::new();
+        let now: Now = Arc::new(move || world.mono_ns());
+        tokio::spawn(serve(listener, Router::new().route("/", get(answer)), limits, now, stopping));
         (address, stop)
     }
 
