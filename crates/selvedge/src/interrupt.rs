@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM as something to wait for.
+//! Ctrl-C, SIGTERM and a closed terminal as something to wait for.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -14,13 +14,15 @@ impl Interrupt {
         std::thread::Builder::new().name("interrupt".into()).spawn(move || {
             runtime.block_on(async {
                 use tokio::signal::unix::{SignalKind, signal};
-                let (Ok(mut interrupt), Ok(mut terminate)) =
-                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-                else {
+                let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = (
+                    signal(SignalKind::interrupt()),
+                    signal(SignalKind::terminate()),
+                    signal(SignalKind::hangup()),
+                ) else {
                     return;
                 };
                 loop {
-                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hang_up.recv() => {} }
                     if sender.send(()).is_err() {
                         return;
                     }

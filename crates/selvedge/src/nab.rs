@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn published_detectors_score_as_published() {
+    fn on_shared_data_published_detectors_score_as_published() {
         let Some(dir) = shared() else { return };
         let corpus = Corpus::load(&dir).unwrap();
         let never = corpus.series.iter().map(|series| vec![0.0; series.values.len()]).collect();
@@ -588,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn our_detector_reaches_its_goal() {
+    fn on_shared_data_our_detector_reaches_its_goal() {
         let Some(dir) = shared() else { return };
         let report = run(&dir).unwrap();
         let standard = report.profiles.iter().find(|profile| profile.profile == "standard").unwrap();
