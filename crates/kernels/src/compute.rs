@@ -1,0 +1,1 @@
+//! The instructions and the threads that arithmetic runs on, as one value.

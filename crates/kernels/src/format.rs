@@ -1,0 +1,1 @@
+//! How numbers lie in a file: the block formats of GGUF, one file each.

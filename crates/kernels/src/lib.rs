@@ -1,0 +1,30 @@
+//! Arithmetic on slices and quantised blocks, chosen for the CPU at hand.
+//!
+//! Floor 1: pure, without IO, clocks or chance. In reading order:
+//!
+//! - [`cpu`]: what this processor can do, as values; which path is taken;
+//! - [`pool`]: threads that share a piece of work and survive the loss of a core;
+//! - [`compute`]: the two together, which all that follows is given;
+//! - [`format`](mod@format): how numbers lie in a file: one file per block format, each with its scalar definition;
+//! - [`matrix`]: a weight matrix as it lies in its file;
+//! - [`matmul`]: activations times a weight matrix, the work that a model is made of;
+//! - [`page`]: keys and values of a run of positions;
+//! - [`attention`]: queries against pages;
+//! - [`norm`], [`rope`], [`softmax`], [`activation`]: the small steps between;
+//! - [`arch`]: the instruction sets; the only room besides `pool` where `unsafe` stands.
+//!
+//! The scalar code is the definition. Every other path is compared with it.
+
+pub mod activation;
+pub mod arch;
+pub mod attention;
+pub mod compute;
+pub mod cpu;
+pub mod format;
+pub mod matmul;
+pub mod matrix;
+pub mod norm;
+pub mod page;
+pub mod pool;
+pub mod rope;
+pub mod softmax;

@@ -1,0 +1,1 @@
+//! Activations times a weight matrix: the work that a model is made of.

@@ -1,0 +1,1 @@
+//! A weight matrix as it lies in its file: rows of blocks.

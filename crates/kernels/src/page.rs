@@ -1,0 +1,1 @@
+//! Keys and values of a run of positions, in the number format of the cache.

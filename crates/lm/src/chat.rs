@@ -1,0 +1,1 @@
+//! Messages and tools to a prompt and back, by the model's own template.

@@ -1,0 +1,1 @@
+//! Sentences to vectors: an encoder's states, pooled and normalised.

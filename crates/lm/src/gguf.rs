@@ -1,0 +1,1 @@
+//! GGUF, the file a model comes in: metadata and tensors.

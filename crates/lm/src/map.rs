@@ -1,0 +1,1 @@
+//! A file as memory: the one memory map of the house.

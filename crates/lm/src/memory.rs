@@ -1,0 +1,1 @@
+//! What a model and its cache will need, before it is loaded.

@@ -1,0 +1,1 @@
+//! A loaded model: weights, shape and tokenizer as one value that can be asked.

@@ -1,0 +1,1 @@
+//! The angles of rotary positions: base, scaling and factors of each family.

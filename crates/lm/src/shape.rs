@@ -1,0 +1,1 @@
+//! What a model is, as data: everything the forward pass asks of a family.

@@ -1,0 +1,1 @@
+//! How sure the model was of a token: log probability, margin to the second, entropy.

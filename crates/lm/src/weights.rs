@@ -1,0 +1,1 @@
+//! The tensors of a model, by role, with their shapes checked.
