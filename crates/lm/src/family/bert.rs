@@ -17,12 +17,11 @@ fn shape(keys: &Keys) -> Result<Shape, ShapeError> {
     shape.causal = false;
     shape.activation = Activation::GeluErf;
     // 0 none, 1 mean, 2 first (CLS), 3 last, 4 rank: the numbers of llama.cpp's `pooling_type`.
-    shape.pooling = match keys.number_if("pooling_type")? {
-        None => Some(Pooling::Mean),
-        Some(1.0) => Some(Pooling::Mean),
-        Some(2.0) => Some(Pooling::First),
-        Some(3.0) => Some(Pooling::Last),
-        Some(0.0) => None,
+    shape.pooling = match keys.get("pooling_type").map(|kind| kind.integer().unwrap_or(-1)) {
+        None | Some(1) => Some(Pooling::Mean),
+        Some(2) => Some(Pooling::First),
+        Some(3) => Some(Pooling::Last),
+        Some(0) => None,
         Some(other) => return Err(keys.unsupported(format!("pooling type {other}"))),
     };
     Ok(shape)

@@ -5,7 +5,7 @@
 use kernels::rope::Pairing;
 
 use crate::gguf::metadata::{Metadata, MetadataError};
-use crate::gguf::value::Value;
+use crate::gguf::value::{Array, Strings, Value};
 use crate::shape::{Activation, Heads, Norm, Rope, Scaling, Shape};
 
 /// The most that any width or count of a model may be: far above what runs on a device, far below what overflows.
@@ -77,13 +77,13 @@ impl<'a> Keys<'a> {
     /// The same, where the file may leave it out. An array (one entry a layer) counts when all entries agree.
     pub fn count_if(&self, key: &str) -> Result<Option<usize>, ShapeError> {
         let full = self.full(key);
-        let Some(value) = self.metadata.get(&full) else { return Ok(None) };
-        let value = match value.as_array_of_counts() {
-            Some(counts) => match counts.first() {
-                Some(first) if counts.iter().all(|count| count == first) => *first,
+        let value = match self.metadata.get(&full) {
+            None => return Ok(None),
+            Some(Value::Array(list)) => match list.integers::<u64>().unwrap_or_default().as_slice() {
+                [first, rest @ ..] if rest.iter().all(|count| count == first) => *first,
                 _ => return Err(self.unsupported(format!("`{full}` that differs from layer to layer"))),
             },
-            None => self.metadata.u64(&full)?,
+            Some(_) => self.metadata.u64(&full)?,
         };
         match usize::try_from(value) {
             Ok(count) if (1..=MOST).contains(&count) => Ok(Some(count)),
@@ -94,7 +94,7 @@ impl<'a> Keys<'a> {
     /// How many positions a window spans; files say 0, or nothing, where there is none.
     pub fn window_len(&self) -> Result<Option<usize>, ShapeError> {
         let key = "attention.sliding_window";
-        match self.get(key).and_then(Value::as_u64) {
+        match self.get(key).and_then(Value::integer) {
             Some(0) => Ok(None),
             _ => self.count_if(key),
         }
@@ -103,14 +103,11 @@ impl<'a> Keys<'a> {
     /// A number, where the file may leave it out. NaN and infinity make no sense anywhere.
     pub fn number_if(&self, key: &str) -> Result<Option<f32>, ShapeError> {
         let full = self.full(key);
-        if self.metadata.get(&full).is_none() {
-            return Ok(None);
-        }
-        let value = self.metadata.f32(&full)?;
-        if value.is_finite() {
-            Ok(Some(value))
-        } else {
-            Err(ShapeError::Nonsense { key: full, value: value.to_string(), why: "not a number" })
+        match self.metadata.find_f32(&full)? {
+            Some(value) if !value.is_finite() => {
+                Err(ShapeError::Nonsense { key: full, value: value.to_string(), why: "not a number" })
+            }
+            value => Ok(value),
         }
     }
 
@@ -126,8 +123,7 @@ impl<'a> Keys<'a> {
 
     /// A word, where the file may leave it out.
     pub fn word_if(&self, key: &str) -> Result<Option<&'a str>, ShapeError> {
-        let full = self.full(key);
-        self.metadata.get(&full).map(|_| self.metadata.string(&full)).transpose().map_err(ShapeError::from)
+        Ok(self.metadata.find_string(&self.full(key))?)
     }
 
     /// An error that names a part of this family which is not there.
@@ -137,7 +133,7 @@ impl<'a> Keys<'a> {
 
     /// A mixture of experts has weights that the forward pass does not know.
     pub fn refuse_experts(&self) -> Result<(), ShapeError> {
-        match self.get("expert_count").and_then(Value::as_u64) {
+        match self.get("expert_count").and_then(Value::integer) {
             Some(experts) if experts > 0 => {
                 Err(self.unsupported(format!("the mixture of {experts} experts")))
             }
@@ -154,10 +150,7 @@ impl<'a> Keys<'a> {
             return Err(ShapeError::Nonsense { key, value: layers.to_string(), why: "more layers than any model has" });
         }
         let queries = self.count("attention.head_count")?;
-        let head = match self.count_if("attention.key_length")? {
-            Some(head) => head,
-            None => width / queries,
-        };
+        let head = self.count_if("attention.key_length")?.unwrap_or(width / queries);
         if let Some(values) = self.count_if("attention.value_length")?.filter(|values| *values != head) {
             return Err(self.unsupported(format!("values of {values} numbers beside keys of {head}")));
         }
@@ -194,7 +187,7 @@ impl<'a> Keys<'a> {
         if let Some(size) = self.count_if("vocab_size")? {
             return Ok(size);
         }
-        Ok(self.metadata.get("tokenizer.ggml.tokens").and_then(Value::array_len).unwrap_or(0))
+        Ok(self.metadata.find_strings("tokenizer.ggml.tokens")?.map_or(0, Strings::len))
     }
 
     fn norm(&self) -> Result<Norm, ShapeError> {
@@ -257,20 +250,12 @@ impl<'a> Keys<'a> {
         let key = "attention.sliding_window_pattern";
         let period = match self.get(key) {
             None => period,
-            Some(value) => {
-                if let Some(list) = value.as_bools() {
-                    if list.len() != layers {
-                        let why = "one entry a layer is needed";
-                        return Err(ShapeError::Nonsense {
-                            key: self.full(key),
-                            value: format!("a list of {}", list.len()),
-                            why,
-                        });
-                    }
-                    return Ok(list.to_vec());
-                }
-                self.count(key)?
+            Some(Value::Array(Array::Bool(list))) if list.len() == layers => return Ok(list.clone()),
+            Some(Value::Array(list)) => {
+                let (key, value) = (self.full(key), format!("a list of {}", list.len()));
+                return Err(ShapeError::Nonsense { key, value, why: "one truth value a layer is needed" });
             }
+            Some(_) => self.count(key)?,
         };
         Ok((0..layers).map(|layer| (layer + 1) % period != 0).collect())
     }
