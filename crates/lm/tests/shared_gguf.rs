@@ -1,6 +1,6 @@
 //! Reads the shared GGUF files: what a reader finds in them.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it skips")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "tests, which say what they skip")]
 
 use std::path::PathBuf;
 
