@@ -1,6 +1,7 @@
 //! Messages and tools to a prompt and back, by the model's own template.
 mod bounds;
 mod jinja;
+pub mod message;
 mod python;
 #[cfg(test)]
 fn shared_data(folder: &str) -> Option<std::path::PathBuf> {
