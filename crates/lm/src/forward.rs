@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use kernels::activation;
+use kernels::activation::{gelu, gelu_erf, gelu_erf_gate, gelu_gate, silu, silu_gate};
 use kernels::attention::{Attention, Sequence, attend};
 use kernels::compute::Compute;
 use kernels::matmul::{Input, matmul};
@@ -340,24 +340,24 @@ impl Network {
         let middle = match &layer.gate {
             Some(linear) => {
                 self.linear(linear, &input, normed, gate, step);
-                activation::gated(&self.compute, self.activation(), gate, up);
+                match self.shape.activation {
+                    Activation::Silu => silu_gate(&self.compute, gate, up),
+                    Activation::GeluTanh => gelu_gate(&self.compute, gate, up),
+                    Activation::GeluErf => gelu_erf_gate(&self.compute, gate, up),
+                }
                 gate
             }
             None => {
-                activation::plain(&self.compute, self.activation(), up);
+                match self.shape.activation {
+                    Activation::Silu => silu(&self.compute, up),
+                    Activation::GeluTanh => gelu(&self.compute, up),
+                    Activation::GeluErf => gelu_erf(&self.compute, up),
+                }
                 up
             }
         };
         let input = Input::new(middle, feed);
         self.linear(&layer.down, &input, middle, added, step);
-    }
-
-    fn activation(&self) -> activation::Activation {
-        match self.shape.activation {
-            Activation::Silu => activation::Activation::Silu,
-            Activation::GeluTanh => activation::Activation::GeluTanh,
-            Activation::GeluErf => activation::Activation::GeluErf,
-        }
     }
 
     /// `out = W x + b`, with each part's own correction. `rows` are the numbers behind `input`.
