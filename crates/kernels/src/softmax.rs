@@ -165,10 +165,8 @@ mod tests {
         softmax(&mut x);
         assert_eq!(x, [0.0, 0.5, 0.0, 0.5]);
         let mut none = [f32::NEG_INFINITY; 3];
+        assert_eq!((log_sum_exp(&none), log_sum_exp(&[])), (f32::NEG_INFINITY, f32::NEG_INFINITY));
         softmax(&mut none);
-        assert_eq!(
-            (none, log_sum_exp(&none), log_sum_exp(&[])),
-            ([0.0; 3], f32::NEG_INFINITY, f32::NEG_INFINITY)
-        );
+        assert_eq!(none, [0.0; 3]);
     }
 }
