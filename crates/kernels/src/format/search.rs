@@ -11,7 +11,7 @@
 pub(crate) const DUST: f32 = 1e-15;
 
 /// Candidates that are tried side by side. Eight f32 fill one AVX or two SSE registers.
-const LANES: usize = 8;
+pub(crate) const LANES: usize = 8;
 
 /// 1.5·2²³: an f32 of this size has no room for a fraction, so adding it rounds to the nearest integer, ties to even.
 const NO_FRACTION: f32 = 12_582_912.0;
@@ -30,10 +30,14 @@ fn nearest_within(x: f32, lowest: f32, highest: f32) -> f32 {
     if bounded < highest { bounded } else { highest }
 }
 
-/// The number farthest from zero, the first of equals.
+/// The number farthest from zero, the first of equals; 0 if all are.
 #[inline]
 pub(crate) fn farthest(x: &[f32]) -> f32 {
-    x.iter().fold(0.0, |farthest: f32, x| if x.abs() > farthest.abs() { *x } else { farthest })
+    // The bits of positive floats are ordered like the floats, and an integer maximum vectorises.
+    let size = |x: &f32| (x.to_bits() & 0x7fff_ffff) as i32;
+    let largest = x.iter().fold(0, |largest, x| largest.max(size(x)));
+    let first = || x.iter().find(|x| size(x) == largest).copied().unwrap_or(0.0);
+    if largest == 0 { 0.0 } else { first() }
 }
 
 /// Fits `x ≈ scale · (code − top)` with codes in `0..2·top`, weighing each squared error, and returns the scale.
@@ -60,15 +64,7 @@ pub(crate) fn symmetric<const N: usize>(
     let (mut inverse, mut scale, mut best) = (-top / farthest, 0.0, f32::NEG_INFINITY);
     for (batch, offsets) in OFFSETS.iter().enumerate() {
         let inverses = offsets.map(|offset| -(top + 0.1 * offset) / farthest);
-        let (mut codes_x, mut codes_codes) = ([0.0; LANES], [0.0; LANES]);
-        for (x, weight) in x.iter().zip(weights) {
-            let weighted = weight * x;
-            for lane in 0..LANES {
-                let code = nearest_within(inverses[lane] * x, lowest, highest);
-                codes_x[lane] += weighted * code;
-                codes_codes[lane] += weight * code * code;
-            }
-        }
+        let (codes_x, codes_codes) = symmetric_sums(x, weights, &inverses, lowest, highest);
         for lane in 0..LANES {
             let (codes_x, codes_codes) = (codes_x[lane], codes_codes[lane]);
             if batch == 0 && lane == 0 {
@@ -85,6 +81,30 @@ pub(crate) fn symmetric<const N: usize>(
         *code = (nearest_within(inverse * x, lowest, highest) + top) as u8;
     }
     scale
+}
+
+/// For each candidate the weighted sums of code · x and code · code.
+///
+/// Not inlined, so that what the candidates are used for afterwards, one by one, does not take their lanes apart: inlined,
+/// the search takes three times as long.
+#[inline(never)]
+fn symmetric_sums<const N: usize>(
+    x: &[f32; N],
+    weights: &[f32; N],
+    inverses: &[f32; LANES],
+    lowest: f32,
+    highest: f32,
+) -> ([f32; LANES], [f32; LANES]) {
+    let (mut codes_x, mut codes_codes) = ([0.0; LANES], [0.0; LANES]);
+    for (x, weight) in x.iter().zip(weights) {
+        let weighted = weight * x;
+        for lane in 0..LANES {
+            let code = nearest_within(inverses[lane] * x, lowest, highest);
+            codes_x[lane] += weighted * code;
+            codes_codes[lane] += weight * code * code;
+        }
+    }
+    (codes_x, codes_codes)
 }
 
 /// The scales that [`affine`] tries: `(top + first + step·k) / range` for `k` in `0..=count`.
@@ -174,7 +194,6 @@ struct Batch {
 
 impl Batch {
     /// Tries the candidates from number `next` on, measured from `origin`.
-    #[inline(always)]
     fn run<const N: usize>(
         next: usize,
         origin: f32,
@@ -184,24 +203,13 @@ impl Batch {
         (weight_sum, x_sum): (f32, f32),
         steps: &Steps,
     ) -> Batch {
-        let mut inverse = [0.0; LANES];
-        for (lane, inverse) in inverse.iter_mut().enumerate() {
-            *inverse = (steps.first + steps.step * (next + lane) as f32 + top) / (highest - origin);
-        }
+        let tried = |lane| (steps.first + steps.step * (next + lane) as f32 + top) / (highest - origin);
+        let inverse = std::array::from_fn(tried);
         let mut codes = [[0.0; LANES]; N];
-        let (mut code_sum, mut square_sum, mut product_sum) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for ((x, weight), codes) in x.iter().zip(weights).zip(&mut codes) {
-            for lane in 0..LANES {
-                let code = nearest_within(inverse[lane] * (x - origin), 0.0, top);
-                codes[lane] = code;
-                code_sum[lane] += weight * code;
-                square_sum[lane] += weight * code * code;
-                product_sum[lane] += weight * code * x;
-            }
-        }
+        let sums = affine_sums(x, weights, &inverse, origin, top, &mut codes);
         let (mut scale, mut lowest, mut determinant) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for lane in 0..LANES {
-            let (code, square, product) = (code_sum[lane], square_sum[lane], product_sum[lane]);
+            let (code, square, product) = (sums.code[lane], sums.square[lane], sums.product[lane]);
             let d = weight_sum * square - code * code;
             let at = (square * x_sum - code * product) / d;
             let free = (weight_sum * product - x_sum * code) / d;
@@ -209,14 +217,59 @@ impl Batch {
             lowest[lane] = if at > 0.0 { 0.0 } else { at };
             scale[lane] = if at > 0.0 { product / square } else { free };
         }
-        let mut errors = [0.0; LANES];
-        for ((x, weight), codes) in x.iter().zip(weights).zip(&codes) {
-            for lane in 0..LANES {
-                errors[lane] += weight * error(scale[lane] * codes[lane] + lowest[lane] - x, steps.absolute);
-            }
-        }
-        Batch { inverse, scale, lowest, error: errors, determinant }
+        let error = affine_errors(x, weights, &codes, &scale, &lowest, steps.absolute);
+        Batch { inverse, scale, lowest, error, determinant }
     }
+}
+
+/// For each candidate the weighted sums of code, code · code and code · x.
+struct Sums {
+    code: [f32; LANES],
+    square: [f32; LANES],
+    product: [f32; LANES],
+}
+
+/// The codes of each candidate, measured from `origin`, and their sums. Not inlined for the reason of [`symmetric_sums`].
+#[inline(never)]
+fn affine_sums<const N: usize>(
+    x: &[f32; N],
+    weights: &[f32; N],
+    inverse: &[f32; LANES],
+    origin: f32,
+    top: f32,
+    codes: &mut [[f32; LANES]; N],
+) -> Sums {
+    let (mut code_sum, mut square_sum, mut product_sum) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for ((x, weight), codes) in x.iter().zip(weights).zip(codes) {
+        let above = x - origin;
+        for lane in 0..LANES {
+            let code = nearest_within(inverse[lane] * above, 0.0, top);
+            codes[lane] = code;
+            code_sum[lane] += weight * code;
+            square_sum[lane] += weight * code * code;
+            product_sum[lane] += weight * code * x;
+        }
+    }
+    Sums { code: code_sum, square: square_sum, product: product_sum }
+}
+
+/// The weighted error of each candidate. Not inlined for the reason of [`symmetric_sums`].
+#[inline(never)]
+fn affine_errors<const N: usize>(
+    x: &[f32; N],
+    weights: &[f32; N],
+    codes: &[[f32; LANES]; N],
+    scale: &[f32; LANES],
+    lowest: &[f32; LANES],
+    absolute: bool,
+) -> [f32; LANES] {
+    let mut errors = [0.0; LANES];
+    for ((x, weight), codes) in x.iter().zip(weights).zip(codes) {
+        for lane in 0..LANES {
+            errors[lane] += weight * error(scale[lane] * codes[lane] + lowest[lane] - x, absolute);
+        }
+    }
+    errors
 }
 
 #[inline(always)]
