@@ -34,7 +34,8 @@ impl<'t> Answer<'t> {
     fn take(&mut self, text: &str) -> String {
         self.held.push_str(text);
         let first = self.stops.iter().enumerate();
-        let first = first.filter_map(|(index, stop)| self.held.find(stop.as_str()).map(|at| (at, index))).min();
+        let first =
+            first.filter_map(|(index, stop)| self.held.find(stop.as_str()).map(|at| (at, index))).min();
         if let Some((at, index)) = first {
             self.stopped = Some(index);
             self.held.truncate(at);

@@ -129,7 +129,9 @@ impl Network {
         }
         let Scratch { states, normed, .. } = scratch;
         normed.clear();
-        wanted.iter().for_each(|rows| normed.extend_from_slice(&states[rows.start * width..rows.end * width]));
+        wanted
+            .iter()
+            .for_each(|rows| normed.extend_from_slice(&states[rows.start * width..rows.end * width]));
         matmul(&self.compute, &output.weight, &Input::new(normed, width), &mut logits);
         add_bias(&mut logits, output.bias.as_deref());
         let mut from = 0;
@@ -278,7 +280,8 @@ impl Network {
 
     /// `added = O softmax(q·k) v`, from the normed states (Vaswani et al. 2017).
     fn attention(&self, index: usize, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
-        let Scratch { normed, queries, keys, values, attended, added, turns, local_turns, spare, .. } = scratch;
+        let Scratch { normed, queries, keys, values, attended, added, turns, local_turns, spare, .. } =
+            scratch;
         let (shape, compute) = (&self.shape, &self.compute);
         let (query_width, key_width) = (shape.query_width(), shape.key_width());
 
