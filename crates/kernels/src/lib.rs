@@ -6,6 +6,7 @@
 //! - [`pool`]: threads that share a piece of work and survive the loss of a core;
 //! - [`compute`]: the two together, which all that follows is given;
 //! - [`format`](mod@format): how numbers lie in a file: one file per block format, each with its scalar definition;
+//! - [`quantised`]: activations in int8, as the kernels want them;
 //! - [`matrix`]: a weight matrix as it lies in its file;
 //! - [`matmul`]: activations times a weight matrix, the work that a model is made of;
 //! - [`page`]: keys and values of a run of positions;
@@ -26,5 +27,6 @@ pub mod matrix;
 pub mod norm;
 pub mod page;
 pub mod pool;
+pub mod quantised;
 pub mod rope;
 pub mod softmax;
