@@ -49,6 +49,10 @@ class Override(Structure):
     _fields_ = [("tag", c_int32), ("key", c_char * 128), ("value", OverrideValue)]
 
 
+class OtherVersion(Exception):
+    """A wheel with other structures than those above."""
+
+
 class LlamaCpp:
     """The library, loaded once."""
 
@@ -58,7 +62,7 @@ class LlamaCpp:
 
         self.version = version("xllamacpp")
         if self.version != WHEEL:
-            raise RuntimeError(f"xllamacpp {self.version} is here; the structures in engines.py are those of {WHEEL}")
+            raise OtherVersion(f"xllamacpp {self.version} instead of {WHEEL}, whose structures engines.py knows")
         self.lib = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
         lib = self.lib
         lib.llama_model_default_params.restype = ModelParams

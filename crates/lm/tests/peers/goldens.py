@@ -189,7 +189,11 @@ def main():
     arguments.add_argument("--only")
     asked = arguments.parse_args()
     torch.set_num_threads(1)
-    llama_cpp = engines.LlamaCpp()
+    try:
+        llama_cpp = engines.LlamaCpp()
+    except engines.OtherVersion as error:
+        print(error)
+        sys.exit(3)
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         for family in FAMILIES:
