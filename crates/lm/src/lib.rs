@@ -12,6 +12,7 @@
 //! - [`tokenizer`]: text to tokens and back, from the vocabulary in the file;
 //! - [`sample`]: the next token from logits; [`signal`]: how sure the model was;
 //! - [`answer`]: what a sequence writes, as text, up to its stop strings;
+//! - [`prefix`]: sequences kept for the next with the same beginning;
 //! - [`batch`]: several sequences at once through one model, a step at a time;
 //! - [`chat`]: messages and tools to a prompt and back, by the model's own template;
 //! - [`constraint`]: output that must follow a JSON schema, a regular expression or a grammar;
@@ -32,6 +33,7 @@ pub mod map;
 pub mod memory;
 pub mod model;
 pub mod network;
+pub mod prefix;
 pub mod rope;
 pub mod sample;
 pub mod shape;
