@@ -11,7 +11,7 @@ use kernels::format::Format;
 const COLUMNS: usize = 512;
 
 /// Rows behind the golden digests.
-const GOLDEN_ROWS: usize = 16;
+const GOLDEN_ROWS: usize = 128;
 
 const GOLDEN: &str = include_str!("goldens/quantise.txt");
 
