@@ -1,5 +1,7 @@
 //! What holds for every format and any numbers: what is refused, how far a number can move, and what a product is.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at any fault")]
+
 use kernels::format::Format;
 use kernels::format::encode::CannotEncode;
 use kernels::quantised::{Quantised, SHARED};
