@@ -95,6 +95,8 @@ struct Call {
     /// Some models wrap name and arguments in `function`.
     function: Option<Value>,
     announced: bool,
+    /// Where it begins in the buffer, after the calls before it in a list.
+    start: usize,
     /// Arguments passed on, of a form that has them one by one.
     parameters: usize,
 }
@@ -110,6 +112,7 @@ impl Call {
             end: None,
             function: None,
             announced: false,
+            start: 0,
             parameters: 0,
         }
     }
@@ -213,8 +216,7 @@ impl Answer {
                 State::Between => self.between(end),
                 State::Close => self.close(end),
                 State::Call(call) => match self.dialect.calls.form {
-                    Form::Object { arguments } => self.object(call, arguments, false),
-                    Form::List { arguments } => self.object(call, arguments, true),
+                    Form::Object { arguments } | Form::List { arguments } => self.object(call, arguments),
                     Form::Named { between } => self.named(call, between),
                     Form::Parameters { .. } => self.parameters(call),
                     Form::Python => self.python(call, end),
@@ -446,7 +448,7 @@ impl Answer {
         }
     }
 
-    fn object(&mut self, mut call: Call, arguments: &str, list: bool) -> Next {
+    fn object(&mut self, mut call: Call, arguments: &str) -> Next {
         while let Some(event) = call.scan.next(&self.buffer) {
             match event {
                 Event::Key(range) => call.key = serde_json::from_str(&self.buffer[range]).unwrap_or_default(),
@@ -469,34 +471,27 @@ impl Answer {
                         self.not_a_call();
                         return Next::Again(State::Content);
                     }
-                    if !list {
-                        // A list where one object was expected has its bracket here.
+                    if !call.scan.in_list() {
                         self.drop_front(place);
-                        let inner = self.buffer.trim_start();
-                        if self.mark.is_empty() && inner.starts_with([']', ',']) {
-                            let skipped = self.buffer.len() - inner.len() + 1;
-                            self.drop_front(skipped);
-                        }
                         return Next::Again(State::Close);
                     }
                     let scan = call.scan;
-                    call = Call { scan, ..Call::new() };
+                    call = Call { scan, start: place, ..Call::new() };
                 }
                 Event::ListEnds(place) => {
                     self.drop_front(place);
                     return Next::Again(State::Close);
                 }
-                Event::Broken(_) if call.announced => {
-                    // It cannot be taken back; what follows is its own concern.
-                    self.index += 1;
+                Event::Broken(_) if call.announced || call.start > 0 => {
+                    // What was passed on cannot be taken back; the rest is content.
+                    self.index += usize::from(call.announced);
+                    let rest = self.buffer.split_off(call.passed.max(call.start));
                     self.buffer.clear();
+                    self.content(&rest);
                     return Next::Again(State::Content);
                 }
                 Event::Broken(_) => {
-                    if self.index == 0 || !list {
-                        self.not_a_call();
-                    }
-                    self.buffer.clear();
+                    self.not_a_call();
                     return Next::Again(State::Content);
                 }
             }
@@ -711,4 +706,125 @@ fn begun(text: &str, mark: &str) -> usize {
         .rev()
         .find(|length| mark.is_char_boundary(*length) && text.ends_with(&mark[..*length]))
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tools() -> Vec<Tool> {
+        let schema = json!({"type": "object", "properties": {
+            "sensor_id": {"type": "string"}, "count": {"type": "integer"}, "deep": {"type": "object"}}});
+        let tool = |name: &str| Tool { name: name.to_string(), description: None, parameters: Some(schema.clone()), strict: false };
+        vec![tool("read_sensor"), tool("f")]
+    }
+
+    fn dialect(name: &str) -> Dialect {
+        let found = Dialect::every().find(|dialect| dialect.calls.name == name && dialect.thoughts.is_some());
+        found.unwrap_or_else(|| panic!("no dialect {name}"))
+    }
+
+    /// As one line: `reasoning|content|name(arguments)…`, the same in one piece, in halves and byte by byte.
+    fn check(name: &str, text: &str, expected: &str) {
+        let dialect = dialect(name);
+        let show = |parsed: &Parsed| {
+            let calls: String = parsed.calls.iter().map(|(name, arguments)| format!("{name}({arguments})")).collect();
+            format!("{}|{}|{calls}", parsed.reasoning, parsed.content)
+        };
+        let whole = Answer::parse(dialect, &tools(), false, text);
+        assert_eq!(show(&whole), expected, "{name}: {text}");
+        let cuts: Vec<usize> = (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)).collect();
+        let in_pieces = |pieces: Vec<&str>| {
+            let mut answer = Answer::new(dialect, &tools(), false);
+            let mut parsed = Parsed::default();
+            for piece in pieces {
+                answer.push(piece).into_iter().for_each(|delta| parsed.add(delta));
+            }
+            answer.finish().into_iter().for_each(|delta| parsed.add(delta));
+            parsed
+        };
+        assert_eq!(in_pieces(cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()), whole, "{name}: {text}");
+        for cut in cuts {
+            assert_eq!(in_pieces(vec![&text[..cut], &text[cut..]]), whole, "{name}: {text} cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn hermes_calls() {
+        let one = r#"{"name": "read_sensor", "arguments": {"sensor_id": "s1"}}"#;
+        let call = r#"read_sensor({"sensor_id": "s1"})"#;
+        check("hermes", "plain text", "|plain text|");
+        check("hermes", &format!("<tool_call>\n{one}\n</tool_call>"), &format!("||{call}"));
+        check("hermes", &format!("Let me see.\n<tool_call>{one}</tool_call>\n<tool_call>\n{one}</tool_call>\n"), &format!("|Let me see.|{call}{call}"));
+        check("hermes", &format!("<think>\nhm, <tool_call>?\n</think>\n\n<tool_call>\n{one}\n</tool_call>"), &format!("hm, <tool_call>?||{call}"));
+        check("hermes", "<think>\n\n</think>\n\nYes. ", "|Yes. |");
+        check("hermes", "a <think> b", "|a <think> b|");
+        check("hermes", "<thing>", "|<thing>|");
+        check("hermes", "  lead", "|  lead|");
+        check("hermes", "<think>cut off", "cut off||");
+        check("hermes", "<tool_call>no json</tool_call>", "|<tool_call>no json</tool_call>|");
+        check("hermes", r#"<tool_call>{"name": 3}</tool_call>"#, r#"|<tool_call>{"name": 3}</tool_call>|"#);
+        check("hermes", r#"<tool_call>{"arguments": {"a": "}"}, "name": "f"}</tool_call> and"#, r#"|and|f({"a": "}"})"#);
+        check("hermes", r#"<tool_call>{"name": "f", "arguments": "{\"a\": 1}"}</tool_call>"#, r#"||f({"a": 1})"#);
+        check("hermes", r#"<tool_call>{"name": "f"}</tool_call>"#, "||f({})");
+        check("hermes", r#"<tool_call>{"name": "f", "arguments": {"a": [1, 2"#, r#"||f({"a": [1, 2)"#);
+        check("hermes", r#"<tool_call>{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}</tool_call>"#, r#"||f({"a":1})"#);
+        check("hermes", "x <tool_", "|x <tool_|");
+    }
+
+    #[test]
+    fn calls_of_other_families() {
+        let call = r#"read_sensor({"sensor_id": "s1"})"#;
+        check("llama3", r#"{"name": "read_sensor", "parameters": {"sensor_id": "s1"}}"#, &format!("||{call}"));
+        check("llama3", r#"<|python_tag|>{"name": "read_sensor", "parameters": {"sensor_id": "s1"}}"#, &format!("||{call}"));
+        check("llama3", r#"{"name": "f", "parameters": {}}; {"name": "f", "parameters": {"a": 1}}"#, r#"||f({})f({"a": 1})"#);
+        check("llama3", r#"[{"name": "f", "parameters": {}}, {"name": "f", "parameters": {"a": 1}}]"#, r#"||f({})f({"a": 1})"#);
+        check("llama3", r#"{"name": "unknown", "parameters": {}}"#, r#"|{"name": "unknown", "parameters": {}}|"#);
+        check("llama3", r#"{"answer": 42}"#, r#"|{"answer": 42}|"#);
+        check("llama3", "{ not json", "|{ not json|");
+        check("mistral", r#"[TOOL_CALLS][{"name": "f", "arguments": {"a": "]"}, "id": "123456789"}, {"name": "f", "arguments": {}}]"#, r#"||f({"a": "]"})f({})"#);
+        check("mistral", r#"[TOOL_CALLS] {"name": "f", "arguments": {}}"#, "||f({})");
+        check("mistral-args", r#"I look.[TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]f[CALL_ID]x[ARGS]{}"#, r#"|I look.|f({"a": 1})f({})"#);
+        check("phi4-mini", r#"<|tool_call|>[{"name": "f", "arguments": {}}]<|/tool_call|>"#, "||f({})");
+        check("granite", r#"<|tool_call|>[{"name": "f", "arguments": {}}]"#, "||f({})");
+        check("lfm2", r#"Now.<|tool_call_start|>[read_sensor(sensor_id="s1"), f()]<|tool_call_end|>Done"#, r#"|Now.Done|read_sensor({"sensor_id":"s1"})f({})"#);
+        check("lfm2", r#"<|tool_call_start|>[{"name": "f", "arguments": {"a": 1}}]<|tool_call_end|>"#, r#"||f({"a":1})"#);
+        check("lfm2", "<|tool_call_start|>import os<|tool_call_end|>", "|<|tool_call_start|>import os<|tool_call_end|>|");
+        check("functions", r#"<function=f>{"a": 1}</function>"#, r#"||f({"a": 1})"#);
+        check(
+            "deepseek-r1",
+            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": 1}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            r#"||f({"a": 1})f({})"#,
+        );
+        check("deepseek-v3.1", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>", r#"||f({"a": 1})"#);
+        check(
+            "qwen3-coder",
+            "<tool_call>\n<function=f>\n<parameter=sensor_id>\n12\n</parameter>\n<parameter=count>\n3\n</parameter>\n</function>\n</tool_call>",
+            r#"||f({"sensor_id": "12", "count": 3})"#,
+        );
+        check(
+            "minicpm",
+            r#"<function name="f"><param name="sensor_id"><![CDATA[a<b]]></param><param name="deep">{"x": 1}</param></function><function name="f"></function>"#,
+            r#"||f({"sensor_id": "a<b", "deep": {"x":1}})f({})"#,
+        );
+    }
+
+    #[test]
+    fn arguments_are_passed_on_while_they_grow() {
+        let mut answer = Answer::new(dialect("hermes"), &tools(), false);
+        assert_eq!(answer.push("Hi <tool"), [Delta::Content("Hi".to_string())]);
+        assert_eq!(answer.push(r#"_call>{"name": "f", "argu"#), []);
+        let begins = [Delta::Call { index: 0, name: "f".to_string() }, Delta::Arguments { index: 0, text: r#"{"a": [1"#.to_string() }];
+        assert_eq!(answer.push(r#"ments": {"a": [1"#), begins);
+        assert_eq!(answer.push(", 2]}"), [Delta::Arguments { index: 0, text: ", 2]}".to_string() }]);
+        assert_eq!(answer.push("}</tool_call>"), []);
+        assert_eq!(answer.calls(), 1);
+        assert_eq!(answer.finish(), []);
+        // Thoughts that the prompt began.
+        let mut answer = Answer::new(dialect("hermes"), &[], true);
+        assert_eq!(answer.push("so</thi"), [Delta::Reasoning("so".to_string())]);
+        assert_eq!(answer.push("nk>\n\nA<tool_call>"), [Delta::Content("A<tool_call>".to_string())]);
+    }
 }

@@ -21,6 +21,8 @@ pub struct Calls {
     signs: &'static [&'static str],
     /// Round all calls; empty if there is nothing.
     pub section: (&'static str, &'static str),
+    /// The section stands round each call rather than round all.
+    pub section_each: bool,
     /// Round each call. An empty beginning: a call is an answer that begins with a brace.
     pub call: (&'static str, &'static str),
     /// Between the marks and the call itself, where the model was trained to put it.
@@ -79,6 +81,7 @@ const CALLS: [Calls; 12] = [
         name: "deepseek-r1",
         signs: &["<｜tool▁calls▁begin｜>", "```json"],
         section: ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
+        section_each: false,
         call: ("<｜tool▁call▁begin｜>function<｜tool▁sep｜>", "```<｜tool▁call▁end｜>"),
         pad: "",
         form: Form::Named { between: "\n```json\n" },
@@ -87,6 +90,7 @@ const CALLS: [Calls; 12] = [
         name: "deepseek-v3.1",
         signs: &["<｜tool▁calls▁begin｜>"],
         section: ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
+        section_each: false,
         call: ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>"),
         pad: "",
         form: Form::Named { between: "<｜tool▁sep｜>" },
@@ -95,6 +99,7 @@ const CALLS: [Calls; 12] = [
         name: "mistral-args",
         signs: &["[TOOL_CALLS]", "[ARGS]"],
         section: ("", ""),
+        section_each: false,
         call: ("[TOOL_CALLS]", ""),
         pad: "",
         form: Form::Named { between: "[ARGS]" },
@@ -103,6 +108,7 @@ const CALLS: [Calls; 12] = [
         name: "mistral",
         signs: &["[TOOL_CALLS]"],
         section: ("", ""),
+        section_each: false,
         call: ("[TOOL_CALLS]", ""),
         pad: "",
         form: Form::List { arguments: "arguments" },
@@ -111,6 +117,7 @@ const CALLS: [Calls; 12] = [
         name: "qwen3-coder",
         signs: &["<function=", "<parameter="],
         section: ("<tool_call>", "</tool_call>"),
+        section_each: true,
         call: ("<function=", "</function>"),
         pad: "\n",
         form: Form::Parameters { after_name: ">", open: "<parameter=", after_key: ">", close: "</parameter>", pad: "\n" },
@@ -119,6 +126,7 @@ const CALLS: [Calls; 12] = [
         name: "minicpm",
         signs: &["<function name=\"", "<param name=\""],
         section: ("", ""),
+        section_each: false,
         call: ("<function name=\"", "</function>"),
         pad: "",
         form: Form::Parameters { after_name: "\">", open: "<param name=\"", after_key: "\">", close: "</param>", pad: "" },
@@ -128,6 +136,7 @@ const CALLS: [Calls; 12] = [
         name: "phi4-mini",
         signs: &["<|tool_call|>", "<|/tool_call|>"],
         section: ("", ""),
+        section_each: false,
         call: ("<|tool_call|>", "<|/tool_call|>"),
         pad: "",
         form: Form::List { arguments: "arguments" },
@@ -136,14 +145,16 @@ const CALLS: [Calls; 12] = [
         name: "granite",
         signs: &["<|tool_call|>"],
         section: ("", ""),
+        section_each: false,
         call: ("<|tool_call|>", ""),
         pad: "",
         form: Form::List { arguments: "arguments" },
     },
     Calls {
         name: "lfm2",
-        signs: &["<|tool_call_start|>"],
+        signs: &["<|tool_list_start|>"],
         section: ("", ""),
+        section_each: false,
         call: ("<|tool_call_start|>", "<|tool_call_end|>"),
         pad: "",
         form: Form::Python,
@@ -152,6 +163,7 @@ const CALLS: [Calls; 12] = [
         name: "functions",
         signs: &["<function="],
         section: ("", ""),
+        section_each: false,
         call: ("<function=", "</function>"),
         pad: "",
         form: Form::Named { between: ">" },
@@ -160,6 +172,7 @@ const CALLS: [Calls; 12] = [
         name: "llama3",
         signs: &["\"parameters\":"],
         section: ("", ""),
+        section_each: false,
         call: ("", ""),
         pad: "",
         form: Form::Object { arguments: "parameters" },
@@ -171,6 +184,7 @@ pub(super) const HERMES: Calls = Calls {
     name: "hermes",
     signs: &["<tool_call>"],
     section: ("", ""),
+    section_each: false,
     call: ("<tool_call>", "</tool_call>"),
     pad: "\n",
     form: Form::Object { arguments: "arguments" },
@@ -199,6 +213,12 @@ impl Dialect {
         let calls = if knows_tools { calls.copied() } else { None };
         let thoughts = THOUGHTS.into_iter().find(|thoughts| template.contains(thoughts.close));
         Dialect { calls: calls.unwrap_or(HERMES), thoughts }
+    }
+
+    /// Every way to write calls, with and without thoughts.
+    pub fn every() -> impl Iterator<Item = Dialect> {
+        let thoughts = [None, Some(THOUGHTS[0])];
+        CALLS.into_iter().flat_map(move |calls| thoughts.map(|thoughts| Dialect { calls, thoughts }))
     }
 
     /// The texts that must reach [`Answer`](crate::chat::answer::Answer) even where they are control tokens, which

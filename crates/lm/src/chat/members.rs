@@ -74,6 +74,11 @@ impl Members {
         self.place
     }
 
+    /// Whether the objects stand in a list.
+    pub(super) fn in_list(&self) -> bool {
+        self.in_list
+    }
+
     /// The next thing in the text, which is the text of before with more at its end.
     pub(super) fn next(&mut self, text: &str) -> Option<Event> {
         while self.phase != Phase::Done {

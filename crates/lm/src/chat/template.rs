@@ -188,7 +188,7 @@ impl Template {
     /// The prompt of a conversation.
     pub fn render(&self, messages: &[Message], tools: &[Tool], options: &Options) -> Result<Prompt, TemplateError> {
         let variant = self.variant(!tools.is_empty());
-        let messages = shape(messages, tools, &variant.abilities);
+        let messages = shape(messages, tools, &variant.abilities, &variant.dialect);
         let shown = if variant.abilities.tools { tools } else { &[] };
         let messages: Vec<Value> = messages.iter().map(|message| to_json(message, &variant.abilities)).collect();
         let text = variant.run(&messages, shown, options, &self.bos, &self.eos)?;
@@ -262,7 +262,8 @@ impl Variant {
             json!([user(parts), call(id, arguments, content), answer(id), said("assistant"), user(parts)])
         };
         let none = Value::Null;
-        let (object, string) = (json!({"probe_key": "probe_value"}), json!("{\"probe_key\": \"probe_value\"}"));
+        // Other names than in the tool above, which the template shows too.
+        let (object, string) = (json!({"call_key": "call_value"}), json!("{\"call_key\": \"call_value\"}"));
         let ids = ["call_probe_1", "probe1234"];
         let try_calls = |arguments: &Value, wanted: &str| {
             ids.into_iter().find_map(|id| {
@@ -273,11 +274,13 @@ impl Variant {
             })
         };
         // An object that is printed as it is would have Python's quotes; families without JSON print bare values.
-        let found = [(&object, "\"probe_key\"", true), (&string, "\"probe_key\"", false), (&object, "probe_value", true)]
+        let found = [(&object, "\"call_key\"", true), (&string, "\"call_key\"", false), (&object, "call_value", true)]
             .into_iter()
             .find_map(|(arguments, wanted, is_object)| Some((try_calls(arguments, wanted)?, is_object)));
         let (id, content_beside_calls) = found.map_or((ids[0], false), |(found, _)| found);
-        let answers = shows(turn(id, object, if content_beside_calls { text("", parts) } else { none }), &[tool], "probe-result");
+        let arguments = if found.is_some_and(|(_, is_object)| !is_object) { string } else { object };
+        let content = if content_beside_calls { text("", parts) } else { none };
+        let answers = shows(turn(id, arguments, content), std::slice::from_ref(&tool), "probe-result");
         Abilities {
             system,
             developer,
@@ -303,7 +306,7 @@ const PLAIN: Abilities = Abilities {
 };
 
 /// Messages as the template can take them.
-fn shape(messages: &[Message], tools: &[Tool], abilities: &Abilities) -> Vec<Message> {
+fn shape(messages: &[Message], tools: &[Tool], abilities: &Abilities, dialect: &Dialect) -> Vec<Message> {
     let mut shaped: Vec<Message> = Vec::new();
     let mut changed = false;
     for message in messages {
@@ -311,12 +314,12 @@ fn shape(messages: &[Message], tools: &[Tool], abilities: &Abilities) -> Vec<Mes
         if message.role == Role::Developer && !abilities.developer {
             message.role = Role::System;
         }
-        if !message.tool_calls.is_empty() && (abilities.calls.is_none() || !abilities.answers) {
-            let calls = calls_as_text(&std::mem::take(&mut message.tool_calls));
+        if !message.tool_calls.is_empty() && abilities.calls.is_none() {
+            let calls = calls_as_text(dialect, &std::mem::take(&mut message.tool_calls));
             let content = message.content.filter(|content| !content.is_empty());
             message.content = Some(content.map_or(calls.clone(), |content| format!("{content}\n{calls}")));
         }
-        if message.role == Role::Tool && (abilities.calls.is_none() || !abilities.answers) {
+        if message.role == Role::Tool && !abilities.answers {
             message = answer_as_text(&message);
             changed = true;
         }
@@ -418,4 +421,117 @@ fn call_to_json(call: &ToolCall, abilities: &Abilities) -> Value {
         None => json!(call.arguments),
     };
     json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(text: &str) -> Template {
+        let texts = TemplateTexts { default: Some(text.to_string()), bos: "<s>".to_string(), eos: "</s>".to_string(), named: vec![] };
+        Template::new(&texts, |_| false).unwrap()
+    }
+
+    fn options() -> Options {
+        Options { add_generation_prompt: true, now: 1_736_942_400, variables: Map::new() }
+    }
+
+    fn tool() -> Tool {
+        let parameters = json!({"type": "object", "properties": {"sensor_id": {"type": "string"}}});
+        Tool { name: "read_sensor".to_string(), description: Some("Reads.".to_string()), parameters: Some(parameters), strict: false }
+    }
+
+    /// A system message, a question, a call, its result, an answer and a question.
+    fn conversation() -> Vec<Message> {
+        let call = ToolCall { id: "call_1".to_string(), name: "read_sensor".to_string(), arguments: r#"{"sensor_id": "s1"}"#.to_string() };
+        vec![
+            Message::new(Role::Developer, "Be the-system."),
+            Message::new(Role::User, "the-question"),
+            Message { content: None, tool_calls: vec![call], ..Message::new(Role::Assistant, "") },
+            Message { tool_call_id: Some("call_1".to_string()), ..Message::new(Role::Tool, "the-result 21.5") },
+            Message::new(Role::Assistant, "the-answer"),
+            Message::new(Role::User, "the-thanks"),
+        ]
+    }
+
+    #[test]
+    fn shared_data_templates_all_take_a_whole_conversation_with_tools() {
+        let Some(folder) = crate::chat::shared_data("structured/chat-templates") else { return };
+        let mut seen = Vec::new();
+        let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for path in files {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let template = template(&std::fs::read_to_string(&path).unwrap());
+            let prompt = template.render(&conversation(), &[tool()], &options());
+            let text = prompt.unwrap_or_else(|error| panic!("{name}: {error}")).text;
+            let mut from = 0;
+            for wanted in ["the-question", "s1", "the-result 21.5", "the-answer", "the-thanks"] {
+                let place = text[from..].find(wanted).unwrap_or_else(|| panic!("{name}: no {wanted:?} in {text}"));
+                from += place;
+            }
+            assert!(text.contains("read_sensor") && text.contains("the-system"), "{name}: {text}");
+            seen.push(format!("{} {}", &name[..8], template.dialect(true).calls.name));
+        }
+        let expected = "HuggingF hermes, LFM2-8B- lfm2, NousRese hermes, Qwen-Qwe hermes, Qwen-Qwe hermes, deepseek hermes, \
+                        google-g hermes, ibm-gran granite, meta-lla llama3, microsof hermes, mistrala mistral, openbmb- minicpm";
+        assert_eq!(seen.join(", "), expected);
+    }
+
+    #[test]
+    fn abilities_are_seen_and_messages_shaped_to_them() {
+        // Alternating, no system, no tools: as gemma.
+        let strict = template(
+            "{{ bos_token }}{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}\
+             {{ raise_exception('alternate!') }}{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+        );
+        let abilities = strict.abilities(true);
+        assert!(!abilities.system && !abilities.tools && abilities.calls.is_none() && !abilities.answers);
+        let prompt = strict.render(&conversation(), &[tool()], &options()).unwrap();
+        assert!(prompt.has_bos && !prompt.thinking);
+        assert!(prompt.text.starts_with("<s><user>Be the-system.\n\nYou can call functions."), "{}", prompt.text);
+        assert!(prompt.text.contains("the-question<assistant><tool_call>\n{\"name\": \"read_sensor\""), "{}", prompt.text);
+        assert!(prompt.text.contains("</tool_call><user><tool_response>\nthe-result 21.5\n</tool_response><assistant>the-answer"));
+        // The template's own words when it refuses.
+        let twice = [Message::new(Role::User, "a"), Message::new(Role::User, "b")];
+        let refused = strict.render(&twice, &[], &options()).unwrap_err();
+        assert_eq!(refused, TemplateError::Refused { message: "alternate!".to_string() });
+        // Content as parts, ids of nine signs, arguments as text, a developer, thoughts begun.
+        let fussy = template(
+            "{% for m in messages %}[{{ m.role }}]{% if m.content is not none %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}\
+             {% for c in m.tool_calls or [] %}{% if c.id|length != 9 %}{{ raise_exception('id') }}{% endif %}\
+             {{ c.function.name + c.function.arguments }}{% endfor %}{% endfor %}{{ tools|tojson if tools else '' }}\
+             {# developer #}<think>{# </think> #}",
+        );
+        let abilities = fussy.abilities(true);
+        assert!(abilities.parts && abilities.system && abilities.developer && abilities.tools && abilities.short_ids);
+        assert_eq!(abilities.calls, Some(false));
+        let prompt = fussy.render(&conversation(), &[tool()], &options()).unwrap();
+        assert!(prompt.text.contains("[developer]Be the-system.[user]the-question"), "{}", prompt.text);
+        assert!(prompt.text.contains("[assistant]read_sensor{\"sensor_id\": \"s1\"}[tool]the-result"), "{}", prompt.text);
+        assert!(prompt.thinking && !prompt.has_bos);
+    }
+
+    #[test]
+    fn a_file_without_a_template_chats_only_if_its_vocabulary_shows_how() {
+        let texts = TemplateTexts { bos: "<s>".to_string(), ..TemplateTexts::default() };
+        assert_eq!(Template::new(&texts, |_| false).unwrap_err(), ChatError::NoTemplate);
+        let user = [Message::new(Role::System, "S"), Message::new(Role::User, "U")];
+        for (name, tokens, _) in KNOWN {
+            let template = Template::new(&texts, |token| tokens.contains(&token)).unwrap();
+            assert_eq!(template.source(), TemplateSource::Vocabulary(name));
+            let text = template.render(&user, &[], &options()).unwrap().text;
+            assert!(text.contains('S') && text.contains('U'), "{name}: {text}");
+        }
+        let template = Template::new(&texts, |token| KNOWN[0].1.contains(&token)).unwrap();
+        let text = template.render(&user, &[], &options()).unwrap().text;
+        assert_eq!(text, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
+        let named = TemplateTexts {
+            named: vec![("default".to_string(), "plain".to_string()), ("tool_use".to_string(), "{{ tools|tojson }}".to_string())],
+            ..TemplateTexts::default()
+        };
+        let template = Template::new(&named, |_| false).unwrap();
+        assert_eq!(template.render(&user, &[], &options()).unwrap().text, "plain");
+        assert!(template.render(&user, &[tool()], &options()).unwrap().text.contains("read_sensor"));
+    }
 }

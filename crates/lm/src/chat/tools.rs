@@ -31,14 +31,66 @@ pub(super) fn instruction(tools: &[Tool]) -> String {
     text
 }
 
-/// Calls as text, for a template that has no words for them.
-pub(super) fn calls_as_text(calls: &[ToolCall]) -> String {
-    let (open, close) = HERMES.call;
-    let lines = calls.iter().map(|call| {
-        let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!(call.arguments));
-        format!("{open}\n{}\n{close}", json!({"name": call.name, "arguments": arguments}))
+/// Calls as the model itself would have written them, for a template that has no words for them.
+pub(super) fn calls_as_text(dialect: &Dialect, calls: &[ToolCall]) -> String {
+    let syntax = &dialect.calls;
+    let ((open, close), pad) = (syntax.call, syntax.pad);
+    let parsed = |call: &ToolCall| -> Value {
+        serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!(call.arguments))
+    };
+    let members = |call: &ToolCall| parsed(call).as_object().cloned().unwrap_or_default();
+    let each = calls.iter().map(|call| match syntax.form {
+        Form::Object { arguments } | Form::List { arguments } => {
+            format!("{{\"name\": {}, \"{arguments}\": {}}}", json!(call.name), parsed(call))
+        }
+        Form::Named { between } => {
+            let line = if between.ends_with('\n') { "\n" } else { "" };
+            format!("{}{between}{}{line}", call.name, call.arguments)
+        }
+        Form::Parameters { after_name, open, after_key, close, pad: inner } => {
+            let one = |(key, value): (&String, &Value)| {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+                format!("{open}{key}{after_key}{inner}{value}{inner}{close}{inner}")
+            };
+            let parameters: String = members(call).iter().map(one).collect();
+            format!("{}{after_name}{inner}{parameters}", call.name)
+        }
+        Form::Python => {
+            let named = |(key, value): (&String, &Value)| format!("{key}={}", python_literal(value));
+            let arguments: Vec<String> = members(call).iter().map(named).collect();
+            format!("{}({})", call.name, arguments.join(", "))
+        }
     });
-    lines.collect::<Vec<_>>().join("\n")
+    let text = match syntax.form {
+        Form::List { .. } | Form::Python => {
+            format!("{open}{pad}[{}]{pad}{close}", each.collect::<Vec<_>>().join(", "))
+        }
+        _ => each
+            .map(|call| match syntax.section {
+                (begin, end) if syntax.section_each => format!("{begin}{pad}{open}{call}{close}{pad}{end}"),
+                _ => format!("{open}{pad}{call}{pad}{close}"),
+            })
+            .collect::<Vec<_>>()
+            .join("\n"),
+    };
+    match syntax.section {
+        (begin, end) if !syntax.section_each => format!("{begin}{text}{end}"),
+        _ => text,
+    }
+}
+
+fn python_literal(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_string(),
+        Value::Bool(flag) => if *flag { "True" } else { "False" }.to_string(),
+        Value::Array(items) => format!("[{}]", items.iter().map(python_literal).collect::<Vec<_>>().join(", ")),
+        Value::Object(members) => {
+            let pairs = members.iter().map(|(key, value)| format!("{}: {}", literal(key), python_literal(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        // JSON's strings and numbers are Python's.
+        other => other.to_string(),
+    }
 }
 
 /// A tool's answer as a user's message, for the same templates.
@@ -80,37 +132,36 @@ pub fn grammar(
         names.push(format!("call_{index}"));
     }
     let _ = writeln!(lark.text, "one: {}", names.join(" | "));
-    let open = lark.mark(calls.call.0);
-    let close = lark.mark(calls.call.1);
-    let pad = lark.mark(calls.pad);
-    let more = |separator: String| if parallel { format!("one ({separator} one)*") } else { "one".to_string() };
-    let several = match calls.form {
-        Form::List { .. } | Form::Python => {
-            format!("{open} {pad} \"[\" {} \"]\" {pad} {close}", more("\", \"".to_string()))
-        }
-        // Llama is trained on one call an answer; several stand on lines of their own.
-        Form::Object { .. } if calls.opening().is_empty() => more("\"\\n\"".to_string()),
+    let mark = |text: &str| lark.mark(text);
+    let (open, close, pad) = (mark(calls.call.0), mark(calls.call.1), mark(calls.pad));
+    let (begin, end) = (mark(calls.section.0), mark(calls.section.1));
+    let more = |rule: &str, separator: &str| match parallel {
+        true => format!("{rule} ({} {rule})*", literal(separator)),
+        false => rule.to_string(),
+    };
+    // What follows the first mark; whether it holds all calls.
+    let (rest, all) = match calls.form {
+        Form::List { .. } | Form::Python => (format!("{pad} \"[\" {} \"]\" {pad} {close}", more("one", ", ")), true),
+        _ if calls.section_each => (format!("{pad} {open} one {close} {pad} {end}"), false),
+        _ if calls.section.0.is_empty() => (format!("{pad} one {pad} {close}"), false),
         _ => {
             let _ = writeln!(lark.text, "marked: {open} {pad} one {pad} {close}");
-            let between = if calls.section.0.is_empty() { lark.mark("\n") } else { pad.clone() };
-            if parallel { format!("marked ({between} marked)*") } else { "marked".to_string() }
+            (format!("{} {end}", more("marked", "\n")), true)
         }
     };
-    let (begin, end) = (lark.mark(calls.section.0), lark.mark(calls.section.1));
-    let several = match calls.section.0 {
-        "" => several,
-        _ => format!("{begin} {pad} {several} {pad} {end}"),
-    };
+    let opening = if begin.is_empty() { open } else { begin };
+    let _ = writeln!(lark.text, "rest: {rest}\nunit: {opening} rest");
+    let units = if all { "unit".to_string() } else { more("unit", "\n") };
     let start = if !auto {
-        format!("start: {several}\n")
+        format!("start: {units}\n")
     } else if vocabulary.special(calls.opening()).is_some() {
         // No text makes this token, so text cannot run into it.
-        format!("start: TEXT calls?\ncalls: {several}\nTEXT: /(.|\\n)*/\n")
+        format!("start: TEXT calls?\ncalls: {units}\nTEXT: /(.|\\n)*/\n")
     } else {
-        // The first mark has been read by the lazy rule, so the calls go on after it.
-        let rest = several.replacen(&lark.mark(calls.opening()), "", 1);
+        // The lazy rule reads up to the first mark, and from there on only a call can follow.
+        let times = if parallel && !all { "*" } else { "?" };
         let opening = literal(calls.opening());
-        format!("start: (before rest)? TEXT\nbefore[lazy]: /(.|\\n)*/ {opening}\nrest: {rest}\nTEXT: /(.|\\n)*/\n")
+        format!("start: (before rest){times} TEXT\nbefore[lazy]: /(.|\\n)*/ {opening}\nTEXT: /(.|\\n)*/\n")
     };
     let thoughts = dialect.thoughts.filter(|_| thinking || !auto);
     let reasoning = thoughts.map(|thoughts| Reasoning {
@@ -237,4 +288,124 @@ fn with_definitions(property: &Value, schema: &Value) -> Value {
         }
     }
     property
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::answer::Answer;
+    use crate::constraint::Constraint;
+    use crate::constraint::vocabulary::TokenBytes;
+
+    /// A token for each byte, one that ends the answer, and the control tokens given.
+    fn vocabulary(specials: &[&'static str]) -> Vocabulary {
+        let bytes: Vec<[u8; 1]> = (0..=255).map(|byte| [byte]).collect();
+        let tokens = bytes.iter().map(|byte| TokenBytes::Text(byte)).chain([TokenBytes::Special("<end>")]);
+        let tokens = tokens.chain(specials.iter().map(|special| TokenBytes::Special(special)));
+        Vocabulary::new(tokens, &[256], None).unwrap()
+    }
+
+    /// The text as tokens; control tokens where they stand.
+    fn tokens(text: &str, specials: &[&str]) -> Vec<u32> {
+        let (mut out, mut rest) = (Vec::new(), text);
+        while let Some(byte) = rest.bytes().next() {
+            match (257u32..).zip(specials).find(|(_, special)| rest.starts_with(**special)) {
+                Some((token, special)) => {
+                    out.push(token);
+                    rest = &rest[special.len()..];
+                }
+                None => {
+                    out.push(u32::from(byte));
+                    // Bytes of one character follow one another.
+                    let next = (1..=rest.len()).find(|place| rest.is_char_boundary(*place)).unwrap_or(rest.len());
+                    out.extend(rest.bytes().take(next).skip(1).map(u32::from));
+                    rest = &rest[next..];
+                }
+            }
+        }
+        out
+    }
+
+    fn accepts(grammar: &Grammar, vocabulary: &Vocabulary, text: &str, specials: &[&str]) -> bool {
+        let mut constraint = Constraint::new(grammar, vocabulary).unwrap();
+        tokens(text, specials).into_iter().all(|token| constraint.accept(token).is_ok()) && constraint.may_end()
+    }
+
+    fn tool(name: &str) -> Tool {
+        let parameters = json!({
+            "type": "object",
+            "properties": {"id": {"type": "string"}, "n": {"$ref": "#/$defs/small"}},
+            "required": ["id"],
+            "additionalProperties": false,
+            "$defs": {"small": {"type": "integer", "minimum": 0, "maximum": 9}},
+        });
+        Tool { name: name.to_string(), description: None, parameters: Some(parameters), strict: true }
+    }
+
+    /// For every family: its own text of a call is what its grammar takes, and what its reader finds again.
+    #[test]
+    fn grammar_text_and_reader_of_each_family_agree() {
+        let tools = [tool("read"), tool("other")];
+        let call = |id: &str, n: u32| ToolCall {
+            id: String::new(),
+            name: "read".to_string(),
+            arguments: json!({"id": id, "n": n}).to_string(),
+        };
+        for dialect in Dialect::every().filter(|dialect| dialect.calls.form != Form::Python) {
+            let name = dialect.calls.name;
+            // No family has control tokens round single arguments.
+            let mut marks: Vec<&'static str> = dialect.marks();
+            marks.retain(|mark| !mark.contains("param"));
+            for specials in [&[][..], &marks[..]] {
+                let vocabulary = vocabulary(specials);
+                let make = |choice: ToolChoice, parallel: bool| {
+                    grammar(&dialect, &tools, &choice, parallel, false, &vocabulary).unwrap()
+                };
+                let one = calls_as_text(&dialect, &[call("s1", 3)]);
+                let two = calls_as_text(&dialect, &[call("s1", 3), call("é\"2", 4)]);
+                let wrong = calls_as_text(&dialect, &[call("s1", 10)]);
+                let required = make(ToolChoice::Required, true).unwrap();
+                let check = |grammar: &Grammar, text: &str, expected: bool| {
+                    assert_eq!(accepts(grammar, &vocabulary, text, specials), expected, "{name} {specials:?}\n{text}\n{grammar:?}");
+                };
+                check(&required, &one, true);
+                check(&required, &two, true);
+                check(&required, &wrong, false);
+                check(&required, "no call", false);
+                check(&make(ToolChoice::Required, false).unwrap(), &two, false);
+                check(&make(ToolChoice::Named("other".to_string()), true).unwrap(), &one, false);
+                check(&make(ToolChoice::Named("read".to_string()), true).unwrap(), &one, true);
+                if let Some(thoughts) = dialect.thoughts {
+                    let thought = format!("{}\nhm{}\n\n{one}", thoughts.open, thoughts.close);
+                    check(&required, &thought, true);
+                }
+                match make(ToolChoice::Auto, true) {
+                    None => assert!(dialect.calls.opening().is_empty()),
+                    Some(auto) => {
+                        check(&auto, "no call", true);
+                        check(&auto, &one, true);
+                        check(&auto, &format!("I look.{two}"), true);
+                        check(&auto, &format!("I look.{wrong}"), false);
+                    }
+                }
+                let parsed = Answer::parse(dialect, &tools, false, &two);
+                let values = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+                let found: Vec<_> = parsed.calls.iter().map(|(name, arguments)| (name.as_str(), values(arguments))).collect();
+                let ids = ["s1", "é\"2"].into_iter().zip([3, 4]);
+                let expected: Vec<_> = ids.map(|(id, n)| ("read", json!({"id": id, "n": n}))).collect();
+                assert_eq!((found, parsed.content.as_str()), (expected, ""), "{name}: {two}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nothing_must_be() {
+        let vocabulary = vocabulary(&[]);
+        let hermes = Dialect::of("<tool_call>", true);
+        let make = |tools: &[Tool], choice: ToolChoice| grammar(&hermes, tools, &choice, true, false, &vocabulary).unwrap();
+        assert_eq!(make(&[], ToolChoice::Auto), None);
+        assert_eq!(make(&[tool("a")], ToolChoice::None), None);
+        let lfm2 = Dialect::of("<|tool_list_start|>", true);
+        assert!(grammar(&lfm2, &[tool("a")], &ToolChoice::Required, true, false, &vocabulary).is_err());
+    }
 }
