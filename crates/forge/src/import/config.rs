@@ -144,11 +144,11 @@ mod tests {
             ),
             (
                 config.count(&["eps"]).unwrap_err(),
-                "config.json says \"eps\" is 1e-5, wanted is a count below 2^32",
+                "config.json says \"eps\" is 0.00001, wanted is a count below 2^32",
             ),
             (
                 config.find_truth("eps").unwrap_err(),
-                "config.json says \"eps\" is 1e-5, wanted is true or false",
+                "config.json says \"eps\" is 0.00001, wanted is true or false",
             ),
         ];
         for (error, text) in errors {
