@@ -120,7 +120,13 @@ const CALLS: [Calls; 12] = [
         section_each: true,
         call: ("<function=", "</function>"),
         pad: "\n",
-        form: Form::Parameters { after_name: ">", open: "<parameter=", after_key: ">", close: "</parameter>", pad: "\n" },
+        form: Form::Parameters {
+            after_name: ">",
+            open: "<parameter=",
+            after_key: ">",
+            close: "</parameter>",
+            pad: "\n",
+        },
     },
     Calls {
         name: "minicpm",
@@ -129,7 +135,13 @@ const CALLS: [Calls; 12] = [
         section_each: false,
         call: ("<function name=\"", "</function>"),
         pad: "",
-        form: Form::Parameters { after_name: "\">", open: "<param name=\"", after_key: "\">", close: "</param>", pad: "" },
+        form: Form::Parameters {
+            after_name: "\">",
+            open: "<param name=\"",
+            after_key: "\">",
+            close: "</param>",
+            pad: "",
+        },
     },
     HERMES,
     Calls {
