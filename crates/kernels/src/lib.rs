@@ -6,17 +6,19 @@
 //! - [`pool`]: threads that share a piece of work and survive the loss of a core;
 //! - [`compute`]: the two together, which all that follows is given;
 //! - [`format`](mod@format): how numbers lie in a file: one file per block format, each with its scalar definition;
+//! - [`quantised`]: activations in int8, as the kernels want them;
 //! - [`matrix`]: a weight matrix as it lies in its file;
 //! - [`matmul`]: activations times a weight matrix, the work that a model is made of;
 //! - [`page`]: keys and values of a run of positions;
 //! - [`attention`]: queries against pages;
 //! - [`norm`], [`rope`], [`softmax`], [`activation`]: the small steps between;
-//! - [`arch`]: the instruction sets; the only room besides `pool` where `unsafe` stands.
+//! - `simd`: what all of them need of an instruction set, sixteen lanes; `arch`: the instruction sets themselves, the only
+//!   room besides `pool` where `unsafe` stands.
 //!
 //! The scalar code is the definition. Every other path is compared with it.
 
 pub mod activation;
-pub mod arch;
+mod arch;
 pub mod attention;
 pub mod compute;
 pub mod cpu;
@@ -26,5 +28,7 @@ pub mod matrix;
 pub mod norm;
 pub mod page;
 pub mod pool;
+pub mod quantised;
 pub mod rope;
+mod simd;
 pub mod softmax;
