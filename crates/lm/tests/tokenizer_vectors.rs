@@ -3,6 +3,8 @@
 //! Beside each `x.gguf`: `x.gguf.inp`, texts with a separator line between, and `x.gguf.out`, a line of ids for each.
 //! `SELVEDGE_VOCABULARIES` names a folder with more of them than the shared one has.
 
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it skips")]
+
 use std::path::{Path, PathBuf};
 
 use lm::gguf::Gguf;
@@ -10,10 +12,8 @@ use lm::tokenizer::Tokenizer;
 use lm::tokenizer::special::Special;
 
 fn folders() -> Vec<PathBuf> {
-    let data = std::env::var_os("SELVEDGE_SHARED_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let data = std::env::var_os("SELVEDGE_SHARED_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     let more = std::env::var_os("SELVEDGE_VOCABULARIES").map(PathBuf::from);
     let folders = [Some(data.join("vocab-gguf")), more].into_iter().flatten();
     folders.filter(|folder| folder.is_dir()).collect()
@@ -32,7 +32,12 @@ fn check(file: &Path) -> Result<(Vec<String>, usize), String> {
     let ids: Vec<&str> = ids.trim_end_matches('\n').split('\n').collect();
     // The last separator ends a text, so nothing but an end of file follows it.
     let count = ids.len();
-    assert!(texts.len() == count || texts.len() == count + 1, "{}: {} texts, {count} lines", file.display(), texts.len());
+    assert!(
+        texts.len() == count || texts.len() == count + 1,
+        "{}: {} texts, {count} lines",
+        file.display(),
+        texts.len()
+    );
     let mut wrong = Vec::new();
     for (text, expected) in texts.iter().zip(ids) {
         let expected: Vec<u32> = expected.split_whitespace().map(|id| id.parse().unwrap()).collect();
@@ -57,7 +62,8 @@ fn shared_data_vocabularies_give_the_recorded_ids() {
         let mut files: Vec<PathBuf> =
             std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| {
-            path.extension().is_some_and(|ending| ending == "gguf") && path.with_extension("gguf.inp").exists()
+            path.extension().is_some_and(|ending| ending == "gguf")
+                && path.with_extension("gguf.inp").exists()
         });
         files.sort();
         for file in files {

@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn the_famous_ones() {
-        for (byte, character) in [(b' ', 'Ġ'), (b'\n', 'Ċ'), (b'\t', 'ĉ'), (b'a', 'a'), (0xad, 'Ń'), (0x7f, 'ġ')] {
+        for (byte, character) in
+            [(b' ', 'Ġ'), (b'\n', 'Ċ'), (b'\t', 'ĉ'), (b'a', 'a'), (0xad, 'Ń'), (0x7f, 'ġ')]
+        {
             assert_eq!(character_of(byte), character);
         }
     }

@@ -53,7 +53,11 @@ struct Scratch {
 
 impl Bpe {
     /// `merges`: two symbols with a blank between them, the first merge first.
-    pub(crate) fn new(vocabulary: &Vocabulary, known: Known, merges: &Strings) -> Result<Bpe, TokenizerError> {
+    pub(crate) fn new(
+        vocabulary: &Vocabulary,
+        known: Known,
+        merges: &Strings,
+    ) -> Result<Bpe, TokenizerError> {
         let mut bpe = Bpe {
             known,
             merges: HashTable::with_capacity(merges.len()),
@@ -185,7 +189,8 @@ impl Bpe {
                 Part { id, start, end }
             }));
         } else {
-            let symbols = piece.bytes().enumerate().map(|(start, byte)| (start, self.bytes[usize::from(byte)]));
+            let symbols =
+                piece.bytes().enumerate().map(|(start, byte)| (start, self.bytes[usize::from(byte)]));
             parts.extend(symbols.map(|(start, id)| Part { id, start, end: start + 1 }));
         }
         merge(parts, &mut scratch.pairs, |left, right| self.join(left.id, right.id));

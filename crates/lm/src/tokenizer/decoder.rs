@@ -20,7 +20,13 @@ pub struct Decoder<'t> {
 
 impl<'t> Decoder<'t> {
     pub(super) fn new(tokenizer: &'t Tokenizer) -> Decoder<'t> {
-        Decoder { tokenizer, held: Vec::new(), given: String::new(), shows_control: false, drops_blank: false }
+        Decoder {
+            tokenizer,
+            held: Vec::new(),
+            given: String::new(),
+            shows_control: false,
+            drops_blank: false,
+        }
     }
 
     /// The tokens begin a text: the blank that SentencePiece puts before the first word is taken off.

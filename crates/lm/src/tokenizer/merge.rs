@@ -106,7 +106,8 @@ mod tests {
     /// Letters join to one of a toy table: any two whose sum is even, the least sum first.
     fn join(left: Part, right: Part) -> Option<Joined> {
         let sum = left.id + right.id;
-        (sum.is_multiple_of(2) && right.end - left.start <= 9).then_some(Joined { order: sum, id: sum / 2 + 1 })
+        (sum.is_multiple_of(2) && right.end - left.start <= 9)
+            .then_some(Joined { order: sum, id: sum / 2 + 1 })
     }
 
     fn parts(ids: &[u32]) -> Vec<Part> {
@@ -116,7 +117,8 @@ mod tests {
     /// The definition: look at every pair, join the best.
     fn by_definition(mut parts: Vec<Part>) -> Vec<Part> {
         loop {
-            let pairs = (1..parts.len()).filter_map(|right| Some((right, join(parts[right - 1], parts[right])?)));
+            let pairs =
+                (1..parts.len()).filter_map(|right| Some((right, join(parts[right - 1], parts[right])?)));
             let Some((right, joined)) = pairs.min_by_key(|(right, joined)| (joined.order, *right)) else {
                 return parts;
             };

@@ -72,7 +72,10 @@ impl Automaton {
 
 impl Cutter {
     /// `text` gives the text of a token, which is not empty.
-    pub(crate) fn new<'t>(marks: Vec<Mark>, text: impl Fn(u32) -> &'t [u8]) -> Result<Cutter, TokenizerError> {
+    pub(crate) fn new<'t>(
+        marks: Vec<Mark>,
+        text: impl Fn(u32) -> &'t [u8],
+    ) -> Result<Cutter, TokenizerError> {
         let always = marks.iter().copied().filter(|mark| mark.always).collect();
         Ok(Cutter { all: Automaton::new(marks, &text)?, always: Automaton::new(always, &text)? })
     }
@@ -87,7 +90,8 @@ impl Cutter {
         if let Some(search) = &automaton.search {
             while let Some(found) = search.find(Input::new(rest)) {
                 // The tokens are whole characters, so a match begins and ends between characters.
-                let (Some(mut left), Some(mut right)) = (rest.get(..found.start()), rest.get(found.end()..)) else {
+                let (Some(mut left), Some(mut right)) = (rest.get(..found.start()), rest.get(found.end()..))
+                else {
                     break;
                 };
                 let mark = automaton.marks[found.pattern().as_usize()];

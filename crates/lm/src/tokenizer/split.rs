@@ -134,7 +134,9 @@ fn after(text: &str, at: usize) -> usize {
 #[inline]
 fn end_of_run(text: &str, at: usize, belongs: impl Fn(char) -> bool) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    rest.char_indices().find(|&(_, character)| !belongs(character)).map_or(text.len(), |(place, _)| at + place)
+    rest.char_indices()
+        .find(|&(_, character)| !belongs(character))
+        .map_or(text.len(), |(place, _)| at + place)
 }
 
 /// Where a run of a class that starts at `at` ends; `at` itself if there is none.

@@ -44,9 +44,8 @@ impl Set {
     }
 
     fn has(&self, character: char) -> bool {
-        let within = |ranges: &[(char, char)]| {
-            ranges.iter().any(|&(first, last)| (first..=last).contains(&character))
-        };
+        let within =
+            |ranges: &[(char, char)]| ranges.iter().any(|&(first, last)| (first..=last).contains(&character));
         let named = Class::of(character).meets(self.class) && !within(self.except) || within(self.ranges);
         named != self.negated
     }
