@@ -13,13 +13,13 @@ use lm::network::Network;
 
 /// Positions that a sequence may grow to. Within the original context of `phi3-longrope-short` (64), beyond that of
 /// `phi3-longrope` (32): it decides which of their factors hold.
-pub const REACH: usize = 64;
+pub(crate) const REACH: usize = 64;
 
 /// A way to put a prompt through the model; all must give the same logits.
-pub type Way = fn(&Engine, CacheFormat, &[u32]) -> Vec<f32>;
+pub(crate) type Way = fn(&Engine, CacheFormat, &[u32]) -> Vec<f32>;
 
 /// The ways, with what to call them.
-pub const WAYS: [(&str, Way); 5] = [
+pub(crate) const WAYS: [(&str, Way); 5] = [
     ("whole", Engine::whole),
     ("token by token", Engine::singly),
     ("in pieces", Engine::pieces),
@@ -28,12 +28,12 @@ pub const WAYS: [(&str, Way); 5] = [
 ];
 
 /// A loaded model.
-pub struct Engine {
-    pub network: Network,
+pub(crate) struct Engine {
+    pub(crate) network: Network,
 }
 
 impl Engine {
-    pub fn load(file: Vec<u8>, isa: Isa) -> Engine {
+    pub(crate) fn load(file: Vec<u8>, isa: Isa) -> Engine {
         let threads = NonZeroUsize::new(2).expect("two is not zero");
         let file = Gguf::parse(file.into()).expect("the tiny model is a GGUF file");
         let network = Network::load(&file, Arc::new(Compute::new(isa, threads)));
@@ -41,7 +41,7 @@ impl Engine {
     }
 
     /// The pages of a cache; `None` where heads are no whole blocks of the format.
-    pub fn pages(&self, format: CacheFormat) -> Option<PageShape> {
+    pub(crate) fn pages(&self, format: CacheFormat) -> Option<PageShape> {
         self.network.page_shape(format).ok()
     }
 
@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// The prompt in one step.
-    pub fn whole(&self, format: CacheFormat, tokens: &[u32]) -> Vec<f32> {
+    pub(crate) fn whole(&self, format: CacheFormat, tokens: &[u32]) -> Vec<f32> {
         self.one(tokens, &mut self.sequence(format))
     }
 

@@ -15,8 +15,8 @@ const ALIGNMENT: usize = 32;
 
 /// A tiny model, to be written as a file.
 #[derive(Clone)]
-pub struct Tiny {
-    pub metadata: BTreeMap<String, Value>,
+pub(crate) struct Tiny {
+    pub(crate) metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Tensor>,
 }
 
@@ -40,7 +40,7 @@ impl Tensor {
 
 impl Tiny {
     /// The model that the golden's engines were asked about.
-    pub fn of(golden: &Golden) -> Tiny {
+    pub(crate) fn of(golden: &Golden) -> Tiny {
         let weights = golden.tensors.iter().map(|(name, shape)| {
             let count = shape.iter().product();
             let numbers = formula::weights(&golden.name, golden.family(), name, count);
@@ -53,13 +53,13 @@ impl Tiny {
     }
 
     /// Whether every matrix comes in whole blocks of the format.
-    pub fn fits(&self, format: Format) -> bool {
+    pub(crate) fn fits(&self, format: Format) -> bool {
         let mut matrices = self.tensors.iter().filter(|(name, tensor)| tensor.is_matrix(name));
         matrices.all(|(_, tensor)| tensor.cols().is_multiple_of(format.block_len()))
     }
 
     /// The same model with the weights that remain of its matrices in `format`.
-    pub fn rounded(&self, format: Format) -> Tiny {
+    pub(crate) fn rounded(&self, format: Format) -> Tiny {
         let mut rounded = self.clone();
         for (name, tensor) in &mut rounded.tensors {
             if tensor.is_matrix(name) {
@@ -71,7 +71,7 @@ impl Tiny {
     }
 
     /// The file, with matrices in `format` and everything else in f32.
-    pub fn file(&self, format: Format) -> Vec<u8> {
+    pub(crate) fn file(&self, format: Format) -> Vec<u8> {
         let mut infos = Vec::new();
         let mut data = Vec::new();
         for (name, tensor) in &self.tensors {
