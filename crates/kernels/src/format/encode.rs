@@ -5,6 +5,7 @@
 //! lost its numbers.
 
 use crate::format::block::Block;
+use crate::format::float::{narrow, widen};
 
 /// Numbers beyond this fit no format of blocks, and sums of their powers would leave f32.
 const LARGEST_VALUE: f32 = 1e9;
@@ -77,7 +78,7 @@ pub(crate) fn encode<B: Encode>(
 ) -> Result<(), CannotEncode> {
     refuse(values, importance)?;
     let row_mean_square = match importance {
-        Some(_) => values.iter().fold(0.0, |sum, x| sum + x * x) / values.len() as f32,
+        Some(_) => square_sum(values) / values.len() as f32,
         None => 0.0,
     };
     let mut importance = importance.map(|columns| columns.chunks_exact(B::LEN));
@@ -177,7 +178,7 @@ pub(crate) fn join_pairs(codes: &[u8], out: &mut [u8]) {
 /// Writes an f16 at byte `at` and says what it reads back as.
 #[inline(always)]
 pub(crate) fn put_half(out: &mut [u8], at: usize, value: f32) -> f32 {
-    let bits = crate::format::float::narrow(value);
+    let bits = narrow(value);
     out[at..at + 2].copy_from_slice(&bits.to_le_bytes());
-    crate::format::float::widen(bits)
+    widen(bits)
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0–31 | `hmask` | bit k of byte j: the third bit of number 32k + j |
 //! | 32–95 | `qs` | 32 bytes for each half of 128 numbers; bits 2k, 2k + 1 of byte j: number 32k + j of the half |
-//! | 96–107 | `scales` | 16 × 6 bits, see [`scale_code`] |
+//! | 96–107 | `scales` | 16 × 6 bits, see `scale_code` |
 //! | 108–109 | `d` | scale of the scales, f16 |
 
 use crate::format::block::{Block, half_at};
