@@ -11,7 +11,7 @@ use kernels::cpu::Isa;
 use lm::embed::embed;
 use lm::forward::Scratch;
 use lm::model::Model;
-use lm::tokenizer::Special;
+use lm::tokenizer::special::Special;
 
 /// A sentence of the expected ones.
 #[derive(serde::Deserialize)]

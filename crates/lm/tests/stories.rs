@@ -152,7 +152,7 @@ fn shared_data_the_prompt_is_the_tokens_that_llama_cpp_makes_of_it() {
     let story = Story::open(&folder, "f32", Isa::best());
     for run in told["f32"].as_array().unwrap() {
         let prompt = run["prompt"].as_str().unwrap();
-        let encoded = story.model.tokenizer.encode_for_model(prompt, lm::tokenizer::Special::Parse);
+        let encoded = story.model.tokenizer.encode_for_model(prompt, lm::tokenizer::special::Special::Parse);
         assert_eq!(encoded, ids(&run["prompt_ids"]), "{prompt:?}");
         let written = story.model.tokenizer.decode(&ids(&run["ids"]));
         assert_eq!(written.trim_start(), run["text"].as_str().unwrap().trim_start());

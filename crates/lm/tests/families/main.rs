@@ -56,7 +56,10 @@ const ENCODERS: [&str; 2] = ["bert", "bert-cls"];
 /// The largest difference, which is NaN if there is a NaN.
 fn apart(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len(), "as many numbers as the other engine gave");
-    ours.iter().zip(theirs).map(|(one, other)| (one - other).abs()).fold(0.0, |most, x| if x <= most { most } else { x })
+    ours.iter()
+        .zip(theirs)
+        .map(|(one, other)| (one - other).abs())
+        .fold(0.0, |most, x| if x <= most { most } else { x })
 }
 
 /// Logits against both engines.
@@ -83,7 +86,8 @@ fn the_table_has_every_golden() {
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<String> =
         files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
-    let mut table: Vec<String> = DECODERS.iter().map(|(name, _)| *name).chain(ENCODERS).map(str::to_owned).collect();
+    let mut table: Vec<String> =
+        DECODERS.iter().map(|(name, _)| *name).chain(ENCODERS).map(str::to_owned).collect();
     table.push("stories260K".to_owned());
     files.sort();
     table.sort();
@@ -107,7 +111,7 @@ fn logits_are_the_same_however_the_prompt_is_put_through() {
     for (name, llama_cpp) in DECODERS {
         let golden = Golden::load(name);
         let engine = load(&Tiny::of(&golden), Format::F32);
-        for (how, way) in WAYS {
+        for (how, way) in &WAYS[1..] {
             check(how, &golden, llama_cpp, &way(&engine, CacheFormat::F32, &golden.tokens));
         }
     }
@@ -134,17 +138,19 @@ fn noise(ours: &[f32], exact: &[f32]) -> f64 {
 
 #[test]
 fn smaller_caches_cost_little() {
-    for (format, within) in [(CacheFormat::F16, 0.002), (CacheFormat::Q8_0, 0.05)] {
-        for (name, _) in DECODERS {
-            let golden = Golden::load(name);
-            let engine = load(&Tiny::of(&golden), Format::F32);
+    // Heads of 32 and of 16 numbers; with and without a window, caps and partial rotation.
+    for name in ["llama", "llama-headdim", "qwen3", "gemma2", "gemma3", "phi4mini"] {
+        let golden = Golden::load(name);
+        let engine = load(&Tiny::of(&golden), Format::F32);
+        for (format, within) in [(CacheFormat::F16, 0.001), (CacheFormat::Q8_0, 0.05)] {
             let whole_blocks = engine.network.shape().heads.width.is_multiple_of(32);
-            assert!(engine.pages(format).is_some() || (format == CacheFormat::Q8_0 && !whole_blocks));
+            assert_eq!(engine.pages(format).is_some(), format == CacheFormat::F16 || whole_blocks);
             if engine.pages(format).is_none() {
                 continue;
             }
             for (how, way) in WAYS {
                 let noise = noise(&way(&engine, format, &golden.tokens), &golden.transformers.values());
+                println!("{name}, {how}, {format:?}: noise of {noise}");
                 assert!(noise < within, "{name}, {how}, {format:?}: noise of {noise}");
             }
         }
@@ -155,22 +161,22 @@ fn smaller_caches_cost_little() {
 #[test]
 fn quantised_weights_compute_what_they_decode_to() {
     for format in Format::ALL.into_iter().filter(|format| format.is_quantised()) {
-        let mut tried = 0;
-        for (name, _) in DECODERS {
+        // Rows of 256 fit every format; fused tensors, GELU and biases are worth a look beside them.
+        for name in ["llama-wide", "phi3", "phi2", "gemma2"] {
             let golden = Golden::load(name);
             let tiny = Tiny::of(&golden);
             if !tiny.fits(format) {
+                assert_ne!(name, "llama-wide", "fits {}", format.name());
                 continue;
             }
-            tried += 1;
             let exact = load(&tiny.rounded(format), Format::F32).whole(CacheFormat::F32, &golden.tokens);
             let quantised = load(&tiny, format);
-            for (how, way) in WAYS {
+            for (how, way) in &WAYS[..2] {
                 let noise = noise(&way(&quantised, CacheFormat::F32, &golden.tokens), &exact);
+                println!("{name}, {how}, {}: noise of {noise}", format.name());
                 assert!(noise < 0.05, "{name}, {how}, {}: noise of {noise}", format.name());
             }
         }
-        assert!(tried > 0, "{} was tried", format.name());
     }
 }
 
