@@ -22,11 +22,21 @@ pub(crate) struct Golden {
     pub(crate) tensors: BTreeMap<String, Vec<usize>>,
     /// Tensors that are settings, not weights.
     literals: BTreeMap<String, Numbers>,
+    /// A LoRA adapter that both engines applied.
+    pub(crate) adapter: Option<Adapter>,
     pub(crate) tokens: Vec<u32>,
     /// Logits `[tokens, vocabulary]`, or an encoder's pooled state `[width]`.
     pub(crate) transformers: Answer,
     /// The same for every fourth token: 3, 7, …
     pub(crate) llama_cpp: Answer,
+}
+
+/// What the file of an adapter says.
+#[derive(Deserialize)]
+pub(crate) struct Adapter {
+    pub(crate) metadata: BTreeMap<String, Value>,
+    /// Shapes, rows first.
+    pub(crate) tensors: BTreeMap<String, Vec<usize>>,
 }
 
 /// What an engine said.

@@ -28,7 +28,7 @@ const WITHIN: f32 = 1e-3;
 const WITHIN_GELU: f32 = 1e-2;
 
 /// A tiny model, and how far from llama.cpp its logits may be: `None` where that engine computes something else.
-const DECODERS: [(&str, Option<f32>); 19] = [
+const DECODERS: [(&str, Option<f32>); 21] = [
     ("llama", Some(WITHIN)),
     ("llama-wide", Some(WITHIN)),
     ("llama-headdim", Some(WITHIN)),
@@ -48,6 +48,8 @@ const DECODERS: [(&str, Option<f32>); 19] = [
     ("phi3-longrope", Some(WITHIN)),
     ("phi3-longrope-short", Some(WITHIN)),
     ("phi4mini", Some(WITHIN)),
+    ("llama-lora", Some(WITHIN)),
+    ("phi3-lora", Some(WITHIN)),
 ];
 
 /// Encoders give one vector of length 1.
@@ -81,6 +83,15 @@ fn load(tiny: &Tiny, format: Format) -> Engine {
     Engine::load(tiny.file(format), Isa::best())
 }
 
+/// The golden's model as its engines had it, with the adapter if there is one.
+fn load_as_asked(golden: &Golden, format: Format, isa: Isa) -> Engine {
+    let engine = Engine::load(Tiny::of(golden).file(format), isa);
+    match Tiny::adapter_of(golden) {
+        Some(adapter) => engine.adapted(adapter.file(Format::F32)),
+        None => engine,
+    }
+}
+
 #[test]
 fn the_table_has_every_golden() {
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
@@ -99,7 +110,7 @@ fn logits_are_those_of_other_engines_under_every_instruction_set() {
     for isa in Isa::all_here() {
         for (name, llama_cpp) in DECODERS {
             let golden = Golden::load(name);
-            let engine = Engine::load(Tiny::of(&golden).file(Format::F32), isa);
+            let engine = load_as_asked(&golden, Format::F32, isa);
             let logits = engine.whole(CacheFormat::F32, &golden.tokens);
             check(isa.name(), &golden, llama_cpp, &logits);
         }
@@ -110,7 +121,7 @@ fn logits_are_those_of_other_engines_under_every_instruction_set() {
 fn logits_are_the_same_however_the_prompt_is_put_through() {
     for (name, llama_cpp) in DECODERS {
         let golden = Golden::load(name);
-        let engine = load(&Tiny::of(&golden), Format::F32);
+        let engine = load_as_asked(&golden, Format::F32, Isa::best());
         for (how, way) in &WAYS[1..] {
             check(how, &golden, llama_cpp, &way(&engine, CacheFormat::F32, &golden.tokens));
         }
@@ -122,7 +133,8 @@ fn logits_are_the_same_however_the_prompt_is_put_through() {
 fn half_precision_weights_lose_nothing() {
     for (name, llama_cpp) in DECODERS {
         let golden = Golden::load(name);
-        let logits = load(&Tiny::of(&golden), Format::F16).whole(CacheFormat::F32, &golden.tokens);
+        let engine = load_as_asked(&golden, Format::F16, Isa::best());
+        let logits = engine.whole(CacheFormat::F32, &golden.tokens);
         check("f16 weights", &golden, llama_cpp, &logits);
     }
 }
@@ -214,6 +226,16 @@ fn goldens_notice_what_sets_families_apart() {
         let logits = load(&tiny, Format::F32).whole(CacheFormat::F32, &golden.tokens);
         let difference = apart(&logits, &golden.transformers.values());
         assert!(difference > 10.0 * WITHIN, "{name}: {key} = {instead} changes logits by {difference} only");
+    }
+}
+
+/// The same model without its adapter is another one.
+#[test]
+fn goldens_notice_an_adapter_that_is_not_applied() {
+    for name in ["llama-lora", "phi3-lora"] {
+        let golden = Golden::load(name);
+        let logits = load(&Tiny::of(&golden), Format::F32).whole(CacheFormat::F32, &golden.tokens);
+        assert!(apart(&logits, &golden.transformers.values()) > 1.0, "{name}");
     }
 }
 

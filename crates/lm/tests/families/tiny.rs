@@ -41,15 +41,30 @@ impl Tensor {
 impl Tiny {
     /// The model that the golden's engines were asked about.
     pub(crate) fn of(golden: &Golden) -> Tiny {
-        let weights = golden.tensors.iter().map(|(name, shape)| {
+        let mut tiny = Tiny::with_weights(golden, &golden.metadata, &golden.tensors);
+        for (name, numbers) in golden.literals() {
+            tiny.tensors.insert(name.to_owned(), Tensor { shape: vec![numbers.len()], numbers });
+        }
+        tiny
+    }
+
+    /// The adapter that they applied to it.
+    pub(crate) fn adapter_of(golden: &Golden) -> Option<Tiny> {
+        let adapter = golden.adapter.as_ref()?;
+        Some(Tiny::with_weights(golden, &adapter.metadata, &adapter.tensors))
+    }
+
+    fn with_weights(
+        golden: &Golden,
+        metadata: &BTreeMap<String, Value>,
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> Tiny {
+        let tensors = shapes.iter().map(|(name, shape)| {
             let count = shape.iter().product();
             let numbers = formula::weights(&golden.name, golden.family(), name, count);
             (name.clone(), Tensor { shape: shape.clone(), numbers })
         });
-        let literals = golden
-            .literals()
-            .map(|(name, numbers)| (name.to_owned(), Tensor { shape: vec![numbers.len()], numbers }));
-        Tiny { metadata: golden.metadata.clone(), tensors: weights.chain(literals).collect() }
+        Tiny { metadata: metadata.clone(), tensors: tensors.collect() }
     }
 
     /// Whether every matrix comes in whole blocks of the format.

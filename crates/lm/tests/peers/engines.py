@@ -5,7 +5,7 @@
 """
 
 import ctypes
-from ctypes import POINTER, Structure, c_bool, c_char, c_char_p, c_double, c_float, c_int8, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import POINTER, Structure, byref, c_bool, c_char, c_char_p, c_double, c_float, c_int8, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 
 import numpy as np
 
@@ -78,6 +78,9 @@ class LlamaCpp:
         lib.llama_get_logits.argtypes = [c_void_p]
         lib.llama_get_embeddings_seq.restype = POINTER(c_float)
         lib.llama_get_embeddings_seq.argtypes = [c_void_p, c_int32]
+        lib.llama_adapter_lora_init.restype = c_void_p
+        lib.llama_adapter_lora_init.argtypes = [c_void_p, c_char_p]
+        lib.llama_set_adapters_lora.argtypes = [c_void_p, c_void_p, c_size_t, c_void_p]
         lib.llama_set_embeddings.argtypes = [c_void_p, c_bool]
         for name in ("llama_free", "llama_model_free"):
             getattr(lib, name).argtypes = [c_void_p]
@@ -91,8 +94,8 @@ class LlamaCpp:
         if level >= 3:
             self.lines.append(text.decode("utf-8", "replace"))
 
-    def run(self, path, tokens, width, embed=False, overrides=None):
-        """Logits [tokens, width], or the pooled embedding [width], with a cache of f32."""
+    def run(self, path, tokens, width, embed=False, overrides=None, adapter=None):
+        """Logits [tokens, width], or the pooled embedding [width], with a cache of f32; `adapter`: a LoRA file."""
         lib, self.lines = self.lib, []
         model_params = lib.llama_model_default_params()
         model_params.n_gpu_layers = 0
@@ -115,6 +118,10 @@ class LlamaCpp:
         if not context:
             raise RuntimeError(f"llama.cpp makes no context: {''.join(self.lines)}")
         lib.llama_set_embeddings(context, embed)
+        if adapter:
+            loaded = c_void_p(lib.llama_adapter_lora_init(model, str(adapter).encode()))
+            if not loaded or lib.llama_set_adapters_lora(context, byref(loaded), 1, byref(c_float(1.0))) != 0:
+                raise RuntimeError(f"llama.cpp refuses the adapter {adapter}: {''.join(self.lines)}")
         batch = lib.llama_batch_init(len(tokens), 0, 1)
         batch.n_tokens = len(tokens)
         for i, token in enumerate(tokens):

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 WIDTH = 64
 VOCABULARY = 96
 
+# Of the LoRA adapters: alpha / rank = 2.
+RANK = 4
+ALPHA = 8.0
+
 
 @dataclass
 class Family:
@@ -25,6 +29,7 @@ class Family:
     literals: dict = field(default_factory=dict)  # tensors that are settings, not weights
     llama_cpp: str = "agrees"  # or why that engine says something else here
     overrides: dict = field(default_factory=dict)  # metadata for llama.cpp alone, after "<arch>."
+    adapted: tuple = ()  # parts of tensor names that a LoRA adapter corrects
     about: str = ""
 
 
@@ -192,6 +197,8 @@ FAMILIES = [
         overrides={"rope.scaling.original_context_length": 4096},
     ),
     longrope("phi4mini", 0.75, 32, 48, "three quarters of each head rotated, tied head, long factors", config={"tie_word_embeddings": True}, tokenizer="gpt2"),
+    llama("llama-lora", adapted=("attn_q.", "attn_k.", "attn_v.", "attn_output.", "ffn_", "output."), about="a LoRA adapter on every linear, the head included"),
+    phi3("phi3-lora", adapted=("attn_qkv.", "ffn_up.", "ffn_down."), about="a LoRA adapter on fused tensors"),
     bert("bert", "mean", about="mean of all positions"),
     bert("bert-cls", "cls", {"num_hidden_layers": 3, "layer_norm_eps": 1e-6}, about="the first position"),
 ]

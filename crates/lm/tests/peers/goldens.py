@@ -28,7 +28,7 @@ import transformers  # noqa: E402
 
 import engines  # noqa: E402
 import formula  # noqa: E402
-from families import FAMILIES, VOCABULARY, WIDTH  # noqa: E402
+from families import ALPHA, FAMILIES, RANK, VOCABULARY, WIDTH  # noqa: E402
 
 # llama.cpp's logits are kept for every fourth position (3, 7, …), transformers' for all.
 EVERY = 4
@@ -43,8 +43,19 @@ def unpermute(weight, heads):
     return weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
 
 
+def adapter(family, tensors):
+    """The halves of the family's LoRA adapter, as GGUF names and holds them; empty for most."""
+    halves = {}
+    for name, data in tensors.items():
+        if name.endswith(".weight") and data.ndim == 2 and any(part in name for part in family.adapted):
+            rows, cols = data.shape
+            for half, shape in (("lora_a", (RANK, cols)), ("lora_b", (rows, RANK))):
+                halves[f"{name}.{half}"] = formula.weights(family.name, family.arch, f"{name}.{half}", shape)
+    return halves
+
+
 def fill(model, family):
-    """Puts the formula's weights into the model; gives the tensors as GGUF names and holds them, in order."""
+    """Puts the formula's weights into the model, an adapter merged; gives the tensors as GGUF names and holds them, in order."""
     arch = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}[family.arch]
     names = gguf.get_tensor_name_map(arch, family.config["num_hidden_layers"])
     tensors = {}
@@ -57,11 +68,13 @@ def fill(model, family):
             raise KeyError(f"{family.name}: no GGUF name for {name}")
         data = formula.weights(family.name, family.arch, known, tuple(state[name].shape))
         tensors[known] = data
+        for half_a, half_b in zip(*[iter(adapter(family, {known: data}).values())] * 2):
+            data = (data + ALPHA / RANK * (half_b.astype(np.float64) @ half_a)).astype(np.float32)
         inner = data
         if family.arch == "llama" and (".attn_q." in known or ".attn_k." in known):
             inner = unpermute(data, family.config["num_attention_heads" if ".attn_q." in known else "num_key_value_heads"])
         if family.arch.startswith("gemma") and known.endswith("norm.weight"):
-            inner = data - np.float32(1)
+            inner = inner - np.float32(1)
         state[name].copy_(torch.from_numpy(inner.copy()))
     model.load_state_dict(state)
     if family.config.get("tie_word_embeddings"):
@@ -104,6 +117,10 @@ def metadata(family):
     return says | tokenizer(family)
 
 
+def adapter_metadata(family):
+    return {"general.type": "adapter", "general.architecture": family.arch, "adapter.type": "lora", "adapter.lora.alpha": ALPHA}
+
+
 def write_gguf(path, says, tensors):
     writer = gguf.GGUFWriter(path, says["general.architecture"])
     for key, value in says.items():
@@ -142,6 +159,11 @@ def golden(family, llama_cpp, folder):
     says = metadata(family)
     path = Path(folder) / f"{family.name}.gguf"
     write_gguf(path, says, tensors)
+    halves = adapter(family, tensors)
+    correction = None
+    if halves:
+        correction = path.with_suffix(".lora.gguf")
+        write_gguf(correction, adapter_metadata(family), halves)
     embed = family.arch == "bert"
     if embed:
         tokens = [2, *formula.prompt(family.name, VOCABULARY, 5, family.prompt - 2), 3]
@@ -149,7 +171,7 @@ def golden(family, llama_cpp, folder):
         tokens = [1, *formula.prompt(family.name, VOCABULARY, 3, family.prompt - 1)]
     ours = engines.run_transformers(model, family, tokens)
     overrides = {f"{family.arch}.{key}": value for key, value in family.overrides.items()}
-    theirs = llama_cpp.run(path, tokens, WIDTH if embed else VOCABULARY, embed, overrides)
+    theirs = llama_cpp.run(path, tokens, WIDTH if embed else VOCABULARY, embed, overrides, correction)
     if not embed:
         theirs = theirs[EVERY - 1 :: EVERY]
     return {
@@ -158,6 +180,7 @@ def golden(family, llama_cpp, folder):
         "metadata": says,
         "tensors": {name: list(data.shape) for name, data in tensors.items() if name not in family.literals},
         "literals": {name: text(np.array(values)) for name, values in family.literals.items()},
+        "adapter": {"metadata": adapter_metadata(family), "tensors": {name: list(data.shape) for name, data in halves.items()}} if halves else None,
         "tokens": tokens,
         "transformers": {"version": transformers.__version__, "torch": torch.__version__.split("+")[0], "values": text(ours)},
         "llama_cpp": {"version": f"xllamacpp {llama_cpp.version}", "stance": family.llama_cpp, "values": text(theirs)},
@@ -210,7 +233,7 @@ def main():
                     moved = difference(kept[engine], fresh[engine])
                     line += f", {engine} moved {moved:.1e}"
                     wrong += moved > 1e-4
-                wrong += any(kept[part] != fresh[part] for part in ("metadata", "tensors", "literals", "tokens"))
+                wrong += any(kept[part] != fresh[part] for part in ("metadata", "tensors", "literals", "adapter", "tokens"))
             print(line, flush=True)
     sys.exit(1 if wrong else 0)
 
