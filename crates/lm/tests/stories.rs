@@ -42,6 +42,7 @@ const CASES: [Case; 4] = [
 const LIKELY: f64 = -10.0;
 
 /// The folder of the files, if this machine has it.
+#[expect(clippy::print_stderr, reason = "tests say what they skip")]
 fn shared() -> Option<PathBuf> {
     let data = std::env::var_os("SELVEDGE_SHARED_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);

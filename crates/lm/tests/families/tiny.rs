@@ -178,7 +178,9 @@ fn entry(out: &mut Vec<u8>, value: &Value) {
                 match tag {
                     8 => text(out, item.as_str().expect("an array of text")),
                     5 => {
-                        out.extend(i32::try_from(item.as_i64().expect("whole")).expect("small").to_le_bytes())
+                        out.extend(
+                            i32::try_from(item.as_i64().expect("whole")).expect("small").to_le_bytes(),
+                        );
                     }
                     _ => out.extend((item.as_f64().expect("a number") as f32).to_le_bytes()),
                 }

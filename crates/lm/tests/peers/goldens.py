@@ -36,11 +36,19 @@ EVERY = 4
 
 def permute(weight, heads):
     """Rows of a head from halves to interleaved pairs: how GGUF stores q and k of the architecture `llama`."""
-    return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+    return (
+        weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
+        .swapaxes(1, 2)
+        .reshape(weight.shape)
+    )
 
 
 def unpermute(weight, heads):
-    return weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+    return (
+        weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
+        .swapaxes(1, 2)
+        .reshape(weight.shape)
+    )
 
 
 def adapter(family, tensors):
@@ -72,7 +80,9 @@ def fill(model, family):
             data = (data + ALPHA / RANK * (half_b.astype(np.float64) @ half_a)).astype(np.float32)
         inner = data
         if family.arch == "llama" and (".attn_q." in known or ".attn_k." in known):
-            inner = unpermute(data, family.config["num_attention_heads" if ".attn_q." in known else "num_key_value_heads"])
+            inner = unpermute(
+                data, family.config["num_attention_heads" if ".attn_q." in known else "num_key_value_heads"]
+            )
         if family.arch.startswith("gemma") and known.endswith("norm.weight"):
             inner = inner - np.float32(1)
         state[name].copy_(torch.from_numpy(inner.copy()))
@@ -86,25 +96,45 @@ def fill(model, family):
 
 def tokenizer(family):
     """A vocabulary of single characters, enough for the engines to load the file."""
-    special = {"llama": ["<unk>", "<s>", "</s>"], "gpt2": ["<|unk|>", "<|begin|>", "<|end|>"], "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]}[family.tokenizer]
+    special = {
+        "llama": ["<unk>", "<s>", "</s>"],
+        "gpt2": ["<|unk|>", "<|begin|>", "<|end|>"],
+        "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+    }[family.tokenizer]
     letters = [chr(33 + i) for i in range(VOCABULARY - len(special))]
     mark = "\u2581" if family.tokenizer == "bert" else ""
     tokens = special + [mark + letter for letter in letters]
     says = {"tokenizer.ggml.model": family.tokenizer}
     if family.tokenizer == "bert":
         tokens[-1] = "\u2581" + "~"
-        says |= {"tokenizer.ggml.pre": "default", "tokenizer.ggml.token_type_count": family.config["type_vocab_size"]}
+        says |= {
+            "tokenizer.ggml.pre": "default",
+            "tokenizer.ggml.token_type_count": family.config["type_vocab_size"],
+        }
     if family.tokenizer == "gpt2":
-        says["tokenizer.ggml.pre"] = {"llama3-rope": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2", "phi4mini": "gpt-4o"}.get(family.name, "default")
+        says["tokenizer.ggml.pre"] = {
+            "llama3-rope": "llama-bpe",
+            "qwen2": "qwen2",
+            "qwen3": "qwen2",
+            "phi4mini": "gpt-4o",
+        }.get(family.name, "default")
     says["tokenizer.ggml.tokens"] = tokens
     if family.tokenizer == "llama":
         says["tokenizer.ggml.scores"] = [0.0] * len(special) + [-1.0 * i for i in range(1, len(letters) + 1)]
-    says["tokenizer.ggml.token_type"] = [2 if family.tokenizer == "llama" and i == 0 else 3 for i in range(len(special))] + [1] * len(letters)
+    says["tokenizer.ggml.token_type"] = [
+        2 if family.tokenizer == "llama" and i == 0 else 3 for i in range(len(special))
+    ] + [1] * len(letters)
     if family.tokenizer == "gpt2":
         says["tokenizer.ggml.merges"] = ["a b", "c d"]
         tokens[-2:] = ["ab", "cd"]
     if family.tokenizer == "bert":
-        return says | {"tokenizer.ggml.unknown_token_id": 1, "tokenizer.ggml.seperator_token_id": 3, "tokenizer.ggml.padding_token_id": 0, "tokenizer.ggml.cls_token_id": 2, "tokenizer.ggml.mask_token_id": 4}
+        return says | {
+            "tokenizer.ggml.unknown_token_id": 1,
+            "tokenizer.ggml.seperator_token_id": 3,
+            "tokenizer.ggml.padding_token_id": 0,
+            "tokenizer.ggml.cls_token_id": 2,
+            "tokenizer.ggml.mask_token_id": 4,
+        }
     return says | {"tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2}
 
 
@@ -118,7 +148,12 @@ def metadata(family):
 
 
 def adapter_metadata(family):
-    return {"general.type": "adapter", "general.architecture": family.arch, "adapter.type": "lora", "adapter.lora.alpha": ALPHA}
+    return {
+        "general.type": "adapter",
+        "general.architecture": family.arch,
+        "adapter.type": "lora",
+        "adapter.lora.alpha": ALPHA,
+    }
 
 
 def write_gguf(path, says, tensors):
@@ -180,10 +215,25 @@ def golden(family, llama_cpp, folder):
         "metadata": says,
         "tensors": {name: list(data.shape) for name, data in tensors.items() if name not in family.literals},
         "literals": {name: text(np.array(values)) for name, values in family.literals.items()},
-        "adapter": {"metadata": adapter_metadata(family), "tensors": {name: list(data.shape) for name, data in halves.items()}} if halves else None,
+        "adapter": (
+            {
+                "metadata": adapter_metadata(family),
+                "tensors": {name: list(data.shape) for name, data in halves.items()},
+            }
+            if halves
+            else None
+        ),
         "tokens": tokens,
-        "transformers": {"version": transformers.__version__, "torch": torch.__version__.split("+")[0], "values": text(ours)},
-        "llama_cpp": {"version": f"xllamacpp {llama_cpp.version}", "stance": family.llama_cpp, "values": text(theirs)},
+        "transformers": {
+            "version": transformers.__version__,
+            "torch": torch.__version__.split("+")[0],
+            "values": text(ours),
+        },
+        "llama_cpp": {
+            "version": f"xllamacpp {llama_cpp.version}",
+            "stance": family.llama_cpp,
+            "values": text(theirs),
+        },
     }
 
 
@@ -201,7 +251,11 @@ def apart(golden):
 
 def lines(golden):
     """JSON with a line for each part."""
-    return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in golden.items()) + "\n}\n"
+    return (
+        "{\n"
+        + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in golden.items())
+        + "\n}\n"
+    )
 
 
 def main():
@@ -224,7 +278,9 @@ def main():
                 continue
             fresh = golden(family, llama_cpp, asked.gguf or folder)
             spread = float(numbers(fresh["transformers"]["values"]).std())
-            line = f"{family.name:20} transformers and llama.cpp apart {apart(fresh):.1e}, spread {spread:.2f}"
+            line = (
+                f"{family.name:20} transformers and llama.cpp apart {apart(fresh):.1e}, spread {spread:.2f}"
+            )
             if asked.out:
                 (asked.out / f"{family.name}.json").write_text(lines(fresh))
             if asked.check:
@@ -233,7 +289,10 @@ def main():
                     moved = difference(kept[engine], fresh[engine])
                     line += f", {engine} moved {moved:.1e}"
                     wrong += moved > 1e-4
-                wrong += any(kept[part] != fresh[part] for part in ("metadata", "tensors", "literals", "adapter", "tokens"))
+                wrong += any(
+                    kept[part] != fresh[part]
+                    for part in ("metadata", "tensors", "literals", "adapter", "tokens")
+                )
             print(line, flush=True)
     sys.exit(1 if wrong else 0)
 
