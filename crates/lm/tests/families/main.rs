@@ -161,6 +161,19 @@ fn half_precision_weights_lose_nothing() {
     }
 }
 
+#[test]
+fn queries_keys_and_values_may_come_in_one_tensor() {
+    for name in ["llama", "llama-bias", "phi2", "qwen2", "qwen3", "gemma2"] {
+        let golden = Golden::load(name);
+        let tiny = Tiny::of(&golden);
+        let [apart, fused] = [tiny.clone(), tiny.fused()].map(|tiny| tiny.file(Format::F32));
+        assert_ne!(apart, fused);
+        let [apart, fused] = [apart, fused]
+            .map(|file| Engine::load(file, Isa::best()).whole(CacheFormat::F32, &golden.tokens));
+        assert!(apart == fused, "{name}");
+    }
+}
+
 /// Root of the mean squared difference, as a share of the logits' own spread.
 fn noise(ours: &[f32], exact: &[f32]) -> f64 {
     assert_eq!(ours.len(), exact.len());

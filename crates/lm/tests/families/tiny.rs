@@ -85,6 +85,24 @@ impl Tiny {
         rounded
     }
 
+    /// The same model with queries, keys and values of each block in one tensor, as some converters write them.
+    pub(crate) fn fused(&self) -> Tiny {
+        let mut fused = self.clone();
+        for end in ["weight", "bias"] {
+            for block in 0.. {
+                let name = |part: &str| format!("blk.{block}.attn_{part}.{end}");
+                let Some(mut whole) = fused.tensors.remove(&name("q")) else { break };
+                for part in ["k", "v"] {
+                    let part = fused.tensors.remove(&name(part)).expect("queries come with keys and values");
+                    whole.shape[0] += part.shape[0];
+                    whole.numbers.extend(part.numbers);
+                }
+                fused.tensors.insert(name("qkv"), whole);
+            }
+        }
+        fused
+    }
+
     /// The file, with matrices in `format` and everything else in f32.
     pub(crate) fn file(&self, format: Format) -> Vec<u8> {
         let mut infos = Vec::new();
