@@ -7,6 +7,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lm::chat::answer::Answer;
@@ -15,6 +16,9 @@ use lm::chat::message::{Tool, ToolChoice};
 use lm::chat::tools::grammar;
 use lm::constraint::vocabulary::{TokenBytes, Vocabulary};
 use lm::constraint::{Constraint, ConstraintError, Grammar};
+use lm::gguf::Gguf;
+use lm::tokenizer::Tokenizer;
+use lm::tokenizer::special::Special;
 use serde_json::Value;
 
 fn shared_data(folder: &str) -> Option<PathBuf> {
@@ -245,4 +249,65 @@ fn shared_data_llamacpp_schemas_and_grammars_compile() {
     }
     println!("{schemas} schemas, {grammars} grammars; {} lacking:\n{}", lacking.len(), lacking.join("\n"));
     assert!(grammars >= 40 && lacking.len() * 5 <= schemas);
+}
+
+/// A model's real vocabulary: 151,936 tokens. Masks, forced tokens and the end of an answer over the model's own tokenizer.
+#[test]
+fn shared_data_constraints_over_a_real_vocabulary() {
+    let Some(folder) = shared_data("vocab-gguf") else { return };
+    let file = Gguf::open(&folder.join("ggml-vocab-qwen2.gguf")).unwrap();
+    let tokenizer = Arc::new(Tokenizer::from_metadata(file.metadata()).unwrap());
+    let began = Instant::now();
+    let vocabulary = Vocabulary::of(&tokenizer).unwrap();
+    println!("a vocabulary of {} tokens is built in {:?}", vocabulary.len(), began.elapsed());
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": {
+            "sensor_identifier": {"type": "string", "maxLength": 40},
+            "reading": {"type": "number"},
+            "state": {"enum": ["nominal", "degraded", "failed"]},
+            "tags": {"type": "array", "items": {"type": "string", "pattern": "^[a-z]{2,8}$"}, "maxItems": 5},
+        },
+        "required": ["sensor_identifier", "reading", "state", "tags"],
+        "additionalProperties": false,
+    });
+    let began = Instant::now();
+    let mut constraint = Constraint::new(&Grammar::json_schema(schema, true), &vocabulary).unwrap();
+    println!("its grammar is compiled in {:?}", began.elapsed());
+    let text = r#"{"sensor_identifier": "Pumpe 3 – Süd 東京", "reading": -12.75e2, "state": "degraded", "tags": ["hot", "loud"]}"#;
+    let mut rest = tokenizer.encode(text, Special::Plain);
+    let whole = rest.len();
+    let (mut micros, mut forced) = (Vec::new(), 0);
+    while !rest.is_empty() {
+        let began = Instant::now();
+        let mask = constraint.mask().unwrap();
+        micros.push(began.elapsed().as_micros());
+        let next = constraint.forced();
+        forced += usize::from(!next.is_empty());
+        // Forced tokens are those that the tokenizer itself makes of the forced text.
+        assert!(next.iter().zip(&rest).all(|(forced, token)| forced == token), "{next:?} {rest:?}");
+        assert!(
+            mask.allows(rest[0]),
+            "{:?} at {} of {whole}",
+            tokenizer.text_of(rest[0]),
+            whole - rest.len()
+        );
+        let mut logits = vec![0.0; vocabulary.len() + 100];
+        mask.apply(&mut logits);
+        assert_eq!(logits.iter().filter(|logit| **logit == 0.0).count(), mask.count());
+        assert_eq!(mask.tokens().count(), mask.count());
+        constraint.accept(rest.remove(0)).unwrap();
+    }
+    assert!(forced > 0 && constraint.may_end());
+    let end = tokenizer.ends()[0];
+    assert_eq!(constraint.mask().unwrap().tokens().find(|token| *token == end), Some(end));
+    let mut ended = constraint.clone();
+    ended.accept(end).unwrap();
+    assert!(ended.is_done() && ended.mask().unwrap().tokens().all(|token| tokenizer.ends().contains(&token)));
+    assert!(
+        constraint.accept(rest.first().copied().unwrap_or(0)).is_err()
+            && constraint.accept(u32::MAX).is_err()
+    );
+    micros.sort_unstable();
+    println!("{whole} masks: p50 {} us, max {} us", micros[whole / 2], micros[whole - 1]);
 }

@@ -1,6 +1,6 @@
 //! The tokens of a model as constraints want them: a tree over their bytes.
 //!
-//! Built once per tokenizer (a tenth of a second for 128,000 tokens) and shared by every [`Constraint`]. It takes bytes
+//! Built once per tokenizer, when the first constraint is asked for, and shared by every [`Constraint`]. It takes bytes
 //! rather than a tokenizer, so that any source of tokens will do.
 //!
 //! [`Constraint`]: crate::constraint::Constraint
@@ -76,6 +76,7 @@ pub enum VocabularyError {
 pub struct Vocabulary {
     factory: ParserFactory,
     specials: HashMap<String, u32>,
+    ends: Arc<[u32]>,
     len: usize,
 }
 
@@ -127,7 +128,7 @@ impl Vocabulary {
         let mut factory = ParserFactory::new_simple(&environment).map_err(|error| failed(&error))?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Ok(Vocabulary { factory, specials, len: count })
+        Ok(Vocabulary { factory, specials, ends: Arc::from(ends), len: count })
     }
 
     /// Of a model's tokenizer, which the constraints then share.
@@ -171,6 +172,11 @@ impl Vocabulary {
     /// The control token that is written so.
     pub fn special(&self, text: &str) -> Option<u32> {
         self.specials.get(text).copied()
+    }
+
+    /// The tokens that end a turn.
+    pub fn ends(&self) -> Arc<[u32]> {
+        self.ends.clone()
     }
 
     pub(super) fn factory(&self) -> &ParserFactory {
