@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::cpu::Avx2;
-use crate::simd::{Body, Simd};
+use crate::simd::{Body, Rows, Simd};
 
 /// One or more instructions of this file's set.
 macro_rules! proven {
@@ -14,7 +14,26 @@ macro_rules! proven {
     };
 }
 
-/// Compiles the body with the instructions that the token proves.
+/// The sixteen bytes at `at` of each row.
+#[inline(always)]
+fn sixteen_bytes(rows: &Rows<'_>, at: usize) -> impl Fn(usize) -> __m128i {
+    assert!(at + 16 <= rows.stride(), "inside a row");
+    let (start, stride) = (rows.bytes().as_ptr(), rows.stride());
+    // SAFETY: `Rows` holds sixteen rows of `stride` bytes, `row` is below 16 by its callers here, and the range lies in a row.
+    move |row| unsafe { _mm_loadu_si128(start.add(row * stride + at).cast()) }
+}
+
+/// The two bytes at `at` of each row.
+#[inline(always)]
+fn halves(rows: &Rows<'_>, at: usize) -> [u16; 16] {
+    assert!(at + 2 <= rows.stride(), "inside a row");
+    let (start, stride) = (rows.bytes().as_ptr(), rows.stride());
+    // SAFETY: as above, for two bytes; nothing asks for alignment.
+    std::array::from_fn(|row| unsafe { start.add(row * stride + at).cast::<u16>().read_unaligned() })
+}
+
+/// Compiles the body with the instructions that the token proves; one function for each body, wherever it is entered.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn enter<B: Body>(token: Avx2, body: B) -> B::Output {
     body.run(token)
@@ -22,8 +41,10 @@ fn enter<B: Body>(token: Avx2, body: B) -> B::Output {
 
 impl Simd for Avx2 {
     type F = [__m256; 2];
+    type I = [__m256i; 2];
 
     const MANY_REGISTERS: bool = false;
+    const UNSIGNED: bool = false;
 
     #[inline(always)]
     fn enter<B: Body>(self, body: B) -> B::Output {
@@ -151,5 +172,154 @@ impl Simd for Avx2 {
             let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
             _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
         });
+    }
+
+    #[inline(always)]
+    fn splat_i(self, value: i32) -> Self::I {
+        proven!([_mm256_set1_epi32(value); 2])
+    }
+
+    #[inline(always)]
+    fn load_i(self, from: &[u8; 64]) -> Self::I {
+        proven!([
+            _mm256_loadu_si256(from.as_ptr().cast::<__m256i>().add(0)),
+            _mm256_loadu_si256(from.as_ptr().cast::<__m256i>().add(1))
+        ])
+    }
+
+    #[inline(always)]
+    fn store_i(self, value: Self::I, to: &mut [u8; 64]) {
+        proven!({
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), value[0]);
+            _mm256_storeu_si256(to.as_mut_ptr().cast::<__m256i>().add(1), value[1]);
+        });
+    }
+
+    #[inline(always)]
+    fn and(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([_mm256_and_si256(a[0], b[0]), _mm256_and_si256(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn or(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([_mm256_xor_si256(a[0], b[0]), _mm256_xor_si256(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn shift_down(self, a: Self::I, bits: u32) -> Self::I {
+        a.map(|a| proven!(_mm256_srl_epi32(a, _mm_cvtsi32_si128(bits.cast_signed()))))
+    }
+
+    #[inline(always)]
+    fn shift_up(self, a: Self::I, bits: u32) -> Self::I {
+        a.map(|a| proven!(_mm256_sll_epi32(a, _mm_cvtsi32_si128(bits.cast_signed()))))
+    }
+
+    #[inline(always)]
+    fn sixteens(self, a: Self::I, quarter: usize) -> Self::I {
+        // The byte that holds the four bits, to all bytes of the lane; then each tests its own bit.
+        let byte = 0x0101_0101 * (quarter / 2) as i32;
+        let bits = if quarter % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
+        a.map(|a| {
+            proven!({
+                let lanes = _mm256_set1_epi64x(0x0404_0404_0000_0000);
+                let lanes = _mm256_or_si256(
+                    lanes,
+                    _mm256_set_epi64x(0x0808_0808_0808_0808, 0, 0x0808_0808_0808_0808, 0),
+                );
+                let spread = _mm256_shuffle_epi8(a, _mm256_add_epi8(lanes, _mm256_set1_epi32(byte)));
+                let bits = _mm256_set1_epi32(bits);
+                let set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bits), bits);
+                _mm256_and_si256(set, _mm256_set1_epi8(16))
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn look_up(self, a: Self::I, table: &[u8; 16]) -> Self::I {
+        a.map(|a| {
+            proven!(_mm256_shuffle_epi8(
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())),
+                a
+            ))
+        })
+    }
+
+    #[inline(always)]
+    fn to_f(self, a: Self::I) -> Self::F {
+        proven!([_mm256_cvtepi32_ps(a[0]), _mm256_cvtepi32_ps(a[1])])
+    }
+
+    #[inline(always)]
+    fn half_to_f(self, a: Self::I) -> Self::F {
+        a.map(|a| {
+            proven!({
+                let low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
+                let packed =
+                    _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+                _mm256_cvtph_ps(packed)
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: &Rows<'_>, at: usize) -> [Self::I; 4] {
+        let row = sixteen_bytes(rows, at);
+        let [low, high] = [0, 8].map(|first| {
+            let both = |i: usize| {
+                proven!(_mm256_inserti128_si256::<1>(
+                    _mm256_castsi128_si256(row(first + i)),
+                    row(first + i + 4)
+                ))
+            };
+            let [a, b, c, d] = [both(0), both(1), both(2), both(3)];
+            proven!({
+                let (ab, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+                let (cd, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+                [
+                    _mm256_unpacklo_epi64(ab, cd),
+                    _mm256_unpackhi_epi64(ab, cd),
+                    _mm256_unpacklo_epi64(ab_high, cd_high),
+                    _mm256_unpackhi_epi64(ab_high, cd_high),
+                ]
+            })
+        });
+        [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
+    }
+
+    #[inline(always)]
+    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
+        self.from_f16(&halves(rows, at))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, rows: &Rows<'_>, at: usize) {
+        // A hint reads nothing, so the address need not be one of ours.
+        proven!(_mm_prefetch::<_MM_HINT_T0>(rows.bytes().as_ptr().wrapping_add(at).cast()));
+    }
+
+    #[inline(always)]
+    fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I {
+        let (x, y) = proven!((_mm256_set1_epi32(x), _mm256_set1_epi32(y)));
+        let ones = proven!(_mm256_set1_epi16(1));
+        let half = |sum: __m256i, a: __m256i, b: __m256i| {
+            proven!(if WIDE {
+                // |w| ≤ 128 and |x| ≤ 127: a pair of products stays below 2¹⁵, two pairs may not.
+                let ax = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(x, a));
+                let by = _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(y, b));
+                let both = _mm256_add_epi32(_mm256_madd_epi16(ax, ones), _mm256_madd_epi16(by, ones));
+                _mm256_add_epi32(sum, both)
+            } else {
+                // w ≤ 63: two pairs of products stay below 2¹⁵ (4 · 63 · 127 = 32 004).
+                let both = _mm256_add_epi16(_mm256_maddubs_epi16(a, x), _mm256_maddubs_epi16(b, y));
+                _mm256_add_epi32(sum, _mm256_madd_epi16(both, ones))
+            })
+        };
+        [half(sum[0], a[0], b[0]), half(sum[1], a[1], b[1])]
     }
 }
