@@ -5,7 +5,8 @@
 //! scalar one is the definition, and tests compare with `==`.
 //!
 //! [`Simd::enter`] is the door: it compiles a [`Body`] with the instructions of the token that it is called on. All that a
-//! body calls must be `#[inline(always)]`, otherwise it is compiled without them (right, but slow).
+//! body calls must be `#[inline(always)]`, otherwise it is compiled without them (right, but slow): no `array::map`, no
+//! `array::from_fn`, no closure of more than an expression.
 
 /// A piece of arithmetic, generic over the instructions.
 pub(crate) trait Body {

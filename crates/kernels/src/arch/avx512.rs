@@ -14,22 +14,35 @@ macro_rules! proven {
     };
 }
 
-/// The sixteen bytes at `at` of each row.
+/// The sixteen bytes at `at` of one of the rows.
 #[inline(always)]
-fn sixteen_bytes(rows: &Rows<'_>, at: usize) -> impl Fn(usize) -> __m128i {
-    assert!(at + 16 <= rows.stride(), "inside a row");
-    let (start, stride) = (rows.bytes().as_ptr(), rows.stride());
-    // SAFETY: `Rows` holds sixteen rows of `stride` bytes, `row` is below 16 by its callers here, and the range lies in a row.
-    move |row| unsafe { _mm_loadu_si128(start.add(row * stride + at).cast()) }
+fn sixteen_bytes(rows: &Rows<'_>, row: usize, at: usize) -> __m128i {
+    assert!(at + 16 <= rows.stride() && row < 16, "inside a row");
+    // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
+    unsafe { _mm_loadu_si128(rows.bytes().as_ptr().add(row * rows.stride() + at).cast()) }
 }
 
 /// The two bytes at `at` of each row.
 #[inline(always)]
 fn halves(rows: &Rows<'_>, at: usize) -> [u16; 16] {
     assert!(at + 2 <= rows.stride(), "inside a row");
-    let (start, stride) = (rows.bytes().as_ptr(), rows.stride());
-    // SAFETY: as above, for two bytes; nothing asks for alignment.
-    std::array::from_fn(|row| unsafe { start.add(row * stride + at).cast::<u16>().read_unaligned() })
+    let mut out = [0; 16];
+    for (row, out) in out.iter_mut().enumerate() {
+        // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
+        *out = unsafe { rows.bytes().as_ptr().add(row * rows.stride() + at).cast::<u16>().read_unaligned() };
+    }
+    out
+}
+
+/// Sixteen bytes of rows `first`, and 4, 8 and 12 behind it.
+#[inline(always)]
+fn every_fourth(rows: &Rows<'_>, first: usize, at: usize) -> __m512i {
+    let (a, b) = (sixteen_bytes(rows, first, at), sixteen_bytes(rows, first + 4, at));
+    let (c, d) = (sixteen_bytes(rows, first + 8, at), sixteen_bytes(rows, first + 12, at));
+    proven!({
+        let x = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+        _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(x, c), d)
+    })
 }
 
 /// Compiles the body with the instructions that the token proves; one function for each body, wherever it is entered.
@@ -220,16 +233,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn transpose(self, rows: &Rows<'_>, at: usize) -> [Self::I; 4] {
-        let row = sixteen_bytes(rows, at);
-        let every_fourth = |first: usize| {
-            proven!({
-                let x = _mm512_castsi128_si512(row(first));
-                let x = _mm512_inserti32x4::<1>(x, row(first + 4));
-                let x = _mm512_inserti32x4::<2>(x, row(first + 8));
-                _mm512_inserti32x4::<3>(x, row(first + 12))
-            })
-        };
-        let [a, b, c, d] = [every_fourth(0), every_fourth(1), every_fourth(2), every_fourth(3)];
+        let (a, b) = (every_fourth(rows, 0, at), every_fourth(rows, 1, at));
+        let (c, d) = (every_fourth(rows, 2, at), every_fourth(rows, 3, at));
         proven!({
             let (ab, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
             let (cd, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));

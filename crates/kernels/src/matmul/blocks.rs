@@ -146,29 +146,30 @@ impl<S: Simd> WithStrip<S> for Share<'_, '_> {
             }
             return;
         }
-        PANELS.with_borrow_mut(|panels| {
-            panels.resize_with(panels.len().max(firsts.len()), Panel::default);
-            for (first, panel) in firsts.clone().zip(panels.iter_mut()) {
-                let mut padding = Vec::new();
-                panel.fill::<S, F>(simd, &Rows::new(self.weights.sixteen_rows(first, &mut padding)));
-            }
-            for tokens in &self.packed.tiles {
-                for (first, panel) in firsts.clone().zip(panels.iter()) {
-                    let out = (&mut self.out, first - columns.start, tokens.first);
-                    match tokens.tokens {
-                        1 => hand_out(out, panel_times::<S, F, 1>(simd, panel, tokens)),
-                        2 => hand_out(out, panel_times::<S, F, 2>(simd, panel, tokens)),
-                        3 => hand_out(out, panel_times::<S, F, 3>(simd, panel, tokens)),
-                        4 => hand_out(out, panel_times::<S, F, 4>(simd, panel, tokens)),
-                        8 if S::MANY_REGISTERS => hand_out(out, panel_times::<S, F, 8>(simd, panel, tokens)),
-                        LARGEST if S::MANY_REGISTERS => {
-                            hand_out(out, panel_times::<S, F, LARGEST>(simd, panel, tokens));
-                        }
-                        other => unreachable!("there are no tiles of {other} tokens"),
+        // Taken out and put back rather than borrowed: a closure would be compiled without this path's instructions.
+        let mut panels = PANELS.take();
+        panels.resize_with(panels.len().max(firsts.len()), Panel::default);
+        for (first, panel) in firsts.clone().zip(panels.iter_mut()) {
+            let mut padding = Vec::new();
+            panel.fill::<S, F>(simd, &Rows::new(self.weights.sixteen_rows(first, &mut padding)));
+        }
+        for tokens in &self.packed.tiles {
+            for (first, panel) in firsts.clone().zip(panels.iter()) {
+                let out = (&mut self.out, first - columns.start, tokens.first);
+                match tokens.tokens {
+                    1 => hand_out(out, panel_times::<S, F, 1>(simd, panel, tokens)),
+                    2 => hand_out(out, panel_times::<S, F, 2>(simd, panel, tokens)),
+                    3 => hand_out(out, panel_times::<S, F, 3>(simd, panel, tokens)),
+                    4 => hand_out(out, panel_times::<S, F, 4>(simd, panel, tokens)),
+                    8 if S::MANY_REGISTERS => hand_out(out, panel_times::<S, F, 8>(simd, panel, tokens)),
+                    LARGEST if S::MANY_REGISTERS => {
+                        hand_out(out, panel_times::<S, F, LARGEST>(simd, panel, tokens));
                     }
+                    other => unreachable!("there are no tiles of {other} tokens"),
                 }
             }
-        });
+        }
+        PANELS.set(panels);
     }
 }
 

@@ -61,15 +61,21 @@ impl Numbers for Single {
 
     #[inline(always)]
     fn load<S: Simd>(self, simd: S, bytes: &[u8]) -> S::F {
-        let bytes = bytes.as_chunks().0;
-        simd.load(&std::array::from_fn(|i| f32::from_le_bytes(bytes[i])))
+        let mut lanes = [0.0; 16];
+        for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks().0) {
+            *lane = f32::from_le_bytes(*bytes);
+        }
+        simd.load(&lanes)
     }
 }
 
 #[inline(always)]
 fn words(bytes: &[u8]) -> [u16; 16] {
-    let bytes = bytes.as_chunks().0;
-    std::array::from_fn(|i| u16::from_le_bytes(bytes[i]))
+    let mut words = [0; 16];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u16::from_le_bytes(*bytes);
+    }
+    words
 }
 
 impl Numbers for Half {
@@ -126,11 +132,20 @@ fn block<S: Simd, N: Numbers, const R: usize, const T: usize>(
 ) -> usize {
     let cols = share.weights.cols();
     let whole = cols / 16;
-    let weights: [&[u8]; R] = std::array::from_fn(|r| &share.weights.row(row + r)[..cols * N::BYTES]);
-    let values: [&[f32]; T] = std::array::from_fn(|t| &share.values[(token + t) * cols..][..cols]);
+    let mut weights: [&[u8]; R] = [&[]; R];
+    for (r, weights) in weights.iter_mut().enumerate() {
+        *weights = &share.weights.row(row + r)[..cols * N::BYTES];
+    }
+    let mut values: [&[f32]; T] = [&[]; T];
+    for (t, values) in values.iter_mut().enumerate() {
+        *values = &share.values[(token + t) * cols..][..cols];
+    }
     let mut sums = [[simd.splat(0.0); T]; R];
     for i in 0..whole {
-        let x: [S::F; T] = std::array::from_fn(|t| simd.load(&values[t].as_chunks().0[i]));
+        let mut x = [simd.splat(0.0); T];
+        for t in 0..T {
+            x[t] = simd.load(&values[t].as_chunks().0[i]);
+        }
         for r in 0..R {
             let w = numbers.load(simd, &weights[r][i * 16 * N::BYTES..][..16 * N::BYTES]);
             for t in 0..T {

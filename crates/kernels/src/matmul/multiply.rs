@@ -148,19 +148,22 @@ impl<K: Kind, const T: usize> Body for ByPanel<'_, K, T> {
     fn run<S: Simd>(self, simd: S) -> [[f32; 16]; T] {
         let ByPanel { panel, tile, offset, .. } = self;
         let x = Activations::<T>::of::<K>(tile, offset);
-        let halves = if K::SHORT { 2 } else { 1 };
         let mut totals = [simd.splat(0.0); T];
         for (place, codes) in panel.codes.as_chunks::<8>().0.iter().enumerate() {
-            let of = |all: &[Lanes]| {
-                let all = &all[place * halves..][..halves];
-                [simd.load(&all[0].0), simd.load(&all[halves - 1].0)]
-            };
-            let scales = of(&panel.scales);
-            let minima = if K::MINIMA { of(&panel.minima) } else { scales };
+            let scales = of_halves::<S, K>(simd, &panel.scales, place);
+            let minima = if K::MINIMA { of_halves::<S, K>(simd, &panel.minima, place) } else { scales };
             add_group::<S, K, T>(simd, &mut totals, |j| simd.load_i(&codes[j].0), scales, minima, &x, place);
         }
         stored(simd, totals)
     }
+}
+
+/// What each half of 32 columns has, or both have.
+#[inline(always)]
+fn of_halves<S: Simd, K: Kind>(simd: S, all: &[Lanes], place: usize) -> [S::F; 2] {
+    let halves = if K::SHORT { 2 } else { 1 };
+    let all = &all[place * halves..][..halves];
+    [simd.load(&all[0].0), simd.load(&all[halves - 1].0)]
 }
 
 /// Sixteen rows as they lie in the file times `T` tokens: `[token][row]`.

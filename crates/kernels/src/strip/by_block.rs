@@ -51,17 +51,18 @@ impl<S: Simd, B: Block, const SHORT: bool, const MINIMA: bool> Strip<S> for ByBl
 
     #[inline(always)]
     fn group(simd: S, _: &Rows<'_>, _: usize, block: &mut Unpacked, index: usize) -> Group<S> {
-        let codes = std::array::from_fn(|j| {
-            let codes = simd.load_i(&block.codes[index * 8 + j]);
-            if MINIMA { codes } else { widened(simd, codes) }
-        });
-        let of = |all: &[[f32; 16]; MAX_GROUPS], half: usize| {
-            simd.load(&all[if SHORT { 2 * index + half } else { index }])
-        };
+        let mut codes = [simd.splat_i(0); 8];
+        for (code, bytes) in codes.iter_mut().zip(&block.codes[index * 8..]) {
+            *code = simd.load_i(bytes);
+            if !MINIMA {
+                *code = widened(simd, *code);
+            }
+        }
+        let (first, second) = if SHORT { (2 * index, 2 * index + 1) } else { (index, index) };
         Group {
             codes,
-            scales: [of(&block.scales, 0), of(&block.scales, 1)],
-            minima: [of(&block.minima, 0), of(&block.minima, 1)],
+            scales: [simd.load(&block.scales[first]), simd.load(&block.scales[second])],
+            minima: [simd.load(&block.minima[first]), simd.load(&block.minima[second])],
         }
     }
 }

@@ -15,21 +15,31 @@ pub(crate) struct Scales<S: Simd> {
     shared: [S::I; 8],
 }
 
+/// Byte `i` of each lane, as a float.
+#[inline(always)]
+fn byte<S: Simd>(simd: S, of: S::I, i: u32) -> S::F {
+    simd.to_f(simd.and(simd.shift_down(of, 8 * i), simd.splat_i(0xff)))
+}
+
+/// The upper two bits of each byte, as bits 4 and 5.
+#[inline(always)]
+fn upper_two<S: Simd>(simd: S, bytes: S::I) -> S::I {
+    simd.and(simd.shift_down(bytes, 2), simd.splat_i(0x3030_3030))
+}
+
 /// The first sixteen bytes of a block: d, dmin and twelve bytes of scales, see `format/scales_k4.rs`.
 #[inline(always)]
 fn scales<S: Simd>(simd: S, rows: &Rows<'_>, at: usize) -> Scales<S> {
     let [both, first, second, third] = simd.transpose(rows, at);
     let (d, dmin) = (simd.half_to_f(both), simd.half_to_f(simd.shift_down(both, 16)));
     let six = simd.splat_i(0x3f3f_3f3f);
-    let upper = |bytes: S::I| simd.and(simd.shift_down(bytes, 2), simd.splat_i(0x3030_3030));
     // Four numbers to a lane, a byte each.
-    let scale_bytes = [simd.and(first, six), simd.or(low(simd, third), upper(first))];
-    let minimum_bytes = [simd.and(second, six), simd.or(high(simd, third), upper(second))];
-    let byte = |of: S::I, i: u32| simd.to_f(simd.and(simd.shift_down(of, 8 * i), simd.splat_i(0xff)));
+    let scale_bytes = [simd.and(first, six), simd.or(low(simd, third), upper_two(simd, first))];
+    let minimum_bytes = [simd.and(second, six), simd.or(high(simd, third), upper_two(simd, second))];
     let mut out = Scales { scales: [d; 8], minima: [dmin; 8], shared: [both; 8] };
     for i in 0..8 {
-        out.scales[i] = simd.mul(d, byte(scale_bytes[i / 4], i as u32 % 4));
-        out.minima[i] = simd.mul(dmin, byte(minimum_bytes[i / 4], i as u32 % 4));
+        out.scales[i] = simd.mul(d, byte(simd, scale_bytes[i / 4], i as u32 % 4));
+        out.minima[i] = simd.mul(dmin, byte(simd, minimum_bytes[i / 4], i as u32 % 4));
     }
     out
 }
@@ -133,12 +143,12 @@ impl<S: Simd> Strip<S> for Q6K {
         }
         // Scales 2 · index and 2 · index + 1 are signed bytes: flipping the sign bit and taking 128 off extends them.
         let packed = simd.shift_down(block.scales[index / 2], 16 * (index as u32 % 2));
-        let scale = |i: u32| {
-            let byte = simd.and(simd.shift_down(packed, 8 * i), simd.splat_i(0xff));
-            let byte = simd.sub(simd.to_f(simd.xor(byte, simd.splat_i(0x80))), simd.splat(128.0));
-            simd.mul(block.d, byte)
-        };
-        Group { codes, scales: [scale(0), scale(1)], minima: [simd.splat(0.0); 2] }
+        let flipped = simd.xor(packed, simd.splat_i(0x8080));
+        let mut scales = [byte(simd, flipped, 0), byte(simd, flipped, 1)];
+        for scale in &mut scales {
+            *scale = simd.mul(block.d, simd.sub(*scale, simd.splat(128.0)));
+        }
+        Group { codes, scales, minima: [simd.splat(0.0); 2] }
     }
 }
 
