@@ -389,10 +389,10 @@ impl Running {
 
     fn choose(&mut self, logits: &mut [f32]) -> Result<Chosen, String> {
         let chosen = match &mut self.constraint {
-            None => self.sampler.choose(logits, None, self.top),
+            None => self.sampler.choose(logits, |_| {}, self.top),
             Some(constraint) => {
                 let mask = constraint.mask().map_err(|error| error.to_string())?;
-                self.sampler.choose(logits, Some(mask.words()), self.top)
+                self.sampler.choose(logits, |logits| mask.apply(logits), self.top)
             }
         };
         let chosen = chosen.map_err(|error| error.to_string())?;

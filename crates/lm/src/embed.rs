@@ -23,7 +23,7 @@ pub fn embed(
         .zip(&mut caches)
         .map(|(tokens, cache)| Part { tokens, cache, adapter: None, wanted: Wanted::All })
         .collect();
-    let rows = network.states(scratch, &mut parts)?;
+    let rows = network.states(scratch, &mut parts, None)?;
     let (states, width) = (network.last_states(scratch), network.shape().width);
     let vectors = rows.into_iter().map(|rows| {
         let tokens = &states[rows.start * width..rows.end * width];

@@ -73,6 +73,18 @@ pub enum StepError {
     NoOutput,
 }
 
+/// A step under way.
+struct Step<'s, 'p, 'o> {
+    parts: &'s mut [Part<'p>],
+    observer: Option<&'o mut dyn Observe>,
+}
+
+/// Watches a forward pass.
+pub trait Observe {
+    /// What enters a linear: `rows` of `cols` numbers, one row a token. `linear` is the tensor's name without `.weight`.
+    fn input(&mut self, linear: &str, rows: &[f32], cols: usize);
+}
+
 /// Room to compute in, which grows to the largest step and is kept between steps.
 #[derive(Default)]
 pub struct Scratch {
@@ -108,7 +120,7 @@ impl Network {
     /// Gives logits `[wanted tokens, vocabulary]`, in the order of the parts and of their tokens.
     pub fn step(&self, scratch: &mut Scratch, parts: &mut [Part]) -> Result<Vec<f32>, StepError> {
         let Some(output) = &self.weights.output else { return Err(StepError::NoOutput) };
-        let wanted = self.states(scratch, parts)?;
+        let wanted = self.states(scratch, parts, None)?;
         let (width, vocabulary) = (self.shape.width, self.shape.vocabulary);
         let count: usize = wanted.iter().map(ExactSizeIterator::len).sum();
         let mut logits = vec![0.0; count * vocabulary];
@@ -135,11 +147,23 @@ impl Network {
         Ok(logits)
     }
 
-    /// The same up to the last norm: leaves states `[tokens, width]` in the scratch, and tells which rows are wanted.
+    /// Puts new tokens through all blocks while `observer` watches. Gives no logits.
+    pub fn observe(
+        &self,
+        scratch: &mut Scratch,
+        parts: &mut [Part],
+        observer: &mut dyn Observe,
+    ) -> Result<(), StepError> {
+        self.states(scratch, parts, Some(observer)).map(drop)
+    }
+
+    /// The same as a step up to the last norm: leaves states `[tokens, width]` in the scratch, and tells which rows are
+    /// wanted.
     pub(crate) fn states(
         &self,
         scratch: &mut Scratch,
         parts: &mut [Part],
+        observer: Option<&mut dyn Observe>,
     ) -> Result<Vec<Range<usize>>, StepError> {
         self.check(parts)?;
         for part in parts.iter_mut() {
@@ -147,9 +171,11 @@ impl Network {
         }
         self.embed(scratch, parts);
         self.turn_tables(scratch, parts);
+        let mut step = Step { parts, observer };
         for (index, layer) in self.weights.layers.iter().enumerate() {
-            self.block(index, layer, scratch, parts);
+            self.block(index, layer, scratch, &mut step);
         }
+        let parts = step.parts;
         self.norm_in_place(self.weights.output_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
         let mut from = 0;
         let rows = parts.iter().map(|part| {
@@ -233,9 +259,9 @@ impl Network {
     }
 
     /// One block: attention, then the feed-forward block, each added to the states (or both at once, in phi2).
-    fn block(&self, index: usize, layer: &Layer, scratch: &mut Scratch, parts: &mut [Part]) {
+    fn block(&self, index: usize, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
         self.norm(layer.attention_norm.as_ref(), &scratch.states, &mut scratch.normed);
-        self.attention(index, layer, scratch, parts);
+        self.attention(index, layer, scratch, step);
         self.norm_in_place(layer.attention_post_norm.as_ref(), &mut scratch.added, &mut scratch.spare);
         if self.shape.parallel {
             add(&mut scratch.states, &scratch.added);
@@ -244,22 +270,22 @@ impl Network {
             self.norm_in_place(layer.attention_sum_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
             self.norm(layer.feed_norm.as_ref(), &scratch.states, &mut scratch.normed);
         }
-        self.feed_forward(layer, scratch, parts);
+        self.feed_forward(layer, scratch, step);
         self.norm_in_place(layer.feed_post_norm.as_ref(), &mut scratch.added, &mut scratch.spare);
         add(&mut scratch.states, &scratch.added);
         self.norm_in_place(layer.feed_sum_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
     }
 
     /// `added = O softmax(q·k) v`, from the normed states (Vaswani et al. 2017).
-    fn attention(&self, index: usize, layer: &Layer, scratch: &mut Scratch, parts: &mut [Part]) {
+    fn attention(&self, index: usize, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
         let Scratch { normed, queries, keys, values, attended, added, turns, local_turns, spare, .. } = scratch;
         let (shape, compute) = (&self.shape, &self.compute);
         let (query_width, key_width) = (shape.query_width(), shape.key_width());
 
         let input = Input::new(normed, shape.width);
-        self.linear(&layer.query, &input, normed, queries, parts);
-        self.linear(&layer.key, &input, normed, keys, parts);
-        self.linear(&layer.value, &input, normed, values, parts);
+        self.linear(&layer.query, &input, normed, queries, step);
+        self.linear(&layer.key, &input, normed, keys, step);
+        self.linear(&layer.value, &input, normed, values, step);
         self.norm_in_place(layer.query_norm.as_ref(), queries, spare);
         self.norm_in_place(layer.key_norm.as_ref(), keys, spare);
 
@@ -271,7 +297,7 @@ impl Network {
         }
 
         let mut rows = keys.chunks_exact(key_width).zip(values.chunks_exact(key_width));
-        for part in parts.iter_mut() {
+        for part in step.parts.iter_mut() {
             for position in part.cache.len() - part.tokens.len()..part.cache.len() {
                 let (keys, values) = rows.next().expect("a row of keys and values for each new token");
                 part.cache.write(index, position, keys, values);
@@ -280,8 +306,8 @@ impl Network {
 
         attended.resize(queries.len(), 0.0);
         let mut rest = (queries.as_slice(), attended.as_mut_slice());
-        let mut sequences: Vec<Sequence> = Vec::with_capacity(parts.len());
-        for part in parts.iter() {
+        let mut sequences: Vec<Sequence> = Vec::with_capacity(step.parts.len());
+        for part in step.parts.iter() {
             let (mine, others) = rest.0.split_at(part.tokens.len() * query_width);
             let (out, other_outs) = std::mem::take(&mut rest.1).split_at_mut(mine.len());
             rest = (others, other_outs);
@@ -302,18 +328,18 @@ impl Network {
         attend(compute, &attention, &mut sequences);
 
         let input = Input::new(attended, query_width);
-        self.linear(&layer.output, &input, attended, added, parts);
+        self.linear(&layer.output, &input, attended, added, step);
     }
 
     /// `added = D (act(G x) · U x)`, or `D act(U x)` without a gate, from the normed states (Shazeer 2020).
-    fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch, parts: &[Part]) {
+    fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
         let Scratch { normed, gate, up, added, .. } = scratch;
         let (width, feed) = (self.shape.width, self.shape.feed_forward);
         let input = Input::new(normed, width);
-        self.linear(&layer.up, &input, normed, up, parts);
+        self.linear(&layer.up, &input, normed, up, step);
         let middle = match &layer.gate {
             Some(linear) => {
-                self.linear(linear, &input, normed, gate, parts);
+                self.linear(linear, &input, normed, gate, step);
                 activation::gated(&self.compute, self.activation(), gate, up);
                 gate
             }
@@ -323,7 +349,7 @@ impl Network {
             }
         };
         let input = Input::new(middle, feed);
-        self.linear(&layer.down, &input, middle, added, parts);
+        self.linear(&layer.down, &input, middle, added, step);
     }
 
     fn activation(&self) -> activation::Activation {
@@ -335,13 +361,17 @@ impl Network {
     }
 
     /// `out = W x + b`, with each part's own correction. `rows` are the numbers behind `input`.
-    fn linear(&self, linear: &Linear, input: &Input, rows: &[f32], out: &mut Vec<f32>, parts: &[Part]) {
+    fn linear(&self, linear: &Linear, input: &Input, rows: &[f32], out: &mut Vec<f32>, step: &mut Step) {
         let (outs, ins) = (linear.weight.rows(), linear.weight.cols());
+        // Of linears that share a tensor only the first is told: their input is the same.
+        if let Some(observer) = step.observer.as_deref_mut().filter(|_| linear.rows.start == 0) {
+            observer.input(&linear.name, rows, ins);
+        }
         out.resize(rows.len() / ins * outs, 0.0);
         matmul(&self.compute, &linear.weight, input, out);
         add_bias(out, linear.bias.as_deref());
         let mut from = 0;
-        for part in parts {
+        for part in step.parts.iter() {
             let to = from + part.tokens.len();
             if let Some(adapter) = part.adapter {
                 let (rows, out) = (&rows[from * ins..to * ins], &mut out[from * outs..to * outs]);

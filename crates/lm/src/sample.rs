@@ -127,21 +127,19 @@ impl Sampler {
 
     /// Chooses the next token from `logits: [vocabulary]`, which are changed on the way, and remembers it.
     ///
-    /// `allowed` has one bit a token, in words of 32, lowest bit first; `None` allows all. `top` most probable tokens
-    /// are told beside it.
+    /// `restrict` sets the logits of forbidden tokens to minus infinity. `top` most probable tokens are told beside the
+    /// chosen one.
     pub fn choose(
         &mut self,
         logits: &mut [f32],
-        allowed: Option<&[u32]>,
+        restrict: impl FnOnce(&mut [f32]),
         top: usize,
     ) -> Result<Chosen, NothingAllowed> {
         let distribution = Distribution::of(logits);
         let most = if top == 0 { Vec::new() } else { distribution.top(logits, top) };
         // Logits as the model gave them, of the few tokens that are about to be changed.
         let changed = self.change(logits);
-        if let Some(allowed) = allowed {
-            forbid(logits, allowed);
-        }
+        restrict(logits);
         let token = self.draw(logits)?;
         let own = changed.get(&token).copied().unwrap_or(logits[token as usize]);
         self.remember(token);
@@ -228,21 +226,6 @@ impl Sampler {
     }
 }
 
-/// Sets the logits of forbidden tokens to minus infinity. Tokens beyond the words are forbidden.
-fn forbid(logits: &mut [f32], allowed: &[u32]) {
-    for (index, logits) in logits.chunks_mut(32).enumerate() {
-        let word = allowed.get(index).copied().unwrap_or(0);
-        if word == u32::MAX {
-            continue;
-        }
-        for (bit, logit) in logits.iter_mut().enumerate() {
-            if word >> bit & 1 == 0 {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-    }
-}
-
 /// The token with the highest logit; of equals the first.
 fn highest(logits: &[f32]) -> Result<u32, NothingAllowed> {
     let mut best = None;
@@ -320,12 +303,18 @@ mod tests {
         Settings { seed: 7, ..Settings::default() }
     }
 
+    /// Forbids all other tokens.
+    fn only(logits: &mut [f32], allowed: &[usize]) {
+        let forbidden = (0..logits.len()).filter(|token| !allowed.contains(token));
+        forbidden.collect::<Vec<_>>().into_iter().for_each(|token| logits[token] = f32::NEG_INFINITY);
+    }
+
     /// How often each token is drawn from fixed logits, out of 20 000.
     fn shares(settings: Settings, logits: &[f32]) -> Vec<f64> {
         let mut sampler = Sampler::new(settings, &[]);
         let mut counts = vec![0.0; logits.len()];
         for _ in 0..20_000 {
-            let token = sampler.choose(&mut logits.to_vec(), None, 0).expect("a token").token;
+            let token = sampler.choose(&mut logits.to_vec(), |_| {}, 0).expect("a token").token;
             counts[token as usize] += 1.0 / 20_000.0;
         }
         counts
@@ -365,7 +354,7 @@ mod tests {
         let greedy = Settings { temperature: 0.0, ..Settings::default() };
         let draw = |settings: &Settings, prompt: &[u32], logits: &[f32]| {
             let mut sampler = Sampler::new(settings.clone(), prompt);
-            let mut next = || sampler.choose(&mut logits.to_vec(), None, 0).expect("a token").token;
+            let mut next = || sampler.choose(&mut logits.to_vec(), |_| {}, 0).expect("a token").token;
             [next(), next(), next()]
         };
         let presence = Settings { presence_penalty: 1.5, ..greedy.clone() };
@@ -380,19 +369,18 @@ mod tests {
     fn a_mask_forbids_and_the_signal_stays_the_models_own() {
         let mut sampler = Sampler::new(Settings { temperature: 0.0, ..settings() }, &[]);
         let logits = [2.0, 1.0, 0.0];
-        let chosen = sampler.choose(&mut logits.to_vec(), Some(&[0b010]), 1).expect("a token");
+        let chosen = sampler.choose(&mut logits.to_vec(), |logits| only(logits, &[1]), 1).expect("a token");
         assert_eq!(chosen.token, 1);
         let own = 1.0 - logits.iter().map(|x: &f32| x.exp()).sum::<f32>().ln();
         assert!((chosen.signal.logprob - own).abs() < 1e-6);
         assert_eq!(chosen.top[0].0, 0);
-        assert_eq!(sampler.choose(&mut logits.to_vec(), Some(&[0]), 0), Err(NothingAllowed));
-        assert_eq!(sampler.choose(&mut logits.to_vec(), Some(&[]), 0), Err(NothingAllowed));
+        assert_eq!(sampler.choose(&mut logits.to_vec(), |logits| only(logits, &[]), 0), Err(NothingAllowed));
     }
 
     #[test]
     fn biased_and_penalised_tokens_report_what_the_model_thought() {
         let settings = Settings { temperature: 0.0, bias: vec![(1, 50.0)], ..settings() };
-        let chosen = Sampler::new(settings, &[]).choose(&mut [1.0, 1.0], None, 0).expect("a token");
+        let chosen = Sampler::new(settings, &[]).choose(&mut [1.0, 1.0], |_| {}, 0).expect("a token");
         assert_eq!(chosen.token, 1);
         assert!((chosen.signal.logprob + std::f32::consts::LN_2).abs() < 1e-6);
     }
@@ -401,7 +389,7 @@ mod tests {
     fn the_same_seed_gives_the_same_tokens() {
         let draw = |seed| {
             let mut sampler = Sampler::new(Settings { seed, ..Settings::default() }, &[]);
-            (0..50).map(|_| sampler.choose(&mut [0.0; 100], None, 0).expect("a token").token).collect::<Vec<_>>()
+            (0..50).map(|_| sampler.choose(&mut [0.0; 100], |_| {}, 0).expect("a token").token).collect::<Vec<_>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));

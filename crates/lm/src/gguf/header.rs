@@ -416,7 +416,7 @@ fn truth(found: u8, key: &str, at: u64) -> Result<bool, HeaderError> {
     }
 }
 
-fn alignment(metadata: &Metadata) -> Result<u64, HeaderError> {
+pub(super) fn alignment(metadata: &Metadata) -> Result<u64, HeaderError> {
     match metadata.get("general.alignment") {
         None => Ok(DEFAULT_ALIGNMENT),
         Some(&Value::U32(found)) => {
