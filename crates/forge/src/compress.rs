@@ -91,7 +91,9 @@ pub enum CompressError {
         format: &'static str,
     },
     /// An importance matrix of another model.
-    #[error("the importance matrix has {found} numbers for `{name}`, which has {wanted} inputs: is it of another model?")]
+    #[error(
+        "the importance matrix has {found} numbers for `{name}`, which has {wanted} inputs: is it of another model?"
+    )]
     Importance {
         /// The tensor.
         name: String,
@@ -151,42 +153,44 @@ pub fn compress(
 
     let mut next = jobs.iter().zip(model.tensors());
     let mut done = 0;
-    writer.write(to, &mut |tensor, sink| {
-        let (job, source) = next.next().ok_or("more tensors are written than were planned")?;
-        progress(Progress { tensor: &tensor.name, done, total: summary.parameters });
-        let importance = options.importance.and_then(|importance| importance.of(&tensor.name));
-        let changed = job.from != job.to;
-        if changed && is_block(job.to) && options.importance.is_some() && importance.is_none() {
-            summary.without_importance += 1;
-        }
-        if changed {
-            let cols = usize::try_from(source.columns())?;
-            let bytes = model.bytes_of(source);
-            let mut tell = |rows: usize| {
-                let done = done + (rows * cols) as u64;
-                progress(Progress { tensor: &tensor.name, done, total: summary.parameters });
-            };
-            recode(compute, job, cols, &bytes, importance, sink, &mut tell)?;
-        } else {
-            sink.write_all(&model.bytes_of(source))?;
-        }
-        done += source.len();
-        Ok(())
-    })
-    .map_err(|error| match error {
-        WriteError::Data { name, source } => match source.downcast::<CannotEncode>() {
-            Ok(source) => CompressError::CannotEncode { mix, source: *source },
-            Err(source) => WriteError::Data { name, source }.into(),
-        },
-        other => other.into(),
-    })?;
+    writer
+        .write(to, &mut |tensor, sink| {
+            let (job, source) = next.next().ok_or("more tensors are written than were planned")?;
+            progress(Progress { tensor: &tensor.name, done, total: summary.parameters });
+            let importance = options.importance.and_then(|importance| importance.of(&tensor.name));
+            let changed = job.from != job.to;
+            if changed && is_block(job.to) && options.importance.is_some() && importance.is_none() {
+                summary.without_importance += 1;
+            }
+            if changed {
+                let cols = usize::try_from(source.columns())?;
+                let bytes = model.bytes_of(source);
+                let mut tell = |rows: usize| {
+                    let done = done + (rows * cols) as u64;
+                    progress(Progress { tensor: &tensor.name, done, total: summary.parameters });
+                };
+                recode(compute, job, cols, &bytes, importance, sink, &mut tell)?;
+            } else {
+                sink.write_all(&model.bytes_of(source))?;
+            }
+            done += source.len();
+            Ok(())
+        })
+        .map_err(|error| match error {
+            WriteError::Data { name, source } => match source.downcast::<CannotEncode>() {
+                Ok(source) => CompressError::CannotEncode { mix, source: *source },
+                Err(source) => WriteError::Data { name, source }.into(),
+            },
+            other => other.into(),
+        })?;
     progress(Progress { tensor: "", done, total: summary.parameters });
     Ok(summary)
 }
 
 /// What becomes of each tensor, or why nothing may.
 fn plan(model: &Gguf, options: &Options) -> Result<Vec<Job>, CompressError> {
-    let layers = model.tensors().iter().filter_map(|tensor| layer_of(&tensor.name)).max().map_or(0, |most| most + 1);
+    let layers =
+        model.tensors().iter().filter_map(|tensor| layer_of(&tensor.name)).max().map_or(0, |most| most + 1);
     let plan = Plan {
         mix: options.mix,
         layers,
@@ -202,7 +206,8 @@ fn plan(model: &Gguf, options: &Options) -> Result<Vec<Job>, CompressError> {
         };
         let layer = layer_of(&tensor.name).unwrap_or(0);
         let before = |other: &&Tensor| is_values(&other.name) && layer_of(&other.name).unwrap_or(0) < layer;
-        let values_before = if is_values(&tensor.name) { model.tensors().iter().filter(before).count() } else { 0 };
+        let values_before =
+            if is_values(&tensor.name) { model.tensors().iter().filter(before).count() } else { 0 };
         let to = plan.choose(&tensor.name, &tensor.dims, layer, values_before).unwrap_or(from);
         if to != from && is_block(from) && !options.again {
             return Err(CompressError::Compressed { name: tensor.name.clone(), format: from.name() });

@@ -66,10 +66,13 @@ pub fn perplexity(
     let pieces = pieces(texts, begin, cut);
     let total: usize = pieces.iter().map(|(tokens, _)| tokens.len()).sum();
     if pieces.is_empty() {
-        let (tokens, needed) = (texts.iter().map(Vec::len).sum(), match cut {
-            Cut::Windows(len) => len,
-            Cut::Documents => 2,
-        });
+        let (tokens, needed) = (
+            texts.iter().map(Vec::len).sum(),
+            match cut {
+                Cut::Windows(len) => len,
+                Cut::Documents => 2,
+            },
+        );
         return Err(EvaluateError::TooShort { tokens, needed });
     }
     let vocabulary = network.shape().vocabulary;
@@ -109,7 +112,9 @@ fn pieces(texts: &[Vec<u32>], begin: Option<u32>, cut: Cut) -> Vec<(Vec<u32>, us
             begun.collect()
         }
         Cut::Documents => {
-            let whole = texts.iter().map(|tokens| begin.into_iter().chain(tokens.iter().copied()).collect::<Vec<_>>());
+            let whole = texts
+                .iter()
+                .map(|tokens| begin.into_iter().chain(tokens.iter().copied()).collect::<Vec<_>>());
             whole.filter(|tokens| tokens.len() > 1).map(|tokens| (tokens, 1)).collect()
         }
     }

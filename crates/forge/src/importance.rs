@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use kernels::format::Format;
+use kernels::page::{CacheFormat, PageError};
 use lm::forward::{Observe, Part, Scratch, StepError, Wanted};
 use lm::gguf::metadata::{Metadata, MetadataError};
 use lm::gguf::value::{Array, Strings};
 use lm::gguf::write::{WriteError, Writer};
 use lm::gguf::{Gguf, GgufError};
 use lm::network::Network;
-use kernels::format::Format;
-use kernels::page::{CacheFormat, PageError};
 
 /// Sums of squared inputs, by the name of the tensor they enter.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,7 +44,9 @@ struct Entry {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportanceError {
     /// The file is no GGUF.
-    #[error("the importance matrix cannot be read (a `.dat` file of older tools must be converted to GGUF first)")]
+    #[error(
+        "the importance matrix cannot be read (a `.dat` file of older tools must be converted to GGUF first)"
+    )]
     File(#[from] GgufError),
     /// It is something else.
     #[error("the file is no importance matrix: its `general.type` is {found:?}, not \"imatrix\"")]
@@ -64,7 +66,9 @@ pub enum ImportanceError {
         why: &'static str,
     },
     /// The text is too short.
-    #[error("the text has {tokens} tokens, and one piece needs {needed}: take a longer text or smaller pieces")]
+    #[error(
+        "the text has {tokens} tokens, and one piece needs {needed}: take a longer text or smaller pieces"
+    )]
     TooShort {
         /// Tokens of the text.
         tokens: usize,
@@ -195,7 +199,8 @@ impl Importance {
             writer.tensor(&format!("{name}.in_sum2"), &[entry.sums.len() as u64, 1], Format::F32)?;
             writer.tensor(&format!("{name}.counts"), &[1, 1], Format::F32)?;
         }
-        let mut entries = self.entries.values().flat_map(|entry| [entry.sums.clone(), vec![entry.count as f32]]);
+        let mut entries =
+            self.entries.values().flat_map(|entry| [entry.sums.clone(), vec![entry.count as f32]]);
         writer.write(path, &mut |_, sink| {
             let numbers = entries.next().ok_or("more tensors than entries")?;
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();

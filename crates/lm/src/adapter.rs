@@ -79,12 +79,7 @@ pub enum AdapterError {
 
 impl Adapter {
     /// Reads an adapter and checks that each of its corrections fits `model`, a model of `family`.
-    pub fn load(
-        file: &Gguf,
-        family: &str,
-        model: &Weights,
-        scale: f32,
-    ) -> Result<Adapter, AdapterError> {
+    pub fn load(file: &Gguf, family: &str, model: &Weights, scale: f32) -> Result<Adapter, AdapterError> {
         let metadata = file.metadata();
         let kind = metadata.string("general.type").unwrap_or("a model");
         if kind != "adapter" || metadata.string("adapter.type")? != "lora" {
@@ -142,13 +137,7 @@ impl Adapter {
     }
 
     /// Adds the correction of `linear` to `out: [tokens, rows]`, for inputs `[tokens, in]`.
-    pub(crate) fn correct(
-        &self,
-        compute: &Compute,
-        linear: &Linear,
-        inputs: &[f32],
-        out: &mut [f32],
-    ) {
+    pub(crate) fn correct(&self, compute: &Compute, linear: &Linear, inputs: &[f32], out: &mut [f32]) {
         let Some(Correction { down, up, strength }) = self.corrections.get(&linear.name) else { return };
         let up = up.rows_range(linear.rows.clone());
         let tokens = inputs.len() / down.cols();

@@ -3,7 +3,8 @@
 //! Text leaves an [`Answer`] only when it can no longer become something else: half a character waits for its other
 //! half, and what could be the beginning of a stop string waits until it is one or is not.
 
-use crate::tokenizer::{Decoder, Tokenizer};
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::decoder::Decoder;
 
 /// The text that one sequence has written so far.
 pub struct Answer<'t> {
@@ -26,7 +27,7 @@ impl<'t> Answer<'t> {
         if self.stopped.is_some() {
             return String::new();
         }
-        let text = self.decoder.push(token);
+        let text = self.decoder.push(token).to_owned();
         self.take(&text)
     }
 
@@ -34,7 +35,8 @@ impl<'t> Answer<'t> {
     fn take(&mut self, text: &str) -> String {
         self.held.push_str(text);
         let first = self.stops.iter().enumerate();
-        let first = first.filter_map(|(index, stop)| self.held.find(stop.as_str()).map(|at| (at, index))).min();
+        let first =
+            first.filter_map(|(index, stop)| self.held.find(stop.as_str()).map(|at| (at, index))).min();
         if let Some((at, index)) = first {
             self.stopped = Some(index);
             self.held.truncate(at);
@@ -65,7 +67,7 @@ impl<'t> Answer<'t> {
         if self.stopped.is_some() {
             return String::new();
         }
-        let rest = self.decoder.finish();
+        let rest = self.decoder.finish().to_owned();
         let mut text = self.take(&rest);
         if self.stopped.is_none() {
             text.push_str(&std::mem::take(&mut self.held));

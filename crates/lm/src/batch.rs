@@ -67,7 +67,9 @@ pub enum Refused {
     #[error("the prompt has no tokens")]
     Empty,
     /// Prompt and answer do not fit.
-    #[error("the prompt has {prompt} tokens and the answer may have {answer}: together more than the {context} of the context")]
+    #[error(
+        "the prompt has {prompt} tokens and the answer may have {answer}: together more than the {context} of the context"
+    )]
     TooLong {
         /// Tokens of the prompt.
         prompt: usize,
@@ -281,7 +283,8 @@ impl Batch {
             let promised: usize = self.running.iter().map(|one| bytes(one.cache.reach())).sum();
             let left = self.limits.cache_bytes.saturating_sub(promised);
             // An answer without a bound takes what there is rather than waiting for the whole context.
-            let least = request.prompt.len() + request.max_tokens.map_or(room.min(PAGE), |_| reach - request.prompt.len());
+            let least = request.prompt.len()
+                + request.max_tokens.map_or(room.min(PAGE), |_| reach - request.prompt.len());
             if !self.running.is_empty() && bytes(least) > left {
                 return;
             }

@@ -92,7 +92,14 @@ impl ConstraintError {
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
         if has(&["too large", "too many", "too complex", "too deep", "exceeded", "limit", "fuel", "panic"]) {
             ConstraintError::TooLarge { reason }
-        } else if has(&["not supported", "only supported", "Unimplemented", "Unknown format", "unsupported", "Retrieving"]) {
+        } else if has(&[
+            "not supported",
+            "only supported",
+            "Unimplemented",
+            "Unknown format",
+            "unsupported",
+            "Retrieving",
+        ]) {
             ConstraintError::Unsupported { what: reason }
         } else {
             ConstraintError::Wrong { reason }
@@ -154,7 +161,9 @@ impl Grammar {
                 }
                 GrammarWithLexer::from_json_schema(with_options(schema, *strict))
             }
-            Body::Regex(text) | Body::Lark(text) if text.len() > MAX_GRAMMAR_BYTES => return Err(too_long(text.len())),
+            Body::Regex(text) | Body::Lark(text) if text.len() > MAX_GRAMMAR_BYTES => {
+                return Err(too_long(text.len()));
+            }
             Body::Regex(text) => GrammarWithLexer::from_regex(text),
             Body::Lark(text) => GrammarWithLexer::from_lark(text.clone()),
         };
@@ -222,7 +231,10 @@ impl Constraint {
 
     /// The tokens that may come next; after the end of the output only the tokens that end a turn.
     pub fn mask(&mut self) -> Result<TokenMask, ConstraintError> {
-        let set = self.matcher.compute_mask_or_eos().map_err(|error| ConstraintError::from_text(&error.to_string()))?;
+        let set = self
+            .matcher
+            .compute_mask_or_eos()
+            .map_err(|error| ConstraintError::from_text(&error.to_string()))?;
         Ok(TokenMask { set, len: self.vocabulary_size })
     }
 

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use kernels::activation;
+use kernels::activation::{gelu, gelu_erf, gelu_erf_gate, gelu_gate, silu, silu_gate};
 use kernels::attention::{Attention, Sequence, attend};
 use kernels::compute::Compute;
 use kernels::matmul::{Input, matmul};
@@ -129,7 +129,9 @@ impl Network {
         }
         let Scratch { states, normed, .. } = scratch;
         normed.clear();
-        wanted.iter().for_each(|rows| normed.extend_from_slice(&states[rows.start * width..rows.end * width]));
+        wanted
+            .iter()
+            .for_each(|rows| normed.extend_from_slice(&states[rows.start * width..rows.end * width]));
         matmul(&self.compute, &output.weight, &Input::new(normed, width), &mut logits);
         add_bias(&mut logits, output.bias.as_deref());
         let mut from = 0;
@@ -278,7 +280,8 @@ impl Network {
 
     /// `added = O softmax(q·k) v`, from the normed states (Vaswani et al. 2017).
     fn attention(&self, index: usize, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
-        let Scratch { normed, queries, keys, values, attended, added, turns, local_turns, spare, .. } = scratch;
+        let Scratch { normed, queries, keys, values, attended, added, turns, local_turns, spare, .. } =
+            scratch;
         let (shape, compute) = (&self.shape, &self.compute);
         let (query_width, key_width) = (shape.query_width(), shape.key_width());
 
@@ -340,24 +343,24 @@ impl Network {
         let middle = match &layer.gate {
             Some(linear) => {
                 self.linear(linear, &input, normed, gate, step);
-                activation::gated(&self.compute, self.activation(), gate, up);
+                match self.shape.activation {
+                    Activation::Silu => silu_gate(&self.compute, gate, up),
+                    Activation::GeluTanh => gelu_gate(&self.compute, gate, up),
+                    Activation::GeluErf => gelu_erf_gate(&self.compute, gate, up),
+                }
                 gate
             }
             None => {
-                activation::plain(&self.compute, self.activation(), up);
+                match self.shape.activation {
+                    Activation::Silu => silu(&self.compute, up),
+                    Activation::GeluTanh => gelu(&self.compute, up),
+                    Activation::GeluErf => gelu_erf(&self.compute, up),
+                }
                 up
             }
         };
         let input = Input::new(middle, feed);
         self.linear(&layer.down, &input, middle, added, step);
-    }
-
-    fn activation(&self) -> activation::Activation {
-        match self.shape.activation {
-            Activation::Silu => activation::Activation::Silu,
-            Activation::GeluTanh => activation::Activation::GeluTanh,
-            Activation::GeluErf => activation::Activation::GeluErf,
-        }
     }
 
     /// `out = W x + b`, with each part's own correction. `rows` are the numbers behind `input`.

@@ -24,11 +24,17 @@ pub const STEP: u64 = 512;
 
 impl Needed {
     /// For one sequence of `context` tokens.
-    pub fn reckon(file: &Gguf, shape: &Shape, context: usize, cache: CacheFormat) -> Result<Needed, PageError> {
+    pub fn reckon(
+        file: &Gguf,
+        shape: &Shape,
+        context: usize,
+        cache: CacheFormat,
+    ) -> Result<Needed, PageError> {
         let pages = page_shape(shape, cache);
         pages.check()?;
         let weights = file.tensors().iter().map(|tensor| tensor.bytes).sum();
-        let (width, queries, keys) = (shape.width as u64, shape.query_width() as u64, shape.key_width() as u64);
+        let (width, queries, keys) =
+            (shape.width as u64, shape.query_width() as u64, shape.key_width() as u64);
         let numbers = 4 * width + 2 * queries + 2 * keys + 2 * shape.feed_forward as u64;
         // Beside the numbers themselves: the widest of them once more as 8-bit activations.
         let quantised = STEP * queries.max(width).max(shape.feed_forward as u64) * 5 / 4;

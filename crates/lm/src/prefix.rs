@@ -57,8 +57,9 @@ impl Prefixes {
             shared.min(most)
         };
         let candidates = self.kept.iter().enumerate().filter(|(_, kept)| usable(kept));
-        let (index, len) =
-            candidates.map(|(index, kept)| (index, shared(kept))).max_by_key(|(index, len)| (*len, *index))?;
+        let (index, len) = candidates
+            .map(|(index, kept)| (index, shared(kept)))
+            .max_by_key(|(index, len)| (*len, *index))?;
         if len == 0 {
             return None;
         }
@@ -78,7 +79,8 @@ impl Prefixes {
         }
         let mut tokens = tokens;
         tokens.truncate(len);
-        let same = |one: &Option<Arc<Adapter>>| one.as_ref().map(Arc::as_ptr) == adapter.as_ref().map(Arc::as_ptr);
+        let same =
+            |one: &Option<Arc<Adapter>>| one.as_ref().map(Arc::as_ptr) == adapter.as_ref().map(Arc::as_ptr);
         self.kept.retain(|kept| !(same(&kept.adapter) && tokens.starts_with(&kept.tokens)));
         self.kept.push(Kept { tokens, cache, adapter });
         let mut bytes = self.bytes();

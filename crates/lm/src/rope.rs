@@ -93,7 +93,13 @@ impl Turner {
 
 /// How far each wave is stretched, 0 (kept) to 1 (in full): YaRN's ramp between the pairs that turn `beta_fast` and
 /// `beta_slow` times within the original context.
-fn yarn_ramp(dims: usize, base: f64, original: usize, beta_fast: f64, beta_slow: f64) -> impl Iterator<Item = f64> {
+fn yarn_ramp(
+    dims: usize,
+    base: f64,
+    original: usize,
+    beta_fast: f64,
+    beta_slow: f64,
+) -> impl Iterator<Item = f64> {
     let pair_that_turns = |times: f64| {
         dims as f64 * (original as f64 / (times * std::f64::consts::TAU)).ln() / (2.0 * base.ln())
     };

@@ -72,11 +72,28 @@ impl Settings {
         check("temperature", self.temperature, self.temperature >= 0.0, "0 or more")?;
         check("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0, at most 1")?;
         check("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 to 1")?;
-        check("typical_p", self.typical_p, self.typical_p > 0.0 && self.typical_p <= 1.0, "above 0, at most 1")?;
+        check(
+            "typical_p",
+            self.typical_p,
+            self.typical_p > 0.0 && self.typical_p <= 1.0,
+            "above 0, at most 1",
+        )?;
         check("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0.0, "above 0")?;
-        check("presence_penalty", self.presence_penalty, self.presence_penalty.abs() <= 100.0, "from -100 to 100")?;
-        check("frequency_penalty", self.frequency_penalty, self.frequency_penalty.abs() <= 100.0, "from -100 to 100")?;
-        self.bias.iter().try_for_each(|(_, bias)| check("logit_bias", *bias, bias.abs() <= 100.0, "from -100 to 100"))
+        check(
+            "presence_penalty",
+            self.presence_penalty,
+            self.presence_penalty.abs() <= 100.0,
+            "from -100 to 100",
+        )?;
+        check(
+            "frequency_penalty",
+            self.frequency_penalty,
+            self.frequency_penalty.abs() <= 100.0,
+            "from -100 to 100",
+        )?;
+        self.bias
+            .iter()
+            .try_for_each(|(_, bias)| check("logit_bias", *bias, bias.abs() <= 100.0, "from -100 to 100"))
     }
 
     fn penalises(&self) -> bool {
@@ -389,7 +406,9 @@ mod tests {
     fn the_same_seed_gives_the_same_tokens() {
         let draw = |seed| {
             let mut sampler = Sampler::new(Settings { seed, ..Settings::default() }, &[]);
-            (0..50).map(|_| sampler.choose(&mut [0.0; 100], |_| {}, 0).expect("a token").token).collect::<Vec<_>>()
+            (0..50)
+                .map(|_| sampler.choose(&mut [0.0; 100], |_| {}, 0).expect("a token").token)
+                .collect::<Vec<_>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));

@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn the_top_is_sorted_and_equals_go_by_token() {
         let logits = [1.0, 4.0, 2.0, 4.0, 0.0];
-        let tokens: Vec<u32> = Distribution::of(&logits).top(&logits, 3).iter().map(|(token, _)| *token).collect();
+        let tokens: Vec<u32> =
+            Distribution::of(&logits).top(&logits, 3).iter().map(|(token, _)| *token).collect();
         assert_eq!(tokens, [1, 3, 2]);
         assert_eq!(Distribution::of(&logits).top(&logits, 0), []);
         assert_eq!(Distribution::of(&logits).top(&logits, 99).len(), 5);

@@ -127,7 +127,9 @@ pub enum WeightsError {
         source: MatrixError,
     },
     /// Tensors without a place in the model.
-    #[error("the model has tensors that are not supported, `{first}` the first of {count}: without them it would answer wrongly")]
+    #[error(
+        "the model has tensors that are not supported, `{first}` the first of {count}: without them it would answer wrongly"
+    )]
     Unknown {
         /// The first of them.
         first: String,
@@ -154,7 +156,8 @@ impl Weights {
             true => Some(finder.matrix("position_embd.weight", shape.context, width)?),
             false => None,
         };
-        let type_embedding = match finder.file.tensor("token_types.weight").map(|tensor| tensor.dims.clone()) {
+        let type_embedding = match finder.file.tensor("token_types.weight").map(|tensor| tensor.dims.clone())
+        {
             Some(dims) => {
                 let rows = dims.get(1).map_or(1, |rows| usize::try_from(*rows).unwrap_or(0));
                 let types = finder.matrix("token_types.weight", rows, width)?;
@@ -349,15 +352,14 @@ impl<'a> Finder<'a> {
 
     fn refuse_the_rest(self) -> Result<(), WeightsError> {
         let mut rest = self.file.tensors().iter().filter(|tensor| {
-            let plain = tensor.name.split('.').skip_while(|part| *part == "blk" || part.parse::<u32>().is_ok());
+            let plain =
+                tensor.name.split('.').skip_while(|part| *part == "blk" || part.parse::<u32>().is_ok());
             let plain = plain.collect::<Vec<_>>().join(".");
             !self.taken.contains(&tensor.name) && !WITHOUT_EFFECT.iter().any(|name| plain.starts_with(name))
         });
         match rest.next() {
             None => Ok(()),
-            Some(first) => {
-                Err(WeightsError::Unknown { first: first.name.clone(), count: 1 + rest.count() })
-            }
+            Some(first) => Err(WeightsError::Unknown { first: first.name.clone(), count: 1 + rest.count() }),
         }
     }
 }

@@ -165,9 +165,14 @@ fn each_broken_file_has_its_own_error() {
         (one(&[17], F32, 0), "the tensor \"a\" lies at bytes 0 to 68 of the data, but the file has only 64"),
         (one(&[1], F32, 64), "the tensor \"a\" lies at bytes 64 to 68 of the data"),
         (one(&[8], F32, u64::MAX - 31), "the tensor \"a\" lies at bytes 18446744073709551584 to"),
-        (one(&[8], 99, 96), "the tensor \"a\" lies at bytes 96 to 96 of the data"),
+        (one(&[8], 99, 96), "the tensor \"a\" lies at bytes 96 to 97 of the data"),
+        (one(&[8], 99, 64), "the tensor \"a\" lies at bytes 64 to 65 of the data"),
         (two(("a", 0), ("a", 64)), "the file has the tensor \"a\" twice"),
         (two(("a", 0), ("b", 0)), "the tensors \"a\" and \"b\" overlap in the file"),
+        (
+            Raw::new(3, 2, 0).tensor("a", &[1], 99, 0).tensor("b", &[1], 99, 0).data(32, 64),
+            "the tensors \"a\" and \"b\" overlap in the file",
+        ),
         (two(("a", 32), ("b", 0)), "the tensors \"b\" and \"a\" overlap in the file"),
         // Split models.
         (

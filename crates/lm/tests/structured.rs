@@ -11,8 +11,10 @@ use lm::constraint::{Constraint, ConstraintError, Grammar};
 use serde_json::Value;
 
 fn shared_data(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("SELVEDGE_SHARED_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    let root = std::env::var_os("SELVEDGE_SHARED_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
     let folder = root.join(folder);
     if folder.is_dir() {
         return Some(folder);
@@ -60,18 +62,19 @@ fn shared_data_maskbench_instances_are_accepted_or_refused() {
     for line in BufReader::new(flate2::read::GzDecoder::new(file)).lines().step_by(every()) {
         let case: Value = serde_json::from_str(&line.unwrap()).unwrap();
         schemas += 1;
-        let constraint = match Constraint::new(&Grammar::json_schema(case["schema"].clone(), true), &vocabulary) {
-            Ok(constraint) => constraint,
-            Err(error) => {
-                match &error {
-                    ConstraintError::Unsupported { .. } => unsupported += 1,
-                    ConstraintError::TooLarge { .. } => large += 1,
-                    _ => wrong += 1,
+        let constraint =
+            match Constraint::new(&Grammar::json_schema(case["schema"].clone(), true), &vocabulary) {
+                Ok(constraint) => constraint,
+                Err(error) => {
+                    match &error {
+                        ConstraintError::Unsupported { .. } => unsupported += 1,
+                        ConstraintError::TooLarge { .. } => large += 1,
+                        _ => wrong += 1,
+                    }
+                    log += &format!("{} compile {error:?}\n", case["id"]);
+                    continue;
                 }
-                log += &format!("{} compile {error:?}\n", case["id"]);
-                continue;
-            }
-        };
+            };
         for test in case["tests"].as_array().unwrap() {
             let text = test["data"].to_string();
             let should = test["valid"].as_bool().unwrap();
@@ -96,7 +99,9 @@ fn shared_data_maskbench_instances_are_accepted_or_refused() {
     micros.sort_unstable();
     let at = |part: f64| micros[(part * (micros.len() - 1) as f64) as usize];
     println!("{schemas} schemas: {unsupported} unsupported, {wrong} wrong, {large} too large");
-    println!("valid: {valid} accepted, {valid_refused} refused; invalid: {invalid} refused, {invalid_accepted} accepted; {failed} failed");
+    println!(
+        "valid: {valid} accepted, {valid_refused} refused; invalid: {invalid} refused, {invalid_accepted} accepted; {failed} failed"
+    );
     println!("a mask over bytes: p50 {} us, p99 {} us, max {} us", at(0.5), at(0.99), at(1.0));
     if let Some(path) = std::env::var_os("SELVEDGE_LOG") {
         std::fs::write(path, log).unwrap();

@@ -106,7 +106,10 @@ fn measure(value: &Value, budget: &Budget) -> Result<Size, Error> {
     fn walk(value: &Value, depth: usize, size: &mut Size) -> Result<(), Error> {
         size.nodes += 1;
         if size.nodes > MAX_NODES || depth > MAX_DEPTH {
-            return Err(Error::new(ErrorKind::OutOfFuel, "the template makes a value that is too large or too deep"));
+            return Err(Error::new(
+                ErrorKind::OutOfFuel,
+                "the template makes a value that is too large or too deep",
+            ));
         }
         size.bytes += 8;
         if let Some(text) = value.as_str() {
@@ -247,11 +250,13 @@ fn allow(name: &str, operands: &Value, budget: &Budget) -> Result<(), Error> {
         }
     }
     match (name, argument) {
-        ("<~>", Some(right)) if is_text(subject) && is_text(right) => budget.make(text_len(subject) + text_len(right)),
-        ("<~>", _) => budget.make(deep()?),
-        ("<+>", Some(right)) => {
-            budget.make(text_len(subject) + text_len(right) + ELEMENT_BYTES * (elements(subject) + elements(right)))
+        ("<~>", Some(right)) if is_text(subject) && is_text(right) => {
+            budget.make(text_len(subject) + text_len(right))
         }
+        ("<~>", _) => budget.make(deep()?),
+        ("<+>", Some(right)) => budget.make(
+            text_len(subject) + text_len(right) + ELEMENT_BYTES * (elements(subject) + elements(right)),
+        ),
         ("<*>", Some(right)) => {
             let (thing, count) = if right.is_number() { (subject, right) } else { (right, subject) };
             let count = count.as_i64().unwrap_or(0).max(0).unsigned_abs();
@@ -290,14 +295,24 @@ fn allow(name: &str, operands: &Value, budget: &Budget) -> Result<(), Error> {
         }
         ("format", _) => {
             let widths = operands.iter().filter_map(Value::as_str).map(longest_digits).max().unwrap_or(0);
-            let nested = operands.iter().filter_map(Value::as_str).any(|text| text.contains('*') || text.contains(":{"));
+            let nested = operands
+                .iter()
+                .filter_map(Value::as_str)
+                .any(|text| text.contains('*') || text.contains(":{"));
             if widths > 3 || nested {
-                return Err(Error::new(ErrorKind::InvalidOperation, "widths over 999 are not supported in formats"));
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    "widths over 999 are not supported in formats",
+                ));
             }
-            let texts = operands.iter().filter_map(Value::as_str).map(|text| text.matches(['%', '{']).count() as u64);
+            let texts =
+                operands.iter().filter_map(Value::as_str).map(|text| text.matches(['%', '{']).count() as u64);
             budget.make(deep()?.saturating_add(1000 * texts.sum::<u64>()))
         }
-        ("split" | "list" | "lines" | "splitlines" | "sort" | "unique" | "reverse" | "batch" | "slice", _) => {
+        (
+            "split" | "list" | "lines" | "splitlines" | "sort" | "unique" | "reverse" | "batch" | "slice",
+            _,
+        ) => {
             let parts = match (name, argument.and_then(Value::as_str)) {
                 ("split", Some(separator)) if !separator.is_empty() => {
                     subject.as_str().map_or(0, |text| text.matches(separator).count() as u64 + 1)
@@ -314,9 +329,10 @@ fn allow(name: &str, operands: &Value, budget: &Budget) -> Result<(), Error> {
         }
         // Walk their subject to its leaves, or call another filter for each of its elements.
         (
-            "string" | "pprint" | "map" | "select" | "reject" | "selectattr" | "rejectattr" | "groupby" | "dictsort"
-            | "min" | "max" | "sum" | "count" | "index" | "eq" | "equalto" | "==" | "ne" | "!=" | "lt" | "<" | "le"
-            | "<=" | "gt" | ">" | "ge" | ">=" | "in" | "lessthan" | "greaterthan" | "sameas",
+            "string" | "pprint" | "map" | "select" | "reject" | "selectattr" | "rejectattr" | "groupby"
+            | "dictsort" | "min" | "max" | "sum" | "count" | "index" | "eq" | "equalto" | "==" | "ne" | "!="
+            | "lt" | "<" | "le" | "<=" | "gt" | ">" | "ge" | ">=" | "in" | "lessthan" | "greaterthan"
+            | "sameas",
             _,
         ) => budget.make(deep()?),
         _ => Ok(()),
@@ -362,7 +378,9 @@ pub(super) fn check_source(source: &str, syntax: &SyntaxConfig) -> Result<(), (O
         let line = Some(usize::from(span.start_line));
         in_tag += 1;
         match token {
-            Token::BlockStart | Token::VariableStart | Token::TemplateData(_) => (in_tag, repeats, size) = (0, false, 1),
+            Token::BlockStart | Token::VariableStart | Token::TemplateData(_) => {
+                (in_tag, repeats, size) = (0, false, 1)
+            }
             Token::Ident("elif") => elifs += 1,
             // The engine computes constants while it compiles: `"x" * 99999999` must not be one.
             Token::Mul | Token::Pow => repeats = true,
@@ -477,6 +495,8 @@ pub(super) const REFUSED_FILTERS: [&str; 3] = ["chain", "zip", "pprint"];
 pub(super) const REFUSED_FUNCTIONS: [&str; 1] = ["debug"];
 
 /// A filter or function that is not there, as the engine says it.
-pub(super) fn refused(name: &'static str) -> impl Fn(Rest<Value>) -> Result<Value, Error> + Send + Sync + 'static {
+pub(super) fn refused(
+    name: &'static str,
+) -> impl Fn(Rest<Value>) -> Result<Value, Error> + Send + Sync + 'static {
     move |_: Rest<Value>| Err(Error::new(ErrorKind::UnknownFilter, format!("`{name}` is not known here")))
 }

@@ -13,7 +13,9 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use thiserror::Error as ThisError;
 
-use crate::chat::bounds::{Budget, Limits, REFUSED_FILTERS, REFUSED_FUNCTIONS, check_source, guard, refused, with_guards};
+use crate::chat::bounds::{
+    Budget, Limits, REFUSED_FILTERS, REFUSED_FUNCTIONS, check_source, guard, refused, with_guards,
+};
 use crate::chat::python::{method, text_of, tojson};
 
 /// Why a template gave no prompt.
@@ -99,7 +101,8 @@ impl Source {
     /// Checks a template's text.
     pub(super) fn new(text: &str) -> Result<Source, TemplateError> {
         let source = Source(Arc::from(without_generation(text)));
-        check_source(&source.0, &syntax()).map_err(|(line, what)| TemplateError::Unsupported { line, what })?;
+        check_source(&source.0, &syntax())
+            .map_err(|(line, what)| TemplateError::Unsupported { line, what })?;
         source.compile().map(drop)?;
         Ok(source)
     }
@@ -110,7 +113,10 @@ impl Source {
     }
 
     fn compile(&self) -> Result<CompiledTemplate<'_>, TemplateError> {
-        let config = TemplateConfig { syntax_config: syntax(), default_auto_escape: Arc::new(|_: &str| AutoEscape::None) };
+        let config = TemplateConfig {
+            syntax_config: syntax(),
+            default_auto_escape: Arc::new(|_: &str| AutoEscape::None),
+        };
         let mut compiled = CompiledTemplate::new("chat_template", &self.0, &config)
             .map_err(|error| TemplateError::from_engine(&error, &Mutex::new(None)))?;
         let unsupported = |(line, what)| TemplateError::Unsupported { line, what };
@@ -231,8 +237,10 @@ mod tests {
     #[test]
     fn shared_data_templates_as_jinja_on_python_renders_them() {
         let Some(folder) = crate::chat::shared_data("structured") else { return };
-        let golden: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(folder.join("chat-templates.expected.json")).unwrap()).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(
+            &std::fs::read_to_string(folder.join("chat-templates.expected.json")).unwrap(),
+        )
+        .unwrap();
         let mut wrong = Vec::new();
         for case in golden["cases"].as_array().unwrap() {
             let name = case["template"].as_str().unwrap();
@@ -243,7 +251,9 @@ mod tests {
             let ours = render(&text, Value::from(minijinja::value::Serde(&variables)));
             let same = match (&ours, case["expected"].as_str(), case["error"].as_str()) {
                 (Ok(ours), Some(expected), _) => ours == expected,
-                (Err(TemplateError::Refused { message }), _, Some(error)) => error == format!("TemplateError: {message}"),
+                (Err(TemplateError::Refused { message }), _, Some(error)) => {
+                    error == format!("TemplateError: {message}")
+                }
                 _ => false,
             };
             if !same {

@@ -119,7 +119,10 @@ impl Message {
         let object = value.as_object().ok_or_else(|| wrong(path, "an object"))?;
         let role = object.get("role").and_then(Value::as_str).and_then(Role::from_name);
         let role = role.ok_or_else(|| {
-            wrong(format!("{path}.role"), "one of \"system\", \"developer\", \"user\", \"assistant\", \"tool\"")
+            wrong(
+                format!("{path}.role"),
+                "one of \"system\", \"developer\", \"user\", \"assistant\", \"tool\"",
+            )
         })?;
         let content = read_content(object.get("content"), &format!("{path}.content"))?;
         let mut tool_calls = Vec::new();
@@ -144,7 +147,14 @@ impl Message {
             Some(reasoning) => Some(reasoning),
             None => text("reasoning")?,
         };
-        Ok(Message { role, content, reasoning, tool_calls, tool_call_id: text("tool_call_id")?, name: text("name")? })
+        Ok(Message {
+            role,
+            content,
+            reasoning,
+            tool_calls,
+            tool_call_id: text("tool_call_id")?,
+            name: text("name")?,
+        })
     }
 
     /// Reads a request's `messages`.
@@ -175,7 +185,9 @@ fn read_content(value: Option<&Value>, path: &str) -> Result<Option<String>, Mes
                 let text = part.get(key).and_then(Value::as_str);
                 texts.push(text.ok_or_else(|| wrong(format!("{path}.{key}"), "a string"))?);
             }
-            Some(kind) => return Err(MessageError::Unsupported { path, what: format!("a part of type {kind:?}") }),
+            Some(kind) => {
+                return Err(MessageError::Unsupported { path, what: format!("a part of type {kind:?}") });
+            }
             None => return Err(wrong(format!("{path}.type"), "the type of the part")),
         }
     }
@@ -246,7 +258,10 @@ impl Tool {
     /// Reads a request's `tools`.
     pub fn list_from_json(value: &Value) -> Result<Vec<Tool>, MessageError> {
         let list = value.as_array().ok_or_else(|| wrong("tools", "a list"))?;
-        list.iter().enumerate().map(|(index, tool)| Tool::from_json(tool, &format!("tools[{index}]"))).collect()
+        list.iter()
+            .enumerate()
+            .map(|(index, tool)| Tool::from_json(tool, &format!("tools[{index}]")))
+            .collect()
     }
 
     /// As OpenAI's API writes it, and as templates want it.
@@ -286,7 +301,9 @@ impl ToolChoice {
                 "none" => return Ok(ToolChoice::None),
                 "auto" => return Ok(ToolChoice::Auto),
                 "required" | "any" if !tools.is_empty() => return Ok(ToolChoice::Required),
-                "required" | "any" => return Err(wrong("tools", "at least one, since `tool_choice` requires one")),
+                "required" | "any" => {
+                    return Err(wrong("tools", "at least one, since `tool_choice` requires one"));
+                }
                 _ => return Err(wrong(path, "\"none\", \"auto\", \"required\" or a function")),
             },
             object => object.pointer("/function/name").or_else(|| object.get("name")).and_then(Value::as_str),
@@ -309,20 +326,37 @@ mod tests {
         let check = |message: Value, expected: Result<Option<&str>, &str>| {
             let read = Message::from_json(&message, "messages[0]");
             let read = read.map(|message| message.content).map_err(|error| error.to_string());
-            assert_eq!(read, expected.map(|text| text.map(str::to_string)).map_err(str::to_string), "{message}");
+            assert_eq!(
+                read,
+                expected.map(|text| text.map(str::to_string)).map_err(str::to_string),
+                "{message}"
+            );
         };
         check(json!({"role": "user", "content": "hi"}), Ok(Some("hi")));
-        check(json!({"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}), Ok(Some("a\nb")));
-        check(json!({"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}), Ok(None));
+        check(
+            json!({"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}),
+            Ok(Some("a\nb")),
+        );
+        check(
+            json!({"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}),
+            Ok(None),
+        );
         check(json!({"role": "user"}), Err("messages[0].content: expected a string or a list of parts"));
-        check(json!({"role": "assistant", "tool_calls": []}), Err("messages[0].content: expected a string or a list of parts"));
+        check(
+            json!({"role": "assistant", "tool_calls": []}),
+            Err("messages[0].content: expected a string or a list of parts"),
+        );
         check(
             json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}),
-            Err("messages[0].content[0]: a part of type \"image_url\" is not supported; this model reads text"),
+            Err(
+                "messages[0].content[0]: a part of type \"image_url\" is not supported; this model reads text",
+            ),
         );
         check(
             json!({"role": "robot", "content": "x"}),
-            Err("messages[0].role: expected one of \"system\", \"developer\", \"user\", \"assistant\", \"tool\""),
+            Err(
+                "messages[0].role: expected one of \"system\", \"developer\", \"user\", \"assistant\", \"tool\"",
+            ),
         );
         check(json!("hi"), Err("messages[0]: expected an object"));
         check(json!({"role": "user", "content": "x", "name": 3}), Err("messages[0].name: expected a string"));
@@ -339,7 +373,10 @@ mod tests {
             (json!({"type": "web_search"}), "tools[0]: "),
             (json!({"type": "function", "function": {"name": ""}}), "tools[0].function.name: "),
             (json!({"type": "function", "function": {"name": "a b"}}), "tools[0].function.name: "),
-            (json!({"type": "function", "function": {"name": "a", "parameters": 1}}), "tools[0].function.parameters: "),
+            (
+                json!({"type": "function", "function": {"name": "a", "parameters": 1}}),
+                "tools[0].function.parameters: ",
+            ),
         ] {
             let error = Tool::list_from_json(&json!([tool])).unwrap_err().to_string();
             assert!(error.starts_with(path), "{error}");
@@ -350,7 +387,10 @@ mod tests {
         check(Value::Null, Some(ToolChoice::Auto));
         check(json!("none"), Some(ToolChoice::None));
         check(json!("required"), Some(ToolChoice::Required));
-        check(json!({"type": "function", "function": {"name": "a.b-c_1"}}), Some(ToolChoice::Named("a.b-c_1".to_string())));
+        check(
+            json!({"type": "function", "function": {"name": "a.b-c_1"}}),
+            Some(ToolChoice::Named("a.b-c_1".to_string())),
+        );
         check(json!({"type": "function", "function": {"name": "x"}}), None);
         check(json!("sometimes"), None);
         assert_eq!(ToolChoice::from_json(&Value::Null, &[]), Ok(ToolChoice::None));

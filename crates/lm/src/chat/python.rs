@@ -177,7 +177,9 @@ impl Json {
                 }
                 ObjectRepr::Seq | ObjectRepr::Iterable => {
                     let items: Vec<Value> = object.try_iter().into_iter().flatten().collect();
-                    self.items(('[', ']'), items.len(), depth, |json, index| json.value(&items[index], depth + 1))?;
+                    self.items(('[', ']'), items.len(), depth, |json, index| {
+                        json.value(&items[index], depth + 1)
+                    })?;
                 }
                 _ => return Err(not_json(value)),
             }
@@ -257,13 +259,19 @@ fn not_json(value: &Value) -> Error {
 }
 
 /// The methods of Python's `str`, `dict` and `list`.
-pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+pub(super) fn method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
     let Some(text) = value.as_str() else {
         return match (name, value.as_object()) {
             ("index", Some(object)) if object.repr() != ObjectRepr::Map => {
                 let (wanted,): (Value,) = from_args(arguments)?;
                 let place = object.try_iter().into_iter().flatten().position(|item| item == wanted);
-                let place = place.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "not in the list"))?;
+                let place =
+                    place.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "not in the list"))?;
                 Ok(Value::from(place))
             }
             ("copy", Some(_)) => Ok(value.clone()),
@@ -309,7 +317,9 @@ pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, argum
         }
         "index" => {
             let (wanted,): (&str,) = from_args(arguments)?;
-            let place = text.find(wanted).ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "substring not found"))?;
+            let place = text
+                .find(wanted)
+                .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "substring not found"))?;
             Ok(Value::from(text[..place].chars().count()))
         }
         "casefold" => Ok(Value::from(text.to_lowercase())),
@@ -332,5 +342,9 @@ pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, argum
 }
 
 fn swapped(character: char) -> char {
-    if character.is_ascii_lowercase() { character.to_ascii_uppercase() } else { character.to_ascii_lowercase() }
+    if character.is_ascii_lowercase() {
+        character.to_ascii_uppercase()
+    } else {
+        character.to_ascii_lowercase()
+    }
 }

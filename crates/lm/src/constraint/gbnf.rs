@@ -10,4 +10,6 @@ pub(super) enum GbnfError {
     #[error("{reason}")]
     TooLarge { reason: String },
 }
-pub(super) fn to_lark(text: &str) -> Result<String, GbnfError> { Ok(text.to_string()) }
+pub(super) fn to_lark(text: &str) -> Result<String, GbnfError> {
+    Ok(text.to_string())
+}

@@ -51,7 +51,9 @@ pub enum VocabularyError {
         count: usize,
     },
     /// More than the tree can hold.
-    #[error("the vocabulary is too large for constraints: {count} tokens with {nodes} different beginnings, at most {MAX_NODES}")]
+    #[error(
+        "the vocabulary is too large for constraints: {count} tokens with {nodes} different beginnings, at most {MAX_NODES}"
+    )]
     TooLarge {
         /// How many tokens there are.
         count: usize,
@@ -92,7 +94,9 @@ impl Vocabulary {
         for (token, bytes) in (0u32..).zip(tokens) {
             words.push(match bytes {
                 // A single byte 255 would look like the mark of a special token.
-                TokenBytes::Text(bytes) if bytes.len() <= MAX_TOKEN_BYTES && bytes.first() != Some(&SPECIAL) => {
+                TokenBytes::Text(bytes)
+                    if bytes.len() <= MAX_TOKEN_BYTES && bytes.first() != Some(&SPECIAL) =>
+                {
                     bytes.to_vec()
                 }
                 TokenBytes::Special(text) if !text.is_empty() && text.len() < MAX_TOKEN_BYTES => {

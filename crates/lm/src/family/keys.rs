@@ -87,7 +87,11 @@ impl<'a> Keys<'a> {
         };
         match usize::try_from(value) {
             Ok(count) if (1..=MOST).contains(&count) => Ok(Some(count)),
-            _ => Err(ShapeError::Nonsense { key: full, value: value.to_string(), why: "not a size a model can have" }),
+            _ => Err(ShapeError::Nonsense {
+                key: full,
+                value: value.to_string(),
+                why: "not a size a model can have",
+            }),
         }
     }
 
@@ -114,9 +118,11 @@ impl<'a> Keys<'a> {
     /// A number above zero.
     pub fn positive_if(&self, key: &str) -> Result<Option<f32>, ShapeError> {
         match self.number_if(key)? {
-            Some(value) if value <= 0.0 => {
-                Err(ShapeError::Nonsense { key: self.full(key), value: value.to_string(), why: "not above zero" })
-            }
+            Some(value) if value <= 0.0 => Err(ShapeError::Nonsense {
+                key: self.full(key),
+                value: value.to_string(),
+                why: "not above zero",
+            }),
             value => Ok(value),
         }
     }
@@ -147,7 +153,11 @@ impl<'a> Keys<'a> {
         let layers = self.count("block_count")?;
         if layers > MOST_LAYERS {
             let key = self.full("block_count");
-            return Err(ShapeError::Nonsense { key, value: layers.to_string(), why: "more layers than any model has" });
+            return Err(ShapeError::Nonsense {
+                key,
+                value: layers.to_string(),
+                why: "more layers than any model has",
+            });
         }
         let queries = self.count("attention.head_count")?;
         let head = self.count_if("attention.key_length")?.unwrap_or(width / queries);
@@ -204,7 +214,11 @@ impl<'a> Keys<'a> {
         let dims = self.count_if("rope.dimension_count")?.unwrap_or(head);
         if dims > head || !dims.is_multiple_of(2) {
             let key = self.full("rope.dimension_count");
-            return Err(ShapeError::Nonsense { key, value: dims.to_string(), why: "odd, or more than a head holds" });
+            return Err(ShapeError::Nonsense {
+                key,
+                value: dims.to_string(),
+                why: "odd, or more than a head holds",
+            });
         }
         let base = self.positive_if("rope.freq_base")?.unwrap_or(10_000.0);
         Ok(Rope { dims, base, pairing, scaling: self.scaling()? })
