@@ -26,10 +26,12 @@ use crate::why::why;
 /// Tokens of sentences that go through an encoder between two looks at who else waits.
 const EMBED_TOKENS: usize = 2_048;
 
-/// A sequence to be written, and the strings that end it.
+/// A sequence to be written, and how its text is read.
 pub(super) struct Wish {
     pub(super) request: batch::Request,
     pub(super) stops: Vec<String>,
+    /// Control tokens that are text all the same.
+    pub(super) shown: Vec<u32>,
 }
 
 /// What becomes of one sequence, in this order: begun, read if it was asked for, text as it is written, ended.
@@ -162,11 +164,11 @@ impl Engine<'_> {
                 let asked_ns = (self.now)();
                 let mut ids = Vec::with_capacity(wishes.len());
                 let mut refused = None;
-                for (place, Wish { request, stops }) in wishes.into_iter().enumerate() {
+                for (place, Wish { request, stops, shown }) in wishes.into_iter().enumerate() {
                     let (ignore_end, prompt) = (request.ignore_end, request.prompt.len());
                     match self.batch.submit(request) {
                         Ok(id) => {
-                            let answer = Answer::new(&self.model.tokenizer, stops);
+                            let answer = Answer::new(&self.model.tokenizer, stops).showing(shown);
                             let (pieces, times) = (pieces.clone(), Times::default());
                             let pending = Vec::new();
                             let writing =

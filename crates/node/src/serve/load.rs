@@ -13,6 +13,7 @@ use lm::family;
 use lm::gguf::Gguf;
 use lm::memory::Needed;
 use lm::model::Model;
+use lm::speech;
 use wire::world::MonoNs;
 
 use super::gauges::Gauges;
@@ -41,7 +42,7 @@ pub(super) struct Loaded {
 impl Loaded {
     /// The vocabulary as constraints want it; made when the first asks for it.
     pub(super) fn vocabulary(&self) -> Result<Arc<Vocabulary>, String> {
-        let make = || super::words::vocabulary(&self.model.tokenizer).map(Arc::new);
+        let make = || speech::vocabulary(&self.model.tokenizer).map(Arc::new).map_err(|error| error.to_string());
         self.vocabulary.get_or_init(make).clone()
     }
 }
@@ -72,7 +73,7 @@ pub(super) fn load(
     let compute = Arc::new(Compute::new(isa, threads));
     let model = Model::load(&file, compute).map_err(|error| failed(&error))?;
     let pages = model.network.page_shape(settings.cache).map_err(|error| failed(&error))?;
-    let template = Template::from_metadata(file.metadata(), &model.tokenizer).map_err(|error| why(&error));
+    let template = speech::template(file.metadata(), &model.tokenizer).map_err(|error| why(&error));
     let model = Arc::new(model);
     let batch = Batch::new(Arc::clone(&model), pages, plan.limits);
     let loaded = Loaded {
