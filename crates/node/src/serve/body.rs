@@ -64,10 +64,12 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let path = error.path().to_string();
         let error = error.into_inner();
         if error.is_data() {
-            let param = if path == "." { String::new() } else { path };
-            let message = if param.is_empty() { error.to_string() } else { format!("`{param}`: {error}") };
-            let problem = Problem::invalid(param, message);
-            return Problem { param: problem.param.filter(|param| !param.is_empty()), ..problem };
+            // A dot alone is the request as a whole.
+            if path == "." {
+                return Problem::new(StatusCode::BAD_REQUEST, Some("invalid_value"), error.to_string());
+            }
+            let message = format!("`{path}`: {error}");
+            return Problem::invalid(path, message);
         }
         no_json(&error)
     })?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use kernels::compute::Compute;
 use kernels::cpu::Isa;
 use kernels::page::PAGE;
-use kernels::pool::default_threads;
+use kernels::pool::cores::default_threads;
 use lm::batch::{Batch, Limits};
 use lm::chat::template::Template;
 use lm::constraint::vocabulary::Vocabulary;

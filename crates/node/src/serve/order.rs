@@ -164,7 +164,8 @@ impl Order {
         let turn = &mut self.turns[choice];
         let (deltas, tokens) = turn.take(piece);
         if let Some(Finish::Broken(reason)) = &turn.finish {
-            return Err(Problem { code: Some("generation_failed"), ..Problem::internal(format!("the answer could not go on: {reason}")) });
+            let problem = Problem::internal(format!("the answer could not go on: {reason}"));
+            return Err(problem.coded("generation_failed"));
         }
         Ok(Some(Heard { choice, deltas, tokens, ended: turn.finish.is_some() }))
     }

@@ -96,6 +96,11 @@ impl Problem {
         Problem { param: Some(param.into()), ..self }
     }
 
+    /// With a code that says it better.
+    pub(super) fn coded(self, code: &'static str) -> Problem {
+        Problem { code: Some(code), ..self }
+    }
+
     /// What OpenAI calls the kind of an error.
     fn kind(&self) -> &'static str {
         match self.status {

@@ -65,7 +65,7 @@ enum Stand {
 
 /// The answer to a request: `order` as `scribe` tells it.
 pub(super) fn stream(order: Order, scribe: impl Scribe) -> Response {
-    let body = futures_util::stream::unfold((order, scribe, Stand::Begin), |(mut order, mut scribe, stand)| async {
+    let body = futures_util::stream::unfold((order, scribe, Stand::Begin), |(mut order, mut scribe, stand)| async move {
         let mut frames = Frames::default();
         let stand = match stand {
             Stand::Over => return None,
