@@ -449,8 +449,15 @@ fn tokens(
         metadata.set("tokenizer.ggml.add_space_prefix", prefix);
     }
     let vocabulary = Vocabulary::read(folder, &files, family, size)?;
+    let space_prefix = vocabulary.space_prefix();
     vocabulary.describe(metadata);
     Special::read(folder, &files, size)?.describe(metadata);
+    if let Some(prefix) = space_prefix
+        && metadata.get("tokenizer.ggml.add_space_prefix").is_none()
+    {
+        metadata.set("tokenizer.ggml.add_space_prefix", prefix);
+    }
+    // Gemma's files say so too, but some say nothing.
     let spaced = metadata.string("tokenizer.ggml.model") == Ok("llama");
     if matches!(family, Family::Gemma2 | Family::Gemma3) && spaced {
         metadata.set("tokenizer.ggml.add_space_prefix", false);
