@@ -46,6 +46,9 @@ use self::safetensors::{Dtype, Source, Weights, WeightsError};
 use self::special::Special;
 use self::vocabulary::{TokenizerFiles, Vocabulary, VocabularyError};
 
+/// More tokens than any model has; the largest have 262 208.
+const VOCABULARY_MAX: u32 = 1 << 22;
+
 /// A folder that cannot become a model.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -426,6 +429,10 @@ fn gather(
     let size = config.find_count(&["vocab_size"])?.unwrap_or(rows);
     if size > rows {
         let (name, why) = ("token_embd.weight".to_owned(), "vocab_size is larger");
+        return Err(ImportError::Shape { name, shape: vec![rows.into()], why });
+    }
+    if size > VOCABULARY_MAX {
+        let (name, why) = ("token_embd.weight".to_owned(), "no vocabulary is that large");
         return Err(ImportError::Shape { name, shape: vec![rows.into()], why });
     }
     Ok(size)

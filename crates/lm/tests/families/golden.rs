@@ -55,7 +55,8 @@ impl Numbers {
 impl Golden {
     pub fn load(name: &str) -> Golden {
         let path = folder().join(name).with_extension("json");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let golden: Golden = serde_json::from_str(&text).expect("goldens are JSON of this form");
         assert_eq!(golden.name, name, "a golden lies under its name");
         golden

@@ -56,7 +56,10 @@ const ENCODERS: [&str; 2] = ["bert", "bert-cls"];
 /// The largest difference, which is NaN if there is a NaN.
 fn apart(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len(), "as many numbers as the other engine gave");
-    ours.iter().zip(theirs).map(|(one, other)| (one - other).abs()).fold(0.0, |most, x| if x <= most { most } else { x })
+    ours.iter()
+        .zip(theirs)
+        .map(|(one, other)| (one - other).abs())
+        .fold(0.0, |most, x| if x <= most { most } else { x })
 }
 
 /// Logits against both engines.
@@ -83,7 +86,8 @@ fn the_table_has_every_golden() {
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<String> =
         files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
-    let mut table: Vec<String> = DECODERS.iter().map(|(name, _)| *name).chain(ENCODERS).map(str::to_owned).collect();
+    let mut table: Vec<String> =
+        DECODERS.iter().map(|(name, _)| *name).chain(ENCODERS).map(str::to_owned).collect();
     table.push("stories260K".to_owned());
     files.sort();
     table.sort();

@@ -46,9 +46,9 @@ impl Tiny {
             let numbers = formula::weights(&golden.name, golden.family(), name, count);
             (name.clone(), Tensor { shape: shape.clone(), numbers })
         });
-        let literals = golden.literals().map(|(name, numbers)| {
-            (name.to_owned(), Tensor { shape: vec![numbers.len()], numbers })
-        });
+        let literals = golden
+            .literals()
+            .map(|(name, numbers)| (name.to_owned(), Tensor { shape: vec![numbers.len()], numbers }));
         Tiny { metadata: golden.metadata.clone(), tensors: weights.chain(literals).collect() }
     }
 
@@ -150,13 +150,21 @@ fn entry(out: &mut Vec<u8>, value: &Value) {
         }
         Value::Array(items) => {
             tagged(9, &[]);
-            let tag: u32 = if items[0].is_string() { 8 } else if items[0].is_u64() { 5 } else { 6 };
+            let tag: u32 = if items[0].is_string() {
+                8
+            } else if items[0].is_u64() {
+                5
+            } else {
+                6
+            };
             out.extend(tag.to_le_bytes());
             out.extend((items.len() as u64).to_le_bytes());
             for item in items {
                 match tag {
                     8 => text(out, item.as_str().expect("an array of text")),
-                    5 => out.extend(i32::try_from(item.as_i64().expect("whole")).expect("small").to_le_bytes()),
+                    5 => {
+                        out.extend(i32::try_from(item.as_i64().expect("whole")).expect("small").to_le_bytes())
+                    }
                     _ => out.extend((item.as_f64().expect("a number") as f32).to_le_bytes()),
                 }
             }
