@@ -17,7 +17,8 @@
 //! - [`chat`]: messages and tools to a prompt and back, by the model's own template;
 //! - [`constraint`]: output that must follow a JSON schema, a regular expression or a grammar;
 //! - [`embed`]: sentences to vectors;
-//! - [`memory`]: what a model and its cache will need.
+//! - [`memory`]: what a model and its cache will need;
+//! - [`specimen`]: a model made from a seed, for tests and benches.
 
 pub mod adapter;
 pub mod answer;
@@ -38,5 +39,6 @@ pub mod rope;
 pub mod sample;
 pub mod shape;
 pub mod signal;
+pub mod specimen;
 pub mod tokenizer;
 pub mod weights;

@@ -19,7 +19,7 @@
 //!
 //! Language models:
 //!
-//! - [`shelf`]: the models on this machine; `pull` brings them here.
+//! - [`shelf`]: the models on this machine; [`pull`] brings them here.
 //!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt, [`api`] for apps on this machine, [`status`]
 //! for who asks how it is, and [`latency`] for how quick it is.
@@ -37,7 +37,7 @@ pub mod latency;
 pub mod model;
 pub mod pipeline;
 pub mod play;
-//pub mod pull;
+pub mod pull;
 pub mod shelf;
 pub mod source;
 pub mod status;
