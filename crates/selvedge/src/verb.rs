@@ -5,6 +5,7 @@ mod detect;
 mod flow;
 mod hub;
 mod node;
+mod serve;
 mod up;
 
 /// What a user can ask for.
@@ -13,6 +14,7 @@ pub(crate) enum Verb {
     Up(up::Args),
     Node(node::Args),
     Hub(hub::Args),
+    Serve(serve::Args),
     Detect(detect::Args),
     #[command(subcommand)]
     Flow(flow::Verb),
@@ -32,6 +34,7 @@ impl Verb {
             Verb::Up(args) => up::run(args),
             Verb::Node(args) => node::run(&args),
             Verb::Hub(args) => hub::run(args),
+            Verb::Serve(args) => serve::run(args),
             Verb::Detect(args) => detect::run(&args),
             Verb::Flow(verb) => flow::run(verb),
             Verb::Bench(verb) => bench::run(verb),
