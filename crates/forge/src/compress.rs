@@ -9,7 +9,8 @@ use std::io::Write;
 use std::path::Path;
 
 use kernels::compute::Compute;
-use kernels::format::{CannotEncode, Format};
+use kernels::format::Format;
+use kernels::format::encode::CannotEncode;
 use lm::family::keys::ShapeError;
 use lm::gguf::Gguf;
 use lm::gguf::metadata::MetadataError;

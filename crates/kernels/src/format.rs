@@ -178,7 +178,9 @@ impl Format {
     /// Writes `values` to `out`, which holds as many numbers. Bytes are those of llama.cpp's quantiser.
     ///
     /// `importance`: how much an error in each column counts, the row of an importance matrix; `values` is one row then.
-    /// Without it each format has its own idea of what counts, and `values` may be any number of rows.
+    /// Without it each format has its own idea of what counts, and `values` may be any number of rows. A group whose
+    /// columns all count nothing may become zeros: whoever has an importance of zero only because an input was never seen
+    /// says 1 instead.
     pub fn encode(
         self,
         values: &[f32],

@@ -3,6 +3,7 @@
 //! A family is a name and a function from metadata to a [`Shape`]. What all families say in the same words is read in
 //! `family/keys.rs`; a family's own file holds only what is its own. How to add one: `docs/adding-a-family.md`.
 
+pub mod definition;
 pub mod keys;
 
 mod bert;
@@ -11,20 +12,10 @@ mod llama;
 mod phi;
 mod qwen;
 
+use crate::family::definition::Family;
 use crate::family::keys::{Keys, ShapeError};
 use crate::gguf::metadata::Metadata;
 use crate::shape::Shape;
-
-/// A family of models that the forward pass can run.
-#[derive(Clone, Copy)]
-pub struct Family {
-    /// What `general.architecture` says.
-    pub name: &'static str,
-    /// Models that come under this name, for people.
-    pub models: &'static str,
-    /// Reads what a model of this family is.
-    shape: fn(&Keys) -> Result<Shape, ShapeError>,
-}
 
 /// Every family, in the order in which it is shown to people.
 pub const FAMILIES: [Family; 9] = [

@@ -19,7 +19,7 @@
 //!
 //! Language models:
 //!
-//! - [`shelf`]: the models on this machine; `pull` brings them here;
+//! - [`shelf`]: the models on this machine; [`pull`] brings them here;
 //! - [`serve`]: an OpenAI-compatible server over them.
 //!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt, [`api`] for apps on this machine, [`status`]
@@ -38,7 +38,7 @@ pub mod latency;
 pub mod model;
 pub mod pipeline;
 pub mod play;
-//pub mod pull;
+pub mod pull;
 pub mod serve;
 pub mod shelf;
 pub mod source;

@@ -4,7 +4,7 @@
 
 use kernels::rope::Pairing;
 
-use crate::family::Family;
+use crate::family::definition::Family;
 use crate::family::keys::{Keys, ShapeError};
 use crate::shape::{Activation, Rope, Scaling, Shape, Window};
 

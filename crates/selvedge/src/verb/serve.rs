@@ -12,10 +12,10 @@ use node::config::quantity::{duration_ms, size_bytes};
 use node::config::read_token;
 use node::serve::offer::{Offer, Offers};
 use node::serve::settings::{EngineSettings, PORT, Settings};
-use node::shelf::Shelf;
 use wire::world::System;
 
 use crate::interrupt::Interrupt;
+use crate::models::Models;
 
 /// Serve language models over OpenAI's API: chat, completions, responses, embeddings.
 ///
@@ -26,15 +26,14 @@ pub(crate) struct Args {
     /// What to serve: GGUF files, or names of models that are on the shelf; `NAME=FILE` gives a file another name.
     /// Without any: all that is on the shelf.
     #[arg(value_name = "MODEL")]
-    models: Vec<String>,
+    wanted: Vec<String>,
 
-    /// One more GGUF file to serve.
-    #[arg(long = "model", value_name = "FILE")]
+    /// One more model to serve.
+    #[arg(long = "model", value_name = "MODEL")]
     files: Vec<String>,
 
-    /// The folder of the shelf.
-    #[arg(long, value_name = "DIR", env = "SELVEDGE_MODELS")]
-    shelf: Option<PathBuf>,
+    #[command(flatten)]
+    models: Models,
 
     /// Where to listen; anything but this machine itself needs a key, or --insecure.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
@@ -188,43 +187,28 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 
 /// What was named, or the shelf.
 fn offers(args: &Args) -> anyhow::Result<Offers> {
-    let shelf = Shelf::new(shelf_folder(args.shelf.as_deref())?);
-    if args.models.is_empty() && args.files.is_empty() {
-        return Ok(Offers::Shelf(shelf));
+    if args.wanted.is_empty() && args.files.is_empty() {
+        return Ok(Offers::Shelf(args.models.shelf()?));
     }
     let mut offers: Vec<Offer> = Vec::new();
-    let named = args.models.iter().map(|text| (text, false)).chain(args.files.iter().map(|text| (text, true)));
-    for (text, is_file) in named {
-        let (name, file) = match text.split_once('=') {
-            Some((name, file)) => (Some(name), file),
+    for text in args.wanted.iter().chain(&args.files) {
+        let (name, word) = match text.split_once('=') {
+            Some((name, word)) => (Some(name), word),
             None => (None, text.as_str()),
         };
-        let path = Path::new(file);
-        let looks_like_a_file = is_file || name.is_some() || path.is_file() || file.ends_with(".gguf");
-        let mut offer = if looks_like_a_file {
-            std::fs::metadata(path).with_context(|| format!("the model {file} cannot be read"))?;
-            Offer::of_file(path)
-        } else {
-            Offer::of_shelf(shelf.find(file)?)
+        // Says what is wrong with a word that is neither.
+        let located = args.models.locate(word)?;
+        let mut offer = match located.path == Path::new(word) {
+            true => Offer::of_file(&located.path),
+            false => Offer::of_shelf(args.models.find(word)?),
         };
         if let Some(name) = name {
             offer.name = name.to_owned();
         }
         if offers.iter().any(|other| other.name == offer.name) {
-            bail!("two models would be called {:?}: give one another name with NAME={file}", offer.name);
+            bail!("two models would be called {:?}: give one another name with NAME={word}", offer.name);
         }
         offers.push(offer);
     }
     Ok(Offers::Listed(offers))
-}
-
-/// Where the shelf is if nobody says: the user's folder for data (XDG Base Directory Specification 0.8).
-fn shelf_folder(told: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(folder) = told {
-        return Ok(folder.to_path_buf());
-    }
-    let absolute = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-    let data = data.context("neither SELVEDGE_MODELS nor HOME says where the shelf is: give --shelf")?;
-    Ok(data.join("selvedge/models"))
 }
