@@ -30,7 +30,7 @@ use self::facts::{Facts, FactsError, Origin, Weights};
 use self::name::ModelName;
 use self::part::{PART_FILE, PartState};
 use self::room::Room;
-use self::slot::{Slot, SlotError};
+use self::slot::{Slot, SlotError, WEIGHTS_FILE};
 
 /// The most names that an error lists.
 const NEAR_MAX: usize = 8;
@@ -102,7 +102,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(folder: &Path, facts: Facts) -> Entry {
+    pub(crate) fn new(folder: &Path, facts: Facts) -> Entry {
         let path = facts.weights_path(folder);
         let state = match fs::metadata(&path) {
             Ok(found) if !found.is_file() || found.len() != facts.size_bytes => State::Changed,
@@ -192,7 +192,9 @@ impl Shelf {
                 Err(error) => listing.unreadable.push((name.clone(), error)),
             }
             if let Some(part) = PartState::read(&folder)? {
-                let done_bytes = fs::metadata(folder.join(PART_FILE)).map_or(0, |file| file.len());
+                // A process that died between the last byte and the facts left the part under its last name.
+                let files = [PART_FILE, WEIGHTS_FILE].map(|file| fs::metadata(folder.join(file)));
+                let done_bytes = files.into_iter().flatten().next().map_or(0, |file| file.len());
                 let PartState { total_bytes, origin, .. } = part;
                 listing.unfinished.push(Unfinished { name, done_bytes, total_bytes, origin });
             }

@@ -183,6 +183,7 @@ mod tests {
     use super::*;
     use crate::shelf::State;
     use crate::shelf::room::Room;
+    use crate::why::why;
 
     fn model(len: usize) -> Vec<u8> {
         let mut bytes = b"GGUF\x03\0\0\0".to_vec();
@@ -247,11 +248,11 @@ mod tests {
         let shelf = Shelf::new(&root).with_room(Room::new(|_| Some(1000), 0));
         let check = |file: &Path, expected: &str, go_on: bool| {
             let import = Import { file: file.into(), name: None, link: false, replace: false };
-            let error = anyhow_chain(&shelf.import(&import, 0, |_| go_on).unwrap_err());
+            let error = why(&shelf.import(&import, 0, |_| go_on).unwrap_err());
             assert!(error.contains(expected), "{error}");
             let listing = shelf.list().unwrap();
             assert!(listing.models.is_empty() && listing.unfinished.is_empty());
-            let left = fs::read_dir(&root).map_or(0, |list| list.count());
+            let left = fs::read_dir(&root).map_or(0, Iterator::count);
             assert!(left <= 1, "only the locks are left");
         };
         let file = folder.path().join("a.gguf");
@@ -263,9 +264,5 @@ mod tests {
         check(&file, "stopped", false);
         check(folder.path(), "is not a file", true);
         check(&folder.path().join("none"), "cannot be used", true);
-    }
-
-    fn anyhow_chain(error: &dyn std::error::Error) -> String {
-        error.source().map_or(error.to_string(), |source| format!("{error}: {}", anyhow_chain(source)))
     }
 }

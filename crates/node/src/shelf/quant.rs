@@ -35,7 +35,7 @@ pub fn find(stem: &str) -> Option<(String, Range<usize>)> {
 
 /// How many bytes at the beginning of `text` are a label; 0: none.
 fn label_len(text: &str) -> usize {
-    let run = text.find(|c: char| c == '-' || c == '.').unwrap_or(text.len());
+    let run = text.find(['-', '.']).unwrap_or(text.len());
     let run = &text[..run];
     if let Some(word) = WORDS
         .iter()

@@ -22,7 +22,7 @@ const LOCKS: &str = ".locks";
 pub const COPY_FILE: &str = "copy.part";
 
 /// The usual name of a model's numbers in its folder.
-const WEIGHTS_FILE: &str = "model.gguf";
+pub const WEIGHTS_FILE: &str = "model.gguf";
 
 /// Why a place cannot be taken or changed.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +46,7 @@ pub enum SlotError {
 pub struct Slot {
     name: ModelName,
     folder: PathBuf,
-    /// Its lock ends with it.
-    _lock: File,
+    lock: File,
 }
 
 impl Slot {
@@ -63,7 +62,7 @@ impl Slot {
             Err(TryLockError::WouldBlock) => return Err(SlotError::Busy { name: name.clone() }),
             Err(TryLockError::Error(error)) => return Err(FileError::at(&path)(error).into()),
         }
-        let slot = Slot { name: name.clone(), folder: root.join(name.folder()), _lock: lock };
+        let slot = Slot { name: name.clone(), folder: root.join(name.folder()), lock };
         slot.mend()?;
         Ok(slot)
     }
@@ -186,6 +185,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         // Only an empty folder can be removed so: one in which nothing came to be.
         let _ = fs::remove_dir(&self.folder);
+        // Closing alone is not enough: a child process that is just being started holds a copy until it is another program.
+        let _ = self.lock.unlock();
     }
 }
 
