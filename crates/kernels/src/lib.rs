@@ -12,12 +12,13 @@
 //! - [`page`]: keys and values of a run of positions;
 //! - [`attention`]: queries against pages;
 //! - [`norm`], [`rope`], [`softmax`], [`activation`]: the small steps between;
-//! - [`arch`]: the instruction sets; the only room besides `pool` where `unsafe` stands.
+//! - `strip`: sixteen rows of each format side by side; `simd`: what all of them need of an instruction set, sixteen lanes; `arch`: the instruction sets themselves, the only
+//!   room besides `pool` where `unsafe` stands.
 //!
 //! The scalar code is the definition. Every other path is compared with it.
 
 pub mod activation;
-pub mod arch;
+mod arch;
 pub mod attention;
 pub mod compute;
 pub mod cpu;
@@ -29,4 +30,6 @@ pub mod page;
 pub mod pool;
 pub mod quantised;
 pub mod rope;
+mod simd;
 pub mod softmax;
+mod strip;

@@ -1,1 +1,290 @@
 //! Threads that share a piece of work in small chunks and do not collapse when a core is taken.
+//!
+//! The caller works too. Chunks are claimed from one counter, so a thread that loses its core keeps back at most the chunk it
+//! is in, and a thread that never woke up keeps back nothing: the caller does not wait for it. Idle threads look for work for
+//! some microseconds, then sleep. A panic in a chunk comes out of the caller. Work inside work runs where it stands.
+
+#![allow(unsafe_code, reason = "a borrowed piece of work is handed to threads that outlive it")]
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+
+use crate::pool::tiles::{Grid, Tile};
+
+pub mod cores;
+pub mod tiles;
+
+/// How often a thread looks for work (or for the end of it) before it sleeps: about 20 µs on a processor of 2023, the
+/// distance between two matrices of a small model.
+const LOOKS: usize = 1500;
+
+thread_local! {
+    /// Whether this thread is inside a chunk of some pool.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+type Work<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Threads that stay, and share what [`Pool::run`] is given.
+#[derive(Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    /// Held while a job runs: callers wait for their turn.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    thread: Thread,
+    join: Option<JoinHandle<()>>,
+}
+
+/// What workers and caller see of the job at hand.
+///
+/// `door` holds whether the job is open (the lowest bit) and twice the number of workers inside. The job is written only
+/// while the door is shut and nobody is inside, and read only from inside.
+#[derive(Debug)]
+struct Shared {
+    door: AtomicUsize,
+    job: UnsafeCell<Job>,
+    next: AtomicUsize,
+    /// Counts the jobs, so that a worker that found one exhausted does not enter it again.
+    job_number: AtomicUsize,
+    asleep: Vec<AtomicBool>,
+    stopping: AtomicBool,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+struct Job {
+    work: Work<'static>,
+    chunks: usize,
+    caller: Option<Thread>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("Job").field("chunks", &self.chunks).finish_non_exhaustive()
+    }
+}
+
+// SAFETY: `job` is the only part that is not `Sync` by itself. It is written by the holder of `Pool::turn` while the door
+// is shut with nobody inside, and read by the workers that entered through the door afterwards (acquire on what the writer
+// released), who are out again before it is written next. The work in it is `Sync`, the caller's handle too.
+unsafe impl Sync for Shared {}
+
+const OPEN: usize = 1;
+const ONE_INSIDE: usize = 2;
+
+impl Pool {
+    /// This many threads, the calling one included. Fewer if the system gives no more.
+    pub fn new(threads: NonZeroUsize) -> Pool {
+        let wanted = threads.get() - 1;
+        let shared = Arc::new(Shared {
+            door: AtomicUsize::new(0),
+            job: UnsafeCell::new(Job { work: &|_| {}, chunks: 0, caller: None }),
+            next: AtomicUsize::new(0),
+            job_number: AtomicUsize::new(0),
+            asleep: (0..wanted).map(|_| AtomicBool::new(false)).collect(),
+            stopping: AtomicBool::new(false),
+            panic: Mutex::new(None),
+        });
+        let mut workers = Vec::with_capacity(wanted);
+        for index in 0..wanted {
+            let shared = Arc::clone(&shared);
+            let name = format!("kernels-{}", index + 1);
+            let Ok(join) = thread::Builder::new().name(name).spawn(move || shared.serve(index)) else {
+                break;
+            };
+            workers.push(Worker { thread: join.thread().clone(), join: Some(join) });
+        }
+        Pool { shared, workers, turn: Mutex::new(()) }
+    }
+
+    /// How many threads work, the calling one included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `work` once with each number below `chunks`, on all threads, and returns when all calls have returned.
+    ///
+    /// Inside a chunk (of any pool) the numbers are called one after the other.
+    ///
+    /// # Panics
+    /// If a chunk panics; what was not begun by then is left out.
+    pub fn run(&self, chunks: usize, work: &(dyn Fn(usize) + Sync)) {
+        if self.workers.is_empty() || chunks <= 1 || INSIDE.get() {
+            (0..chunks).for_each(work);
+            return;
+        }
+        let turn = locked(&self.turn);
+        // SAFETY: only the lifetime changes. Nobody but workers inside the door calls the work, and this function returns
+        // only when the door is shut and nobody is inside, so nobody has it after that.
+        let work = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
+        let job = Job { work, chunks, caller: Some(thread::current()) };
+        // SAFETY: the turn is ours and the last job ended with the door shut and nobody inside, so nobody reads the job.
+        unsafe { *self.shared.job.get() = job };
+        self.shared.next.store(0, Ordering::Relaxed);
+        self.shared.job_number.fetch_add(1, Ordering::Relaxed);
+        self.shared.door.store(OPEN, Ordering::Release);
+        // Orders the opened door before the looks at who sleeps; a worker that falls asleep does the reverse.
+        fence(Ordering::SeqCst);
+        let wanted = self.workers.len().min(chunks - 1);
+        for (worker, asleep) in self.workers.iter().zip(&self.shared.asleep).take(wanted) {
+            if asleep.swap(false, Ordering::Relaxed) {
+                worker.thread.unpark();
+            }
+        }
+        self.shared.chunks(chunks, work);
+        self.shared.door.fetch_and(!OPEN, Ordering::AcqRel);
+        wait(|| self.shared.door.load(Ordering::Acquire) == 0);
+        let panic = locked(&self.shared.panic).take();
+        drop(turn);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Calls `work` with each row of a row-major matrix, on all threads.
+    pub fn rows<T: Send>(&self, out: &mut [T], row_len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+        if row_len == 0 {
+            return;
+        }
+        let step = (out.len() / row_len).div_ceil(self.threads() * 8).max(1);
+        self.tiles(
+            &mut [Grid { out, width: row_len, row_step: step, column_step: row_len }],
+            |_, mut tile| {
+                for row in tile.rows() {
+                    work(row, tile.row(row));
+                }
+            },
+        );
+    }
+
+    /// Calls `work` with disjoint column ranges of a row-major matrix, each (but the last) `step` columns wide.
+    pub fn columns<T: Send>(
+        &self,
+        out: &mut [T],
+        width: usize,
+        step: usize,
+        work: impl Fn(Tile<'_, T>) + Sync,
+    ) {
+        let rows = out.len().checked_div(width).unwrap_or(0).max(1);
+        self.tiles(&mut [Grid { out, width, row_step: rows, column_step: step }], |_, tile| work(tile));
+    }
+
+    /// Calls `work` with each tile of some matrices, and with the number of the matrix.
+    pub fn tiles<T: Send>(&self, grids: &mut [Grid<'_, T>], work: impl Fn(usize, Tile<'_, T>) + Sync) {
+        tiles::run(self, grids, work);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for worker in &mut self.workers {
+            worker.thread.unpark();
+            if let Some(join) = worker.join.take() {
+                // A worker catches what chunks throw, so it cannot end with a panic.
+                let _ = join.join();
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// The life of a worker: look for a job, enter, work, leave.
+    fn serve(&self, index: usize) {
+        let mut done = 0;
+        loop {
+            let mut looks = 0;
+            while !self.has_news(done) {
+                looks += 1;
+                if looks < LOOKS {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                self.asleep[index].store(true, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
+                if !self.has_news(done) {
+                    thread::park();
+                }
+                self.asleep[index].store(false, Ordering::Relaxed);
+                looks = 0;
+            }
+            if self.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            if let Some(number) = self.enter() {
+                done = number;
+                // SAFETY: inside the door the job is not written.
+                let job = unsafe { &*self.job.get() };
+                self.chunks(job.chunks, job.work);
+                let caller = job.caller.clone();
+                // The last one out of a shut door wakes the caller, who may sleep.
+                if self.door.fetch_sub(ONE_INSIDE, Ordering::AcqRel) == ONE_INSIDE
+                    && let Some(caller) = caller
+                {
+                    caller.unpark();
+                }
+            }
+        }
+    }
+
+    fn has_news(&self, done: usize) -> bool {
+        let open = self.door.load(Ordering::Acquire) & OPEN != 0;
+        (open && self.job_number.load(Ordering::Relaxed) != done) || self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Goes in if the door is open; gives the job's number.
+    fn enter(&self) -> Option<usize> {
+        let inside = |door: usize| (door & OPEN != 0).then_some(door + ONE_INSIDE);
+        self.door.fetch_update(Ordering::Acquire, Ordering::Relaxed, inside).ok()?;
+        Some(self.job_number.load(Ordering::Relaxed))
+    }
+
+    /// Claims and does chunks until none is left. What a chunk throws is kept for the caller, and nothing more is begun.
+    fn chunks(&self, chunks: usize, work: Work<'_>) {
+        INSIDE.set(true);
+        let all = AssertUnwindSafe(|| {
+            loop {
+                let chunk = self.next.fetch_add(1, Ordering::Relaxed);
+                if chunk >= chunks {
+                    break;
+                }
+                work(chunk);
+            }
+        });
+        if let Err(panic) = catch_unwind(all) {
+            self.next.store(chunks, Ordering::Relaxed);
+            locked(&self.panic).get_or_insert(panic);
+        }
+        INSIDE.set(false);
+    }
+}
+
+/// Looks for a while, then sleeps until it is so.
+fn wait(is_so: impl Fn() -> bool) {
+    for _ in 0..LOOKS {
+        if is_so() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+    while !is_so() {
+        thread::park();
+    }
+}
+
+/// The lock, also after a panic: what it guards is whole at every moment.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

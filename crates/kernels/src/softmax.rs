@@ -1,1 +1,172 @@
 //! Scores to probabilities.
+
+use crate::cpu::Isa;
+use crate::simd::{Body, Simd, exp, load_part, store_part};
+
+/// `x[i] = e^(x[i] − m) / Σ e^(x[j] − m)` in place, m being the largest. Where all are −∞, all become 0.
+pub fn softmax(x: &mut [f32]) {
+    Isa::best().run(Softmax { x });
+}
+
+/// `ln Σ e^x[i]`, without overflow; −∞ for nothing.
+pub fn log_sum_exp(x: &[f32]) -> f32 {
+    Isa::best().run(LogSumExp { x })
+}
+
+/// The largest number.
+#[inline(always)]
+fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let low = simd.splat(f32::NEG_INFINITY);
+    let (chunks, rest) = x.as_chunks();
+    let most = chunks.iter().fold(low, |most, chunk| simd.max(simd.load(chunk), most));
+    simd.largest(simd.max(load_part(simd, rest, f32::NEG_INFINITY), most))
+}
+
+struct Softmax<'a> {
+    x: &'a mut [f32],
+}
+
+impl Body for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let most = largest(simd, self.x);
+        if most == f32::NEG_INFINITY {
+            self.x.fill(0.0);
+            return;
+        }
+        let most = simd.splat(most);
+        let mut sum = simd.splat(0.0);
+        let (chunks, rest) = self.x.as_chunks_mut();
+        for chunk in chunks.iter_mut() {
+            let y = exp(simd, simd.sub(simd.load(chunk), most));
+            sum = simd.add(sum, y);
+            simd.store(y, chunk);
+        }
+        let y = exp(simd, simd.sub(load_part(simd, rest, f32::NEG_INFINITY), most));
+        let scale = simd.splat(1.0 / simd.sum(simd.add(sum, y)));
+        for chunk in chunks {
+            simd.store(simd.mul(simd.load(chunk), scale), chunk);
+        }
+        store_part(simd, simd.mul(y, scale), rest);
+    }
+}
+
+struct LogSumExp<'a> {
+    x: &'a [f32],
+}
+
+impl Body for LogSumExp<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let most = largest(simd, self.x);
+        if most == f32::NEG_INFINITY {
+            return most;
+        }
+        let m = simd.splat(most);
+        let (chunks, rest) = self.x.as_chunks();
+        let zero = simd.splat(0.0);
+        let sum =
+            chunks.iter().fold(zero, |sum, chunk| simd.add(sum, exp(simd, simd.sub(simd.load(chunk), m))));
+        let last = exp(simd, simd.sub(load_part(simd, rest, f32::NEG_INFINITY), m));
+        most + simd.sum(simd.add(sum, last)).ln()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LogSumExp, Softmax, log_sum_exp, softmax};
+    use crate::cpu::Isa;
+    use crate::simd::{Body, Simd, exp};
+
+    struct Exp([f32; 16]);
+
+    impl Body for Exp {
+        type Output = [f32; 16];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> [f32; 16] {
+            let mut out = [0.0; 16];
+            simd.store(exp(simd, simd.load(&self.0)), &mut out);
+            out
+        }
+    }
+
+    #[test]
+    fn exp_is_within_its_bound_and_alike_on_every_path() {
+        let mut worst: f64 = 0.0;
+        for i in -86_590..88_700 {
+            let x = std::array::from_fn(|lane| (i as f32 + lane as f32 / 16.0) / 1000.0);
+            let scalar = Isa::from_name("scalar").unwrap().run(Exp(x));
+            if i % 16 == 0 {
+                for isa in Isa::all_here() {
+                    assert_eq!(isa.run(Exp(x)), scalar, "{isa}");
+                }
+            }
+            for lane in 0..16 {
+                let wanted = f64::from(x[lane]).exp();
+                worst = worst.max(((f64::from(scalar[lane]) - wanted) / wanted).abs());
+            }
+        }
+        assert!(worst < 2e-7, "{worst:e}");
+        let mut edges = [
+            0.0,
+            f32::NEG_INFINITY,
+            f32::INFINITY,
+            -1000.0,
+            1000.0,
+            f32::NAN,
+            88.8,
+            -87.4,
+            1e-30,
+            -1e-30,
+            1.0,
+            -1.0,
+            2.0,
+            3.0,
+            4.0,
+            5.0,
+        ];
+        edges = Isa::best().run(Exp(edges));
+        assert_eq!(edges[..5], [1.0, 0.0, f32::INFINITY, 0.0, f32::INFINITY]);
+        assert!(
+            edges[6] == f32::INFINITY && edges[7] == 0.0 && edges[8] == 1.0 && edges[9] == 1.0,
+            "{edges:?}"
+        );
+    }
+
+    #[test]
+    fn probabilities_sum_to_one_and_are_those_of_f64() {
+        for len in [1, 2, 15, 16, 17, 100, 4097] {
+            let x: Vec<f32> = (0..len).map(|i| ((i * 7919) % 1000) as f32 / 25.0 - 20.0).collect();
+            let total: f64 = x.iter().map(|x| f64::from(*x).exp()).sum();
+            assert!((f64::from(log_sum_exp(&x)) - total.ln()).abs() < 1e-5);
+            let mut y = x.clone();
+            softmax(&mut y);
+            for (x, y) in x.iter().zip(&y) {
+                let wanted = f64::from(*x).exp() / total;
+                assert!((f64::from(*y) - wanted).abs() <= 1e-5 * wanted, "{len}: {y} {wanted}");
+            }
+            for isa in Isa::all_here() {
+                let mut other = x.clone();
+                isa.run(Softmax { x: &mut other });
+                assert_eq!(other, y, "{isa}");
+                assert_eq!(isa.run(LogSumExp { x: &x }), log_sum_exp(&x), "{isa}");
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_scores_get_nothing() {
+        let mut x = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, 0.0];
+        softmax(&mut x);
+        assert_eq!(x, [0.0, 0.5, 0.0, 0.5]);
+        let mut none = [f32::NEG_INFINITY; 3];
+        assert_eq!((log_sum_exp(&none), log_sum_exp(&[])), (f32::NEG_INFINITY, f32::NEG_INFINITY));
+        softmax(&mut none);
+        assert_eq!(none, [0.0; 3]);
+    }
+}

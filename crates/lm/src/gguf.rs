@@ -15,6 +15,7 @@ pub mod metadata;
 mod split;
 pub mod tensor;
 pub mod value;
+pub mod write;
 
 use std::path::{Path, PathBuf};
 

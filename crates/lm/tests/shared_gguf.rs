@@ -1,10 +1,11 @@
 //! Reads the shared GGUF files: what a reader finds in them.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it skips")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "tests, which say what they skip")]
 
 use std::path::PathBuf;
 
 use lm::gguf::Gguf;
+use lm::gguf::write::{Writer, copy_from};
 
 /// The GGUF files of the shared data; empty, and said, where it is absent.
 fn shared_data(what: &str) -> Vec<PathBuf> {
@@ -38,5 +39,17 @@ fn shared_data_files_are_read() {
             assert_eq!(gguf.tensor(&tensor.name), Some(tensor));
             assert_eq!(gguf.bytes_of(tensor).len() as u64, tensor.bytes);
         }
+    }
+}
+
+#[test]
+fn shared_data_files_are_rewritten_byte_for_byte() {
+    for path in shared_data("rewriting GGUF files") {
+        let gguf = Gguf::open(&path).unwrap();
+        let writer = Writer::like(&gguf).unwrap();
+        let mut written = Vec::new();
+        writer.write_to(&mut written, &mut copy_from(&gguf)).unwrap();
+        assert_eq!(written.len() as u64, writer.file_bytes());
+        assert!(written == std::fs::read(&path).unwrap(), "{} came out different", path.display());
     }
 }

@@ -26,7 +26,8 @@ use wire::id::BootId;
 use wire::record::Stamp;
 use wire::world::{ClockQuality, Entropy, World};
 
-use crate::api::{Api, Guard};
+use crate::api::Api;
+use crate::api::guard::Guard;
 use crate::config::{Config, TokenError, read_token};
 use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;

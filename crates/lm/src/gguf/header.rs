@@ -416,7 +416,7 @@ fn truth(found: u8, key: &str, at: u64) -> Result<bool, HeaderError> {
     }
 }
 
-fn alignment(metadata: &Metadata) -> Result<u64, HeaderError> {
+pub(super) fn alignment(metadata: &Metadata) -> Result<u64, HeaderError> {
     match metadata.get("general.alignment") {
         None => Ok(DEFAULT_ALIGNMENT),
         Some(&Value::U32(found)) => {
@@ -481,7 +481,8 @@ fn place(tensors: &mut [Tensor], data_bytes: u64) -> Result<(), HeaderError> {
         let next = order.get(rank + 1).map(|&next| tensors[next].offset);
         let tensor = &mut tensors[index];
         if tensor.format.block().is_none() {
-            tensor.bytes = next.unwrap_or(data_bytes).saturating_sub(tensor.offset);
+            // A tensor has at least one number, so it takes at least one byte.
+            tensor.bytes = next.unwrap_or(data_bytes).saturating_sub(tensor.offset).max(1);
         }
         let past_end = |end| {
             let (name, offset) = (shortened(&tensor.name), tensor.offset);
