@@ -190,7 +190,7 @@ impl Page {
                 {
                     let mut wide = [0.0; PAGE];
                     decode_half(simd, scale, &mut wide);
-                    let [low, high] = halves(&wide).map(|scale| simd.load(scale));
+                    let [low, high] = loaded(simd, &wide);
                     for (out, codes) in out.iter_mut().zip(codes) {
                         let (codes, out) = (codes.as_chunks().0, out.as_chunks_mut().0);
                         simd.store(simd.mul(simd.from_i8(&codes[0]), low), &mut out[0]);
@@ -233,9 +233,9 @@ impl Page {
 }
 
 #[inline(always)]
-fn halves(all: &[f32; 32]) -> [&[f32; 16]; 2] {
+fn loaded<S: Simd>(simd: S, all: &[f32; 32]) -> [S::F; 2] {
     let parts = all.as_chunks().0;
-    [&parts[0], &parts[1]]
+    [simd.load(&parts[0]), simd.load(&parts[1])]
 }
 
 /// Both of one length, a multiple of sixteen.
@@ -302,7 +302,7 @@ fn write_to<S: Simd>(
         Store::Q8 { codes, scales } => {
             for (part, x) in numbers.as_chunks::<SHARED>().0.iter().enumerate() {
                 let at = at + part * SHARED * step;
-                let [low, high] = halves(x).map(|half| simd.load(half));
+                let [low, high] = loaded(simd, x);
                 let largest = simd.largest(simd.max(simd.abs(low), simd.abs(high)));
                 let inverse = simd.splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
                 let mut scale = [0; 16];

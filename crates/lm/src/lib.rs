@@ -18,7 +18,8 @@
 //! - [`constraint`]: output that must follow a JSON schema, a regular expression or a grammar;
 //! - [`speech`]: a model's template and words for those two, from its file;
 //! - [`embed`]: sentences to vectors;
-//! - [`memory`]: what a model and its cache will need.
+//! - [`memory`]: what a model and its cache will need;
+//! - [`specimen`]: a model made from a seed, for tests and benches.
 
 pub mod adapter;
 pub mod answer;
@@ -39,6 +40,7 @@ pub mod rope;
 pub mod sample;
 pub mod shape;
 pub mod signal;
+pub mod specimen;
 pub mod speech;
 pub mod tokenizer;
 pub mod weights;

@@ -3,6 +3,8 @@
 //! Beside each `x.gguf`: `x.gguf.inp`, texts with a separator line between, and `x.gguf.out`, a line of ids for each.
 //! `SELVEDGE_VOCABULARIES` names a folder with more of them than the shared one has.
 
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it skips")]
+
 use std::path::{Path, PathBuf};
 
 use lm::gguf::Gguf;

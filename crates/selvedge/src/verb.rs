@@ -16,6 +16,7 @@ mod pull;
 mod quantize;
 mod rm;
 mod run;
+mod serve;
 mod show;
 mod tokenize;
 mod up;
@@ -26,6 +27,7 @@ pub(crate) enum Verb {
     Up(up::Args),
     Node(node::Args),
     Hub(hub::Args),
+    Serve(Box<serve::Args>),
     Detect(detect::Args),
     #[command(subcommand)]
     Flow(flow::Verb),
@@ -58,6 +60,7 @@ impl Verb {
             Verb::Up(args) => up::run(args),
             Verb::Node(args) => node::run(&args),
             Verb::Hub(args) => hub::run(args),
+            Verb::Serve(args) => serve::run(*args),
             Verb::Detect(args) => detect::run(&args),
             Verb::Flow(verb) => flow::run(verb),
             Verb::Run(args) => run::run(&args),

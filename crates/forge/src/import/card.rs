@@ -158,9 +158,9 @@ fn title(name: &str) -> String {
         let mut first = true;
         for letter in word.chars() {
             if first {
-                title.extend(letter.to_uppercase())
+                title.extend(letter.to_uppercase());
             } else {
-                title.push(letter)
+                title.push(letter);
             }
             first = !letter.is_alphabetic();
         }

@@ -5,15 +5,13 @@
 //! answer; what looks like a call but is none stays content; nothing the model wrote is lost but the marks and the white
 //! space beside them; the deltas do not depend on how the text was cut, once joined.
 
+mod calls;
+
 use serde_json::Value;
 
 use crate::chat::dialect::{Dialect, Form, PYTHON_TAG};
-use crate::chat::literal::python_calls;
-use crate::chat::members::{Event, Members};
+use crate::chat::members::Members;
 use crate::chat::message::Tool;
-
-/// No function has a longer name (see [`Tool::from_json`]); what goes on longer is no name.
-const MAX_NAME_BYTES: usize = 256;
 
 /// Something the model said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,12 +74,12 @@ enum State {
     /// After a call that no section holds.
     Between,
     /// In a call; the buffer begins after its mark.
-    Call(Call),
+    Call(Box<Call>),
     /// After a call, before the mark that closes it.
     Close,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Call {
     scan: Members,
     name: Option<String>,
@@ -101,23 +99,6 @@ struct Call {
     parameters: usize,
 }
 
-impl Call {
-    fn new() -> Call {
-        Call {
-            scan: Members::new(0),
-            name: None,
-            key: String::new(),
-            begin: None,
-            passed: 0,
-            end: None,
-            function: None,
-            announced: false,
-            start: 0,
-            parameters: 0,
-        }
-    }
-}
-
 enum Next {
     Again(State),
     Wait(State),
@@ -133,8 +114,10 @@ pub struct Answer {
     buffer: String,
     /// White space that may turn out to stand before a call.
     space: String,
-    /// The mark that stands before the buffer, should it turn out to be content.
-    mark: &'static str,
+    /// The white space and marks before the buffer, should they turn out to be content.
+    before: String,
+    /// A mark stands before the buffer, so that what follows is meant as a call.
+    marked: bool,
     /// Thoughts have begun.
     thought: bool,
     /// Some of them were passed on.
@@ -153,7 +136,8 @@ impl Answer {
             state: if thinking { State::Thoughts } else { State::Start },
             buffer: String::new(),
             space: String::new(),
-            mark: "",
+            before: String::new(),
+            marked: false,
             thought: thinking,
             reasoned: false,
             index: 0,
@@ -184,24 +168,27 @@ impl Answer {
     /// The model has ended, or was stopped; gives the rest.
     pub fn finish(&mut self) -> Vec<Delta> {
         self.run(true);
-        match std::mem::replace(&mut self.state, State::Content) {
-            State::Call(call) if call.announced => {}
-            State::Call(_) => self.not_a_call(),
-            State::Thoughts => {
-                let text = std::mem::take(&mut self.buffer);
-                self.reasoning(text.trim_end());
+        // Each turn gives up one mark.
+        while matches!(&self.state, State::Call(call) if !call.announced && call.start == 0) {
+            self.state = State::Content;
+            self.not_a_call();
+            self.run(true);
+        }
+        let rest = std::mem::take(&mut self.buffer);
+        match self.state {
+            State::Call(ref call) if call.announced => {}
+            State::Call(ref call) => {
+                let from = call.start;
+                self.content(rest[from..].trim_start_matches([',', ' ', '\n']));
             }
-            _ => {
-                let text = std::mem::take(&mut self.buffer);
-                self.content(&text);
-            }
+            State::Thoughts => self.reasoning(rest.trim_end()),
+            _ => self.content(&rest),
         }
         // White space after a call says nothing; after content it was written.
         let space = std::mem::take(&mut self.space);
         if self.calls() == 0 && !space.is_empty() {
             self.out.push(Delta::Content(space));
         }
-        self.buffer.clear();
         std::mem::take(&mut self.out)
     }
 
@@ -249,12 +236,11 @@ impl Answer {
         }
     }
 
-    /// What was taken for a call is content after all, with its mark.
-    fn not_a_call(&mut self) {
-        let text = std::mem::take(&mut self.buffer);
-        let mark = std::mem::take(&mut self.mark);
-        self.content(mark);
-        self.content(&text);
+    /// What was taken for a call is content after all: its mark now, the rest as it is looked at again.
+    fn not_a_call(&mut self) -> Next {
+        let before = std::mem::take(&mut self.before);
+        self.content(&before);
+        Next::Again(State::Content)
     }
 
     /// Drops this many bytes of the buffer.
@@ -285,9 +271,9 @@ impl Answer {
     }
 
     fn opened(&mut self, mark: &'static str) -> State {
-        self.space.clear();
-        self.mark = mark;
-        if self.dialect.calls.section.0.is_empty() { State::Call(Call::new()) } else { State::Section }
+        self.before = std::mem::take(&mut self.space) + mark;
+        self.marked = !mark.is_empty();
+        if self.dialect.calls.section.0.is_empty() { State::Call(Box::default()) } else { State::Section }
     }
 
     fn start(&mut self, end: bool) -> Next {
@@ -367,8 +353,9 @@ impl Answer {
         let calls = self.dialect.calls;
         let begins = self.take_mark(calls.call.0, end);
         if begins == Some(true) {
-            self.mark = calls.call.0;
-            return Next::Again(State::Call(Call::new()));
+            self.before += calls.call.0;
+            self.marked = true;
+            return Next::Again(State::Call(Box::default()));
         }
         let ends = self.take_mark(calls.section.1, end);
         if ends == Some(true) {
@@ -377,10 +364,7 @@ impl Answer {
         if begins.is_none() || ends.is_none() {
             return Next::Wait(State::Section);
         }
-        if self.calls() == 0 {
-            self.not_a_call();
-        }
-        Next::Again(State::Content)
+        self.not_a_call()
     }
 
     fn between(&mut self, end: bool) -> Next {
@@ -414,290 +398,6 @@ impl Answer {
         let section = !self.dialect.calls.section.0.is_empty();
         Next::Again(if section { State::Section } else { State::Between })
     }
-
-    fn announce(&mut self, call: &mut Call, name: &str) {
-        if !call.announced {
-            call.announced = true;
-            self.out.push(Delta::Call { index: self.index, name: name.to_string() });
-        }
-    }
-
-    fn arguments(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.out.push(Delta::Arguments { index: self.index, text: text.to_string() });
-        }
-    }
-
-    fn knows(&self, name: &str) -> bool {
-        self.tools.iter().any(|tool| tool.name == name)
-    }
-
-    /// Passes on what of the arguments has come, if they are an object.
-    fn pass_on(&mut self, call: &mut Call) {
-        let (Some(name), Some(begin)) = (call.name.clone(), call.begin) else { return };
-        if !self.buffer[begin..].starts_with('{') {
-            return;
-        }
-        self.announce(call, &name);
-        let end = call.end.unwrap_or(call.scan.place());
-        let from = call.passed.max(begin);
-        if from < end {
-            let text = self.buffer[from..end].to_string();
-            self.arguments(&text);
-            call.passed = end;
-        }
-    }
-
-    fn object(&mut self, mut call: Call, arguments: &str) -> Next {
-        while let Some(event) = call.scan.next(&self.buffer) {
-            match event {
-                Event::Key(range) => call.key = serde_json::from_str(&self.buffer[range]).unwrap_or_default(),
-                Event::ValueBegins(place) if is_arguments(&call.key, arguments) => call.begin = Some(place),
-                Event::ValueBegins(_) => {}
-                Event::Value(range) => match call.key.as_str() {
-                    "name" => call.name = serde_json::from_str(&self.buffer[range]).ok(),
-                    "function" => {
-                        let value: Option<Value> = serde_json::from_str(&self.buffer[range]).ok();
-                        match value {
-                            Some(Value::String(name)) => call.name = Some(name),
-                            other => call.function = other,
-                        }
-                    }
-                    key if is_arguments(key, arguments) => call.end = Some(range.end),
-                    _ => {}
-                },
-                Event::ObjectEnds(place) => {
-                    if !self.object_ends(&mut call) {
-                        self.not_a_call();
-                        return Next::Again(State::Content);
-                    }
-                    if !call.scan.in_list() {
-                        self.drop_front(place);
-                        return Next::Again(State::Close);
-                    }
-                    let scan = call.scan;
-                    call = Call { scan, start: place, ..Call::new() };
-                }
-                Event::ListEnds(place) => {
-                    self.drop_front(place);
-                    return Next::Again(State::Close);
-                }
-                Event::Broken(_) if call.announced || call.start > 0 => {
-                    // What was passed on cannot be taken back; the rest is content.
-                    self.index += usize::from(call.announced);
-                    let rest = self.buffer.split_off(call.passed.max(call.start));
-                    self.buffer.clear();
-                    self.content(&rest);
-                    return Next::Again(State::Content);
-                }
-                Event::Broken(_) => {
-                    self.not_a_call();
-                    return Next::Again(State::Content);
-                }
-            }
-        }
-        // Without a mark only a known name makes a call of an object.
-        let bare = self.mark.is_empty();
-        if call.name.as_deref().is_some_and(|name| !bare || self.knows(name)) {
-            self.pass_on(&mut call);
-        }
-        Next::Wait(State::Call(call))
-    }
-
-    /// At an object's end: whether it was a call. Passes on the rest of it.
-    fn object_ends(&mut self, call: &mut Call) -> bool {
-        if call.name.is_none()
-            && let Some(function) = call.function.take()
-        {
-            let Some(name) = function.get("name").and_then(Value::as_str) else { return false };
-            if self.mark.is_empty() && !self.knows(name) {
-                return false;
-            }
-            self.announce(call, name);
-            let arguments = function.get("arguments").or_else(|| function.get("parameters"));
-            self.arguments(&as_arguments(arguments));
-            self.index += 1;
-            return true;
-        }
-        let Some(name) = call.name.clone() else { return false };
-        if self.mark.is_empty() && !self.knows(&name) {
-            return false;
-        }
-        self.pass_on(call);
-        self.announce(call, &name);
-        if call.passed == 0 {
-            let text = call.begin.zip(call.end).map(|(begin, end)| &self.buffer[begin..end]);
-            let value: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
-            self.arguments(&as_arguments(value.as_ref()));
-        }
-        self.index += 1;
-        true
-    }
-
-    /// The name, up to what comes after it; `Err` is what to do instead.
-    fn name_until(&mut self, call: &mut Call, after: &str) -> Result<usize, bool> {
-        match self.buffer.find(after) {
-            Some(place) if place <= MAX_NAME_BYTES => {
-                // Newer Mistral models put an id of their own after the name.
-                let name = self.buffer[..place].split("[CALL_ID]").next().unwrap_or_default().trim();
-                if name.is_empty() || name.contains(['\n', '<', '{']) {
-                    return Err(true);
-                }
-                call.name = Some(name.to_string());
-                Ok(place + after.len())
-            }
-            Some(_) => Err(true),
-            None => Err(self.buffer.len() > MAX_NAME_BYTES),
-        }
-    }
-
-    fn named(&mut self, mut call: Call, between: &str) -> Next {
-        if call.name.is_none() {
-            match self.name_until(&mut call, between) {
-                Ok(place) => call.scan = Members::value(place),
-                Err(true) => {
-                    self.not_a_call();
-                    return Next::Again(State::Content);
-                }
-                Err(false) => return Next::Wait(State::Call(call)),
-            }
-        }
-        while let Some(event) = call.scan.next(&self.buffer) {
-            match event {
-                Event::ValueBegins(place) => call.begin = Some(place),
-                Event::Value(range) => {
-                    call.end = Some(range.end);
-                    self.pass_on(&mut call);
-                    if !call.announced {
-                        self.not_a_call();
-                        return Next::Again(State::Content);
-                    }
-                    self.index += 1;
-                    self.drop_front(range.end);
-                    return Next::Again(State::Close);
-                }
-                _ => {
-                    self.not_a_call();
-                    return Next::Again(State::Content);
-                }
-            }
-        }
-        self.pass_on(&mut call);
-        Next::Wait(State::Call(call))
-    }
-
-    fn parameters(&mut self, mut call: Call) -> Next {
-        let Form::Parameters { after_name, open, after_key, close, pad } = self.dialect.calls.form else {
-            return Next::Again(State::Content);
-        };
-        if call.name.is_none() {
-            match self.name_until(&mut call, after_name) {
-                Ok(place) => self.drop_front(place),
-                Err(true) => {
-                    self.not_a_call();
-                    return Next::Again(State::Content);
-                }
-                Err(false) => return Next::Wait(State::Call(call)),
-            }
-            let name = call.name.clone().unwrap_or_default();
-            self.announce(&mut call, &name);
-        }
-        loop {
-            self.skip_space();
-            let ends = self.dialect.calls.call.1;
-            if self.buffer.starts_with(ends) {
-                let rest = if call.parameters == 0 { "{}" } else { "}" };
-                self.arguments(rest);
-                self.index += 1;
-                return Next::Again(State::Close);
-            }
-            if !self.buffer.starts_with(open) {
-                if open.starts_with(&self.buffer) || ends.starts_with(&self.buffer) {
-                    return Next::Wait(State::Call(call));
-                }
-                // Something else stands among the arguments: it is passed over.
-                let next = self.buffer.find(open).into_iter().chain(self.buffer.find(ends)).min();
-                match next {
-                    Some(place) => self.drop_front(place),
-                    None => return Next::Wait(State::Call(call)),
-                }
-                continue;
-            }
-            let Some((key, begin)) = self.buffer.find(after_key).map(|place| {
-                (self.buffer[open.len()..place.max(open.len())].to_string(), place + after_key.len())
-            }) else {
-                return Next::Wait(State::Call(call));
-            };
-            let Some(length) = self.buffer.get(begin..).and_then(|rest| rest.find(close)) else {
-                return Next::Wait(State::Call(call));
-            };
-            let text = &self.buffer[begin..begin + length];
-            let text = text.strip_prefix(pad).unwrap_or(text);
-            let text = text.strip_suffix(pad).unwrap_or(text);
-            let text = text.strip_prefix("<![CDATA[").and_then(|text| text.strip_suffix("]]>")).unwrap_or(text);
-            let value = self.typed(call.name.as_deref().unwrap_or_default(), &key, text);
-            let before = if call.parameters == 0 { "{" } else { ", " };
-            self.arguments(&format!("{before}{}: {value}", Value::from(key)));
-            call.parameters += 1;
-            self.drop_front(begin + length + close.len());
-        }
-    }
-
-    /// An argument that was written as plain text, by the type its schema gives it.
-    fn typed(&self, name: &str, key: &str, text: &str) -> Value {
-        let schema = self.tools.iter().find(|tool| tool.name == name).and_then(|tool| tool.parameters.as_ref());
-        let kind = schema.and_then(|schema| schema.get("properties")?.get(key)?.get("type")?.as_str());
-        match kind {
-            Some("string") => Value::from(text),
-            _ => serde_json::from_str(text.trim()).unwrap_or_else(|_| Value::from(text)),
-        }
-    }
-
-    fn python(&mut self, call: Call, end: bool) -> Next {
-        let close = self.dialect.calls.call.1;
-        let (text, after) = match self.buffer.find(close) {
-            Some(place) => (self.buffer[..place].to_string(), place + close.len()),
-            None if end => (self.buffer.clone(), self.buffer.len()),
-            None => return Next::Wait(State::Call(call)),
-        };
-        let Some(calls) = python_calls(&text) else {
-            // Some are told to write JSON instead.
-            let objects: Option<Vec<Value>> = serde_json::from_str(&text).ok();
-            let named = |object: &Value| object.get("name").and_then(Value::as_str).map(str::to_string);
-            let names = objects.iter().flatten().map(named).collect::<Option<Vec<String>>>();
-            let (Some(objects), Some(names)) = (objects, names.filter(|names| !names.is_empty())) else {
-                self.not_a_call();
-                return Next::Again(State::Content);
-            };
-            for (object, name) in objects.iter().zip(names) {
-                self.announce(&mut Call::new(), &name);
-                self.arguments(&as_arguments(object.get("arguments").or_else(|| object.get("parameters"))));
-                self.index += 1;
-            }
-            self.drop_front(after);
-            return Next::Again(State::Between);
-        };
-        for (name, arguments) in calls {
-            self.announce(&mut Call::new(), &name);
-            self.arguments(&arguments.to_string());
-            self.index += 1;
-        }
-        self.drop_front(after);
-        Next::Again(State::Between)
-    }
-}
-
-fn is_arguments(key: &str, wanted: &str) -> bool {
-    key == wanted || key == "arguments" || key == "parameters"
-}
-
-/// Arguments that were not written as an object: JSON in a string, or none.
-fn as_arguments(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "{}".to_string(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
 }
 
 /// How many bytes at the end of the text may be the beginning of the mark.
@@ -717,7 +417,12 @@ mod tests {
     fn tools() -> Vec<Tool> {
         let schema = json!({"type": "object", "properties": {
             "sensor_id": {"type": "string"}, "count": {"type": "integer"}, "deep": {"type": "object"}}});
-        let tool = |name: &str| Tool { name: name.to_string(), description: None, parameters: Some(schema.clone()), strict: false };
+        let tool = |name: &str| Tool {
+            name: name.to_string(),
+            description: None,
+            parameters: Some(schema.clone()),
+            strict: false,
+        };
         vec![tool("read_sensor"), tool("f")]
     }
 
@@ -730,7 +435,8 @@ mod tests {
     fn check(name: &str, text: &str, expected: &str) {
         let dialect = dialect(name);
         let show = |parsed: &Parsed| {
-            let calls: String = parsed.calls.iter().map(|(name, arguments)| format!("{name}({arguments})")).collect();
+            let calls: String =
+                parsed.calls.iter().map(|(name, arguments)| format!("{name}({arguments})")).collect();
             format!("{}|{}|{calls}", parsed.reasoning, parsed.content)
         };
         let whole = Answer::parse(dialect, &tools(), false, text);
@@ -745,7 +451,11 @@ mod tests {
             answer.finish().into_iter().for_each(|delta| parsed.add(delta));
             parsed
         };
-        assert_eq!(in_pieces(cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()), whole, "{name}: {text}");
+        assert_eq!(
+            in_pieces(cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()),
+            whole,
+            "{name}: {text}"
+        );
         for cut in cuts {
             assert_eq!(in_pieces(vec![&text[..cut], &text[cut..]]), whole, "{name}: {text} cut at {cut}");
         }
@@ -757,8 +467,16 @@ mod tests {
         let call = r#"read_sensor({"sensor_id": "s1"})"#;
         check("hermes", "plain text", "|plain text|");
         check("hermes", &format!("<tool_call>\n{one}\n</tool_call>"), &format!("||{call}"));
-        check("hermes", &format!("Let me see.\n<tool_call>{one}</tool_call>\n<tool_call>\n{one}</tool_call>\n"), &format!("|Let me see.|{call}{call}"));
-        check("hermes", &format!("<think>\nhm, <tool_call>?\n</think>\n\n<tool_call>\n{one}\n</tool_call>"), &format!("hm, <tool_call>?||{call}"));
+        check(
+            "hermes",
+            &format!("Let me see.\n<tool_call>{one}</tool_call>\n<tool_call>\n{one}</tool_call>\n"),
+            &format!("|Let me see.|{call}{call}"),
+        );
+        check(
+            "hermes",
+            &format!("<think>\nhm, <tool_call>?\n</think>\n\n<tool_call>\n{one}\n</tool_call>"),
+            &format!("hm, <tool_call>?||{call}"),
+        );
         check("hermes", "<think>\n\n</think>\n\nYes. ", "|Yes. |");
         check("hermes", "a <think> b", "|a <think> b|");
         check("hermes", "<thing>", "|<thing>|");
@@ -766,39 +484,97 @@ mod tests {
         check("hermes", "<think>cut off", "cut off||");
         check("hermes", "<tool_call>no json</tool_call>", "|<tool_call>no json</tool_call>|");
         check("hermes", r#"<tool_call>{"name": 3}</tool_call>"#, r#"|<tool_call>{"name": 3}</tool_call>|"#);
-        check("hermes", r#"<tool_call>{"arguments": {"a": "}"}, "name": "f"}</tool_call> and"#, r#"|and|f({"a": "}"})"#);
-        check("hermes", r#"<tool_call>{"name": "f", "arguments": "{\"a\": 1}"}</tool_call>"#, r#"||f({"a": 1})"#);
+        check(
+            "hermes",
+            r#"<tool_call>{"arguments": {"a": "}"}, "name": "f"}</tool_call> and"#,
+            r#"|and|f({"a": "}"})"#,
+        );
+        check(
+            "hermes",
+            r#"<tool_call>{"name": "f", "arguments": "{\"a\": 1}"}</tool_call>"#,
+            r#"||f({"a": 1})"#,
+        );
         check("hermes", r#"<tool_call>{"name": "f"}</tool_call>"#, "||f({})");
         check("hermes", r#"<tool_call>{"name": "f", "arguments": {"a": [1, 2"#, r#"||f({"a": [1, 2)"#);
-        check("hermes", r#"<tool_call>{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}</tool_call>"#, r#"||f({"a":1})"#);
+        check(
+            "hermes",
+            r#"<tool_call>{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}</tool_call>"#,
+            r#"||f({"a":1})"#,
+        );
         check("hermes", "x <tool_", "|x <tool_|");
+        check("hermes", r#"<tool_call>{"name": "f", "arguments": {}s and on"#, "|s and on|f({})");
+        check("hermes", r#"<tool_call>{"name": "f", "arguments": {}, "arguments": {"a": 1}}"#, "||f({})");
     }
 
     #[test]
     fn calls_of_other_families() {
         let call = r#"read_sensor({"sensor_id": "s1"})"#;
-        check("llama3", r#"{"name": "read_sensor", "parameters": {"sensor_id": "s1"}}"#, &format!("||{call}"));
-        check("llama3", r#"<|python_tag|>{"name": "read_sensor", "parameters": {"sensor_id": "s1"}}"#, &format!("||{call}"));
-        check("llama3", r#"{"name": "f", "parameters": {}}; {"name": "f", "parameters": {"a": 1}}"#, r#"||f({})f({"a": 1})"#);
-        check("llama3", r#"[{"name": "f", "parameters": {}}, {"name": "f", "parameters": {"a": 1}}]"#, r#"||f({})f({"a": 1})"#);
-        check("llama3", r#"{"name": "unknown", "parameters": {}}"#, r#"|{"name": "unknown", "parameters": {}}|"#);
+        check(
+            "llama3",
+            r#"{"name": "read_sensor", "parameters": {"sensor_id": "s1"}}"#,
+            &format!("||{call}"),
+        );
+        check(
+            "llama3",
+            r#"<|python_tag|>{"name": "read_sensor", "parameters": {"sensor_id": "s1"}}"#,
+            &format!("||{call}"),
+        );
+        check(
+            "llama3",
+            r#"{"name": "f", "parameters": {}}; {"name": "f", "parameters": {"a": 1}}"#,
+            r#"||f({})f({"a": 1})"#,
+        );
+        check(
+            "llama3",
+            r#"[{"name": "f", "parameters": {}}, {"name": "f", "parameters": {"a": 1}}]"#,
+            r#"||f({})f({"a": 1})"#,
+        );
+        check(
+            "llama3",
+            r#"{"name": "unknown", "parameters": {}}"#,
+            r#"|{"name": "unknown", "parameters": {}}|"#,
+        );
         check("llama3", r#"{"answer": 42}"#, r#"|{"answer": 42}|"#);
         check("llama3", "{ not json", "|{ not json|");
-        check("mistral", r#"[TOOL_CALLS][{"name": "f", "arguments": {"a": "]"}, "id": "123456789"}, {"name": "f", "arguments": {}}]"#, r#"||f({"a": "]"})f({})"#);
+        check(
+            "mistral",
+            r#"[TOOL_CALLS][{"name": "f", "arguments": {"a": "]"}, "id": "123456789"}, {"name": "f", "arguments": {}}]"#,
+            r#"||f({"a": "]"})f({})"#,
+        );
         check("mistral", r#"[TOOL_CALLS] {"name": "f", "arguments": {}}"#, "||f({})");
-        check("mistral-args", r#"I look.[TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]f[CALL_ID]x[ARGS]{}"#, r#"|I look.|f({"a": 1})f({})"#);
+        check(
+            "mistral-args",
+            r#"I look.[TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]f[CALL_ID]x[ARGS]{}"#,
+            r#"|I look.|f({"a": 1})f({})"#,
+        );
         check("phi4-mini", r#"<|tool_call|>[{"name": "f", "arguments": {}}]<|/tool_call|>"#, "||f({})");
         check("granite", r#"<|tool_call|>[{"name": "f", "arguments": {}}]"#, "||f({})");
-        check("lfm2", r#"Now.<|tool_call_start|>[read_sensor(sensor_id="s1"), f()]<|tool_call_end|>Done"#, r#"|Now.Done|read_sensor({"sensor_id":"s1"})f({})"#);
-        check("lfm2", r#"<|tool_call_start|>[{"name": "f", "arguments": {"a": 1}}]<|tool_call_end|>"#, r#"||f({"a":1})"#);
-        check("lfm2", "<|tool_call_start|>import os<|tool_call_end|>", "|<|tool_call_start|>import os<|tool_call_end|>|");
+        check(
+            "lfm2",
+            r#"Now.<|tool_call_start|>[read_sensor(sensor_id="s1"), f()]<|tool_call_end|>Done"#,
+            r#"|Now.Done|read_sensor({"sensor_id":"s1"})f({})"#,
+        );
+        check(
+            "lfm2",
+            r#"<|tool_call_start|>[{"name": "f", "arguments": {"a": 1}}]<|tool_call_end|>"#,
+            r#"||f({"a":1})"#,
+        );
+        check(
+            "lfm2",
+            "<|tool_call_start|>import os<|tool_call_end|>",
+            "|<|tool_call_start|>import os<|tool_call_end|>|",
+        );
         check("functions", r#"<function=f>{"a": 1}</function>"#, r#"||f({"a": 1})"#);
         check(
             "deepseek-r1",
             "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": 1}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
             r#"||f({"a": 1})f({})"#,
         );
-        check("deepseek-v3.1", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>", r#"||f({"a": 1})"#);
+        check(
+            "deepseek-v3.1",
+            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            r#"||f({"a": 1})"#,
+        );
         check(
             "qwen3-coder",
             "<tool_call>\n<function=f>\n<parameter=sensor_id>\n12\n</parameter>\n<parameter=count>\n3\n</parameter>\n</function>\n</tool_call>",
@@ -816,7 +592,10 @@ mod tests {
         let mut answer = Answer::new(dialect("hermes"), &tools(), false);
         assert_eq!(answer.push("Hi <tool"), [Delta::Content("Hi".to_string())]);
         assert_eq!(answer.push(r#"_call>{"name": "f", "argu"#), []);
-        let begins = [Delta::Call { index: 0, name: "f".to_string() }, Delta::Arguments { index: 0, text: r#"{"a": [1"#.to_string() }];
+        let begins = [
+            Delta::Call { index: 0, name: "f".to_string() },
+            Delta::Arguments { index: 0, text: r#"{"a": [1"#.to_string() },
+        ];
         assert_eq!(answer.push(r#"ments": {"a": [1"#), begins);
         assert_eq!(answer.push(", 2]}"), [Delta::Arguments { index: 0, text: ", 2]}".to_string() }]);
         assert_eq!(answer.push("}</tool_call>"), []);

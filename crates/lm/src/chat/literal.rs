@@ -85,7 +85,8 @@ impl Reader<'_> {
         match self.rest.chars().next()? {
             quote @ ('"' | '\'') => self.text(quote),
             _ => {
-                let end = self.rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '+')));
+                let end =
+                    self.rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '+')));
                 let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
                 let value = match word {
                     "True" | "true" => Value::Bool(true),
@@ -133,15 +134,32 @@ mod tests {
     fn calls_are_literals_or_nothing() {
         let check = |text: &str, expected: &str| {
             let calls = python_calls(text).map(|calls| {
-                calls.iter().map(|(name, arguments)| format!("{name}{arguments}")).collect::<Vec<_>>().join(" ")
+                calls
+                    .iter()
+                    .map(|(name, arguments)| format!("{name}{arguments}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
             });
             assert_eq!(calls.unwrap_or_default(), expected, "{text}");
         };
         check(r#"[f(a="x", b=1)]"#, r#"f{"a":"x","b":1}"#);
-        check("[f(), g.h(x=[1, 2.5, None], y={'k': (True,)})]", r#"f{} g.h{"x":[1,2.5,null],"y":{"k":[true]}}"#);
+        check(
+            "[f(), g.h(x=[1, 2.5, None], y={'k': (True,)})]",
+            r#"f{} g.h{"x":[1,2.5,null],"y":{"k":[true]}}"#,
+        );
         check(r#"f(t='it\'s "so"\n')"#, r#"f{"t":"it's \"so\"\n"}"#);
         check("[f(a=-3e2,)]", r#"f{"a":-300.0}"#);
-        for nothing in ["", "[]", "[f(1)]", "f(a=b)", "f(a=open('x'))", "[f(a=1)", "f(a='x)", "f(a=1) text", "f(a=1e999)"] {
+        for nothing in [
+            "",
+            "[]",
+            "[f(1)]",
+            "f(a=b)",
+            "f(a=open('x'))",
+            "[f(a=1)",
+            "f(a='x)",
+            "f(a=1) text",
+            "f(a=1e999)",
+        ] {
             check(nothing, "");
         }
         check(&format!("f(a={})", "[".repeat(10_000)), "");

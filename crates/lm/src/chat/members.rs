@@ -23,9 +23,10 @@ pub(super) enum Event {
     Broken(usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     /// Before an object, or a list of them.
+    #[default]
     Outside,
     BeforeKey,
     Key(usize),
@@ -38,7 +39,7 @@ enum Phase {
 }
 
 /// The scanner of one object, list of objects, or value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Members {
     phase: Phase,
     place: usize,
@@ -53,15 +54,7 @@ pub(super) struct Members {
 impl Members {
     /// Of an object, or of each object in a list, which begins at this byte of the text.
     pub(super) fn new(place: usize) -> Members {
-        Members {
-            phase: Phase::Outside,
-            place,
-            in_list: false,
-            alone: false,
-            depth: 0,
-            in_string: false,
-            escaped: false,
-        }
+        Members { place, ..Members::default() }
     }
 
     /// Of a single value.
@@ -247,7 +240,18 @@ mod tests {
         check(
             Members::new(0),
             r#"{"n\"": "x}]\"", "b":{"c":["}"]},"d" : null }tail"#,
-            &[r#"key "n\"""#, "value", r#"= "x}]\"""#, "key \"b\"", "value", r#"= {"c":["}"]}"#, "key \"d\"", "value", "= null", "}"],
+            &[
+                r#"key "n\"""#,
+                "value",
+                r#"= "x}]\"""#,
+                "key \"b\"",
+                "value",
+                r#"= {"c":["}"]}"#,
+                "key \"d\"",
+                "value",
+                "= null",
+                "}",
+            ],
         );
         check(Members::new(0), r#"[{"a":[]}, {}]x"#, &["key \"a\"", "value", "= []", "}", "}", "]"]);
         check(Members::new(0), "[]", &["]"]);

@@ -135,7 +135,7 @@ impl Message {
             }
             Some(_) => return Err(wrong(format!("{path}.tool_calls"), "a list")),
         }
-        if content.is_none() && !(role == Role::Assistant && !tool_calls.is_empty()) {
+        if content.is_none() && (role != Role::Assistant || tool_calls.is_empty()) {
             return Err(wrong(format!("{path}.content"), "a string or a list of parts"));
         }
         let text = |key: &str| match object.get(key) {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use minijinja::value::{Kwargs, ObjectRepr, from_args};
+use minijinja::value::{Kwargs, ObjectRepr, Tuple, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
 /// `str(value)`.
@@ -296,7 +296,7 @@ pub(super) fn method(
                 None if last => ["", "", text],
                 None => [text, "", ""],
             };
-            Ok(parts.into_iter().map(Value::from).collect())
+            Ok(Value::from(Tuple::from(parts.map(Value::from))))
         }
         "rsplit" => {
             let (separator, count): (Option<&str>, Option<usize>) = from_args(arguments)?;

@@ -14,6 +14,8 @@ use crate::chat::dialect::Dialect;
 use crate::chat::jinja::{Source, TemplateError};
 use crate::chat::message::{Message, Role, Tool, ToolCall};
 use crate::chat::tools::{answer_as_text, calls_as_text, instruction};
+use crate::gguf::metadata::{Metadata, MetadataError};
+use crate::tokenizer::Tokenizer;
 
 /// What a model's file says about chat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +28,30 @@ pub struct TemplateTexts {
     pub bos: String,
     /// The text of the token that ends one; empty if there is none.
     pub eos: String,
+}
+
+impl TemplateTexts {
+    /// From a file's metadata and its tokenizer.
+    pub fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<TemplateTexts, MetadataError> {
+        let mut named = Vec::new();
+        if let Some(names) = metadata.find_strings("tokenizer.chat_templates")? {
+            // More than a few are a mistake; each is a string that the file holds anyway.
+            for name in names.iter().take(64) {
+                if let Some(text) = metadata.find_string(&format!("tokenizer.chat_template.{name}"))? {
+                    named.push((name.to_string(), text.to_string()));
+                }
+            }
+        }
+        let text = |token: Option<u32>| {
+            token.and_then(|token| tokenizer.text_of(token)).unwrap_or_default().to_string()
+        };
+        Ok(TemplateTexts {
+            default: metadata.find_string("tokenizer.chat_template")?.map(str::to_string),
+            named,
+            bos: text(tokenizer.bos()),
+            eos: text(tokenizer.eos()),
+        })
+    }
 }
 
 /// Where a template came from.
@@ -49,6 +75,9 @@ pub enum ChatError {
     /// Its template is of no use.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The file's metadata about it is not what it should be.
+    #[error("the model's chat templates cannot be read")]
+    Metadata(#[from] MetadataError),
 }
 
 /// What a template was seen to do.
@@ -147,7 +176,11 @@ impl Template {
     pub fn new(texts: &TemplateTexts, is_control: impl Fn(&str) -> bool) -> Result<Template, ChatError> {
         let (bos, eos) = (texts.bos.clone(), texts.eos.clone());
         let named = |name: &str| texts.named.iter().find(|(known, _)| known == name).map(|(_, text)| text);
-        let text = texts.default.as_ref().or_else(|| named("default")).or_else(|| texts.named.first().map(|(_, text)| text));
+        let text = texts
+            .default
+            .as_ref()
+            .or_else(|| named("default"))
+            .or_else(|| texts.named.first().map(|(_, text)| text));
         let (text, source) = match text {
             Some(text) => (text.as_str(), TemplateSource::File),
             None => {
@@ -159,6 +192,12 @@ impl Template {
         let default = Variant::new(text, &bos, &eos)?;
         let tool_use = named("tool_use").map(|text| Variant::new(text, &bos, &eos)).transpose()?;
         Ok(Template { default, tool_use, source, bos, eos })
+    }
+
+    /// From a model's metadata and tokenizer.
+    pub fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Template, ChatError> {
+        let texts = TemplateTexts::from_metadata(metadata, tokenizer)?;
+        Template::new(&texts, |text| tokenizer.id_of(text).is_some_and(|token| tokenizer.is_special(token)))
     }
 
     /// Where it came from.
@@ -186,11 +225,17 @@ impl Template {
     }
 
     /// The prompt of a conversation.
-    pub fn render(&self, messages: &[Message], tools: &[Tool], options: &Options) -> Result<Prompt, TemplateError> {
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        options: &Options,
+    ) -> Result<Prompt, TemplateError> {
         let variant = self.variant(!tools.is_empty());
         let messages = shape(messages, tools, &variant.abilities, &variant.dialect);
         let shown = if variant.abilities.tools { tools } else { &[] };
-        let messages: Vec<Value> = messages.iter().map(|message| to_json(message, &variant.abilities)).collect();
+        let messages: Vec<Value> =
+            messages.iter().map(|message| to_json(message, &variant.abilities)).collect();
         let text = variant.run(&messages, shown, options, &self.bos, &self.eos)?;
         let thinking = options.add_generation_prompt
             && variant.dialect.thoughts.is_some_and(|thoughts| text.trim_end().ends_with(thoughts.open));
@@ -201,7 +246,8 @@ impl Template {
 
 impl Variant {
     fn new(text: &str, bos: &str, eos: &str) -> Result<Variant, TemplateError> {
-        let mut variant = Variant { source: Source::new(text)?, abilities: PLAIN, dialect: Dialect::of(text, true) };
+        let mut variant =
+            Variant { source: Source::new(text)?, abilities: PLAIN, dialect: Dialect::of(text, true) };
         variant.abilities = variant.probe(bos, eos);
         // A template may hold the marks of calls only to read old ones.
         variant.dialect = Dialect::of(text, variant.abilities.tools);
@@ -237,13 +283,16 @@ impl Variant {
             let messages = messages.as_array().cloned().unwrap_or_default();
             self.run(&messages, tools, &options, bos, eos).is_ok_and(|text| text.contains(wanted))
         };
-        let text = |text: &str, parts: bool| if parts { json!([{"type": "text", "text": text}]) } else { json!(text) };
+        let text = |text: &str, parts: bool| {
+            if parts { json!([{"type": "text", "text": text}]) } else { json!(text) }
+        };
         let user = |parts: bool| json!({"role": "user", "content": text("probe-user", parts)});
-        let parts = !shows(json!([user(false)]), &[], "probe-user") && shows(json!([user(true)]), &[], "probe-user");
+        let parts =
+            !shows(json!([user(false)]), &[], "probe-user") && shows(json!([user(true)]), &[], "probe-user");
         let said = |role: &str| json!({"role": role, "content": text("probe-said", parts)});
         let system = shows(json!([said("system"), user(parts)]), &[], "probe-said");
-        let developer =
-            self.source.text().contains("developer") && shows(json!([said("developer"), user(parts)]), &[], "probe-said");
+        let developer = self.source.text().contains("developer")
+            && shows(json!([said("developer"), user(parts)]), &[], "probe-said");
         let tool = Tool {
             name: "probe_tool".to_string(),
             description: Some("probe".to_string()),
@@ -255,9 +304,7 @@ impl Variant {
             json!({"role": "assistant", "content": content, "tool_calls":
                 [{"id": id, "type": "function", "function": {"name": "probe_tool", "arguments": arguments}}]})
         };
-        let answer = |id: &str| {
-            json!({"role": "tool", "tool_call_id": id, "name": "probe_tool", "content": text("probe-result", parts)})
-        };
+        let answer = |id: &str| json!({"role": "tool", "tool_call_id": id, "name": "probe_tool", "content": text("probe-result", parts)});
         let turn = |id: &str, arguments: Value, content: Value| {
             json!([user(parts), call(id, arguments, content), answer(id), said("assistant"), user(parts)])
         };
@@ -274,9 +321,13 @@ impl Variant {
             })
         };
         // An object that is printed as it is would have Python's quotes; families without JSON print bare values.
-        let found = [(&object, "\"call_key\"", true), (&string, "\"call_key\"", false), (&object, "call_value", true)]
-            .into_iter()
-            .find_map(|(arguments, wanted, is_object)| Some((try_calls(arguments, wanted)?, is_object)));
+        let found = [
+            (&object, "\"call_key\"", true),
+            (&string, "\"call_key\"", false),
+            (&object, "call_value", true),
+        ]
+        .into_iter()
+        .find_map(|(arguments, wanted, is_object)| Some((try_calls(arguments, wanted)?, is_object)));
         let (id, content_beside_calls) = found.map_or((ids[0], false), |(found, _)| found);
         let arguments = if found.is_some_and(|(_, is_object)| !is_object) { string } else { object };
         let content = if content_beside_calls { text("", parts) } else { none };
@@ -349,7 +400,8 @@ fn shape(messages: &[Message], tools: &[Tool], abilities: &Abilities, dialect: &
         for message in shaped {
             match merged.last_mut().filter(|last| last.role == Role::User && message.role == Role::User) {
                 Some(last) => {
-                    let both = [last.content.take(), message.content].into_iter().flatten().collect::<Vec<_>>();
+                    let both =
+                        [last.content.take(), message.content].into_iter().flatten().collect::<Vec<_>>();
                     last.content = Some(both.join("\n\n"));
                 }
                 None => merged.push(message),
@@ -372,9 +424,9 @@ fn short_id(id: &str) -> String {
         return id.to_string();
     }
     // FNV-1a.
-    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut text = String::new();
     for _ in 0..9 {
         text.push(char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[(hash % 36) as usize]));
@@ -390,7 +442,11 @@ fn to_json(message: &Message, abilities: &Abilities) -> Value {
     let content = match &message.content {
         None if abilities.content_beside_calls => Some(""),
         None => None,
-        Some(text) if text.is_empty() && !message.tool_calls.is_empty() && !abilities.content_beside_calls => None,
+        Some(text)
+            if text.is_empty() && !message.tool_calls.is_empty() && !abilities.content_beside_calls =>
+        {
+            None
+        }
         Some(text) => Some(text.as_str()),
     };
     let content = match content {
@@ -428,7 +484,12 @@ mod tests {
     use super::*;
 
     fn template(text: &str) -> Template {
-        let texts = TemplateTexts { default: Some(text.to_string()), bos: "<s>".to_string(), eos: "</s>".to_string(), named: vec![] };
+        let texts = TemplateTexts {
+            default: Some(text.to_string()),
+            bos: "<s>".to_string(),
+            eos: "</s>".to_string(),
+            named: vec![],
+        };
         Template::new(&texts, |_| false).unwrap()
     }
 
@@ -438,17 +499,29 @@ mod tests {
 
     fn tool() -> Tool {
         let parameters = json!({"type": "object", "properties": {"sensor_id": {"type": "string"}}});
-        Tool { name: "read_sensor".to_string(), description: Some("Reads.".to_string()), parameters: Some(parameters), strict: false }
+        Tool {
+            name: "read_sensor".to_string(),
+            description: Some("Reads.".to_string()),
+            parameters: Some(parameters),
+            strict: false,
+        }
     }
 
     /// A system message, a question, a call, its result, an answer and a question.
     fn conversation() -> Vec<Message> {
-        let call = ToolCall { id: "call_1".to_string(), name: "read_sensor".to_string(), arguments: r#"{"sensor_id": "s1"}"#.to_string() };
+        let call = ToolCall {
+            id: "call_1".to_string(),
+            name: "read_sensor".to_string(),
+            arguments: r#"{"sensor_id": "s1"}"#.to_string(),
+        };
         vec![
             Message::new(Role::Developer, "Be the-system."),
             Message::new(Role::User, "the-question"),
             Message { content: None, tool_calls: vec![call], ..Message::new(Role::Assistant, "") },
-            Message { tool_call_id: Some("call_1".to_string()), ..Message::new(Role::Tool, "the-result 21.5") },
+            Message {
+                tool_call_id: Some("call_1".to_string()),
+                ..Message::new(Role::Tool, "the-result 21.5")
+            },
             Message::new(Role::Assistant, "the-answer"),
             Message::new(Role::User, "the-thanks"),
         ]
@@ -458,7 +531,8 @@ mod tests {
     fn shared_data_templates_all_take_a_whole_conversation_with_tools() {
         let Some(folder) = crate::chat::shared_data("structured/chat-templates") else { return };
         let mut seen = Vec::new();
-        let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         for path in files {
             let name = path.file_stem().unwrap().to_str().unwrap();
@@ -467,7 +541,8 @@ mod tests {
             let text = prompt.unwrap_or_else(|error| panic!("{name}: {error}")).text;
             let mut from = 0;
             for wanted in ["the-question", "s1", "the-result 21.5", "the-answer", "the-thanks"] {
-                let place = text[from..].find(wanted).unwrap_or_else(|| panic!("{name}: no {wanted:?} in {text}"));
+                let place =
+                    text[from..].find(wanted).unwrap_or_else(|| panic!("{name}: no {wanted:?} in {text}"));
                 from += place;
             }
             assert!(text.contains("read_sensor") && text.contains("the-system"), "{name}: {text}");
@@ -489,9 +564,19 @@ mod tests {
         assert!(!abilities.system && !abilities.tools && abilities.calls.is_none() && !abilities.answers);
         let prompt = strict.render(&conversation(), &[tool()], &options()).unwrap();
         assert!(prompt.has_bos && !prompt.thinking);
-        assert!(prompt.text.starts_with("<s><user>Be the-system.\n\nYou can call functions."), "{}", prompt.text);
-        assert!(prompt.text.contains("the-question<assistant><tool_call>\n{\"name\": \"read_sensor\""), "{}", prompt.text);
-        assert!(prompt.text.contains("</tool_call><user><tool_response>\nthe-result 21.5\n</tool_response><assistant>the-answer"));
+        assert!(
+            prompt.text.starts_with("<s><user>Be the-system.\n\nYou can call functions."),
+            "{}",
+            prompt.text
+        );
+        assert!(
+            prompt.text.contains("the-question<assistant><tool_call>\n{\"name\": \"read_sensor\""),
+            "{}",
+            prompt.text
+        );
+        assert!(prompt.text.contains(
+            "</tool_call><user><tool_response>\nthe-result 21.5\n</tool_response><assistant>the-answer"
+        ));
         // The template's own words when it refuses.
         let twice = [Message::new(Role::User, "a"), Message::new(Role::User, "b")];
         let refused = strict.render(&twice, &[], &options()).unwrap_err();
@@ -504,11 +589,21 @@ mod tests {
              {# developer #}<think>{# </think> #}",
         );
         let abilities = fussy.abilities(true);
-        assert!(abilities.parts && abilities.system && abilities.developer && abilities.tools && abilities.short_ids);
+        assert!(
+            abilities.parts
+                && abilities.system
+                && abilities.developer
+                && abilities.tools
+                && abilities.short_ids
+        );
         assert_eq!(abilities.calls, Some(false));
         let prompt = fussy.render(&conversation(), &[tool()], &options()).unwrap();
         assert!(prompt.text.contains("[developer]Be the-system.[user]the-question"), "{}", prompt.text);
-        assert!(prompt.text.contains("[assistant]read_sensor{\"sensor_id\": \"s1\"}[tool]the-result"), "{}", prompt.text);
+        assert!(
+            prompt.text.contains("[assistant]read_sensor{\"sensor_id\": \"s1\"}[tool]the-result"),
+            "{}",
+            prompt.text
+        );
         assert!(prompt.thinking && !prompt.has_bos);
     }
 
@@ -525,9 +620,15 @@ mod tests {
         }
         let template = Template::new(&texts, |token| KNOWN[0].1.contains(&token)).unwrap();
         let text = template.render(&user, &[], &options()).unwrap().text;
-        assert_eq!(text, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
+        assert_eq!(
+            text,
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"
+        );
         let named = TemplateTexts {
-            named: vec![("default".to_string(), "plain".to_string()), ("tool_use".to_string(), "{{ tools|tojson }}".to_string())],
+            named: vec![
+                ("default".to_string(), "plain".to_string()),
+                ("tool_use".to_string(), "{{ tools|tojson }}".to_string()),
+            ],
             ..TemplateTexts::default()
         };
         let template = Template::new(&named, |_| false).unwrap();

@@ -1,7 +1,7 @@
 //! Tools to the model, where its template has no words for them, and the grammar that makes it call one.
 //!
 //! Beside `template.rs`. A template that ignores tools gets them as an instruction in the system message, in the form
-//! of [`HERMES`], so that tool calls work with every model. [`grammar`] writes a call as the model's own family writes
+//! of Hermes, so that tool calls work with every model. [`grammar`] writes a call as the model's own family writes
 //! it, down to the spaces, so that a model that must call a tool is led where its training has been.
 
 use std::fmt::Write;
@@ -83,9 +83,12 @@ fn python_literal(value: &Value) -> String {
     match value {
         Value::Null => "None".to_string(),
         Value::Bool(flag) => if *flag { "True" } else { "False" }.to_string(),
-        Value::Array(items) => format!("[{}]", items.iter().map(python_literal).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(python_literal).collect::<Vec<_>>().join(", "))
+        }
         Value::Object(members) => {
-            let pairs = members.iter().map(|(key, value)| format!("{}: {}", literal(key), python_literal(value)));
+            let pairs =
+                members.iter().map(|(key, value)| format!("{}: {}", literal(key), python_literal(value)));
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
         }
         // JSON's strings and numbers are Python's.
@@ -141,7 +144,9 @@ pub fn grammar(
     };
     // What follows the first mark; whether it holds all calls.
     let (rest, all) = match calls.form {
-        Form::List { .. } | Form::Python => (format!("{pad} \"[\" {} \"]\" {pad} {close}", more("one", ", ")), true),
+        Form::List { .. } | Form::Python => {
+            (format!("{pad} \"[\" {} \"]\" {pad} {close}", more("one", ", ")), true)
+        }
         _ if calls.section_each => (format!("{pad} {open} one {close} {pad} {end}"), false),
         _ if calls.section.0.is_empty() => (format!("{pad} one {pad} {close}"), false),
         _ => {
@@ -187,9 +192,11 @@ impl Lark<'_> {
     fn mark(&self, text: &str) -> String {
         let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
         while let Some(character) = rest.chars().next() {
-            let special = rest.char_indices().map(|(place, c)| place + c.len_utf8()).rev().find_map(|end| {
-                self.vocabulary.special(&rest[..end]).map(|token| (token, end))
-            });
+            let special = rest
+                .char_indices()
+                .map(|(place, c)| place + c.len_utf8())
+                .rev()
+                .find_map(|end| self.vocabulary.special(&rest[..end]).map(|token| (token, end)));
             if let Some((token, end)) = special {
                 if !plain.is_empty() {
                     parts.push(literal(&std::mem::take(&mut plain)));
@@ -232,11 +239,17 @@ impl Lark<'_> {
                 format!("{} {} {schema} {line}", literal(&tool.name), self.mark(between))
             }
             Form::Parameters { after_name, open, after_key, close, pad } => {
-                let mut rule = format!("{} {}", literal(&format!("{}{after_name}", tool.name)), self.mark(pad));
+                let mut rule =
+                    format!("{} {}", literal(&format!("{}{after_name}", tool.name)), self.mark(pad));
                 let empty = Map::new();
                 let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-                let required: Vec<&str> =
-                    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+                let required: Vec<&str> = schema
+                    .get("required")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
                 for (key, property) in properties {
                     let head = literal(&format!("{open}{key}{after_key}{pad}"));
                     let plain = property.get("type").and_then(Value::as_str) == Some("string")
@@ -245,14 +258,22 @@ impl Lark<'_> {
                     let value = if plain {
                         self.rules += 1;
                         let name = format!("text_{}", self.rules);
-                        let _ = writeln!(self.text, "{name}[lazy]: /(.|\\n)*/ {}", literal(&format!("{pad}{close}")));
+                        let _ = writeln!(
+                            self.text,
+                            "{name}[lazy]: /(.|\\n)*/ {}",
+                            literal(&format!("{pad}{close}"))
+                        );
                         name
                     } else if let Some(values) = property.get("enum").and_then(Value::as_array) {
                         let texts = values.iter().map(|value| match value.as_str() {
                             Some(text) => literal(text),
                             None => literal(&value.to_string()),
                         });
-                        format!("({}) {}", texts.collect::<Vec<_>>().join(" | "), literal(&format!("{pad}{close}")))
+                        format!(
+                            "({}) {}",
+                            texts.collect::<Vec<_>>().join(" | "),
+                            literal(&format!("{pad}{close}"))
+                        )
                     } else {
                         let property = with_definitions(property, schema);
                         format!("{} {}", self.json(&property, tool.strict), literal(&format!("{pad}{close}")))
@@ -317,7 +338,8 @@ mod tests {
                 None => {
                     out.push(u32::from(byte));
                     // Bytes of one character follow one another.
-                    let next = (1..=rest.len()).find(|place| rest.is_char_boundary(*place)).unwrap_or(rest.len());
+                    let next =
+                        (1..=rest.len()).find(|place| rest.is_char_boundary(*place)).unwrap_or(rest.len());
                     out.extend(rest.bytes().take(next).skip(1).map(u32::from));
                     rest = &rest[next..];
                 }
@@ -328,7 +350,8 @@ mod tests {
 
     fn accepts(grammar: &Grammar, vocabulary: &Vocabulary, text: &str, specials: &[&str]) -> bool {
         let mut constraint = Constraint::new(grammar, vocabulary).unwrap();
-        tokens(text, specials).into_iter().all(|token| constraint.accept(token).is_ok()) && constraint.may_end()
+        tokens(text, specials).into_iter().all(|token| constraint.accept(token).is_ok())
+            && constraint.may_end()
     }
 
     fn tool(name: &str) -> Tool {
@@ -366,7 +389,11 @@ mod tests {
                 let wrong = calls_as_text(&dialect, &[call("s1", 10)]);
                 let required = make(ToolChoice::Required, true).unwrap();
                 let check = |grammar: &Grammar, text: &str, expected: bool| {
-                    assert_eq!(accepts(grammar, &vocabulary, text, specials), expected, "{name} {specials:?}\n{text}\n{grammar:?}");
+                    assert_eq!(
+                        accepts(grammar, &vocabulary, text, specials),
+                        expected,
+                        "{name} {specials:?}\n{text}\n{grammar:?}"
+                    );
                 };
                 check(&required, &one, true);
                 check(&required, &two, true);
@@ -390,7 +417,8 @@ mod tests {
                 }
                 let parsed = Answer::parse(dialect, &tools, false, &two);
                 let values = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-                let found: Vec<_> = parsed.calls.iter().map(|(name, arguments)| (name.as_str(), values(arguments))).collect();
+                let found: Vec<_> =
+                    parsed.calls.iter().map(|(name, arguments)| (name.as_str(), values(arguments))).collect();
                 let ids = ["s1", "é\"2"].into_iter().zip([3, 4]);
                 let expected: Vec<_> = ids.map(|(id, n)| ("read", json!({"id": id, "n": n}))).collect();
                 assert_eq!((found, parsed.content.as_str()), (expected, ""), "{name}: {two}");
@@ -402,7 +430,9 @@ mod tests {
     fn nothing_is_kept_where_nothing_must_be() {
         let vocabulary = vocabulary(&[]);
         let hermes = Dialect::of("<tool_call>", true);
-        let make = |tools: &[Tool], choice: ToolChoice| grammar(&hermes, tools, &choice, true, false, &vocabulary).unwrap();
+        let make = |tools: &[Tool], choice: ToolChoice| {
+            grammar(&hermes, tools, &choice, true, false, &vocabulary).unwrap()
+        };
         assert_eq!(make(&[], ToolChoice::Auto), None);
         assert_eq!(make(&[tool("a")], ToolChoice::None), None);
         let lfm2 = Dialect::of("<|tool_list_start|>", true);

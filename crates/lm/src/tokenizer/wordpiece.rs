@@ -86,7 +86,10 @@ impl WordPiece {
                 tokens.extend(self.unknown);
             }
             while !rest.is_empty() {
-                let Some((token, length)) = longest(vocabulary, rest) else {
+                // Only the first piece of a word may be one that begins words, also where the text has a `▁` of its own.
+                let begins = rest.len() == word.len();
+                let found = if begins || !rest.starts_with(BLANK) { longest(vocabulary, rest) } else { None };
+                let Some((token, length)) = found else {
                     tokens.truncate(begun);
                     tokens.extend(self.unknown);
                     break;
