@@ -100,13 +100,13 @@ pub enum ServeError {
     Load(String),
 }
 
-/// A running server. Dropping it leaves it running; [`Serving::stop`] stops it.
+/// A running server. [`Serving::stop`] stops it and waits; dropping it does not wait.
 pub struct Serving {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     models: Models,
     runtime: tokio::runtime::Handle,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Starts a server of the models that are offered.
@@ -156,7 +156,7 @@ pub fn start<W: World + Clone + 'static>(
         runtime.shutdown_timeout(LEAVE);
     });
     let thread = thread.map_err(ServeError::Thread)?;
-    Ok(Serving { address, stop, models, runtime: handle, thread })
+    Ok(Serving { address, stop, models, runtime: handle, thread: Some(thread) })
 }
 
 /// Unloads idle models, for ever.
@@ -190,14 +190,20 @@ impl Serving {
 
     /// Whether its thread has died, which nothing should bring about.
     pub fn failed(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Stops: takes no more requests, lets answers under way end within the grace, then tells them that it ends.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         self.stop.send_replace(true);
         // A panic in it was told when it happened.
-        let _ = self.thread.join();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
     }
 }
 

@@ -74,7 +74,7 @@ fn eight_clients_get_the_answers_that_each_gets_alone() {
         let clients: Vec<_> = expected
             .iter()
             .enumerate()
-            .map(|(client, expected)| scope.spawn(move || work(house.address, client, expected, &|round| round < 15)))
+            .map(|(client, expected)| (client, expected, house.address)).map(|(client, expected, address)| scope.spawn(move || work(address, client, expected, &|round| round < 15)))
             .collect();
         clients.into_iter().map(|client| client.join().unwrap()).sum()
     });
@@ -118,13 +118,14 @@ fn soak_eight_clients_for_a_minute() {
             .iter()
             .enumerate()
             .map(|(client, expected)| {
-                let go_on = |round: usize| {
+                let (address, before) = (house.address, &before);
+                let go_on = move |round: usize| {
                     if client == 0 && round == 30 {
                         before.store(node::status::rss_bytes().unwrap_or(0) as usize, Relaxed);
                     }
-                    System::clone(&world).mono_ns() < end_ns
+                    world.mono_ns() < end_ns
                 };
-                scope.spawn(move || work(house.address, client, expected, &go_on))
+                scope.spawn(move || work(address, client, expected, &go_on))
             })
             .collect();
         clients.into_iter().map(|client| client.join().unwrap()).sum()

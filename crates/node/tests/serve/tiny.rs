@@ -168,7 +168,7 @@ pub fn encoder(file: &Path) {
     tiny.tensor("token_embd.weight".to_owned(), &[WIDTH, count]);
     tiny.tensor("position_embd.weight".to_owned(), &[WIDTH, SENTENCE]);
     tiny.tensor("token_types.weight".to_owned(), &[WIDTH, 2]);
-    let mut both = |tiny: &mut Tiny, name: String, dims: &[usize]| {
+    let both = |tiny: &mut Tiny, name: String, dims: &[usize]| {
         tiny.tensor(format!("{name}.weight"), dims);
         tiny.tensor(format!("{name}.bias"), &dims[dims.len() - 1..]);
     };
