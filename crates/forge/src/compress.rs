@@ -270,6 +270,7 @@ fn summarise(model: &Gguf, writer: &Writer, jobs: &[Job], importance: Option<&Im
 
 /// Numbers that one piece may have: read and encoded at most 16 MB each.
 const PIECE: usize = 1 << 22;
+
 /// How the numbers of a tensor are written anew.
 struct Recoding<'a> {
     from: Format,

@@ -256,7 +256,7 @@ fn needs_more(index: usize, count: usize) -> bool {
 
 /// Matrices are compressed; vectors, norms, positions and sentence kinds are small and stay.
 fn is_compressible(name: &str, dims: &[u64]) -> bool {
-    let matrix = dims.iter().skip(1).any(|dim| *dim > 1);
+    let matrix = dims.iter().skip(1).any(|dim| *dim > 1) && dims.iter().all(|dim| *dim > 0);
     let kept = name.contains("_norm.weight") || matches!(name, "position_embd.weight" | "token_types.weight");
     matrix && name.ends_with("weight") && !kept
 }
