@@ -85,6 +85,7 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Option<ServeConfig>
     });
     part.finish();
     let engine = EngineSettings { context, parallel, queue, cache: cache.value, cache_bytes, threads };
-    let settings = Settings { listen, hosts, origins, engine, keep_alive: keep_alive.value, memory_bytes, ..default };
+    let settings =
+        Settings { listen, hosts, origins, engine, keep_alive: keep_alive.value, memory_bytes, ..default };
     Some(ServeConfig { settings, offers: offers?, token_file })
 }

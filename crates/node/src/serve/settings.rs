@@ -56,7 +56,14 @@ pub(super) const STEP_TOKENS: usize = 512;
 
 impl Default for EngineSettings {
     fn default() -> EngineSettings {
-        EngineSettings { context: None, parallel: 8, queue: 64, cache: CacheFormat::F16, cache_bytes: None, threads: None }
+        EngineSettings {
+            context: None,
+            parallel: 8,
+            queue: 64,
+            cache: CacheFormat::F16,
+            cache_bytes: None,
+            threads: None,
+        }
     }
 }
 
