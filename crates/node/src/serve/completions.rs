@@ -291,7 +291,7 @@ impl Scribe for Telling {
         let mut text = String::new();
         deltas.into_iter().for_each(|delta| {
             if let Delta::Content(more) = delta {
-                text.push_str(&more)
+                text.push_str(&more);
             }
         });
         if !self.silent && (!text.is_empty() || !tokens.is_empty() && self.top.is_some()) {

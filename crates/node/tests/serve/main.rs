@@ -6,6 +6,7 @@ mod answers;
 mod client;
 mod clients;
 mod doors;
+mod in_a_node;
 mod loads;
 mod python;
 mod tiny;

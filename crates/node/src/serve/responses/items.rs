@@ -41,7 +41,7 @@ fn add(messages: &mut Vec<Message>, item: &Value, path: &str) -> Result<(), Prob
             match messages.last_mut() {
                 // Thoughts came before it.
                 Some(last) if message.role == Role::Assistant && only_thought(last) => {
-                    last.content = message.content
+                    last.content = message.content;
                 }
                 _ => messages.push(message),
             }
