@@ -58,6 +58,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen `i32`; the same as sixty-four bytes, four to a lane.
     type I: Copy;
 
+    /// Whether lanes are registers, so that what saves memory traffic is worth compiling.
+    const VECTORS: bool;
     /// Whether [`Simd::dot8`] takes the bytes of `WIDE` weights as 0 … 255, 128 being zero, rather than signed.
     const UNSIGNED: bool;
 

@@ -49,6 +49,8 @@ pub(crate) trait Strip<S: Simd> {
     type Kind: Kind;
     /// What was added to each number to make its code.
     const OFFSET: i32;
+    /// Few tokens are multiplied straight from the file; otherwise by way of a panel, which costs less to compile.
+    const DIRECT: bool;
     /// What is read once for a block.
     type Block;
 

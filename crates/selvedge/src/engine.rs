@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use kernels::compute::Compute;
 use kernels::cpu::Isa;
 use kernels::page::{CacheFormat, PageShape};
-use kernels::pool::default_threads;
+use kernels::pool::cores::default_threads;
 use lm::adapter::Adapter;
 use lm::gguf::Gguf;
 use lm::model::Model;

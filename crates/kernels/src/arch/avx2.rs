@@ -120,6 +120,7 @@ impl Simd for Avx2 {
     type I = [__m256i; 2];
 
     const MANY_REGISTERS: bool = false;
+    const VECTORS: bool = true;
     const UNSIGNED: bool = false;
 
     #[inline(always)]

@@ -57,6 +57,7 @@ impl Simd for Avx512 {
     type I = __m512i;
 
     const MANY_REGISTERS: bool = true;
+    const VECTORS: bool = true;
     const UNSIGNED: bool = true;
 
     #[inline(always)]

@@ -76,6 +76,7 @@ impl Simd for Neon {
     type I = [int32x4_t; 4];
 
     const MANY_REGISTERS: bool = false;
+    const VECTORS: bool = true;
     const UNSIGNED: bool = false;
 
     #[inline(always)]
@@ -213,9 +214,12 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn from_bf16(self, from: &[u16; 16]) -> Self::F {
-        let each =
-            |i: usize| proven!(vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(4 * i)))));
-        [each(0), each(1), each(2), each(3)]
+        proven!([
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(0)))),
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(4)))),
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(8)))),
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(12)))),
+        ])
     }
 
     #[inline(always)]

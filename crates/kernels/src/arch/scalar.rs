@@ -29,6 +29,7 @@ impl Simd for Scalar {
     type I = [i32; 16];
 
     const MANY_REGISTERS: bool = false;
+    const VECTORS: bool = false;
     const UNSIGNED: bool = false;
 
     #[inline(never)]

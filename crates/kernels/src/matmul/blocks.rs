@@ -130,7 +130,7 @@ impl<S: Simd> WithStrip<S> for Share<'_, '_> {
     fn with<F: Strip<S>>(mut self, simd: S) {
         let columns = self.out.columns();
         let firsts = columns.clone().step_by(16);
-        if self.few {
+        if F::DIRECT && S::VECTORS && self.few {
             for first in firsts {
                 let mut padding = Vec::new();
                 let rows = Rows::new(self.weights.sixteen_rows(first, &mut padding));

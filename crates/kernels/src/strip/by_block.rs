@@ -24,6 +24,7 @@ impl<S: Simd, B: Block, const SHORT: bool, const MINIMA: bool> Strip<S> for ByBl
         assert!(SHORT == (B::GROUP == 16) && MINIMA != B::SYMMETRIC);
         if MINIMA { 0 } else { wide_offset::<S>() }
     };
+    const DIRECT: bool = false;
     type Kind = Of<SHORT, MINIMA, true>;
     type Block = Unpacked;
 

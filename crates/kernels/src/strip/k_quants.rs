@@ -67,6 +67,7 @@ impl<S: Simd> Strip<S> for Q4K {
     const LEN: usize = 256;
     const BYTES: usize = <Q4K as Block>::BYTES;
     const OFFSET: i32 = 0;
+    const DIRECT: bool = true;
     type Kind = Of<false, true, false>;
     type Block = Scales<S>;
 
@@ -86,6 +87,7 @@ impl<S: Simd> Strip<S> for Q5K {
     const LEN: usize = 256;
     const BYTES: usize = <Q5K as Block>::BYTES;
     const OFFSET: i32 = 0;
+    const DIRECT: bool = true;
     type Kind = Of<false, true, false>;
     type Block = (Scales<S>, [S::I; 8]);
 
@@ -116,6 +118,7 @@ impl<S: Simd> Strip<S> for Q6K {
     const LEN: usize = 256;
     const BYTES: usize = <Q6K as Block>::BYTES;
     const OFFSET: i32 = 32;
+    const DIRECT: bool = true;
     type Kind = Of<true, false, false>;
     type Block = SixBits<S>;
 

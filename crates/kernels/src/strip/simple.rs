@@ -40,6 +40,7 @@ impl<S: Simd> Strip<S> for Q4_0 {
     const LEN: usize = 32;
     const BYTES: usize = <Q4_0 as Block>::BYTES;
     const OFFSET: i32 = 8;
+    const DIRECT: bool = true;
     type Kind = Of<false, false, false>;
     type Block = ();
 
@@ -56,6 +57,7 @@ impl<S: Simd> Strip<S> for Q4_1 {
     const LEN: usize = 32;
     const BYTES: usize = <Q4_1 as Block>::BYTES;
     const OFFSET: i32 = 0;
+    const DIRECT: bool = true;
     type Kind = Of<false, true, false>;
     type Block = ();
 
@@ -72,6 +74,7 @@ impl<S: Simd> Strip<S> for Q5_0 {
     const LEN: usize = 32;
     const BYTES: usize = <Q5_0 as Block>::BYTES;
     const OFFSET: i32 = 16;
+    const DIRECT: bool = true;
     type Kind = Of<false, false, false>;
     type Block = ();
 
@@ -89,6 +92,7 @@ impl<S: Simd> Strip<S> for Q5_1 {
     const LEN: usize = 32;
     const BYTES: usize = <Q5_1 as Block>::BYTES;
     const OFFSET: i32 = 0;
+    const DIRECT: bool = true;
     type Kind = Of<false, true, false>;
     type Block = ();
 
@@ -106,6 +110,7 @@ impl<S: Simd> Strip<S> for Q8_0 {
     const LEN: usize = 32;
     const BYTES: usize = <Q8_0 as Block>::BYTES;
     const OFFSET: i32 = wide_offset::<S>();
+    const DIRECT: bool = true;
     type Kind = Of<false, false, true>;
     type Block = ();
 
@@ -137,6 +142,7 @@ impl<S: Simd> Strip<S> for IQ4NL {
     const LEN: usize = 32;
     const BYTES: usize = <IQ4NL as Block>::BYTES;
     const OFFSET: i32 = wide_offset::<S>();
+    const DIRECT: bool = true;
     type Kind = Of<false, false, true>;
     type Block = ();
 

@@ -502,6 +502,8 @@ mod tests {
             r#"||f({"a":1})"#,
         );
         check("hermes", "x <tool_", "|x <tool_|");
+        check("hermes", r#"<tool_call>{"name": "f", "arguments": {}s and on"#, "|s and on|f({})");
+        check("hermes", r#"<tool_call>{"name": "f", "arguments": {}, "arguments": {"a": 1}}"#, "||f({})");
     }
 
     #[test]

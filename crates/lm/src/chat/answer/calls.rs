@@ -25,8 +25,10 @@ impl Answer {
     }
 
     fn arguments(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.out.push(Delta::Arguments { index: self.index, text: text.to_string() });
+        match self.out.last_mut() {
+            Some(Delta::Arguments { index, text: last }) if *index == self.index => last.push_str(text),
+            _ if text.is_empty() => {}
+            _ => self.out.push(Delta::Arguments { index: self.index, text: text.to_string() }),
         }
     }
 
@@ -54,7 +56,10 @@ impl Answer {
         while let Some(event) = call.scan.next(&self.buffer) {
             match event {
                 Event::Key(range) => call.key = serde_json::from_str(&self.buffer[range]).unwrap_or_default(),
-                Event::ValueBegins(place) if is_arguments(&call.key, arguments) => call.begin = Some(place),
+                // The first of several is the one that may have been passed on.
+                Event::ValueBegins(place) if is_arguments(&call.key, arguments) => {
+                    call.begin = call.begin.or(Some(place));
+                }
                 Event::ValueBegins(_) => {}
                 Event::Value(range) => match call.key.as_str() {
                     "name" => call.name = serde_json::from_str(&self.buffer[range]).ok(),
@@ -65,7 +70,7 @@ impl Answer {
                             other => call.function = other,
                         }
                     }
-                    key if is_arguments(key, arguments) => call.end = Some(range.end),
+                    key if is_arguments(key, arguments) => call.end = call.end.or(Some(range.end)),
                     _ => {}
                 },
                 Event::ObjectEnds(place) => {
@@ -89,14 +94,15 @@ impl Answer {
                     self.drop_front(call.passed.max(call.start));
                     return Next::Again(State::Content);
                 }
-                Event::Broken(_) => {
-                    return self.not_a_call();
-                }
+                Event::Broken(_) => return self.not_a_call(),
+            }
+            // As soon as it is certain, so that what breaks later finds the same, however the text was cut. Without a mark
+            // only a known name makes a call of an object.
+            if call.name.as_deref().is_some_and(|name| self.marked || self.knows(name)) {
+                self.pass_on(&mut call);
             }
         }
-        // Without a mark only a known name makes a call of an object.
-        let bare = !self.marked;
-        if call.name.as_deref().is_some_and(|name| !bare || self.knows(name)) {
+        if call.announced {
             self.pass_on(&mut call);
         }
         Next::Wait(State::Call(call))

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
-use kernels::pool::default_threads;
+use kernels::pool::cores::default_threads;
 use serde::Serialize;
 use wire::world::System;
 
