@@ -5,7 +5,9 @@
 //! Files hold formats by name and number; which number means which format is the business of the file's reader.
 
 pub mod block;
+pub mod encode;
 pub mod float;
+mod groups;
 pub mod iq4_nl;
 pub mod iq4_xs;
 pub mod levels;
@@ -21,8 +23,10 @@ pub mod q6_k;
 pub mod q8_0;
 pub mod q8_k;
 mod scales_k4;
+mod search;
 
 use block::Block;
+use encode::CannotEncode;
 use iq4_nl::IQ4NL;
 use iq4_xs::IQ4XS;
 use q2_k::Q2K;
@@ -169,6 +173,32 @@ impl Format {
         self.assert_lengths(bytes, x.q.len());
         in_blocks!(self, B => block::dot::<B>(bytes, x),
             Format::F32 | Format::F16 | Format::BF16 => panic!("{} is not multiplied in integers", self.name()))
+    }
+
+    /// Writes `values` to `out`, which holds as many numbers. Bytes are those of llama.cpp's quantiser.
+    ///
+    /// `importance`: how much an error in each column counts, the row of an importance matrix; `values` is one row then.
+    /// Without it each format has its own idea of what counts, and `values` may be any number of rows. A group whose
+    /// columns all count nothing may become zeros: whoever has an importance of zero only because an input was never seen
+    /// says 1 instead.
+    pub fn encode(
+        self,
+        values: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), CannotEncode> {
+        if !values.len().is_multiple_of(self.block_len()) {
+            return Err(CannotEncode::PartialBlock { values: values.len(), block_len: self.block_len() });
+        }
+        self.assert_lengths(out, values.len());
+        in_blocks!(self, B => encode::encode::<B>(values, importance, out),
+            Format::F32 => {
+                float::encode_single(values, out);
+                Ok(())
+            },
+            Format::F16 => encode::refuse_overflow(values, float::HALF_END).map(|()| float::encode_half(values, out)),
+            Format::BF16 => encode::refuse_overflow(values, float::BRAIN_END).map(|()| float::encode_brain(values, out)),
+        )
     }
 
     fn assert_lengths(self, bytes: &[u8], numbers: usize) {

@@ -1,1 +1,407 @@
 //! Several sequences at once through one model, a step at a time: who prefills, who decodes, who waits.
+//!
+//! Continuous batching (Yu et al. 2022, Orca): every step takes the next token of each sequence that writes, and fills
+//! up with a piece of the prompts that are still to be read, so a long prompt does not hold up those who write. The
+//! order is first come, first served. A batch has no clock and starts no thread: whoever owns it calls
+//! [`step`](Batch::step) as long as it is [`busy`](Batch::busy).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kernels::page::{PAGE, PageShape};
+
+use crate::adapter::Adapter;
+use crate::cache::Cache;
+use crate::constraint::Constraint;
+use crate::forward::{Part, Scratch, StepError, Wanted};
+use crate::model::Model;
+use crate::prefix::Prefixes;
+use crate::sample::{Chosen, Sampler, Settings};
+use crate::signal::Distribution;
+
+/// What a batch may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sequences that read or write at once.
+    pub running: usize,
+    /// Sequences that wait for their turn.
+    pub waiting: usize,
+    /// New tokens in one step, prompts and answers together.
+    pub step_tokens: usize,
+    /// Tokens of a sequence, prompt and answer together.
+    pub context: usize,
+    /// Bytes of pages for sequences that run.
+    pub cache_bytes: usize,
+    /// Bytes of pages kept for sequences that begin alike.
+    pub prefix_bytes: usize,
+}
+
+/// A sequence to be written.
+pub struct Request {
+    /// What the model reads first; at least one token.
+    pub prompt: Vec<u32>,
+    /// Tokens to write at most; `None`: as many as the context holds.
+    pub max_tokens: Option<usize>,
+    /// How tokens are chosen.
+    pub sampling: Settings,
+    /// How many of the most probable tokens are told beside each written one.
+    pub top: usize,
+    /// Whether the prompt's own tokens are told too, with what the model thought of each.
+    pub echo: bool,
+    /// What the answer must follow.
+    pub constraint: Option<Constraint>,
+    /// Write on after a token that ends a turn.
+    pub ignore_end: bool,
+    /// Corrections for this sequence alone.
+    pub adapter: Option<Arc<Adapter>>,
+}
+
+/// A sequence in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(u64);
+
+/// Why a request was not taken.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refused {
+    /// Nothing to read.
+    #[error("the prompt has no tokens")]
+    Empty,
+    /// Prompt and answer do not fit.
+    #[error(
+        "the prompt has {prompt} tokens and the answer may have {answer}: together more than the {context} of the context"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens that the answer may have; at least 1.
+        answer: usize,
+        /// Tokens that fit.
+        context: usize,
+    },
+    /// Nobody may wait any more.
+    #[error("{waiting} requests wait already")]
+    Full {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// A token that is not in the vocabulary.
+    #[error("the token {token} is not in the vocabulary of {vocabulary}")]
+    NoSuchToken {
+        /// The token.
+        token: u32,
+        /// Tokens in the vocabulary.
+        vocabulary: usize,
+    },
+    /// The model is an encoder.
+    #[error("the model is an encoder: it gives embeddings, not text")]
+    NoOutput,
+}
+
+/// What happened to a sequence in a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The sequence began: so many tokens of its prompt were known already.
+    Begun {
+        /// Which.
+        id: Id,
+        /// Tokens of the prompt that need not be read again.
+        reused: usize,
+    },
+    /// What the model thought of a token of the prompt, given those before it. Only for requests with `echo`; the first
+    /// token of a prompt has none before it and is not told.
+    Read {
+        /// Which.
+        id: Id,
+        /// The token.
+        chosen: Chosen,
+    },
+    /// A token was written.
+    Token {
+        /// Which.
+        id: Id,
+        /// The token.
+        chosen: Chosen,
+    },
+    /// The sequence ended.
+    Finished {
+        /// Which.
+        id: Id,
+        /// Why.
+        finish: Finish,
+    },
+}
+
+/// Why a sequence ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model wrote a token that ends a turn, which was told as the last token.
+    End(u32),
+    /// What it had to follow is complete.
+    Complete,
+    /// As many tokens as it might have.
+    Length,
+    /// It cannot go on: no token is allowed, or the constraint broke; the text says how.
+    Stuck(String),
+}
+
+/// Sequences that go through a model together.
+pub struct Batch {
+    model: Arc<Model>,
+    limits: Limits,
+    pages: PageShape,
+    scratch: Scratch,
+    prefixes: Prefixes,
+    waiting: VecDeque<(Id, Request)>,
+    running: Vec<Running>,
+    next: u64,
+}
+
+/// A sequence that reads or writes.
+struct Running {
+    id: Id,
+    /// Prompt and answer.
+    tokens: Vec<u32>,
+    /// Tokens of the prompt.
+    prompt: usize,
+    cache: Cache,
+    sampler: Sampler,
+    top: usize,
+    echo: bool,
+    constraint: Option<Constraint>,
+    ignore_end: bool,
+    adapter: Option<Arc<Adapter>>,
+    /// Of the step under way: new tokens taken.
+    taken: usize,
+    finish: Option<Finish>,
+}
+
+impl Batch {
+    /// An empty batch over a model whose sequences are kept in `pages`.
+    pub fn new(model: Arc<Model>, pages: PageShape, limits: Limits) -> Batch {
+        Batch {
+            model,
+            limits,
+            pages,
+            scratch: Scratch::default(),
+            prefixes: Prefixes::new(limits.prefix_bytes),
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Whether a step would do anything.
+    pub fn busy(&self) -> bool {
+        !self.running.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// Sequences that read or write, and that wait.
+    pub fn load(&self) -> (usize, usize) {
+        (self.running.len(), self.waiting.len())
+    }
+
+    /// Bytes of pages in use, and kept for later. Shared pages count each time.
+    pub fn cache_bytes(&self) -> (usize, usize) {
+        (self.running.iter().map(|one| one.cache.bytes()).sum(), self.prefixes.bytes())
+    }
+
+    /// Takes a request, which begins when there is room.
+    pub fn submit(&mut self, request: Request) -> Result<Id, Refused> {
+        let network = &self.model.network;
+        let vocabulary = network.shape().vocabulary;
+        if !network.writes() {
+            return Err(Refused::NoOutput);
+        }
+        if request.prompt.is_empty() {
+            return Err(Refused::Empty);
+        }
+        if let Some(&token) = request.prompt.iter().find(|token| **token as usize >= vocabulary) {
+            return Err(Refused::NoSuchToken { token, vocabulary });
+        }
+        let (prompt, answer) = (request.prompt.len(), request.max_tokens.unwrap_or(1).max(1));
+        let context = self.limits.context.min(self.limits.cache_bytes / self.pages.bytes().max(1) * PAGE);
+        if prompt.saturating_add(answer) > context {
+            return Err(Refused::TooLong { prompt, answer, context });
+        }
+        // Whoever can begin at the next step does not wait.
+        let free = self.limits.running.saturating_sub(self.running.len());
+        if self.waiting.len() >= self.limits.waiting + free {
+            return Err(Refused::Full { waiting: self.waiting.len() });
+        }
+        let id = Id(self.next);
+        self.next += 1;
+        self.waiting.push_back((id, request));
+        Ok(id)
+    }
+
+    /// Ends a sequence without a word; what it read is kept for the next. An id that is gone is no error.
+    pub fn cancel(&mut self, id: Id) {
+        self.waiting.retain(|(other, _)| *other != id);
+        if let Some(index) = self.running.iter().position(|one| one.id == id) {
+            let one = self.running.remove(index);
+            self.prefixes.keep(one.tokens, one.cache, one.adapter);
+        }
+    }
+
+    /// Ends all sequences and gives all pages back.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+        self.running.clear();
+        self.prefixes.clear();
+    }
+
+    /// One step through the model: at least one token for each sequence that writes.
+    pub fn step(&mut self) -> Result<Vec<Event>, StepError> {
+        let mut events = Vec::new();
+        self.begin(&mut events);
+        if self.running.is_empty() {
+            return Ok(events);
+        }
+        let logits = self.forward()?;
+        self.read_out(logits, &mut events);
+        let (done, running): (Vec<_>, Vec<_>) = self.running.drain(..).partition(|one| one.finish.is_some());
+        self.running = running;
+        for Running { id, tokens, cache, adapter, finish, .. } in done {
+            self.prefixes.keep(tokens, cache, adapter);
+            events.extend(finish.map(|finish| Event::Finished { id, finish }));
+        }
+        Ok(events)
+    }
+
+    /// Lets those who waited longest begin, as far as there is room.
+    fn begin(&mut self, events: &mut Vec<Event>) {
+        while self.running.len() < self.limits.running {
+            let Some((_, request)) = self.waiting.front() else { return };
+            let room = self.limits.context - request.prompt.len();
+            let reach = request.prompt.len() + request.max_tokens.unwrap_or(room).clamp(1, room);
+            let bytes = |reach: usize| reach.div_ceil(PAGE).saturating_mul(self.pages.bytes());
+            let promised: usize = self.running.iter().map(|one| bytes(one.cache.reach())).sum();
+            let left = self.limits.cache_bytes.saturating_sub(promised);
+            // An answer without a bound takes what there is rather than waiting for the whole context.
+            let least = request.prompt.len()
+                + request.max_tokens.map_or(room.min(PAGE), |_| reach - request.prompt.len());
+            if !self.running.is_empty() && bytes(least) > left {
+                return;
+            }
+            let reach = reach.min((left / self.pages.bytes().max(1) * PAGE).max(least));
+            let Some((id, request)) = self.waiting.pop_front() else { return };
+            let network = &self.model.network;
+            let adapter = request.adapter.as_ref();
+            // Who wants to hear of each token of the prompt must have each read.
+            let begun = match request.echo {
+                true => None,
+                false => self.prefixes.begin(network, &request.prompt, adapter, reach),
+            };
+            let (cache, reused) = begun.unwrap_or_else(|| (network.sequence(self.pages, reach), 0));
+            events.push(Event::Begun { id, reused });
+            self.running.push(Running {
+                id,
+                prompt: request.prompt.len(),
+                sampler: Sampler::new(request.sampling, &request.prompt),
+                tokens: request.prompt,
+                cache,
+                top: request.top,
+                echo: request.echo,
+                constraint: request.constraint,
+                ignore_end: request.ignore_end,
+                adapter: request.adapter,
+                taken: 0,
+                finish: None,
+            });
+        }
+    }
+
+    /// Puts the next tokens of all sequences through the model: those who write first, prompts with what is left.
+    fn forward(&mut self) -> Result<Vec<f32>, StepError> {
+        let writing = self.running.iter().filter(|one| one.tokens.len() - one.cache.len() == 1).count();
+        let mut left = self.limits.step_tokens.saturating_sub(writing);
+        let mut parts = Vec::with_capacity(self.running.len());
+        for one in &mut self.running {
+            let new = &one.tokens[one.cache.len()..];
+            one.taken = match new.len() {
+                1 => 1,
+                len => len.min(left),
+            };
+            left -= if one.taken > 1 || new.len() > 1 { one.taken } else { 0 };
+            let wanted = match (one.echo && one.cache.len() < one.prompt, one.taken == new.len()) {
+                (true, _) => Wanted::All,
+                (false, true) => Wanted::Last,
+                (false, false) => Wanted::Nothing,
+            };
+            let tokens = &new[..one.taken];
+            parts.push(Part { tokens, cache: &mut one.cache, adapter: one.adapter.as_deref(), wanted });
+        }
+        // A sequence whose prompt found no room in this step has no part in it.
+        parts.retain(|part| !part.tokens.is_empty());
+        self.model.network.step(&mut self.scratch, &mut parts)
+    }
+
+    /// Tells what the logits of a step say: of prompts that want to hear it, and of each next token.
+    fn read_out(&mut self, mut logits: Vec<f32>, events: &mut Vec<Event>) {
+        let vocabulary = self.model.network.shape().vocabulary;
+        let mut rows = logits.chunks_exact_mut(vocabulary);
+        let ends = self.model.tokenizer.ends();
+        for one in self.running.iter_mut().filter(|one| one.taken > 0) {
+            let done = one.cache.len() == one.tokens.len();
+            let echoed = one.echo && one.cache.len() <= one.prompt;
+            let count = if echoed { one.taken } else { usize::from(done) };
+            let first = one.cache.len() - one.taken;
+            for index in 0..count {
+                let Some(row) = rows.next() else { return };
+                match one.tokens.get(first + index + 1) {
+                    Some(next) if echoed => {
+                        let distribution = Distribution::of(row);
+                        let signal = distribution.signal(row[*next as usize]);
+                        let chosen = Chosen { token: *next, signal, top: distribution.top(row, one.top) };
+                        events.push(Event::Read { id: one.id, chosen });
+                    }
+                    _ => one.write(row, ends, events),
+                }
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Chooses the next token.
+    fn write(&mut self, logits: &mut [f32], ends: &[u32], events: &mut Vec<Event>) {
+        match self.choose(logits) {
+            Err(stuck) => self.finish = Some(Finish::Stuck(stuck)),
+            Ok(chosen) => {
+                let token = chosen.token;
+                events.push(Event::Token { id: self.id, chosen });
+                self.tokens.push(token);
+                let complete = self.constraint.as_ref().is_some_and(Constraint::is_done);
+                self.finish = if ends.contains(&token) && !self.ignore_end {
+                    Some(Finish::End(token))
+                } else if complete {
+                    Some(Finish::Complete)
+                } else if self.tokens.len() >= self.cache.reach() {
+                    Some(Finish::Length)
+                } else {
+                    None
+                };
+            }
+        }
+    }
+
+    fn choose(&mut self, logits: &mut [f32]) -> Result<Chosen, String> {
+        let chosen = match &mut self.constraint {
+            None => self.sampler.choose(logits, |_| {}, self.top),
+            Some(constraint) => {
+                let mask = constraint.mask().map_err(|error| error.to_string())?;
+                self.sampler.choose(logits, |logits| mask.apply(logits), self.top)
+            }
+        };
+        let chosen = chosen.map_err(|error| error.to_string())?;
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(chosen.token).map_err(|error| error.to_string())?;
+        }
+        Ok(chosen)
+    }
+}

@@ -1,1 +1,432 @@
 //! The one forward pass, which reads like the paper.
+//!
+//! A step takes new tokens of several sequences, puts them through all blocks together, appends their keys and values
+//! to each sequence's [`Cache`], and gives logits where they are wanted. What differs between families is in
+//! [`shape`](crate::shape) as a value, or in [`weights`](crate::weights) as a tensor that is there or not. Beside each array stands its shape; `tokens`
+//! are the new tokens of all parts, one part after the other.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use kernels::activation::{gelu, gelu_erf, gelu_erf_gate, gelu_gate, silu, silu_gate};
+use kernels::attention::{Attention, Sequence, attend};
+use kernels::compute::Compute;
+use kernels::matmul::{Input, matmul};
+use kernels::norm::{layer_norm, rms_norm};
+use kernels::page::Page;
+use kernels::rope::rotate;
+
+use crate::adapter::Adapter;
+use crate::cache::{Cache, Outgrown};
+use crate::network::Network;
+use crate::rope::Turner;
+use crate::shape::{Activation, Norm, Rope};
+use crate::weights::{Layer, Linear, NormWeights};
+
+/// What one sequence brings to a step.
+pub struct Part<'a> {
+    /// The new tokens, which follow those in the cache.
+    pub tokens: &'a [u32],
+    /// The sequence so far; the step appends to it.
+    pub cache: &'a mut Cache,
+    /// Corrections for this sequence alone.
+    pub adapter: Option<&'a Adapter>,
+    /// Which of the new tokens' logits are wanted.
+    pub wanted: Wanted,
+}
+
+/// Which tokens' logits, or states, a step should give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: the tokens are only read.
+    Nothing,
+    /// The last token's, to go on from.
+    Last,
+    /// Every token's.
+    All,
+}
+
+/// Why a step was not taken. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A sequence would outgrow its cache.
+    #[error(transparent)]
+    Outgrown(#[from] Outgrown),
+    /// A token that is not in the vocabulary.
+    #[error("the token {token} is not in the vocabulary of {vocabulary}")]
+    NoSuchToken {
+        /// The token.
+        token: u32,
+        /// Tokens in the vocabulary.
+        vocabulary: usize,
+    },
+    /// More positions than the model has embeddings for.
+    #[error("a sequence of {wanted} tokens is longer than the {context} positions that the model knows")]
+    TooLong {
+        /// Tokens of the sequence.
+        wanted: usize,
+        /// Positions of the model.
+        context: usize,
+    },
+    /// An encoder was asked for logits.
+    #[error("the model is an encoder: it gives embeddings, not text")]
+    NoOutput,
+}
+
+/// A step under way.
+struct Step<'s, 'p, 'o> {
+    parts: &'s mut [Part<'p>],
+    observer: Option<&'o mut dyn Observe>,
+}
+
+/// Watches a forward pass.
+pub trait Observe {
+    /// What enters a linear: `rows` of `cols` numbers, one row a token. `linear` is the tensor's name without `.weight`.
+    fn input(&mut self, linear: &str, rows: &[f32], cols: usize);
+}
+
+/// Room to compute in, which grows to the largest step and is kept between steps.
+#[derive(Default)]
+pub struct Scratch {
+    /// `[tokens, width]`: the states, from embedding to output.
+    states: Vec<f32>,
+    /// `[tokens, width]`
+    normed: Vec<f32>,
+    /// `[tokens, queries * head]`
+    queries: Vec<f32>,
+    /// `[tokens, keys * head]`
+    keys: Vec<f32>,
+    /// `[tokens, keys * head]`
+    values: Vec<f32>,
+    /// `[tokens, queries * head]`
+    attended: Vec<f32>,
+    /// `[tokens, width]`: what a half of a block adds.
+    added: Vec<f32>,
+    /// `[tokens, feed_forward]`
+    gate: Vec<f32>,
+    /// `[tokens, feed_forward]`
+    up: Vec<f32>,
+    /// `[tokens, dims / 2]`: cosine and sine of each pair.
+    turns: Vec<(f32, f32)>,
+    /// The same for windowed layers that turn differently.
+    local_turns: Vec<(f32, f32)>,
+    /// Output of a norm that would otherwise overwrite its input.
+    spare: Vec<f32>,
+}
+
+impl Network {
+    /// Puts new tokens of several sequences through the model.
+    ///
+    /// Gives logits `[wanted tokens, vocabulary]`, in the order of the parts and of their tokens.
+    pub fn step(&self, scratch: &mut Scratch, parts: &mut [Part]) -> Result<Vec<f32>, StepError> {
+        let Some(output) = &self.weights.output else { return Err(StepError::NoOutput) };
+        let wanted = self.states(scratch, parts, None)?;
+        let (width, vocabulary) = (self.shape.width, self.shape.vocabulary);
+        let count: usize = wanted.iter().map(ExactSizeIterator::len).sum();
+        let mut logits = vec![0.0; count * vocabulary];
+        if count == 0 {
+            return Ok(logits);
+        }
+        let Scratch { states, normed, .. } = scratch;
+        normed.clear();
+        wanted
+            .iter()
+            .for_each(|rows| normed.extend_from_slice(&states[rows.start * width..rows.end * width]));
+        matmul(&self.compute, &output.weight, &Input::new(normed, width), &mut logits);
+        add_bias(&mut logits, output.bias.as_deref());
+        let mut from = 0;
+        for (part, rows) in parts.iter().zip(&wanted) {
+            let to = from + rows.len();
+            if let Some(adapter) = part.adapter {
+                let out = &mut logits[from * vocabulary..to * vocabulary];
+                adapter.correct(&self.compute, output, &normed[from * width..to * width], out);
+            }
+            from = to;
+        }
+        if let Some(cap) = self.shape.logit_softcap {
+            logits.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
+        }
+        Ok(logits)
+    }
+
+    /// Puts new tokens through all blocks while `observer` watches. Gives no logits.
+    pub fn observe(
+        &self,
+        scratch: &mut Scratch,
+        parts: &mut [Part],
+        observer: &mut dyn Observe,
+    ) -> Result<(), StepError> {
+        self.states(scratch, parts, Some(observer)).map(drop)
+    }
+
+    /// The same as a step up to the last norm: leaves states `[tokens, width]` in the scratch, and tells which rows are
+    /// wanted.
+    pub(crate) fn states(
+        &self,
+        scratch: &mut Scratch,
+        parts: &mut [Part],
+        observer: Option<&mut dyn Observe>,
+    ) -> Result<Vec<Range<usize>>, StepError> {
+        self.check(parts)?;
+        for part in parts.iter_mut() {
+            part.cache.grow(part.tokens.len())?;
+        }
+        self.embed(scratch, parts);
+        self.turn_tables(scratch, parts);
+        let mut step = Step { parts, observer };
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            self.block(index, layer, scratch, &mut step);
+        }
+        let parts = step.parts;
+        self.norm_in_place(self.weights.output_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
+        let mut from = 0;
+        let rows = parts.iter().map(|part| {
+            let all = from..from + part.tokens.len();
+            from = all.end;
+            match part.wanted {
+                Wanted::Nothing => all.end..all.end,
+                Wanted::Last => all.end.saturating_sub(1).max(all.start)..all.end,
+                Wanted::All => all,
+            }
+        });
+        Ok(rows.collect())
+    }
+
+    /// The states that the last call of [`states`](Network::states) left, `[tokens, width]`.
+    pub(crate) fn last_states<'s>(&self, scratch: &'s Scratch) -> &'s [f32] {
+        &scratch.states
+    }
+
+    /// Refuses a step before anything has changed.
+    fn check(&self, parts: &[Part]) -> Result<(), StepError> {
+        let vocabulary = self.shape.vocabulary;
+        for part in parts {
+            let wanted = part.cache.len() + part.tokens.len();
+            if wanted > part.cache.reach() {
+                return Err(Outgrown { wanted, reach: part.cache.reach() }.into());
+            }
+            if self.weights.position_embedding.is_some() && wanted > self.shape.context {
+                return Err(StepError::TooLong { wanted, context: self.shape.context });
+            }
+            if let Some(token) = part.tokens.iter().find(|token| **token as usize >= vocabulary) {
+                return Err(StepError::NoSuchToken { token: *token, vocabulary });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tokens to states: a row of the embedding each, with what encoders add to it.
+    fn embed(&self, scratch: &mut Scratch, parts: &[Part]) {
+        let (width, weights) = (self.shape.width, &self.weights);
+        let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
+        scratch.states.resize(tokens * width, 0.0);
+        let positions = parts.iter().flat_map(|part| {
+            let first = part.cache.len() - part.tokens.len();
+            part.tokens.iter().enumerate().map(move |(index, token)| (*token as usize, first + index))
+        });
+        scratch.spare.resize(width, 0.0);
+        for (row, (token, position)) in scratch.states.chunks_exact_mut(width).zip(positions) {
+            weights.token_embedding.decode_row(token, row);
+            if self.shape.embedding_scale != 1.0 {
+                row.iter_mut().for_each(|x| *x *= self.shape.embedding_scale);
+            }
+            if let Some(kind) = &weights.type_embedding {
+                add(row, kind);
+            }
+            if let Some(embedding) = &weights.position_embedding {
+                let spare = &mut scratch.spare[..width];
+                embedding.decode_row(position, spare);
+                add(row, spare);
+            }
+        }
+        self.norm_in_place(weights.embedding_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
+    }
+
+    /// Cosines and sines of every new token's position, once for all layers.
+    fn turn_tables(&self, scratch: &mut Scratch, parts: &[Part]) {
+        let fill = |turner: &Option<Turner>, table: &mut Vec<(f32, f32)>| {
+            let Some(turner) = turner else { return };
+            let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
+            table.resize(tokens * turner.pairs(), (0.0, 0.0));
+            let positions = parts.iter().flat_map(|part| {
+                let len = part.cache.len();
+                (len - part.tokens.len()..len).map(|position| (position, part.cache.reach()))
+            });
+            for (row, (position, reach)) in table.chunks_exact_mut(turner.pairs()).zip(positions) {
+                turner.turns(position, reach, row);
+            }
+        };
+        fill(&self.turner, &mut scratch.turns);
+        fill(&self.local_turner, &mut scratch.local_turns);
+    }
+
+    /// One block: attention, then the feed-forward block, each added to the states (or both at once, in phi2).
+    fn block(&self, index: usize, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
+        self.norm(layer.attention_norm.as_ref(), &scratch.states, &mut scratch.normed);
+        self.attention(index, layer, scratch, step);
+        self.norm_in_place(layer.attention_post_norm.as_ref(), &mut scratch.added, &mut scratch.spare);
+        if self.shape.parallel {
+            add(&mut scratch.states, &scratch.added);
+        } else {
+            add(&mut scratch.states, &scratch.added);
+            self.norm_in_place(layer.attention_sum_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
+            self.norm(layer.feed_norm.as_ref(), &scratch.states, &mut scratch.normed);
+        }
+        self.feed_forward(layer, scratch, step);
+        self.norm_in_place(layer.feed_post_norm.as_ref(), &mut scratch.added, &mut scratch.spare);
+        add(&mut scratch.states, &scratch.added);
+        self.norm_in_place(layer.feed_sum_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
+    }
+
+    /// `added = O softmax(q·k) v`, from the normed states (Vaswani et al. 2017).
+    fn attention(&self, index: usize, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
+        let Scratch { normed, queries, keys, values, attended, added, turns, local_turns, spare, .. } =
+            scratch;
+        let (shape, compute) = (&self.shape, &self.compute);
+        let (query_width, key_width) = (shape.query_width(), shape.key_width());
+
+        let input = Input::new(normed, shape.width);
+        self.linear(&layer.query, &input, normed, queries, step);
+        self.linear(&layer.key, &input, normed, keys, step);
+        self.linear(&layer.value, &input, normed, values, step);
+        self.norm_in_place(layer.query_norm.as_ref(), queries, spare);
+        self.norm_in_place(layer.key_norm.as_ref(), keys, spare);
+
+        let local = shape.window_of(index).is_some() && self.local_turner.is_some();
+        let turns = if local { local_turns } else { turns };
+        if let Some(rope) = shape.rope_of(index) {
+            turn(compute, rope, shape.heads.width, turns, queries, query_width);
+            turn(compute, rope, shape.heads.width, turns, keys, key_width);
+        }
+
+        let mut rows = keys.chunks_exact(key_width).zip(values.chunks_exact(key_width));
+        for part in step.parts.iter_mut() {
+            for position in part.cache.len() - part.tokens.len()..part.cache.len() {
+                let (keys, values) = rows.next().expect("a row of keys and values for each new token");
+                part.cache.write(index, position, keys, values);
+            }
+        }
+
+        attended.resize(queries.len(), 0.0);
+        let mut rest = (queries.as_slice(), attended.as_mut_slice());
+        let mut sequences: Vec<Sequence> = Vec::with_capacity(step.parts.len());
+        for part in step.parts.iter() {
+            let (mine, others) = rest.0.split_at(part.tokens.len() * query_width);
+            let (out, other_outs) = std::mem::take(&mut rest.1).split_at_mut(mine.len());
+            rest = (others, other_outs);
+            let len = part.cache.len();
+            let first = len - part.tokens.len();
+            let pages: &[Arc<Page>] = part.cache.pages();
+            sequences.push(Sequence { queries: mine, first, len, pages, layer: index, out });
+        }
+        let attention = Attention {
+            heads: shape.heads.queries,
+            kv_heads: shape.heads.keys,
+            head_dim: shape.heads.width,
+            scale: shape.heads.scale,
+            softcap: shape.heads.softcap,
+            window: shape.window_of(index),
+            causal: shape.causal,
+        };
+        attend(compute, &attention, &mut sequences);
+
+        let input = Input::new(attended, query_width);
+        self.linear(&layer.output, &input, attended, added, step);
+    }
+
+    /// `added = D (act(G x) · U x)`, or `D act(U x)` without a gate, from the normed states (Shazeer 2020).
+    fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
+        let Scratch { normed, gate, up, added, .. } = scratch;
+        let (width, feed) = (self.shape.width, self.shape.feed_forward);
+        let input = Input::new(normed, width);
+        self.linear(&layer.up, &input, normed, up, step);
+        let middle = match &layer.gate {
+            Some(linear) => {
+                self.linear(linear, &input, normed, gate, step);
+                match self.shape.activation {
+                    Activation::Silu => silu_gate(&self.compute, gate, up),
+                    Activation::GeluTanh => gelu_gate(&self.compute, gate, up),
+                    Activation::GeluErf => gelu_erf_gate(&self.compute, gate, up),
+                }
+                gate
+            }
+            None => {
+                match self.shape.activation {
+                    Activation::Silu => silu(&self.compute, up),
+                    Activation::GeluTanh => gelu(&self.compute, up),
+                    Activation::GeluErf => gelu_erf(&self.compute, up),
+                }
+                up
+            }
+        };
+        let input = Input::new(middle, feed);
+        self.linear(&layer.down, &input, middle, added, step);
+    }
+
+    /// `out = W x + b`, with each part's own correction. `rows` are the numbers behind `input`.
+    fn linear(&self, linear: &Linear, input: &Input, rows: &[f32], out: &mut Vec<f32>, step: &mut Step) {
+        let (outs, ins) = (linear.weight.rows(), linear.weight.cols());
+        // Of linears that share a tensor only the first is told: their input is the same.
+        if let Some(observer) = step.observer.as_deref_mut().filter(|_| linear.rows.start == 0) {
+            observer.input(&linear.name, rows, ins);
+        }
+        out.resize(rows.len() / ins * outs, 0.0);
+        matmul(&self.compute, &linear.weight, input, out);
+        add_bias(out, linear.bias.as_deref());
+        let mut from = 0;
+        for part in step.parts.iter() {
+            let to = from + part.tokens.len();
+            if let Some(adapter) = part.adapter {
+                let (rows, out) = (&rows[from * ins..to * ins], &mut out[from * outs..to * outs]);
+                adapter.correct(&self.compute, linear, rows, out);
+            }
+            from = to;
+        }
+    }
+
+    /// `out = norm(x)`, over rows as wide as the weights; `out = x` where there is no norm.
+    fn norm(&self, weights: Option<&NormWeights>, x: &[f32], out: &mut Vec<f32>) {
+        out.resize(x.len(), 0.0);
+        let Some(NormWeights { weight, bias }) = weights else {
+            out.copy_from_slice(x);
+            return;
+        };
+        match self.shape.norm {
+            Norm::Rms(eps) => rms_norm(&self.compute, x, weight, eps, out),
+            Norm::Layer(eps) => layer_norm(&self.compute, x, weight, bias.as_deref(), eps, out),
+        }
+    }
+
+    fn norm_in_place(&self, weights: Option<&NormWeights>, x: &mut Vec<f32>, spare: &mut Vec<f32>) {
+        if weights.is_some() {
+            self.norm(weights, x, spare);
+            std::mem::swap(x, spare);
+        }
+    }
+}
+
+/// Turns every head of every row by its position's angles. `rows`: `[tokens, heads * head]`.
+fn turn(
+    compute: &Compute,
+    rope: &Rope,
+    head: usize,
+    turns: &[(f32, f32)],
+    rows: &mut [f32],
+    row_width: usize,
+) {
+    let pairs = rope.dims / 2;
+    compute.pool().rows(rows, row_width, |token, row| {
+        let turns = &turns[token * pairs..(token + 1) * pairs];
+        row.chunks_exact_mut(head).for_each(|head| rotate(head, turns, rope.pairing));
+    });
+}
+
+fn add(to: &mut [f32], what: &[f32]) {
+    to.iter_mut().zip(what).for_each(|(to, what)| *to += what);
+}
+
+fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
+    if let Some(bias) = bias {
+        rows.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+    }
+}

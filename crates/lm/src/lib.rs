@@ -7,10 +7,12 @@
 //! - [`shape`]: what a model is, as data; [`family`]: how each family's metadata says it;
 //! - [`weights`]: the tensors of a model, by role, with their shapes checked;
 //! - [`rope`]: the angles of each family; [`cache`]: keys and values of one sequence;
-//! - [`forward`]: the one forward pass; [`adapter`]: LoRA beside the frozen weights;
+//! - [`network`]: weights and angles together; [`forward`]: the one forward pass; [`adapter`]: LoRA beside the frozen weights;
 //! - [`model`]: all of this as one value that can be asked;
 //! - [`tokenizer`]: text to tokens and back, from the vocabulary in the file;
 //! - [`sample`]: the next token from logits; [`signal`]: how sure the model was;
+//! - [`answer`]: what a sequence writes, as text, up to its stop strings;
+//! - [`prefix`]: sequences kept for the next with the same beginning;
 //! - [`batch`]: several sequences at once through one model, a step at a time;
 //! - [`chat`]: messages and tools to a prompt and back, by the model's own template;
 //! - [`constraint`]: output that must follow a JSON schema, a regular expression or a grammar;
@@ -18,6 +20,7 @@
 //! - [`memory`]: what a model and its cache will need.
 
 pub mod adapter;
+pub mod answer;
 pub mod batch;
 pub mod cache;
 pub mod chat;
@@ -29,6 +32,8 @@ pub mod gguf;
 pub mod map;
 pub mod memory;
 pub mod model;
+pub mod network;
+pub mod prefix;
 pub mod rope;
 pub mod sample;
 pub mod shape;

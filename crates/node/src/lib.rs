@@ -17,6 +17,10 @@
 //! - [`journal`]: drafts → records, numbered, chained, on disk;
 //! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them.
 //!
+//! Language models:
+//!
+//! - [`shelf`]: the models on this machine; `pull` brings them here.
+//!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt, [`api`] for apps on this machine, [`status`]
 //! for who asks how it is, and [`latency`] for how quick it is.
 
@@ -33,6 +37,8 @@ pub mod latency;
 pub mod model;
 pub mod pipeline;
 pub mod play;
+//pub mod pull;
+pub mod shelf;
 pub mod source;
 pub mod status;
 pub mod sync;

@@ -208,7 +208,7 @@ impl Simd for Avx512 {
     fn sixteens(self, a: Self::I, quarter: usize) -> Self::I {
         // The byte that holds the four bits, to all bytes of the lane; then each tests its own bit.
         let byte = 0x0101_0101 * (quarter / 2) as i32;
-        let bits = if quarter % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
+        let bits = if quarter.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
         proven!({
             let lanes = _mm512_set4_epi32(0x0c0c_0c0c, 0x0808_0808, 0x0404_0404, 0);
             let spread = _mm512_shuffle_epi8(a, _mm512_add_epi8(lanes, _mm512_set1_epi32(byte)));

@@ -142,7 +142,7 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn load_i(self, from: &[u8; 64]) -> Self::I {
-        lanes(from.as_chunks().0.first_chunk().expect("sixteen fours"), |bytes| i32::from_le_bytes(bytes))
+        lanes(from.as_chunks().0.first_chunk().expect("sixteen fours"), i32::from_le_bytes)
     }
 
     #[inline(always)]

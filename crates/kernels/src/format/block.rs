@@ -98,13 +98,12 @@ pub(crate) fn nibbles(bytes: &[u8], low: &mut [i8], high: &mut [i8], read: impl 
     }
 }
 
-/// Adds 16 to each of 32 codes whose bit is set in the 4 bytes, bit i for code i. Codes are distinct from 16 on purpose:
-/// a code of −16..0 becomes 0..16, one of 0..16 becomes 16..32.
+/// Adds 16 to each of 32 codes whose bit is set in the 4 bytes, bit i for code i.
 #[inline(always)]
 pub(crate) fn fifth_bits(bytes: &[u8], q: &mut [i8]) {
     for (q, byte) in q.chunks_exact_mut(8).zip(bytes) {
-        for (bit, q) in q.iter_mut().enumerate() {
-            *q += (byte >> bit & 1) as i8 * 16;
+        for (q, bit) in q.iter_mut().zip([1, 2, 4, 8, 16, 32, 64, 128]) {
+            *q += if byte & bit == 0 { 0 } else { 16 };
         }
     }
 }

@@ -4,6 +4,12 @@
 
 use half::{bf16, f16};
 
+/// From here on a number rounds to an infinite f16.
+pub const HALF_END: f32 = 65_520.0;
+
+/// From here on a number rounds to an infinite bf16: half a step below 2^128.
+pub const BRAIN_END: f32 = f32::from_bits(0x7f7f_8000);
+
 /// The f32 with the value of an f16. Exact; branch-free and without denormal arithmetic, so that it vectorises and costs
 /// the same for the small scales of K-quants, which are often denormal as f16.
 #[inline(always)]

@@ -8,7 +8,9 @@
 //! | 8–135 | `qs` | 16 bytes for each group; byte j: number j below, number j + 16 above |
 
 use crate::format::block::{Block, half_at, nibbles};
-use crate::format::levels::level;
+use crate::format::encode::{Encode, Importance, join_nibbles, put_half, square_sum, weigh};
+use crate::format::levels::{level, nearest_code, scale};
+use crate::format::search::{farthest, nearest};
 
 /// The format's name as a type.
 pub struct IQ4XS;
@@ -39,5 +41,39 @@ impl Block for IQ4XS {
             let (low, high) = q.split_at_mut(16);
             nibbles(bytes, low, high, level);
         }
+    }
+}
+
+impl Encode for IQ4XS {
+    const HALVES: &'static [usize] = &[0];
+
+    /// The scale farthest from zero becomes −32 steps.
+    fn pack(values: &[f32], importance: Option<Importance<'_>>, out: &mut [u8]) {
+        let groups = values.as_chunks::<32>().0;
+        let spread = square_sum(values) * (2.0 / Self::LEN as f32);
+        let mut scales = [0.0; 8];
+        for (g, (x, found)) in groups.iter().zip(&mut scales).enumerate() {
+            let weights = match importance {
+                Some(Importance { columns, .. }) => weigh(x, &columns[g * Self::GROUP..], spread),
+                None => x.map(|x| x * x),
+            };
+            *found = scale(x, &weights);
+        }
+        // Numbers are coded for this step as it is, not for the f16 that will be read back: as ggml does.
+        let d = -farthest(&scales) / 32.0;
+        put_half(out, 0, d);
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+        let mut high = 0u16;
+        out[LOW..QS].fill(0);
+        for (g, x) in groups.iter().enumerate() {
+            let code = nearest(inverse * scales[g]).clamp(-32, 31);
+            let scale = d * code as f32;
+            let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+            let code = (code + 32) as u8;
+            out[LOW + g / 2] |= (code & 15) << (4 * (g % 2));
+            high |= u16::from(code >> 4) << (2 * g);
+            join_nibbles(&x.map(|x| nearest_code(inverse * x)), &mut out[QS + 16 * g..][..16]);
+        }
+        out[HIGH..LOW].copy_from_slice(&high.to_le_bytes());
     }
 }

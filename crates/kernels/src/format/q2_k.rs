@@ -8,6 +8,9 @@
 //! | 82–83 | `dmin` | scale of the minima, f16 |
 
 use crate::format::block::{Block, half_at};
+use crate::format::encode::{Encode, Importance, join_pairs};
+use crate::format::groups::{Spec, choose};
+use crate::format::search::Steps;
 
 /// The format's name as a type.
 pub struct Q2K;
@@ -36,6 +39,30 @@ impl Block for Q2K {
                     *q = (byte >> (2 * k) & 3) as i8;
                 }
             }
+        }
+    }
+}
+
+const SPEC: Spec = Spec {
+    top: 3,
+    scale_top: 15,
+    steps: Steps { first: -0.5, step: 0.1, count: 15, absolute: true },
+    weight: |size, _| size,
+    spread: 1.0,
+    d: D,
+    dmin: DMIN,
+};
+
+impl Encode for Q2K {
+    const HALVES: &'static [usize] = &[D, DMIN];
+
+    fn pack(values: &[f32], importance: Option<Importance<'_>>, out: &mut [u8]) {
+        let codes = choose::<16, 16>(&SPEC, values, importance, out);
+        for ((out, scale), minimum) in out.iter_mut().zip(codes.scales).zip(codes.minima) {
+            *out = scale | minimum << 4;
+        }
+        for (codes, out) in codes.numbers.chunks_exact(128).zip(out[QS..D].chunks_exact_mut(32)) {
+            join_pairs(codes, out);
         }
     }
 }

@@ -7,6 +7,8 @@
 //! | 4–19 | `qs` | byte j: number j below, number j + 16 above |
 
 use crate::format::block::{Block, half_at, nibbles};
+use crate::format::encode::{Encode, Importance, join_nibbles, put_half, weigh};
+use crate::format::search::{WEIGHTED, affine};
 
 /// The format's name as a type.
 pub struct Q4_1;
@@ -27,5 +29,40 @@ impl Block for Q4_1 {
         min[0] = -half_at(bytes, M);
         let (low, high) = q[..Self::LEN].split_at_mut(16);
         nibbles(&bytes[QS..Self::BYTES], low, high, |code| code as i8);
+    }
+}
+
+impl Encode for Q4_1 {
+    const HALVES: &'static [usize] = &[0, M];
+
+    /// Without importance, the smallest and the largest number become the first and the last code.
+    fn pack(values: &[f32], importance: Option<Importance<'_>>, out: &mut [u8]) {
+        let mut codes = [0; Self::LEN];
+        let values: &[f32; Self::LEN] = values.as_array().expect("a block of values");
+        match importance {
+            Some(Importance { columns, row_mean_square }) => {
+                let weights = weigh(values, columns, row_mean_square);
+                let fit = affine(15.0, values, &weights, &WEIGHTED, &mut codes);
+                put_half(out, 0, fit.scale);
+                put_half(out, M, -fit.minimum);
+            }
+            None => {
+                // Not `f32::min`: which zero it picks of two is open, and the bytes show it.
+                let (mut lowest, mut highest) = (f32::MAX, f32::MIN);
+                for x in values {
+                    lowest = if *x < lowest { *x } else { lowest };
+                    highest = if *x > highest { *x } else { highest };
+                }
+                let d = (highest - lowest) / 15.0;
+                let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+                put_half(out, 0, d);
+                put_half(out, M, lowest);
+                for (code, x) in codes.iter_mut().zip(values) {
+                    *code = (((x - lowest) * inverse + 0.5) as u8).min(15);
+                }
+            }
+        }
+
+        join_nibbles(&codes, &mut out[QS..]);
     }
 }

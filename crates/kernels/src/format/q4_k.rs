@@ -8,7 +8,10 @@
 //! | 16–143 | `qs` | 32 bytes for each 64 numbers; byte j: number j below, number j + 32 above |
 
 use crate::format::block::{Block, half_at, nibbles};
+use crate::format::encode::{Encode, Importance, join_nibbles};
+use crate::format::groups::{Spec, choose};
 use crate::format::scales_k4;
+use crate::format::search::Steps;
 
 /// The format's name as a type.
 pub struct Q4K;
@@ -35,6 +38,28 @@ impl Block for Q4K {
         for (q, bytes) in q[..Self::LEN].chunks_exact_mut(64).zip(bytes[QS..Self::BYTES].chunks_exact(32)) {
             let (low, high) = q.split_at_mut(32);
             nibbles(bytes, low, high, |code| code as i8);
+        }
+    }
+}
+
+const SPEC: Spec = Spec {
+    top: 15,
+    scale_top: 63,
+    steps: Steps { first: -1.0, step: 0.1, count: 20, absolute: false },
+    weight: |size, group_root| group_root + size,
+    spread: 2.0,
+    d: 0,
+    dmin: DMIN,
+};
+
+impl Encode for Q4K {
+    const HALVES: &'static [usize] = &[0, DMIN];
+
+    fn pack(values: &[f32], importance: Option<Importance<'_>>, out: &mut [u8]) {
+        let codes = choose::<8, 32>(&SPEC, values, importance, out);
+        scales_k4::pack(&codes.scales, &codes.minima, &mut out[SCALES..QS]);
+        for (codes, out) in codes.numbers.chunks_exact(64).zip(out[QS..].chunks_exact_mut(32)) {
+            join_nibbles(codes, out);
         }
     }
 }

@@ -7,6 +7,8 @@
 //! | 6–21 | `qs` | byte j: the lower bits of number j below, of number j + 16 above |
 
 use crate::format::block::{Block, fifth_bits, half_at, nibbles};
+use crate::format::encode::{Encode, Importance, join_fifth_bits, join_nibbles, put_half, weigh};
+use crate::format::search::{farthest, symmetric};
 
 /// The format's name as a type.
 pub struct Q5_0;
@@ -28,5 +30,32 @@ impl Block for Q5_0 {
         let (low, high) = q[..Self::LEN].split_at_mut(16);
         nibbles(&bytes[QS..Self::BYTES], low, high, |code| code as i8 - 16);
         fifth_bits(&bytes[QH..QS], &mut q[..Self::LEN]);
+    }
+}
+
+impl Encode for Q5_0 {
+    const HALVES: &'static [usize] = &[0];
+
+    /// Without importance, the number farthest from zero becomes exactly −16 steps.
+    fn pack(values: &[f32], importance: Option<Importance<'_>>, out: &mut [u8]) {
+        let mut codes = [0; Self::LEN];
+        let values: &[f32; Self::LEN] = values.as_array().expect("a block of values");
+        match importance {
+            Some(Importance { columns, row_mean_square }) => {
+                let weights = weigh(values, columns, row_mean_square);
+                let d = symmetric(16.0, values, &weights, &mut codes);
+                put_half(out, 0, d);
+            }
+            None => {
+                let d = farthest(values) / -16.0;
+                let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+                put_half(out, 0, d);
+                for (code, x) in codes.iter_mut().zip(values) {
+                    *code = ((x * inverse + 16.5) as u8).min(31);
+                }
+            }
+        }
+        join_fifth_bits(&codes, &mut out[QH..QS]);
+        join_nibbles(&codes, &mut out[QS..]);
     }
 }

@@ -9,7 +9,10 @@
 //! | 48–175 | `qs` | 32 bytes for each 64 numbers; byte j: lower bits of number j below, of number j + 32 above |
 
 use crate::format::block::{Block, half_at, nibbles};
+use crate::format::encode::{Encode, Importance, join_nibbles};
+use crate::format::groups::{Spec, choose};
 use crate::format::scales_k4;
+use crate::format::search::Steps;
 
 /// The format's name as a type.
 pub struct Q5K;
@@ -42,6 +45,31 @@ impl Block for Q5K {
             for (q, byte) in q.iter_mut().zip(&bytes[QH..QS]) {
                 *q |= (byte >> g & 1) as i8 * 16;
             }
+        }
+    }
+}
+
+const SPEC: Spec = Spec {
+    top: 31,
+    scale_top: 63,
+    steps: Steps { first: -0.5, step: 0.1, count: 15, absolute: false },
+    weight: |size, group_root| group_root + size,
+    spread: 2.0,
+    d: 0,
+    dmin: DMIN,
+};
+
+impl Encode for Q5K {
+    const HALVES: &'static [usize] = &[0, DMIN];
+
+    fn pack(values: &[f32], importance: Option<Importance<'_>>, out: &mut [u8]) {
+        let codes = choose::<8, 32>(&SPEC, values, importance, out);
+        scales_k4::pack(&codes.scales, &codes.minima, &mut out[SCALES..QH]);
+        for (j, out) in out[QH..QS].iter_mut().enumerate() {
+            *out = (0..8).fold(0, |byte, g| byte | (codes.numbers[32 * g + j] >> 4) << g);
+        }
+        for (codes, out) in codes.numbers.chunks_exact(64).zip(out[QS..].chunks_exact_mut(32)) {
+            join_nibbles(codes, out);
         }
     }
 }

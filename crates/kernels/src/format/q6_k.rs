@@ -8,6 +8,8 @@
 //! | 208–209 | `d` | scale of the scales, f16 |
 
 use crate::format::block::{Block, half_at, nibbles};
+use crate::format::encode::{Encode, Importance, put_half};
+use crate::format::search::{DUST, farthest, nearest, symmetric};
 
 /// The format's name as a type.
 pub struct Q6K;
@@ -38,6 +40,51 @@ impl Block for Q6K {
                 for (q, byte) in q.iter_mut().zip(high_bits) {
                     *q += (byte >> (2 * k) & 3) as i8 * 16;
                 }
+            }
+        }
+    }
+}
+
+impl Encode for Q6K {
+    const HALVES: &'static [usize] = &[D];
+
+    /// The scale farthest from zero becomes −128 steps.
+    fn pack(values: &[f32], importance: Option<Importance<'_>>, out: &mut [u8]) {
+        let groups = values.as_chunks::<16>().0;
+        let (mut numbers, mut scales) = ([0; Self::LEN], [0.0; 16]);
+        for (g, (x, numbers)) in groups.iter().zip(numbers.as_chunks_mut().0).enumerate() {
+            let weights = match importance {
+                Some(importance) => {
+                    *importance.columns[g * Self::GROUP..].first_chunk().expect("a column for each number")
+                }
+                None => x.map(|x| x * x),
+            };
+            scales[g] = symmetric(32.0, x, &weights, numbers);
+        }
+        let farthest = farthest(&scales);
+        if farthest.abs() < DUST {
+            out.fill(0);
+            return;
+        }
+        let inverse = -128.0 / farthest;
+        let d = put_half(out, D, 1.0 / inverse);
+        for (g, (x, numbers)) in groups.iter().zip(numbers.as_chunks_mut::<16>().0).enumerate() {
+            let code = nearest(inverse * scales[g]).min(127) as i8;
+            out[SCALES + g] = code as u8;
+            let scale = d * f32::from(code);
+            // Where the scale became zero, any codes do; the search's are left.
+            if scale != 0.0 {
+                for (number, x) in numbers.iter_mut().zip(x) {
+                    *number = (nearest(x / scale).clamp(-32, 31) + 32) as u8;
+                }
+            }
+        }
+        for (half, numbers) in numbers.chunks_exact(128).enumerate() {
+            for (j, out) in out[64 * half..][..64].iter_mut().enumerate() {
+                *out = numbers[j] & 15 | numbers[j + 64] << 4;
+            }
+            for (j, out) in out[QH + 32 * half..][..32].iter_mut().enumerate() {
+                *out = (0..4).fold(0, |byte, k| byte | numbers[32 * k + j] >> 4 << (2 * k));
             }
         }
     }

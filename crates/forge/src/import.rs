@@ -1,0 +1,1 @@
+//! A Hugging Face folder becomes a GGUF file.

@@ -1,0 +1,16 @@
+//! The workshop: from a stranger's model to one that fits the device, with measured quality.
+//!
+//! Floor 4. The stations of the flow of models, in order:
+//!
+//! - [`import`]: a Hugging Face folder becomes a GGUF file;
+//! - [`compress`]: its weights become fewer bits; [`mix`]: which tensor gets how many;
+//!   [`importance`]: which inputs matter, measured on text;
+//! - [`evaluate`]: what that cost, as perplexity;
+//! - [`fit`]: which of several files a machine can run.
+
+pub mod compress;
+pub mod evaluate;
+pub mod fit;
+pub mod import;
+pub mod importance;
+pub mod mix;

@@ -1,0 +1,169 @@
+//! Files that a power cut leaves whole: written beside their place, brought to the disk, moved, and the move itself
+//! brought to the disk. Errors name the path.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// A file or folder refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be used", path.display())]
+pub struct FileError {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// For `map_err`.
+    pub fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError {
+        let path = path.to_owned();
+        move |source| FileError { path, source }
+    }
+}
+
+/// Replaces a file. At any instant the old content or the new one stands there.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    step(&beside)?;
+    let mut file = File::create(&beside).map_err(FileError::at(&beside))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(FileError::at(&beside))?;
+    drop(file);
+    rename(&beside, path)
+}
+
+/// Moves a file within its folder, replacing what stands there, and brings the move to the disk.
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    step(to)?;
+    fs::rename(from, to).map_err(FileError::at(to))?;
+    step(to)?;
+    sync_folder_of(to)
+}
+
+/// Removes a file if it is there, and brings that to the disk.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    step(path)?;
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder_of(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FileError::at(path)(error)),
+    }
+}
+
+/// Makes a folder, and those above it.
+pub fn make_folder(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    step(path)?;
+    fs::create_dir_all(path).map_err(FileError::at(path))?;
+    sync_folder_of(path)
+}
+
+/// Reads a file of at most `max_bytes`; `None` if there is none.
+pub fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(FileError::at(path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(FileError::at(path))?;
+    if bytes.len() as u64 > max_bytes {
+        let why = io::Error::new(ErrorKind::InvalidData, format!("it is larger than {max_bytes} bytes"));
+        return Err(FileError::at(path)(why));
+    }
+    Ok(Some(bytes))
+}
+
+/// A move is on disk only when its folder is. Where a folder cannot be opened as a file, nothing can be done.
+fn sync_folder_of(path: &Path) -> Result<(), FileError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    match File::open(folder) {
+        Ok(file) => file.sync_all().map_err(FileError::at(folder)),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Where a test may end the process: see `fatal`.
+#[cfg(not(test))]
+fn step(_path: &Path) -> Result<(), FileError> {
+    Ok(())
+}
+
+#[cfg(test)]
+fn step(path: &Path) -> Result<(), FileError> {
+    fatal::step().map_err(FileError::at(path))
+}
+
+/// A process that dies between two steps: from a given step on, nothing reaches the disk any more.
+#[cfg(test)]
+pub(crate) mod fatal {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+        static DIED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Runs `work`, which dies at its `steps`-th step; says whether it did.
+    pub(crate) fn after(steps: u32, work: impl FnOnce()) -> bool {
+        LEFT.set(Some(steps));
+        work();
+        LEFT.take();
+        DIED.take()
+    }
+
+    pub(super) fn step() -> std::io::Result<()> {
+        match LEFT.get() {
+            Some(0) => {
+                DIED.set(true);
+                Err(std::io::Error::other("the process is dead"))
+            }
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_old_or_new_at_every_step() {
+        let mut steps = 0;
+        loop {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.toml");
+            write(&path, b"old").unwrap();
+            let died = fatal::after(steps, || drop(write(&path, b"new")));
+            let there = read(&path, 10).unwrap().unwrap();
+            assert!(there == b"old" || there == b"new");
+            if !died {
+                assert_eq!(there, b"new");
+                break;
+            }
+            steps += 1;
+        }
+        assert_eq!(steps, 3);
+    }
+
+    #[test]
+    fn reading_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert_eq!(read(&path, 3).unwrap(), None);
+        fs::write(&path, b"four").unwrap();
+        assert!(read(&path, 3).is_err());
+        assert_eq!(read(&path, 4).unwrap().as_deref(), Some(&b"four"[..]));
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+    }
+}
