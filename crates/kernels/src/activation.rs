@@ -68,7 +68,7 @@ impl Body for Bend<'_> {
     fn run<S: Simd>(self, simd: S) {
         match self.curve {
             Curve::Silu => {
-                bend(simd, self.x, self.up, |x| over_one_plus_exp(simd, x, simd.mul(x, simd.splat(-1.0))))
+                bend(simd, self.x, self.up, |x| over_one_plus_exp(simd, x, simd.mul(x, simd.splat(-1.0))));
             }
             Curve::GeluTanh => bend(simd, self.x, self.up, |x| {
                 // (1 + tanh y) / 2 = 1 / (1 + e⁻²ʸ)
