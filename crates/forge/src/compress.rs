@@ -1,24 +1,26 @@
 //! Weights become fewer bits: a GGUF file in, a smaller one out.
 //!
 //! Stands after `import` and before `evaluate`. Tensors stream through a few rows at a time, so a model of any size fits
-//! in little memory; the rows of a piece are encoded on all threads. What a tensor becomes is decided by [`Plan`];
-//! what its numbers become by the format's own encoder in `kernels`.
+//! in little memory; the rows of a piece are encoded on all threads. What a tensor becomes is decided in `mix`; what its
+//! numbers become by the format's own encoder in `kernels`. Always: tensors stay in their order, and so does metadata;
+//! a file that could not be written whole is not there.
 
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use kernels::compute::Compute;
 use kernels::format::Format;
 use kernels::format::encode::CannotEncode;
+use lm::family;
 use lm::family::keys::ShapeError;
 use lm::gguf::Gguf;
-use lm::gguf::metadata::MetadataError;
-use lm::gguf::tensor::Tensor;
+use lm::gguf::tensor::{Tensor, TensorFormat};
 use lm::gguf::write::{WriteError, Writer};
 
 use crate::importance::Importance;
-use crate::mix::{Mix, Plan, is_values};
+use crate::mix::{self, About, Mix};
 
 /// How a model is compressed.
 pub struct Options<'a> {
@@ -58,26 +60,27 @@ pub struct Progress<'a> {
 /// Why a model was not compressed. No file is left then.
 #[derive(Debug, thiserror::Error)]
 pub enum CompressError {
-    /// The file does not say what the model is.
-    #[error("the model cannot be understood")]
-    Metadata(#[from] MetadataError),
-    /// It is of no family that is known here.
+    /// It is of no family that is known here, or does not say what it is.
     #[error("the model cannot be understood")]
     Shape(#[from] ShapeError),
-    /// A tensor in a format that cannot be read.
+    /// A matrix in a format that cannot be read.
     #[error("the tensor `{name}` is {format}, which cannot be decoded here")]
     UnsupportedTensor {
         /// Its name.
         name: String,
         /// Its format.
-        format: String,
+        format: TensorFormat,
     },
-    /// A format that can be read but not made.
-    #[error("{mix} cannot be made here")]
+    /// Numbers that the new format cannot hold: NaN, or too large.
+    #[error("row {row} of the tensor `{name}` cannot be {format}")]
     CannotEncode {
-        /// What was asked for.
-        mix: &'static str,
-        /// Which of its formats.
+        /// The tensor.
+        name: String,
+        /// Which of its rows.
+        row: usize,
+        /// What it was to become.
+        format: &'static str,
+        /// Why not.
         source: CannotEncode,
     },
     /// The weights were compressed before.
@@ -103,18 +106,35 @@ pub enum CompressError {
         /// Numbers in the matrix.
         found: usize,
     },
+    /// An importance matrix that says nothing of any matrix.
+    #[error("the importance matrix has {entries} tensors, and the model has none of them: is it of another model?")]
+    NoImportance {
+        /// Tensors in the matrix.
+        entries: usize,
+    },
     /// The new file.
     #[error("the compressed model cannot be written")]
     Write(#[from] WriteError),
 }
 
 /// What becomes of one tensor.
-struct Job {
-    from: Format,
-    to: Format,
+enum Job {
+    /// It stays as it is.
+    Copy,
+    /// Its numbers are written anew.
+    Recode { from: Format, to: Format },
 }
 
-/// Compresses a model into a new file at `to`.
+/// A row that could not be encoded, on its way through the writer.
+#[derive(Debug, thiserror::Error)]
+#[error("row {row} cannot be {format}")]
+struct BadRow {
+    row: usize,
+    format: &'static str,
+    source: CannotEncode,
+}
+
+/// Compresses a model into a new file at `to`. Calls `progress` a few times a second.
 pub fn compress(
     compute: &Compute,
     model: &Gguf,
@@ -122,156 +142,180 @@ pub fn compress(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Compressed, CompressError> {
-    let (mix, file_type) = options.mix.name();
     let jobs = plan(model, options)?;
-    let mut metadata = model.metadata().clone();
-    metadata.set("general.file_type", file_type);
-    metadata.set("general.quantization_version", 2u32);
-    if let Some(importance) = options.importance {
-        metadata.set("quantize.imatrix.file", importance.source.as_str());
-        metadata.set("quantize.imatrix.dataset", importance.datasets.join(", ").as_str());
-        metadata.set("quantize.imatrix.entries_count", u32::try_from(importance.len()).unwrap_or(u32::MAX));
-        metadata.set("quantize.imatrix.chunks_count", importance.chunks);
-    }
-    // The parts of a split model become one file.
-    for key in ["split.no", "split.count", "split.tensors.count"] {
-        metadata.remove(key);
-    }
-    let mut writer = Writer::new(metadata)?;
-    let mut summary = Compressed::default();
-    for (tensor, job) in model.tensors().iter().zip(&jobs) {
-        writer.tensor(&tensor.name, &tensor.dims, job.to)?;
-        summary.bytes_before += tensor.bytes;
-        summary.parameters += tensor.len();
-        let rows = summary.tensors.iter_mut().find(|(name, _)| name == job.to.name());
-        match rows {
-            Some((_, count)) => *count += 1,
-            None => summary.tensors.push((job.to.name().to_owned(), 1)),
+    let writer = declare(model, options, &jobs)?;
+    let mut summary = summarise(model, &writer, &jobs, options.importance);
+    let (mut next, mut done) = (jobs.iter().zip(model.tensors()), 0);
+    model.sequential();
+    let written = writer.write(to, &mut |tensor, sink| {
+        let (job, source) = next.next().ok_or("more tensors are written than were planned")?;
+        let bytes = model.bytes_of(source);
+        let mut tell =
+            |numbers: u64| progress(Progress { tensor: &tensor.name, done: done + numbers, total: summary.parameters });
+        tell(0);
+        match *job {
+            Job::Copy => sink.write_all(&bytes)?,
+            Job::Recode { from, to } => {
+                let importance = options.importance.and_then(|importance| importance.of(&tensor.name));
+                let recoding = Recoding { from, to, cols: usize::try_from(source.columns())?, importance };
+                recoding.run(compute, &bytes, sink, &mut tell)?;
+            }
         }
-    }
-    summary.bytes_after = writer.tensors().iter().map(|tensor| tensor.bytes).sum();
-    summary.tensors.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-
-    let mut next = jobs.iter().zip(model.tensors());
-    let mut done = 0;
-    writer
-        .write(to, &mut |tensor, sink| {
-            let (job, source) = next.next().ok_or("more tensors are written than were planned")?;
-            progress(Progress { tensor: &tensor.name, done, total: summary.parameters });
-            let importance = options.importance.and_then(|importance| importance.of(&tensor.name));
-            let changed = job.from != job.to;
-            if changed && is_block(job.to) && options.importance.is_some() && importance.is_none() {
-                summary.without_importance += 1;
+        done += source.len();
+        Ok(())
+    });
+    written.map_err(|error| match error {
+        WriteError::Data { name, source } => match source.downcast::<BadRow>() {
+            Ok(bad) => {
+                let BadRow { row, format, source } = *bad;
+                CompressError::CannotEncode { name, row, format, source }
             }
-            if changed {
-                let cols = usize::try_from(source.columns())?;
-                let bytes = model.bytes_of(source);
-                let mut tell = |rows: usize| {
-                    let done = done + (rows * cols) as u64;
-                    progress(Progress { tensor: &tensor.name, done, total: summary.parameters });
-                };
-                recode(compute, job, cols, &bytes, importance, sink, &mut tell)?;
-            } else {
-                sink.write_all(&model.bytes_of(source))?;
-            }
-            done += source.len();
-            Ok(())
-        })
-        .map_err(|error| match error {
-            WriteError::Data { name, source } => match source.downcast::<CannotEncode>() {
-                Ok(source) => CompressError::CannotEncode { mix, source: *source },
-                Err(source) => WriteError::Data { name, source }.into(),
-            },
-            other => other.into(),
-        })?;
+            Err(source) => WriteError::Data { name, source }.into(),
+        },
+        other => other.into(),
+    })?;
     progress(Progress { tensor: "", done, total: summary.parameters });
+    summary.tensors.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     Ok(summary)
 }
 
 /// What becomes of each tensor, or why nothing may.
 fn plan(model: &Gguf, options: &Options) -> Result<Vec<Job>, CompressError> {
-    let layers =
-        model.tensors().iter().filter_map(|tensor| layer_of(&tensor.name)).max().map_or(0, |most| most + 1);
-    let plan = Plan {
-        mix: options.mix,
-        layers,
-        values: model.tensors().iter().filter(|tensor| is_values(&tensor.name)).count(),
-        has_output: model.tensor("output.weight").is_some(),
-        has_importance: options.importance.is_some(),
-    };
-    let mut jobs = Vec::with_capacity(model.tensors().len());
-    for tensor in model.tensors() {
-        let Some(from) = tensor.format.known() else {
-            let (name, format) = (tensor.name.clone(), tensor.format.to_string());
-            return Err(CompressError::UnsupportedTensor { name, format });
-        };
-        let layer = layer_of(&tensor.name).unwrap_or(0);
-        let before = |other: &&Tensor| is_values(&other.name) && layer_of(&other.name).unwrap_or(0) < layer;
-        let values_before =
-            if is_values(&tensor.name) { model.tensors().iter().filter(before).count() } else { 0 };
-        let to = plan.choose(&tensor.name, &tensor.dims, layer, values_before).unwrap_or(from);
-        if to != from && is_block(from) && !options.again {
-            return Err(CompressError::Compressed { name: tensor.name.clone(), format: from.name() });
-        }
-        if let Some(row) = options.importance.and_then(|importance| importance.of(&tensor.name))
-            && row.len() as u64 != tensor.columns()
-        {
-            let (name, wanted, found) = (tensor.name.clone(), tensor.columns(), row.len());
-            return Err(CompressError::Importance { name, wanted, found });
-        }
-        jobs.push(Job { from, to });
+    let about = About::of(&family::shape(model.metadata())?, options.importance.is_some());
+    let tensors: Vec<(&str, &[u64])> =
+        model.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor.dims.as_slice())).collect();
+    let chosen = mix::choose(options.mix, &about, &tensors);
+    let planned = model.tensors().iter().zip(chosen).map(|(tensor, to)| job(tensor, to, options));
+    let jobs = planned.collect::<Result<Vec<Job>, CompressError>>()?;
+    if let Some(importance) = options.importance
+        && !model.tensors().iter().any(|tensor| importance.of(&tensor.name).is_some())
+    {
+        return Err(CompressError::NoImportance { entries: importance.len() });
     }
     Ok(jobs)
 }
 
-/// Numbers that one piece may have: with both encodings about 20 MB.
-const PIECE: usize = 1 << 22;
-/// Rows that one thread takes at a time.
-const ROWS: usize = 8;
-
-/// Decodes and encodes a tensor, a few rows at a time.
-fn recode(
-    compute: &Compute,
-    job: &Job,
-    cols: usize,
-    bytes: &[u8],
-    importance: Option<&[f32]>,
-    sink: &mut dyn Write,
-    tell: &mut dyn FnMut(usize),
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let whole = "rows of a tensor that is written are whole blocks";
-    let (row_in, row_out) = (job.from.row_bytes(cols).expect(whole), job.to.row_bytes(cols).expect(whole));
-    let rows = bytes.len() / row_in;
-    let piece = (PIECE / cols).clamp(1, rows.max(1));
-    let mut encoded = vec![0u8; piece * row_out];
-    let failed = std::sync::Mutex::new(None);
-    for first in (0..rows).step_by(piece) {
-        let count = piece.min(rows - first);
-        let encoded = &mut encoded[..count * row_out];
-        compute.pool().rows(encoded, ROWS * row_out, |chunk, out| {
-            let mut numbers = vec![0.0; cols];
-            for (index, out) in out.chunks_exact_mut(row_out).enumerate() {
-                let row = first + chunk * ROWS + index;
-                job.from.decode(&bytes[row * row_in..(row + 1) * row_in], &mut numbers);
-                if let Err(error) = job.to.encode(&numbers, importance, out) {
-                    *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-                }
-            }
-        });
-        if let Some(error) = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
-            return Err(Box::new(error));
-        }
-        sink.write_all(encoded)?;
-        tell(first + count);
+fn job(tensor: &Tensor, to: Option<Format>, options: &Options) -> Result<Job, CompressError> {
+    let Some(to) = to else { return Ok(Job::Copy) };
+    let name = || tensor.name.clone();
+    let Some(from) = tensor.format.known() else {
+        return Err(CompressError::UnsupportedTensor { name: name(), format: tensor.format });
+    };
+    if from == to {
+        return Ok(Job::Copy);
     }
-    Ok(())
+    if from.is_quantised() && !options.again {
+        return Err(CompressError::Compressed { name: name(), format: from.name() });
+    }
+    if let Some(row) = options.importance.and_then(|importance| importance.of(&tensor.name))
+        && row.len() as u64 != tensor.columns()
+    {
+        return Err(CompressError::Importance { name: name(), wanted: tensor.columns(), found: row.len() });
+    }
+    Ok(Job::Recode { from, to })
 }
 
-/// The block that a tensor's name places it in: `blk.7.…` is in 7.
-fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+/// The new file: what it says of itself, and its tensors.
+fn declare(model: &Gguf, options: &Options, jobs: &[Job]) -> Result<Writer, WriteError> {
+    let mut metadata = model.metadata().clone();
+    metadata.set("general.quantization_version", QUANTIZATION_VERSION);
+    metadata.set("general.file_type", options.mix.name().1);
+    // The parts of a split model become one file.
+    for key in ["split.no", "split.count", "split.tensors.count"] {
+        metadata.remove(key);
+    }
+    if let Some(importance) = options.importance {
+        metadata.set("quantize.imatrix.file", importance.source.as_str());
+        if !importance.datasets.is_empty() {
+            metadata.set("quantize.imatrix.dataset", importance.datasets.join(", ").as_str());
+        }
+        metadata.set("quantize.imatrix.entries_count", u32::try_from(importance.len()).unwrap_or(u32::MAX));
+        metadata.set("quantize.imatrix.chunks_count", importance.chunks);
+    }
+    let mut writer = Writer::new(metadata)?;
+    for (tensor, job) in model.tensors().iter().zip(jobs) {
+        match job {
+            Job::Copy => writer.tensor(&tensor.name, &tensor.dims, tensor.format)?,
+            Job::Recode { to, .. } => writer.tensor(&tensor.name, &tensor.dims, *to)?,
+        }
+    }
+    Ok(writer)
 }
 
-fn is_block(format: Format) -> bool {
-    format.block_len() > 1
+/// Of the formats of blocks: ggml's `GGML_QNT_VERSION` has been 2 since 2023-05.
+const QUANTIZATION_VERSION: u32 = 2;
+
+fn summarise(model: &Gguf, writer: &Writer, jobs: &[Job], importance: Option<&Importance>) -> Compressed {
+    let mut summary = Compressed {
+        bytes_before: model.tensors().iter().map(|tensor| tensor.bytes).sum(),
+        bytes_after: writer.tensors().iter().map(|tensor| tensor.bytes).sum(),
+        parameters: model.tensors().iter().map(|tensor| tensor.len()).sum(),
+        ..Compressed::default()
+    };
+    for (tensor, job) in writer.tensors().iter().zip(jobs) {
+        let format = tensor.format.to_string();
+        match summary.tensors.iter_mut().find(|(name, _)| *name == format) {
+            Some((_, count)) => *count += 1,
+            None => summary.tensors.push((format, 1)),
+        }
+        let to_blocks = matches!(job, Job::Recode { to, .. } if to.is_quantised());
+        // Nobody measures what enters these: the embedding is only looked up, and the output is better without.
+        let never_measured = matches!(tensor.name.as_str(), "token_embd.weight" | "output.weight");
+        if to_blocks && !never_measured && importance.is_some_and(|known| known.of(&tensor.name).is_none()) {
+            summary.without_importance += 1;
+        }
+    }
+    summary
+}
+
+/// Numbers that one piece may have: read and encoded at most 16 MB each.
+const PIECE: usize = 1 << 22;
+
+/// How the numbers of a tensor are written anew.
+struct Recoding<'a> {
+    from: Format,
+    to: Format,
+    cols: usize,
+    importance: Option<&'a [f32]>,
+}
+
+impl Recoding<'_> {
+    /// Decodes and encodes a tensor, a piece at a time; `tell` hears of the numbers done.
+    fn run(
+        &self,
+        compute: &Compute,
+        bytes: &[u8],
+        sink: &mut dyn Write,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let whole = "rows of a tensor that is written are whole blocks";
+        let (row_in, row_out) =
+            (self.from.row_bytes(self.cols).expect(whole), self.to.row_bytes(self.cols).expect(whole));
+        let piece = (PIECE / self.cols).max(1);
+        let mut encoded = vec![0u8; (bytes.len() / row_in).min(piece) * row_out];
+        for (index, rows) in bytes.chunks(piece * row_in).enumerate() {
+            let count = rows.len() / row_in;
+            let encoded = &mut encoded[..count * row_out];
+            let failed: Mutex<Option<BadRow>> = Mutex::new(None);
+            // Row by row, because some formats weigh by the mean square of a whole row.
+            compute.pool().rows(encoded, row_out, |row, out| {
+                let mut numbers = vec![0.0; self.cols];
+                self.from.decode(&rows[row * row_in..(row + 1) * row_in], &mut numbers);
+                if let Err(source) = self.to.encode(&numbers, self.importance, out) {
+                    let bad = BadRow { row: index * piece + row, format: self.to.name(), source };
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    // The first of the piece, whoever came to it first.
+                    if failed.as_ref().is_none_or(|known| bad.row < known.row) {
+                        *failed = Some(bad);
+                    }
+                }
+            });
+            if let Some(bad) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                return Err(Box::new(bad));
+            }
+            sink.write_all(encoded)?;
+            tell(((index * piece + count) * self.cols) as u64);
+        }
+        Ok(())
+    }
 }

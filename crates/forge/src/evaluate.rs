@@ -4,14 +4,15 @@
 //! of a fixed length, of which the second half counts (llama.cpp's way), or documents that each begin afresh.
 
 use kernels::page::{CacheFormat, PageError};
+use kernels::softmax::log_sum_exp;
+use lm::cache::Cache;
 use lm::forward::{Part, Scratch, StepError, Wanted};
 use lm::network::Network;
-use lm::signal::Distribution;
 
 /// How a text is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Windows of so many tokens; the first half of each is only read.
+    /// Windows of so many tokens, of which what follows the middle counts; a last one that is not full is left out.
     Windows(usize),
     /// Whole documents, each with the model's own beginning; every token after the first counts.
     Documents,
@@ -49,11 +50,13 @@ pub enum EvaluateError {
     Page(#[from] PageError),
 }
 
-/// Tokens that go through the model at once.
+/// Tokens that go through the model at once. Each may leave a row of logits, 0.6 MB for a vocabulary of 150 000.
 const STEP: usize = 256;
 
 /// Perplexity of a model on texts of tokens, each cut as asked. `begin` stands before each piece, where the model has such
-/// a token. Calls `progress` with the tokens read, their number, and the figure so far.
+/// a token; the texts come without it. Calls `progress` with the tokens read, their number, and the figure so far.
+///
+/// Short pieces go through the model together, a long one in several steps; the figure is the same.
 pub fn perplexity(
     network: &Network,
     texts: &[Vec<u32>],
@@ -64,59 +67,90 @@ pub fn perplexity(
 ) -> Result<Perplexity, EvaluateError> {
     let pages = network.page_shape(cache)?;
     let pieces = pieces(texts, begin, cut);
-    let total: usize = pieces.iter().map(|(tokens, _)| tokens.len()).sum();
+    let total: usize = pieces.iter().map(|piece| piece.tokens.len()).sum();
     if pieces.is_empty() {
-        let (tokens, needed) = (
-            texts.iter().map(Vec::len).sum(),
-            match cut {
-                Cut::Windows(len) => len,
-                Cut::Documents => 2,
-            },
-        );
-        return Err(EvaluateError::TooShort { tokens, needed });
+        let needed = match cut {
+            Cut::Windows(len) => len.max(SHORTEST) - usize::from(begin.is_some()),
+            Cut::Documents => 2 - usize::from(begin.is_some()),
+        };
+        return Err(EvaluateError::TooShort { tokens: texts.iter().map(Vec::len).sum(), needed });
     }
-    let vocabulary = network.shape().vocabulary;
     let (mut scratch, mut sum, mut read) = (Scratch::default(), Sum::default(), 0);
-    for (tokens, counted_from) in &pieces {
-        let mut sequence = network.sequence(pages, tokens.len());
-        for step in tokens.chunks(STEP) {
-            let first = sequence.len();
-            let part = Part { tokens: step, cache: &mut sequence, adapter: None, wanted: Wanted::All };
-            let logits = network.step(&mut scratch, &mut [part])?;
-            for (index, row) in logits.chunks_exact(vocabulary).enumerate() {
-                let next = first + index + 1;
-                if next >= *counted_from
-                    && let Some(token) = tokens.get(next)
-                {
-                    sum.add(f64::from(-Distribution::of(row).signal(row[*token as usize]).logprob));
+    let mut left = pieces.as_slice();
+    while !left.is_empty() {
+        let group;
+        (group, left) = left.split_at(together(left));
+        let mut caches: Vec<Cache> =
+            group.iter().map(|piece| network.sequence(pages, piece.tokens.len())).collect();
+        // A group is one long piece, which takes several steps, or short ones, which take one.
+        let longest = group.iter().map(|piece| piece.tokens.len()).max().unwrap_or(0);
+        for first in (0..longest).step_by(STEP) {
+            let mut parts: Vec<Part> = Vec::with_capacity(group.len());
+            for (piece, cache) in group.iter().zip(&mut caches) {
+                let tokens = &piece.tokens[first..piece.tokens.len().min(first + STEP)];
+                // The logits that say what comes at `counted_from` are those of the token before.
+                let wanted = if first + tokens.len() < piece.counted_from { Wanted::Nothing } else { Wanted::All };
+                parts.push(Part { tokens, cache, adapter: None, wanted });
+                read += tokens.len();
+            }
+            let logits = network.step(&mut scratch, &mut parts)?;
+            let mut rows = logits.chunks_exact(network.shape().vocabulary);
+            for (piece, part) in group.iter().zip(&parts).filter(|(_, part)| part.wanted == Wanted::All) {
+                for (row, next) in rows.by_ref().take(part.tokens.len()).zip(first + 1..) {
+                    if let Some(token) = piece.tokens.get(next).filter(|_| next >= piece.counted_from) {
+                        sum.add(f64::from(log_sum_exp(row) - row[*token as usize]));
+                    }
                 }
             }
-            read += step.len();
             progress(read, total, &sum.perplexity());
         }
     }
     Ok(sum.perplexity())
 }
 
-/// Pieces that go through the model one by one, each with the first token that counts.
-fn pieces(texts: &[Vec<u32>], begin: Option<u32>, cut: Cut) -> Vec<(Vec<u32>, usize)> {
+/// A run of tokens that goes through the model from an empty cache.
+#[derive(Debug, PartialEq)]
+struct Piece {
+    tokens: Vec<u32>,
+    /// The first token whose probability counts.
+    counted_from: usize,
+}
+
+/// How many of the first pieces make up one step: at least one.
+fn together(pieces: &[Piece]) -> usize {
+    let mut tokens = 0;
+    let fitting = pieces.iter().take_while(|piece| {
+        tokens += piece.tokens.len();
+        tokens <= STEP
+    });
+    fitting.count().max(1)
+}
+
+/// The shortest window of which a token counts.
+const SHORTEST: usize = 3;
+
+/// Pieces that go through the model on their own.
+fn pieces(texts: &[Vec<u32>], begin: Option<u32>, cut: Cut) -> Vec<Piece> {
+    let begun = texts.iter().map(|text| begin.into_iter().chain(text.iter().copied()).collect::<Vec<u32>>());
     match cut {
         Cut::Windows(len) => {
-            let windows = texts.iter().flat_map(|tokens| tokens.chunks_exact(len.max(2)));
-            let begun = windows.map(|window| {
-                let mut window = window.to_vec();
-                // As llama.cpp does: the beginning takes the place of the window's first token.
-                window[0] = begin.unwrap_or(window[0]);
-                (window, len / 2)
+            let len = len.max(SHORTEST);
+            let windows = begun.flat_map(|tokens| {
+                let windows = tokens.chunks_exact(len).map(|window| {
+                    let mut window = window.to_vec();
+                    // As llama.cpp does: the beginning takes the place of the window's first token.
+                    window[0] = begin.unwrap_or(window[0]);
+                    // It looks at the logits from the middle on, which speak of the token after.
+                    Piece { tokens: window, counted_from: len / 2 + 1 }
+                });
+                windows.collect::<Vec<Piece>>()
             });
-            begun.collect()
+            windows.collect()
         }
-        Cut::Documents => {
-            let whole = texts
-                .iter()
-                .map(|tokens| begin.into_iter().chain(tokens.iter().copied()).collect::<Vec<_>>());
-            whole.filter(|tokens| tokens.len() > 1).map(|tokens| (tokens, 1)).collect()
-        }
+        Cut::Documents => begun
+            .filter(|tokens| tokens.len() > 1)
+            .map(|tokens| Piece { tokens, counted_from: 1 })
+            .collect(),
     }
 }
 
@@ -147,16 +181,72 @@ impl Sum {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+
+    use kernels::compute::Compute;
+    use kernels::cpu::Isa;
+    use lm::specimen::Specimen;
+
     use super::*;
 
     #[test]
     fn texts_are_cut_as_asked() {
-        let texts = vec![(10..20).collect::<Vec<u32>>(), vec![7]];
+        let piece = |tokens: &[u32], counted_from| Piece { tokens: tokens.to_vec(), counted_from };
+        let texts = vec![(10..20).collect::<Vec<u32>>(), vec![7], vec![]];
+        // The text begins with the model's beginning, and so does each window, over what stood there.
         let windows = pieces(&texts, Some(1), Cut::Windows(4));
-        assert_eq!(windows, [(vec![1, 11, 12, 13], 2), (vec![1, 15, 16, 17], 2)]);
+        assert_eq!(windows, [piece(&[1, 10, 11, 12], 3), piece(&[1, 14, 15, 16], 3)]);
+        let bare = pieces(&texts, None, Cut::Windows(5));
+        assert_eq!(bare, [piece(&[10, 11, 12, 13, 14], 3), piece(&[15, 16, 17, 18, 19], 3)]);
         let documents = pieces(&texts, Some(1), Cut::Documents);
-        assert_eq!(documents[1], (vec![1, 7], 1));
+        assert_eq!(documents[1..], [piece(&[1, 7], 1)]);
         assert_eq!(pieces(&texts, None, Cut::Documents).len(), 1);
+    }
+
+    #[test]
+    fn short_pieces_go_together_and_long_ones_alone() {
+        let lengths = |lengths: &[usize]| -> Vec<Piece> {
+            lengths.iter().map(|len| Piece { tokens: vec![0; *len], counted_from: 1 }).collect()
+        };
+        for (pieces, expected) in
+            [(&[100, 100, 56, 1][..], 3), (&[100, 157], 1), (&[2000, 1], 1), (&[256, 1], 1), (&[1], 1)]
+        {
+            assert_eq!(together(&lengths(pieces)), expected, "{pieces:?}");
+        }
+    }
+
+    /// Cutting work into steps and groups must not change what is measured.
+    #[test]
+    fn a_model_is_as_surprised_however_its_text_is_grouped() {
+        let compute = Compute::new(Isa::best(), NonZeroUsize::MIN);
+        let file = Specimen { context: 2048, ..Specimen::SMALL }.gguf().expect("a specimen is a model");
+        let network = Network::load(&file, Arc::new(compute)).expect("a specimen is a model");
+        let texts: Vec<Vec<u32>> =
+            [3, 700, 40, 0, 1100].iter().map(|len| (0..*len).map(|at| 5 + at * at % 256).collect()).collect();
+        let measure = |texts: &[Vec<u32>]| {
+            let found = perplexity(&network, texts, Some(1), Cut::Documents, CacheFormat::F32, &mut |_, _, _| ());
+            found.expect("tokens of the vocabulary")
+        };
+        let all = measure(&texts);
+        let one_by_one: Vec<Perplexity> =
+            texts.iter().filter(|text| !text.is_empty()).map(|text| measure(std::slice::from_ref(text))).collect();
+        let sum: f64 = one_by_one.iter().map(|one| one.nll * one.tokens as f64).sum();
+        assert_eq!(all.tokens, 3 + 700 + 40 + 1100);
+        assert!((all.nll - sum / all.tokens as f64).abs() < 1e-6, "{all:?} {one_by_one:?}");
+        // Random weights know nothing: every token is as likely as another, more or less.
+        assert!((200.0..600.0).contains(&all.perplexity), "{all:?}");
+    }
+
+    #[test]
+    fn too_little_text_is_said_so() {
+        let compute = Compute::new(Isa::best(), NonZeroUsize::MIN);
+        let file = Specimen::SMALL.gguf().expect("a specimen is a model");
+        let network = Network::load(&file, Arc::new(compute)).expect("a specimen is a model");
+        let found =
+            perplexity(&network, &[vec![5; 62]], Some(1), Cut::Windows(64), CacheFormat::F32, &mut |_, _, _| ());
+        let error = found.expect_err("62 tokens and a beginning are no window of 64");
+        assert_eq!(error.to_string(), "the text has 62 tokens, and 63 are needed");
     }
 
     #[test]

@@ -45,7 +45,8 @@ struct Entry {
 pub enum ImportanceError {
     /// The file is no GGUF.
     #[error(
-        "the importance matrix cannot be read (a `.dat` file of older tools must be converted to GGUF first)"
+        "the importance matrix cannot be read: it is no GGUF file (older tools wrote `.dat` files: measure anew, or \
+         convert with `llama-imatrix --in-file OLD.dat -o NEW.gguf`)"
     )]
     File(#[from] GgufError),
     /// It is something else.
@@ -57,6 +58,16 @@ pub enum ImportanceError {
     /// A key is missing.
     #[error("the importance matrix cannot be understood")]
     Metadata(#[from] MetadataError),
+    /// Two that were measured on different models.
+    #[error("`{name}` has {one} inputs in one importance matrix and {other} in another: are they of one model?")]
+    Different {
+        /// The tensor.
+        name: String,
+        /// Its inputs in the one.
+        one: usize,
+        /// And in the other.
+        other: usize,
+    },
     /// A tensor that should not be there.
     #[error("the importance matrix has a tensor `{name}`, {why}")]
     Tensor {
@@ -88,7 +99,7 @@ pub enum ImportanceError {
 
 impl Importance {
     /// Runs pieces of a text through a model and sums up what enters each matrix. `begin` stands before each piece, where
-    /// the model has such a token. Calls `progress` with the pieces done and their number.
+    /// the model has such a token; the text comes without it. Calls `progress` with the pieces done and their number.
     pub fn measure(
         network: &Network,
         tokens: &[u32],
@@ -96,6 +107,7 @@ impl Importance {
         chunk_tokens: usize,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Importance, ImportanceError> {
+        let tokens: Vec<u32> = begin.into_iter().chain(tokens.iter().copied()).collect();
         let chunks = tokens.chunks_exact(chunk_tokens.max(1));
         let total = chunks.len();
         if total == 0 {
@@ -129,6 +141,42 @@ impl Importance {
         })
     }
 
+    /// Adds what was measured on other texts, as if both had been measured in one go. Refused, and nothing is changed,
+    /// where a tensor has other inputs there.
+    pub fn merge(&mut self, other: &Importance) -> Result<(), ImportanceError> {
+        for (name, entry) in &other.entries {
+            if let Some(own) = self.entries.get(name)
+                && own.sums.len() != entry.sums.len()
+            {
+                let (one, other) = (own.sums.len(), entry.sums.len());
+                return Err(ImportanceError::Different { name: name.clone(), one, other });
+            }
+        }
+        for (name, entry) in &other.entries {
+            match self.entries.get_mut(name) {
+                Some(own) => {
+                    let sums = own.sums.iter().zip(&entry.sums).map(|(one, other)| one + other).collect();
+                    *own = Entry::new(sums, own.count + entry.count);
+                }
+                None => {
+                    self.entries.insert(name.clone(), entry.clone());
+                }
+            }
+        }
+        // Pieces of another length count by their tokens, as far as they fill pieces of ours.
+        let tokens = |matrix: &Importance| u64::from(matrix.chunks) * u64::from(matrix.chunk_tokens);
+        self.chunk_tokens = if self.chunks == 0 { other.chunk_tokens } else { self.chunk_tokens };
+        let chunks = (tokens(self) + tokens(other)) / u64::from(self.chunk_tokens.max(1));
+        self.chunks = u32::try_from(chunks).unwrap_or(u32::MAX);
+        self.datasets.extend(other.datasets.iter().cloned());
+        Ok(())
+    }
+
+    /// The sums of squares that a tensor's means are of, and over how many tokens.
+    pub fn sums_of(&self, tensor: &str) -> Option<(&[f32], u64)> {
+        self.entries.get(tensor).map(|entry| (entry.sums.as_slice(), entry.count))
+    }
+
     /// The mean square of each input of a tensor, if it was measured.
     pub fn of(&self, tensor: &str) -> Option<&[f32]> {
         self.entries.get(tensor).map(|entry| entry.means.as_slice())
@@ -154,8 +202,8 @@ impl Importance {
         }
         let mut importance = Importance {
             source: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            chunks: metadata.u32("imatrix.chunk_count")?,
-            chunk_tokens: metadata.u32("imatrix.chunk_size")?,
+            chunks: metadata.find_u32("imatrix.chunk_count")?.unwrap_or(0),
+            chunk_tokens: metadata.find_u32("imatrix.chunk_size")?.unwrap_or(0),
             ..Importance::default()
         };
         if let Some(datasets) = metadata.find_strings("imatrix.datasets")? {
@@ -180,7 +228,11 @@ impl Importance {
             if !(count.is_finite() && count >= 0.0) {
                 return Err(wrong("whose count is no number"));
             }
-            importance.entries.insert(name.to_owned(), Entry::new(numbers(tensor)?, count as u64));
+            let sums = numbers(tensor)?;
+            if !sums.iter().all(|sum| sum.is_finite() && *sum >= 0.0) {
+                return Err(wrong("whose sums of squares are no numbers, or negative"));
+            }
+            importance.entries.insert(name.to_owned(), Entry::new(sums, count as u64));
         }
         Ok(importance)
     }
@@ -241,5 +293,92 @@ impl Observe for Sums {
             sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x * x));
             *count += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+
+    use kernels::compute::Compute;
+    use kernels::cpu::Isa;
+    use lm::specimen::Specimen;
+
+    use super::*;
+
+    fn measure(tokens: &[u32]) -> Importance {
+        let file = Specimen::SMALL.gguf().expect("a specimen is a model");
+        let compute = Compute::new(Isa::best(), NonZeroUsize::MIN);
+        let network = Network::load(&file, Arc::new(compute)).expect("a specimen is a model");
+        Importance::measure(&network, tokens, None, 32, &mut |_, _| ()).expect("enough tokens")
+    }
+
+    fn tokens(from: u32, count: u32) -> Vec<u32> {
+        (from..from + count).map(|at| 5 + at * at % 256).collect()
+    }
+
+    #[test]
+    fn every_matrix_of_a_block_is_measured_and_no_other() {
+        let measured = measure(&tokens(0, 70));
+        assert_eq!((measured.len(), measured.chunks, measured.chunk_tokens), (2 * 7, 2, 32));
+        let (sums, count) = measured.sums_of("blk.1.ffn_down.weight").expect("it is a matrix");
+        assert_eq!((sums.len(), count), (96, 64));
+        // What enters the first matrices left a norm with weights near 1: its mean square is near 1.
+        let queries = measured.of("blk.0.attn_q.weight").expect("it is a matrix");
+        let mean = queries.iter().sum::<f32>() / queries.len() as f32;
+        assert!((0.7..1.3).contains(&mean), "{mean}");
+        assert_eq!(measured.of("blk.0.attn_v.weight"), Some(queries), "they share their input");
+        for other in ["output.weight", "token_embd.weight", "blk.0.attn_norm.weight"] {
+            assert_eq!(measured.of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_merged_is_as_if_measured_in_one_go() {
+        let (one, other) = (tokens(0, 64), tokens(64, 32));
+        let mut merged = measure(&one);
+        merged.merge(&measure(&other)).expect("both are of one model");
+        let whole = measure(&[one, other].concat());
+        assert_eq!((merged.chunks, merged.len()), (whole.chunks, whole.len()));
+        let (a, count) = merged.sums_of("blk.1.ffn_up.weight").expect("it was measured");
+        let (b, whole_count) = whole.sums_of("blk.1.ffn_up.weight").expect("it was measured");
+        assert_eq!(count, whole_count);
+        a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() < 1e-4 * b, "{a} {b}"));
+    }
+
+    #[test]
+    fn those_of_different_models_are_not_merged() {
+        let mut merged = measure(&tokens(0, 32));
+        let before = merged.clone();
+        let entries = BTreeMap::from([("blk.1.ffn_up.weight".to_owned(), Entry::new(vec![1.0; 3], 1))]);
+        let error = merged.merge(&Importance { entries, ..Importance::default() }).expect_err("3 are not 64");
+        assert!(matches!(error, ImportanceError::Different { one: 64, other: 3, .. }), "{error}");
+        assert_eq!(merged, before);
+    }
+
+    #[test]
+    fn a_file_gives_back_what_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("matrix.gguf");
+        let mut measured = measure(&tokens(0, 32));
+        measured.datasets = vec!["a.txt".to_owned(), "b.txt".to_owned()];
+        measured.write(&path).expect("the folder can be written");
+        measured.source = "matrix.gguf".to_owned();
+        assert_eq!(Importance::open(&path).expect("it was just written"), measured);
+    }
+
+    #[test]
+    fn what_is_no_matrix_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("old.dat");
+        std::fs::write(&path, [7u8; 64]).expect("the folder can be written");
+        let error = Importance::open(&path).expect_err("it is no GGUF file").to_string();
+        assert!(error.contains("llama-imatrix --in-file"), "{error}");
+        let mut model = Vec::new();
+        Specimen::SMALL.write(&mut model).expect("a specimen is a model");
+        std::fs::write(&path, model).expect("the folder can be written");
+        let error = Importance::open(&path).expect_err("it is a model");
+        assert!(matches!(error, ImportanceError::NotImportance { .. }), "{error}");
     }
 }

@@ -1,5 +1,6 @@
-//! Tiny random models of each family, imported from Hugging Face folders, answer as transformers does and cut text as their
-//! own tokenizers do. The folders are made by `peers/tiny_hf.py` where Python has its packages (`SELVEDGE_PYTHON`).
+//! Tiny random models of each family, imported from Hugging Face folders, answer as transformers does and cut text as
+//! their own tokenizers do. The folders are made by `peers/tiny_hf.py` where Python has its packages
+//! (`SELVEDGE_PYTHON`).
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "tests, which say what they skip")]
 
 use std::num::NonZeroUsize;

@@ -109,7 +109,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     .collect::<Result<_, _>>()?;
                 let (x, y) = (&values[..cols], &mut vec![0.0; rows]);
                 let seconds = fastest(threads.get(), 3, || {
-                    copies.iter().for_each(|copy| matmul(&compute, copy, &Input::new(x, cols), y))
+                    copies.iter().for_each(|copy| matmul(&compute, copy, &Input::new(x, cols), y));
                 });
                 let memory = (copies.len() * matrix.bytes().len()) as f64 / seconds / 1e9;
                 let small = matrix.rows_range(0..256);

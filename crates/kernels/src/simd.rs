@@ -117,15 +117,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The bits as an integer, moved up by 23 (into the exponent), plus `add`, back as a float: the last step of `exp`.
     fn into_exponent(self, a: Self::F, add: i32) -> Self::F;
     /// Half precision to single.
-    fn from_f16(self, from: &[u16; 16]) -> Self::F;
+    fn widen_f16(self, from: &[u16; 16]) -> Self::F;
     /// Single precision to half, to the nearest, ties to even.
-    fn to_f16(self, value: Self::F, to: &mut [u16; 16]);
+    fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]);
     /// Brain floating point to single.
-    fn from_bf16(self, from: &[u16; 16]) -> Self::F;
+    fn widen_bf16(self, from: &[u16; 16]) -> Self::F;
     /// Small integers to floats.
-    fn from_i8(self, from: &[i8; 16]) -> Self::F;
+    fn widen_i8(self, from: &[i8; 16]) -> Self::F;
     /// To the nearest integer, ties to even; the lanes hold −128 to 127.
-    fn to_i8(self, value: Self::F, to: &mut [i8; 16]);
+    fn narrow_i8(self, value: Self::F, to: &mut [i8; 16]);
 
     /// The sum of the lanes: lane i with i+8, then i+4, i+2, i+1. One order on each path.
     #[inline(always)]

@@ -183,7 +183,8 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         default("policy.leaves", LEAVES_SHOWN);
         LEAVES.to_vec()
     });
-    let settings = node.map(|(name, data, flow)| Settings { name, data, flow, hub, api, serve, journal, leaves });
+    let settings =
+        node.map(|(name, data, flow)| Settings { name, data, flow, hub, api, serve, journal, leaves });
     (settings, effective, problems)
 }
 

@@ -50,7 +50,8 @@ use std::time::Duration;
 
 use axum::extract::{self, MatchedPath, Request};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE,
+    ORIGIN, VARY,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -135,7 +136,8 @@ pub fn start<W: World + Clone + 'static>(
     let (cut, cutting) = watch::channel(false);
     let guard = Guard::new(address, hosts, key).with_origins(origins);
     let state = Arc::new(State::new(models.clone(), guard, Box::new(world), Arc::clone(&now), cutting));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Thread)?;
     let handle = runtime.handle().clone();
     let its_models = models.clone();
     let thread = std::thread::Builder::new().name("serve".to_owned()).spawn(move || {
@@ -252,7 +254,10 @@ async fn door(extract::State(state): extract::State<Arc<State>>, request: Reques
     state.metrics.under_way.fetch_add(1, Relaxed);
     let _under_way = UnderWay(Arc::clone(&state));
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let origin = request.headers().get(ORIGIN).filter(|origin| origin.to_str().is_ok_and(|origin| state.guard.welcomes(origin)));
+    let origin = request
+        .headers()
+        .get(ORIGIN)
+        .filter(|origin| origin.to_str().is_ok_and(|origin| state.guard.welcomes(origin)));
     let origin = origin.cloned();
     // Whoever asks whether the server is there need not show a key, and a browser asks before it shows one.
     let preflight = request.method() == Method::OPTIONS && origin.is_some();
@@ -272,7 +277,9 @@ async fn door(extract::State(state): extract::State<Arc<State>>, request: Reques
         headers.insert(VARY, HeaderValue::from_static("origin"));
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
         // A star would leave out the key.
-        let allowed = HeaderValue::from_static("authorization, content-type, x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout");
+        let allowed = HeaderValue::from_static(
+            "authorization, content-type, x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout",
+        );
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     }
     state.metrics.answered(route.as_deref(), response.status());

@@ -205,7 +205,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn from_f16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_f16(self, from: &[u16; 16]) -> Self::F {
         proven!([
             _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast::<__m128i>().add(0))),
             _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast::<__m128i>().add(1)))
@@ -213,7 +213,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn to_f16(self, value: Self::F, to: &mut [u16; 16]) {
+    fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]) {
         proven!({
             let [low, high] = [
                 _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value[0]),
@@ -225,7 +225,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn from_bf16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_bf16(self, from: &[u16; 16]) -> Self::F {
         proven!([
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(
                 from.as_ptr().cast::<__m128i>().add(0)
@@ -237,15 +237,15 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn from_i8(self, from: &[i8; 16]) -> Self::F {
+    fn widen_i8(self, from: &[i8; 16]) -> Self::F {
         proven!([
-            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(8 * 0).cast()))),
-            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(8 * 1).cast()))),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(8).cast()))),
         ])
     }
 
     #[inline(always)]
-    fn to_i8(self, value: Self::F, to: &mut [i8; 16]) {
+    fn narrow_i8(self, value: Self::F, to: &mut [i8; 16]) {
         proven!({
             let [low, high] = [_mm256_cvtps_epi32(value[0]), _mm256_cvtps_epi32(value[1])];
             // Packing works within the halves of a register, so the order must be mended.
@@ -335,7 +335,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
-        self.from_f16(&halves(rows, at))
+        self.widen_f16(&halves(rows, at))
     }
 
     #[inline(always)]

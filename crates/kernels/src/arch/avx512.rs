@@ -134,12 +134,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_f16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_f16(self, from: &[u16; 16]) -> Self::F {
         proven!(_mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())))
     }
 
     #[inline(always)]
-    fn to_f16(self, value: Self::F, to: &mut [u16; 16]) {
+    fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]) {
         proven!(_mm256_storeu_si256(
             to.as_mut_ptr().cast(),
             _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value)
@@ -147,7 +147,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_bf16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_bf16(self, from: &[u16; 16]) -> Self::F {
         proven!({
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
@@ -155,12 +155,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_i8(self, from: &[i8; 16]) -> Self::F {
+    fn widen_i8(self, from: &[i8; 16]) -> Self::F {
         proven!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))))
     }
 
     #[inline(always)]
-    fn to_i8(self, value: Self::F, to: &mut [i8; 16]) {
+    fn narrow_i8(self, value: Self::F, to: &mut [i8; 16]) {
         proven!(_mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(value))));
     }
 
@@ -208,7 +208,7 @@ impl Simd for Avx512 {
     fn sixteens(self, a: Self::I, quarter: usize) -> Self::I {
         // The byte that holds the four bits, to all bytes of the lane; then each tests its own bit.
         let byte = 0x0101_0101 * (quarter / 2) as i32;
-        let bits = if quarter % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
+        let bits = if quarter.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
         proven!({
             let lanes = _mm512_set4_epi32(0x0c0c_0c0c, 0x0808_0808, 0x0404_0404, 0);
             let spread = _mm512_shuffle_epi8(a, _mm512_add_epi8(lanes, _mm512_set1_epi32(byte)));
@@ -250,7 +250,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
-        self.from_f16(&halves(rows, at))
+        self.widen_f16(&halves(rows, at))
     }
 
     #[inline(always)]

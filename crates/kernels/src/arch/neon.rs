@@ -92,8 +92,8 @@ impl Simd for Neon {
     #[inline(always)]
     fn load(self, from: &[f32; 16]) -> Self::F {
         proven!([
-            vld1q_f32(from.as_ptr().add(4 * 0)),
-            vld1q_f32(from.as_ptr().add(4 * 1)),
+            vld1q_f32(from.as_ptr()),
+            vld1q_f32(from.as_ptr().add(4)),
             vld1q_f32(from.as_ptr().add(4 * 2)),
             vld1q_f32(from.as_ptr().add(4 * 3)),
         ])
@@ -194,7 +194,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn from_f16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_f16(self, from: &[u16; 16]) -> Self::F {
         // The conversion instruction wants a type that is not stable; the integer steps are exact too.
         let mut wide = [0.0; 16];
         for (wide, half) in wide.iter_mut().zip(from) {
@@ -204,7 +204,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn to_f16(self, value: Self::F, to: &mut [u16; 16]) {
+    fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]) {
         let mut lanes = [0.0; 16];
         self.store(value, &mut lanes);
         for (to, lane) in to.iter_mut().zip(lanes) {
@@ -213,7 +213,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn from_bf16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_bf16(self, from: &[u16; 16]) -> Self::F {
         proven!([
             vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(0)))),
             vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(4)))),
@@ -223,7 +223,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn from_i8(self, from: &[i8; 16]) -> Self::F {
+    fn widen_i8(self, from: &[i8; 16]) -> Self::F {
         proven!({
             let bytes = vld1q_s8(from.as_ptr());
             let (a, b) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
@@ -237,7 +237,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn to_i8(self, value: Self::F, to: &mut [i8; 16]) {
+    fn narrow_i8(self, value: Self::F, to: &mut [i8; 16]) {
         proven!({
             let (a, b) = (vcvtnq_s32_f32(value[0]), vcvtnq_s32_f32(value[1]));
             let (c, d) = (vcvtnq_s32_f32(value[2]), vcvtnq_s32_f32(value[3]));
@@ -254,8 +254,8 @@ impl Simd for Neon {
     #[inline(always)]
     fn load_i(self, from: &[u8; 64]) -> Self::I {
         proven!([
-            vreinterpretq_s32_u8(vld1q_u8(from.as_ptr().add(16 * 0))),
-            vreinterpretq_s32_u8(vld1q_u8(from.as_ptr().add(16 * 1))),
+            vreinterpretq_s32_u8(vld1q_u8(from.as_ptr())),
+            vreinterpretq_s32_u8(vld1q_u8(from.as_ptr().add(16))),
             vreinterpretq_s32_u8(vld1q_u8(from.as_ptr().add(16 * 2))),
             vreinterpretq_s32_u8(vld1q_u8(from.as_ptr().add(16 * 3))),
         ])
@@ -341,7 +341,7 @@ impl Simd for Neon {
         for (half, lane) in halves.iter_mut().zip(bytes.as_chunks::<4>().0) {
             *half = u16::from_le_bytes([lane[0], lane[1]]);
         }
-        self.from_f16(&halves)
+        self.widen_f16(&halves)
     }
 
     #[inline(always)]
@@ -358,7 +358,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
-        self.from_f16(&halves(rows, at))
+        self.widen_f16(&halves(rows, at))
     }
 
     #[inline(always)]

@@ -111,27 +111,27 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn from_f16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_f16(self, from: &[u16; 16]) -> Self::F {
         lanes(from, |bits| f16::from_bits(bits).to_f32())
     }
 
     #[inline(always)]
-    fn to_f16(self, value: Self::F, to: &mut [u16; 16]) {
+    fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]) {
         *to = lanes(&value, |value| f16::from_f32(value).to_bits());
     }
 
     #[inline(always)]
-    fn from_bf16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_bf16(self, from: &[u16; 16]) -> Self::F {
         lanes(from, |bits| bf16::from_bits(bits).to_f32())
     }
 
     #[inline(always)]
-    fn from_i8(self, from: &[i8; 16]) -> Self::F {
+    fn widen_i8(self, from: &[i8; 16]) -> Self::F {
         lanes(from, f32::from)
     }
 
     #[inline(always)]
-    fn to_i8(self, value: Self::F, to: &mut [i8; 16]) {
+    fn narrow_i8(self, value: Self::F, to: &mut [i8; 16]) {
         *to = lanes(&value, |value| value.round_ties_even() as i8);
     }
 
@@ -142,7 +142,7 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn load_i(self, from: &[u8; 64]) -> Self::I {
-        lanes(from.as_chunks().0.first_chunk().expect("sixteen fours"), |bytes| i32::from_le_bytes(bytes))
+        lanes(from.as_chunks().0.first_chunk().expect("sixteen fours"), i32::from_le_bytes)
     }
 
     #[inline(always)]

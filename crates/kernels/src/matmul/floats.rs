@@ -83,7 +83,7 @@ impl Numbers for Half {
 
     #[inline(always)]
     fn load<S: Simd>(self, simd: S, bytes: &[u8]) -> S::F {
-        simd.from_f16(&words(bytes))
+        simd.widen_f16(&words(bytes))
     }
 }
 
@@ -92,7 +92,7 @@ impl Numbers for Brain {
 
     #[inline(always)]
     fn load<S: Simd>(self, simd: S, bytes: &[u8]) -> S::F {
-        simd.from_bf16(&words(bytes))
+        simd.widen_bf16(&words(bytes))
     }
 }
 
@@ -123,6 +123,7 @@ fn share<S: Simd, N: Numbers>(simd: S, mut share: Share<'_, '_>, numbers: N) {
 
 /// `R` rows times `T` tokens; gives `T`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "row and token count through several arrays")]
 fn block<S: Simd, N: Numbers, const R: usize, const T: usize>(
     simd: S,
     share: &mut Share<'_, '_>,

@@ -166,6 +166,25 @@ fn of_halves<S: Simd, K: Kind>(simd: S, all: &[Lanes], place: usize) -> [S::F; 2
     [simd.load(&all[0].0), simd.load(&all[halves - 1].0)]
 }
 
+/// One block of sixteen rows, on its way into the totals.
+struct Add<'a, S: Simd, F: Strip<S>, const T: usize> {
+    simd: S,
+    rows: &'a Rows<'a>,
+    at: usize,
+    shared: &'a mut F::Block,
+    totals: &'a mut [S::F; T],
+    x: &'a Activations<'a, T>,
+}
+
+impl<S: Simd, F: Strip<S>, const T: usize> Add<'_, S, F, T> {
+    #[inline(always)]
+    fn group(&mut self, index: usize, first: usize) {
+        let Group { codes, scales, minima } = F::group(self.simd, self.rows, self.at, self.shared, index);
+        let place = first + index;
+        add_group::<S, F::Kind, T>(self.simd, self.totals, |j| codes[j], scales, minima, self.x, place);
+    }
+}
+
 /// Sixteen rows as they lie in the file times `T` tokens: `[token][row]`.
 #[inline(always)]
 pub(crate) fn by_rows<S: Simd, F: Strip<S>, const T: usize>(
@@ -183,10 +202,18 @@ pub(crate) fn by_rows<S: Simd, F: Strip<S>, const T: usize>(
             simd.prefetch(rows, 16 * (rows.stride() + at) + 64 * line);
         }
         let mut shared = F::block(simd, rows, at);
-        for index in 0..per_block {
-            let Group { codes, scales, minima } = F::group(simd, rows, at, &mut shared, index);
-            let place = block * per_block + index;
-            add_group::<S, F::Kind, T>(simd, &mut totals, |j| codes[j], scales, minima, &x, place);
+        let mut add = Add::<S, F, T> { simd, rows, at, shared: &mut shared, totals: &mut totals, x: &x };
+        let first = block * per_block;
+        // Written out: with a constant index what a block shares stays in registers. The compiler does not unroll this much.
+        add.group(0, first);
+        if F::LEN == 256 {
+            add.group(1, first);
+            add.group(2, first);
+            add.group(3, first);
+            add.group(4, first);
+            add.group(5, first);
+            add.group(6, first);
+            add.group(7, first);
         }
     }
     stored(simd, totals)

@@ -78,7 +78,8 @@ impl Guard {
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Stranger> {
         self.check_way(headers)?;
         let Some(token) = &self.token else { return Ok(()) };
-        let shown = text(headers, AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("");
+        let shown =
+            text(headers, AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("");
         if same(shown.as_bytes(), token.as_bytes()) { Ok(()) } else { Err(Stranger::Token) }
     }
 }
@@ -96,11 +97,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn check(
-        guard: &Guard,
-        headers: &[(&'static str, &'static str)],
-        expected: Result<(), Stranger>,
-    ) {
+    fn check(guard: &Guard, headers: &[(&'static str, &'static str)], expected: Result<(), Stranger>) {
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
@@ -126,7 +123,11 @@ mod tests {
         check(&open, &[("host", "127.0.0.1.evil.example")], host("127.0.0.1.evil.example"));
         check(&open, &[], host(""));
         check(&open, &[("host", "localhost"), ("origin", "http://localhost:8421")], Ok(()));
-        check(&open, &[("host", "localhost"), ("origin", "https://evil.example")], origin("https://evil.example"));
+        check(
+            &open,
+            &[("host", "localhost"), ("origin", "https://evil.example")],
+            origin("https://evil.example"),
+        );
         check(&open, &[("host", "localhost"), ("origin", "null")], origin("null"));
         let page = [("host", "localhost"), ("origin", "https://app.example")];
         check(&open.with_origins(vec!["https://app.example".to_owned()]), &page, Ok(()));

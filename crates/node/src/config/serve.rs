@@ -42,7 +42,8 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Option<ServeConfig>
     let hosts = part.take_or("hosts", Vec::new(), "[]").value;
     let origins = part.take_or("origins", Vec::new(), "[]").value;
     let Placed { value: listen, span } = listen;
-    if !(remote && token_file.is_some()) && !listen.ip().is_loopback() {
+    let guarded = remote && token_file.is_some();
+    if !guarded && !listen.ip().is_loopback() {
         let message = format!("{listen} can be reached from other machines");
         part.problem(span, message, "listen on 127.0.0.1, or set `allow_remote = true` and a `token_file`");
     }
@@ -85,6 +86,7 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Option<ServeConfig>
     });
     part.finish();
     let engine = EngineSettings { context, parallel, queue, cache: cache.value, cache_bytes, threads };
-    let settings = Settings { listen, hosts, origins, engine, keep_alive: keep_alive.value, memory_bytes, ..default };
+    let settings =
+        Settings { listen, hosts, origins, engine, keep_alive: keep_alive.value, memory_bytes, ..default };
     Some(ServeConfig { settings, offers: offers?, token_file })
 }

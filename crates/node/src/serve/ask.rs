@@ -38,7 +38,10 @@ impl Sampling {
             Ok(token) if (token as usize) < vocabulary => Ok((token, *bias)),
             _ => {
                 let token: String = token.chars().take(40).collect();
-                let message = format!("`logit_bias` names the token {token:?}, which is none of 0 to {}", vocabulary.saturating_sub(1));
+                let message = format!(
+                    "`logit_bias` names the token {token:?}, which is none of 0 to {}",
+                    vocabulary.saturating_sub(1)
+                );
                 Err(Problem::invalid("logit_bias", message))
             }
         });
@@ -49,7 +52,10 @@ impl Sampling {
             top_p: self.top_p.unwrap_or(default.top_p),
             min_p: self.min_p.unwrap_or(default.min_p),
             typical_p: self.typical_p.unwrap_or(default.typical_p),
-            repetition_penalty: self.repetition_penalty.or(self.repeat_penalty).unwrap_or(default.repetition_penalty),
+            repetition_penalty: self
+                .repetition_penalty
+                .or(self.repeat_penalty)
+                .unwrap_or(default.repetition_penalty),
             presence_penalty: self.presence_penalty.unwrap_or(default.presence_penalty),
             frequency_penalty: self.frequency_penalty.unwrap_or(default.frequency_penalty),
             bias: bias.collect::<Result<_, _>>()?,
@@ -57,7 +63,8 @@ impl Sampling {
         };
         settings.check().map_err(|error| Problem::invalid(error.name, error.to_string()))?;
         if settings.presence_penalty.abs() > 2.0 || settings.frequency_penalty.abs() > 2.0 {
-            let name = if settings.presence_penalty.abs() > 2.0 { "presence_penalty" } else { "frequency_penalty" };
+            let name =
+                if settings.presence_penalty.abs() > 2.0 { "presence_penalty" } else { "frequency_penalty" };
             return Err(Problem::invalid(name, format!("`{name}` must be from -2 to 2")));
         }
         Ok(settings)
@@ -143,7 +150,11 @@ pub(super) struct Extras {
 }
 
 /// A bound on what is written, under its old and its new name.
-pub(super) fn max_tokens(old: Option<u64>, new: Option<u64>, name: &'static str) -> Result<Option<usize>, Problem> {
+pub(super) fn max_tokens(
+    old: Option<u64>,
+    new: Option<u64>,
+    name: &'static str,
+) -> Result<Option<usize>, Problem> {
     match new.or(old) {
         Some(0) => Err(Problem::invalid(name, format!("`{name}` must be 1 or more"))),
         max => Ok(max.map(|max| usize::try_from(max).unwrap_or(usize::MAX))),
@@ -171,7 +182,8 @@ mod tests {
             assert_eq!(problem.param.as_deref(), Some(param), "{body}");
         }
         let sampling: Sampling =
-            json(b"{\"top_k\": -1, \"seed\": -3, \"logit_bias\": {\"98\": -100}, \"repeat_penalty\": 1.1}").unwrap();
+            json(b"{\"top_k\": -1, \"seed\": -3, \"logit_bias\": {\"98\": -100}, \"repeat_penalty\": 1.1}")
+                .unwrap();
         let settings = sampling.settings(99, 7).unwrap();
         assert_eq!((settings.top_k, settings.seed, settings.repetition_penalty), (0, -3i64 as u64, 1.1));
         assert_eq!(settings.bias, [(98, -100.0)]);

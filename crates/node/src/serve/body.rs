@@ -43,7 +43,8 @@ fn too_large() -> Problem {
 
 fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
     let unsupported = |message| {
-        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_media_type"), message).closing())
+        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("unsupported_media_type"), message)
+            .closing())
     };
     if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         return unsupported(format!("send the body as it is, without `Content-Encoding: {encoding:?}`"));
@@ -106,7 +107,12 @@ mod tests {
             ("{\"list\": [", "invalid_json", None, "EOF"),
             ("", "invalid_json", None, "line 1 column 0"),
             ("{\"list\": []} x", "invalid_json", None, "trailing"),
-            ("{\"list\": [{\"number\": 1}, {\"number\": \"x\"}]}", "invalid_value", Some("list[1].number"), "expected u8"),
+            (
+                "{\"list\": [{\"number\": 1}, {\"number\": \"x\"}]}",
+                "invalid_value",
+                Some("list[1].number"),
+                "expected u8",
+            ),
             ("{\"list\": [{\"number\": 256}]}", "invalid_value", Some("list[0].number"), "256"),
             ("{}", "invalid_value", None, "missing field `list`"),
             ("[]", "invalid_value", None, "invalid length 0"),
@@ -118,6 +124,9 @@ mod tests {
         }
         // Depth is bounded by the reader, not by the stack.
         let deep = format!("{{\"list\": {}", "[".repeat(100_000));
-        assert_eq!(json::<serde_json::Value>(deep.as_bytes()).expect_err("too deep").code, Some("invalid_json"));
+        assert_eq!(
+            json::<serde_json::Value>(deep.as_bytes()).expect_err("too deep").code,
+            Some("invalid_json")
+        );
     }
 }

@@ -60,7 +60,11 @@ impl Asked {
         let text_only = |modalities: &Value| *modalities == json!(["text"]);
         for (param, given, instead) in [
             ("audio", self.audio.is_some(), "models here write text"),
-            ("modalities", self.modalities.as_ref().is_some_and(|list| !text_only(list)), "models here write text"),
+            (
+                "modalities",
+                self.modalities.as_ref().is_some_and(|list| !text_only(list)),
+                "models here write text",
+            ),
             ("functions", self.functions.is_some(), "use `tools`"),
             ("function_call", self.function_call.is_some(), "use `tool_choice`"),
             ("web_search_options", self.web_search_options.is_some(), "nothing here searches the web"),
@@ -116,7 +120,7 @@ pub(super) async fn answer(
     let signals = asked.x_selvedge.and_then(|extras| extras.signals).unwrap_or(false);
     let (ticket, seed) = state.ticket(signals);
 
-    let lease = state.models.lease(asked.model.as_deref().unwrap_or("")).await?;
+    let lease = state.models.lease(asked.model.as_deref().unwrap_or("")).await?.that_writes()?;
     let settings = sampling.settings(lease.loaded.model.network.shape().vocabulary, seed)?;
     let loaded = Arc::clone(&lease.loaded);
     let ready = state.prepare(move || conversation.ready(&loaded)).await?;
@@ -125,7 +129,10 @@ pub(super) async fn answer(
         request: Request {
             prompt: ready.prompt.clone(),
             max_tokens,
-            sampling: lm::sample::Settings { seed: settings.seed.wrapping_add(choice as u64), ..settings.clone() },
+            sampling: lm::sample::Settings {
+                seed: settings.seed.wrapping_add(choice as u64),
+                ..settings.clone()
+            },
             top: top.unwrap_or(0),
             echo: false,
             constraint: ready.constraint.clone(),
@@ -210,7 +217,14 @@ impl Chunks {
         chunk
     }
 
-    fn delta(&self, order: &Order, index: usize, delta: Value, logprobs: Value, reason: Option<&str>) -> Value {
+    fn delta(
+        &self,
+        order: &Order,
+        index: usize,
+        delta: Value,
+        logprobs: Value,
+        reason: Option<&str>,
+    ) -> Value {
         let choice = json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason });
         self.chunk(order, json!([choice]))
     }
@@ -253,7 +267,8 @@ impl Scribe for Chunks {
             out.data(&self.delta(order, choice, delta, logprobs.take(), None));
         }
         if ended {
-            let mut last = self.delta(order, choice, json!({}), Value::Null, order.turns[choice].finish_reason());
+            let mut last =
+                self.delta(order, choice, json!({}), Value::Null, order.turns[choice].finish_reason());
             let all = order.turns.iter().all(|turn| turn.finish.is_some());
             if all && !self.usage {
                 last["x_selvedge"] = tally::block(order);

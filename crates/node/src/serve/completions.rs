@@ -54,7 +54,10 @@ struct Asked {
 
 /// A prompt or several, as text or as tokens.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a string, an array of strings, an array of tokens, or an array of arrays of tokens")]
+#[serde(
+    untagged,
+    expecting = "a string, an array of strings, an array of tokens, or an array of arrays of tokens"
+)]
 enum Prompts {
     Text(String),
     Texts(Vec<String>),
@@ -112,7 +115,10 @@ pub(super) async fn answer(
     let sampling: Sampling = json(&bytes)?;
     drop(bytes);
     if asked.suffix.is_some_and(|suffix| !suffix.is_empty()) {
-        return Err(Problem::unsupported("suffix", "`suffix` is not supported: text goes on, it is not filled in"));
+        return Err(Problem::unsupported(
+            "suffix",
+            "`suffix` is not supported: text goes on, it is not filled in",
+        ));
     }
     let n = answers(asked.n)?;
     if asked.best_of.is_some_and(|best_of| best_of > n as u64) {
@@ -132,7 +138,7 @@ pub(super) async fn answer(
     let signals = asked.x_selvedge.and_then(|extras| extras.signals).unwrap_or(false);
     let (ticket, seed) = state.ticket(signals);
 
-    let lease = state.models.lease(asked.model.as_deref().unwrap_or("")).await?;
+    let lease = state.models.lease(asked.model.as_deref().unwrap_or("")).await?.that_writes()?;
     let settings = sampling.settings(lease.loaded.model.network.shape().vocabulary, seed)?;
     let loaded = Arc::clone(&lease.loaded);
     let (prompts, constraint) = state
@@ -162,7 +168,9 @@ pub(super) async fn answer(
     });
     let turns = each().map(|(prompt, _)| Turn::new(None, prompt.tokens.len(), top.is_some(), signals));
     let order = Order::place(ticket, lease, wishes.collect(), turns.collect(), "prompt").await?;
-    let echoes = echo.then(|| prompts.iter().map(|prompt| (prompt.text.clone(), prompt.tokens.first().copied())).collect());
+    let echoes = echo.then(|| {
+        prompts.iter().map(|prompt| (prompt.text.clone(), prompt.tokens.first().copied())).collect()
+    });
     let usage = asked.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
     let telling = Telling { answers: n, top, usage, echoes, silent: max_tokens == 0, offsets: Vec::new() };
     if asked.stream.unwrap_or(false) {
@@ -281,7 +289,11 @@ impl Scribe for Telling {
             out.data(&self.chunk(order, choice, &text, logprobs, None));
         }
         let mut text = String::new();
-        deltas.into_iter().for_each(|delta| if let Delta::Content(more) = delta { text.push_str(&more) });
+        deltas.into_iter().for_each(|delta| {
+            if let Delta::Content(more) = delta {
+                text.push_str(&more);
+            }
+        });
         if !self.silent && (!text.is_empty() || !tokens.is_empty() && self.top.is_some()) {
             let tokenizer = &order.lease.loaded.model.tokenizer;
             let logprobs = match self.top {
@@ -334,7 +346,10 @@ mod tests {
 
     #[test]
     fn lists_are_joined() {
-        let (one, two) = (json!({ "tokens": ["a"], "top_logprobs": null }), json!({ "tokens": ["b"], "top_logprobs": null }));
+        let (one, two) = (
+            json!({ "tokens": ["a"], "top_logprobs": null }),
+            json!({ "tokens": ["b"], "top_logprobs": null }),
+        );
         assert_eq!(join(one, two.clone()), json!({ "tokens": ["a", "b"], "top_logprobs": null }));
         assert_eq!(join(Value::Null, two.clone()), two);
     }

@@ -27,7 +27,10 @@ pub(super) fn read(format: Option<&Value>, param: &'static str) -> Result<Option
             let inner = format.get("json_schema").unwrap_or(format);
             let schema = inner.get("schema").filter(|schema| schema.is_object());
             let schema = schema.ok_or_else(|| {
-                Problem::invalid(param, format!("`{param}` of type json_schema needs a `schema`, a JSON schema"))
+                Problem::invalid(
+                    param,
+                    format!("`{param}` of type json_schema needs a `schema`, a JSON schema"),
+                )
             })?;
             let strict = inner.get("strict").and_then(Value::as_bool).unwrap_or(false);
             Grammar::json_schema(schema.clone(), strict)
@@ -59,7 +62,11 @@ pub(super) fn bounded(schema: &Value, param: &'static str) -> Result<(), Problem
 }
 
 /// The constraint of a grammar over a model's words. Keeps a core busy.
-pub(super) fn compile(grammar: &Grammar, loaded: &Loaded, param: &'static str) -> Result<Constraint, Problem> {
+pub(super) fn compile(
+    grammar: &Grammar,
+    loaded: &Loaded,
+    param: &'static str,
+) -> Result<Constraint, Problem> {
     let vocabulary = loaded.vocabulary().map_err(|reason| Problem::unsupported(param, reason))?;
     Constraint::new(grammar, &vocabulary).map_err(|error| problem(&error, param))
 }

@@ -48,7 +48,9 @@ pub(super) struct Ready {
 pub(super) fn problem(error: &MessageError) -> Problem {
     let message = error.to_string();
     match error {
-        MessageError::Wrong { path, .. } | MessageError::UnknownTool { path, .. } => Problem::invalid(path.clone(), message),
+        MessageError::Wrong { path, .. } | MessageError::UnknownTool { path, .. } => {
+            Problem::invalid(path.clone(), message)
+        }
         MessageError::Unsupported { path, .. } => Problem::unsupported(path.clone(), message),
     }
 }
@@ -61,7 +63,10 @@ pub(super) fn messages(messages: Option<&Value>) -> Result<Vec<Message>, Problem
 }
 
 /// Reads a request's tools and the choice between them.
-pub(super) fn tools(tools: Option<&Value>, choice: Option<&Value>) -> Result<(Vec<Tool>, ToolChoice), Problem> {
+pub(super) fn tools(
+    tools: Option<&Value>,
+    choice: Option<&Value>,
+) -> Result<(Vec<Tool>, ToolChoice), Problem> {
     let tools = match tools {
         None | Some(Value::Null) => Vec::new(),
         Some(tools) => {
@@ -71,7 +76,8 @@ pub(super) fn tools(tools: Option<&Value>, choice: Option<&Value>) -> Result<(Ve
             Tool::list_from_json(tools).map_err(|error| problem(&error))?
         }
     };
-    let choice = ToolChoice::from_json(choice.unwrap_or(&Value::Null), &tools).map_err(|error| problem(&error))?;
+    let choice =
+        ToolChoice::from_json(choice.unwrap_or(&Value::Null), &tools).map_err(|error| problem(&error))?;
     Ok((tools, choice))
 }
 
@@ -85,7 +91,8 @@ impl Ready {
 impl Conversation {
     /// Makes it ready for a model.
     pub(super) fn ready(self, loaded: &Loaded) -> Result<Ready, Problem> {
-        let template = loaded.template.as_ref().map_err(|reason| Problem::invalid("model", reason.clone()))?;
+        let template =
+            loaded.template.as_ref().map_err(|reason| Problem::invalid("model", reason.clone()))?;
         // Tools that may not be called are not even shown.
         let tools = if self.choice == ToolChoice::None { Vec::new() } else { self.tools };
         let options = Options { add_generation_prompt: true, now: self.now_s, variables: self.variables };
@@ -119,8 +126,14 @@ impl Conversation {
                 let vocabulary = loaded.vocabulary().map_err(|reason| Problem::unsupported("tools", reason));
                 match vocabulary {
                     Ok(vocabulary) => {
-                        let grammar =
-                            grammar(&dialect, &tools, &self.choice, self.parallel, prompt.thinking, &vocabulary);
+                        let grammar = grammar(
+                            &dialect,
+                            &tools,
+                            &self.choice,
+                            self.parallel,
+                            prompt.thinking,
+                            &vocabulary,
+                        );
                         let grammar = grammar.map_err(|error| constrain::problem(&error, "tools"))?;
                         grammar.map(|grammar| constrain::compile(&grammar, loaded, "tools")).transpose()?
                     }

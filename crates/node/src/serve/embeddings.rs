@@ -36,7 +36,10 @@ struct Asked {
 
 /// A text or several, as text or as tokens.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a string, an array of strings, an array of tokens, or an array of arrays of tokens")]
+#[serde(
+    untagged,
+    expecting = "a string, an array of strings, an array of tokens, or an array of arrays of tokens"
+)]
 enum Inputs {
     Text(String),
     Texts(Vec<String>),
@@ -70,7 +73,8 @@ impl Inputs {
             }
             if sentence.len() > loaded.context {
                 let (len, context) = (sentence.len(), loaded.context);
-                let message = format!("the text has {len} tokens, more than the {context} of the model's context");
+                let message =
+                    format!("the text has {len} tokens, more than the {context} of the model's context");
                 return Err(Problem::too_long("input", message));
             }
             if let Some(token) = sentence.iter().find(|token| **token as usize >= vocabulary) {
@@ -128,7 +132,10 @@ pub(super) async fn answer(
     let tokens: usize = sentences.iter().map(Vec::len).sum();
     let vectors = engine::vectors(&lease.commands, sentences, pooling).await;
     let vectors = vectors
-        .ok_or_else(|| Problem::unavailable("model_unloaded", "the model was unloaded before the answer was there").again_in(1))?
+        .ok_or_else(|| {
+            Problem::unavailable("model_unloaded", "the model was unloaded before the answer was there")
+                .again_in(1)
+        })?
         .map_err(|reason| Problem::internal(format!("the texts could not be embedded: {reason}")))?;
     let took_ns = (state.now)().saturating_sub(begun_ns);
     let data = vectors.into_iter().enumerate().map(|(index, vector)| {

@@ -85,17 +85,38 @@ pub(super) enum Command {
         pieces: mpsc::UnboundedSender<(usize, Piece)>,
     },
     /// Make vectors of these sentences.
-    Embed { sentences: Vec<Vec<u32>>, pooling: Pooling, vectors: oneshot::Sender<Result<Vec<Vec<f32>>, String>> },
+    Embed {
+        sentences: Vec<Vec<u32>>,
+        pooling: Pooling,
+        vectors: oneshot::Sender<Result<Vec<Vec<f32>>, String>>,
+    },
     /// End, at once.
     Stop,
 }
 
 /// Asks `model` until told to stop, or until nobody can ask any more.
-pub(super) fn run(model: &Arc<Model>, batch: Batch, commands: &Receiver<Command>, now: &Now, gauges: &Gauges) {
-    let mut engine =
-        Engine { model, batch, now, gauges, writing: HashMap::new(), embedding: VecDeque::new(), scratch: Scratch::default() };
+pub(super) fn run(
+    model: &Arc<Model>,
+    batch: Batch,
+    commands: &Receiver<Command>,
+    now: &Now,
+    gauges: &Gauges,
+) {
+    let mut engine = Engine {
+        model,
+        batch,
+        now,
+        gauges,
+        writing: HashMap::new(),
+        embedding: VecDeque::new(),
+        scratch: Scratch::default(),
+    };
     loop {
-        let mut command = if engine.idle() { commands.recv().map_err(|_| TryRecvError::Disconnected) } else { commands.try_recv() };
+        let mut command = if engine.idle() {
+            commands.recv().map_err(|_| TryRecvError::Disconnected)
+        } else {
+            commands.try_recv()
+        };
         loop {
             match command {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return,
@@ -171,8 +192,17 @@ impl Engine<'_> {
                             let answer = Answer::new(&self.model.tokenizer, stops).showing(shown);
                             let (pieces, times) = (pieces.clone(), Times::default());
                             let pending = Vec::new();
-                            let writing =
-                                Writing { place, answer, pending, pieces, asked_ns, times, prompt, written: 0, ignore_end };
+                            let writing = Writing {
+                                place,
+                                answer,
+                                pending,
+                                pieces,
+                                asked_ns,
+                                times,
+                                prompt,
+                                written: 0,
+                                ignore_end,
+                            };
                             self.writing.insert(id, writing);
                             ids.push(id);
                         }

@@ -42,7 +42,8 @@ pub(super) struct Loaded {
 impl Loaded {
     /// The vocabulary as constraints want it; made when the first asks for it.
     pub(super) fn vocabulary(&self) -> Result<Arc<Vocabulary>, String> {
-        let make = || speech::vocabulary(&self.model.tokenizer).map(Arc::new).map_err(|error| error.to_string());
+        let make =
+            || speech::vocabulary(&self.model.tokenizer).map(Arc::new).map_err(|error| error.to_string());
         self.vocabulary.get_or_init(make).clone()
     }
 }

@@ -15,7 +15,9 @@ pub(super) fn wanted(logprobs: Option<bool>, top: Option<u32>) -> Result<Option<
     match (logprobs.unwrap_or(false), top) {
         (true, top) => Ok(Some(bounded(top.unwrap_or(0), "top_logprobs")?)),
         (false, None | Some(0)) => Ok(None),
-        (false, Some(_)) => Err(Problem::invalid("top_logprobs", "`top_logprobs` needs `logprobs` to be true")),
+        (false, Some(_)) => {
+            Err(Problem::invalid("top_logprobs", "`top_logprobs` needs `logprobs` to be true"))
+        }
     }
 }
 
@@ -31,9 +33,18 @@ fn number(logprob: f32) -> Value {
     json!(f64::from(logprob).max(IMPOSSIBLE))
 }
 
-/// A token's text; what is no whole character is shown as U+FFFD, and `bytes` says what it is.
-fn text(tokenizer: &Tokenizer, token: u32) -> String {
-    String::from_utf8_lossy(&tokenizer.bytes_of(token)).into_owned()
+/// A token's text; what is no whole character by its bytes, as OpenAI writes it, so that no two are the same:
+/// `bytes:\xe2\x80`. And how many characters it takes in the text.
+fn text(tokenizer: &Tokenizer, token: u32) -> (String, usize) {
+    let bytes = tokenizer.bytes_of(token);
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => (text.to_owned(), text.chars().count()),
+        Err(_) => {
+            let shown =
+                bytes.iter().fold("bytes:".to_owned(), |shown, byte| shown + &format!("\\x{byte:02x}"));
+            (shown, String::from_utf8_lossy(&bytes).chars().count())
+        }
+    }
 }
 
 /// One entry a token, as chat tells it.
@@ -67,9 +78,9 @@ pub(super) fn of_completion(
 ) -> Value {
     let (mut texts, mut logprobs, mut tops, mut offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut add = |token: u32, logprob: Value, most: Value| {
-        let text = text(tokenizer, token);
+        let (text, characters) = text(tokenizer, token);
         offsets.push(*offset);
-        *offset += text.chars().count();
+        *offset += characters;
         texts.push(text);
         logprobs.push(logprob);
         tops.push(most);
@@ -78,7 +89,7 @@ pub(super) fn of_completion(
         add(token, Value::Null, Value::Null);
     }
     for chosen in tokens {
-        let most = chosen.top.iter().map(|(token, logprob)| (text(tokenizer, *token), number(*logprob)));
+        let most = chosen.top.iter().map(|(token, logprob)| (text(tokenizer, *token).0, number(*logprob)));
         add(chosen.token, number(chosen.signal.logprob), Value::Object(most.collect::<Map<_, _>>()));
     }
     let tops = if top > 0 { Value::Array(tops) } else { Value::Null };

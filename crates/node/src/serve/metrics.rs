@@ -26,7 +26,10 @@ impl Metrics {
     }
 
     /// All of it, with what the loaded models tell.
-    pub(super) fn text<'g>(&self, models: impl Iterator<Item = (&'g str, &'g Gauges, u64)> + Clone) -> String {
+    pub(super) fn text<'g>(
+        &self,
+        models: impl Iterator<Item = (&'g str, &'g Gauges, u64)> + Clone,
+    ) -> String {
         let mut out = String::new();
         head(&mut out, "selvedge_info", "gauge", "the version that runs");
         let _ = writeln!(out, "selvedge_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
@@ -40,7 +43,12 @@ impl Metrics {
         for ((route, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "selvedge_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}");
         }
-        head(&mut out, "selvedge_model_memory_bytes", "gauge", "bytes that a loaded model needs, cache included");
+        head(
+            &mut out,
+            "selvedge_model_memory_bytes",
+            "gauge",
+            "bytes that a loaded model needs, cache included",
+        );
         for (model, _, needed) in models.clone() {
             let _ = writeln!(out, "selvedge_model_memory_bytes{{model=\"{}\"}} {needed}", label(model));
         }
@@ -64,16 +72,34 @@ type Number = (&'static str, &'static str, &'static str, fn(&Gauges) -> f64);
 
 const NUMBERS: [Number; 11] = [
     ("selvedge_model_running", "gauge", "answers being read or written", |g| g.running.load(Relaxed) as f64),
-    ("selvedge_model_waiting", "gauge", "answers that wait for their turn", |g| g.waiting.load(Relaxed) as f64),
-    ("selvedge_model_cache_bytes", "gauge", "keys and values of answers under way", |g| g.cache_used.load(Relaxed) as f64),
-    ("selvedge_model_kept_bytes", "gauge", "keys and values kept for what begins alike", |g| g.cache_kept.load(Relaxed) as f64),
+    ("selvedge_model_waiting", "gauge", "answers that wait for their turn", |g| {
+        g.waiting.load(Relaxed) as f64
+    }),
+    ("selvedge_model_cache_bytes", "gauge", "keys and values of answers under way", |g| {
+        g.cache_used.load(Relaxed) as f64
+    }),
+    ("selvedge_model_kept_bytes", "gauge", "keys and values kept for what begins alike", |g| {
+        g.cache_kept.load(Relaxed) as f64
+    }),
     ("selvedge_model_tokens_total", "counter", "tokens written", |g| g.written_tokens.load(Relaxed) as f64),
-    ("selvedge_model_prompt_tokens_total", "counter", "tokens of prompts", |g| g.prompt_tokens.load(Relaxed) as f64),
-    ("selvedge_model_reused_tokens_total", "counter", "tokens of prompts that were known already", |g| g.reused_tokens.load(Relaxed) as f64),
-    ("selvedge_model_embedded_tokens_total", "counter", "tokens of embedded texts", |g| g.embedded_tokens.load(Relaxed) as f64),
-    ("selvedge_model_ended_total", "counter", "answers that came to their end", |g| g.ended.load(Relaxed) as f64),
-    ("selvedge_model_cancelled_total", "counter", "answers that nobody waited for any more", |g| g.cancelled.load(Relaxed) as f64),
-    ("selvedge_model_busy_seconds_total", "counter", "time spent in steps of the model", |g| g.busy_ns.load(Relaxed) as f64 / 1e9),
+    ("selvedge_model_prompt_tokens_total", "counter", "tokens of prompts", |g| {
+        g.prompt_tokens.load(Relaxed) as f64
+    }),
+    ("selvedge_model_reused_tokens_total", "counter", "tokens of prompts that were known already", |g| {
+        g.reused_tokens.load(Relaxed) as f64
+    }),
+    ("selvedge_model_embedded_tokens_total", "counter", "tokens of embedded texts", |g| {
+        g.embedded_tokens.load(Relaxed) as f64
+    }),
+    ("selvedge_model_ended_total", "counter", "answers that came to their end", |g| {
+        g.ended.load(Relaxed) as f64
+    }),
+    ("selvedge_model_cancelled_total", "counter", "answers that nobody waited for any more", |g| {
+        g.cancelled.load(Relaxed) as f64
+    }),
+    ("selvedge_model_busy_seconds_total", "counter", "time spent in steps of the model", |g| {
+        g.busy_ns.load(Relaxed) as f64 / 1e9
+    }),
 ];
 
 type Times = (&'static str, &'static str, fn(&Gauges) -> &Histogram);

@@ -102,6 +102,18 @@ impl Seat {
     }
 }
 
+impl Lease {
+    /// Refuses an encoder.
+    pub(super) fn that_writes(self) -> Result<Lease, Problem> {
+        if self.loaded.model.network.writes() {
+            return Ok(self);
+        }
+        let message =
+            format!("the model {:?} is an encoder: it gives embeddings, not text", self.loaded.offer.name);
+        Err(Problem::invalid("model", message))
+    }
+}
+
 /// A count of users that goes down again, whatever becomes of the request.
 struct Use {
     inner: Arc<Inner>,
@@ -133,7 +145,8 @@ impl Models {
         let offer = self.find(wanted).await?;
         let name = offer.name.clone();
         let (mut state, commands, user) = self.0.sit_down(offer)?;
-        let waited = tokio::time::timeout(LOAD_WAIT, state.wait_for(|state| !matches!(state, State::Loading)));
+        let waited =
+            tokio::time::timeout(LOAD_WAIT, state.wait_for(|state| !matches!(state, State::Loading)));
         let state = match waited.await {
             Ok(Ok(state)) => state.clone(),
             // Its thread died on the way.
@@ -146,7 +159,9 @@ impl Models {
         match state {
             State::Ready(loaded) => Ok(Lease { loaded, commands, _user: user }),
             State::Failed(problem) => Err(problem),
-            State::Loading => Err(Problem::unavailable("model_loading", "the model is being loaded").again_in(5)),
+            State::Loading => {
+                Err(Problem::unavailable("model_loading", "the model is being loaded").again_in(5))
+            }
         }
     }
 
@@ -155,9 +170,10 @@ impl Models {
         let (inner, wanted) = (Arc::clone(&self.0), wanted.to_owned());
         let found = tokio::task::spawn_blocking(move || inner.offers.find(&wanted)).await;
         found.map_err(|_| Problem::internal("looking for the model failed"))?.map_err(|error| match error {
-            OfferError::Shelf(error @ (crate::shelf::ShelfError::NotFound { .. } | crate::shelf::ShelfError::Ambiguous { .. })) => {
-                Problem::no_model(error.to_string())
-            }
+            OfferError::Shelf(
+                error @ (crate::shelf::ShelfError::NotFound { .. }
+                | crate::shelf::ShelfError::Ambiguous { .. }),
+            ) => Problem::no_model(error.to_string()),
             OfferError::NotFound { .. } => Problem::no_model(error.to_string()),
             error => Problem::unavailable("model_not_loaded", why(&error)),
         })
@@ -226,7 +242,10 @@ impl Models {
 
 impl Inner {
     /// Counts one user more of a model, and begins to load it if nobody did.
-    fn sit_down(self: &Arc<Inner>, offer: Offer) -> Result<(watch::Receiver<State>, Sender<Command>, Use), Problem> {
+    fn sit_down(
+        self: &Arc<Inner>,
+        offer: Offer,
+    ) -> Result<(watch::Receiver<State>, Sender<Command>, Use), Problem> {
         let user = |number, name: &str| Use { inner: Arc::clone(self), name: name.to_owned(), number };
         let mut table = self.table();
         if table.closed {
@@ -269,21 +288,33 @@ impl Inner {
     }
 
     /// The life of a model's thread.
-    fn live(self: &Arc<Inner>, offer: Offer, tell: &watch::Sender<State>, orders: &std::sync::mpsc::Receiver<Command>) {
+    fn live(
+        self: &Arc<Inner>,
+        offer: Offer,
+        tell: &watch::Sender<State>,
+        orders: &std::sync::mpsc::Receiver<Command>,
+    ) {
         let name = offer.name.clone();
         let gauges = Arc::new(Gauges::default());
         let begun_ns = (self.now)();
         let room = |bytes| self.make_room(&name, bytes);
-        let (loaded, batch) = match load(offer, &self.settings.engine, Arc::clone(&gauges), || (self.now)(), room) {
-            Ok(loaded) => loaded,
-            Err(problem) => {
-                tracing::warn!(model = name, reason = problem.message, "a model cannot be loaded");
-                tell.send_replace(State::Failed(problem));
-                return;
-            }
-        };
+        let (loaded, batch) =
+            match load(offer, &self.settings.engine, Arc::clone(&gauges), || (self.now)(), room) {
+                Ok(loaded) => loaded,
+                Err(problem) => {
+                    tracing::warn!(model = name, reason = problem.message, "a model cannot be loaded");
+                    tell.send_replace(State::Failed(problem));
+                    return;
+                }
+            };
         let took_ms = (self.now)().saturating_sub(begun_ns) / 1_000_000;
-        tracing::info!(model = name, took_ms, needed_bytes = loaded.needed_bytes, context = loaded.context, "loaded");
+        tracing::info!(
+            model = name,
+            took_ms,
+            needed_bytes = loaded.needed_bytes,
+            context = loaded.context,
+            "loaded"
+        );
         let model = Arc::clone(&loaded.model);
         tell.send_replace(State::Ready(Arc::new(loaded)));
         engine::run(&model, batch, orders, &self.now, &gauges);

@@ -78,7 +78,11 @@ fn listed(there: &[String]) -> String {
         return "; there is none at all: `selvedge pull` brings one".to_owned();
     }
     let more = if there.len() > LISTED_MAX { ", …" } else { "" };
-    format!("; there {} {}{more}", if there.len() == 1 { "is" } else { "are" }, there[..there.len().min(LISTED_MAX)].join(", "))
+    format!(
+        "; there {} {}{more}",
+        if there.len() == 1 { "is" } else { "are" },
+        there[..there.len().min(LISTED_MAX)].join(", ")
+    )
 }
 
 impl Offers {

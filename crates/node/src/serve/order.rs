@@ -58,7 +58,12 @@ pub(super) struct Turn {
 
 impl Turn {
     /// Nothing written yet.
-    pub(super) fn new(reader: Option<Reader>, prompt_tokens: usize, keep_tokens: bool, signals: bool) -> Turn {
+    pub(super) fn new(
+        reader: Option<Reader>,
+        prompt_tokens: usize,
+        keep_tokens: bool,
+        signals: bool,
+    ) -> Turn {
         Turn {
             reader,
             said: Parsed::default(),
@@ -92,7 +97,8 @@ impl Turn {
                     None if text.is_empty() => Vec::new(),
                     None => vec![Delta::Content(text)],
                 };
-                let thinks = !deltas.is_empty() && deltas.iter().all(|delta| matches!(delta, Delta::Reasoning(_)));
+                let thinks =
+                    !deltas.is_empty() && deltas.iter().all(|delta| matches!(delta, Delta::Reasoning(_)));
                 self.thinking_tokens += if thinks { tokens.len() } else { 0 };
                 tokens.iter().for_each(|chosen| self.tally.add(chosen));
                 if self.keep_tokens {
@@ -141,7 +147,8 @@ impl Order {
     ) -> Result<Order, Problem> {
         let (places, prompts) = (lease.loaded.places, wishes.len());
         if prompts > places {
-            let message = format!("the request asks for {prompts} answers, and the server takes {places} at once");
+            let message =
+                format!("the request asks for {prompts} answers, and the server takes {places} at once");
             return Err(Problem::invalid("n", message));
         }
         let prompt_tokens = turns.iter().map(|turn| turn.prompt_tokens).sum();
@@ -199,7 +206,8 @@ impl Order {
     /// `usage`, as chat and completions tell it. A prompt with several answers is counted once.
     pub(super) fn usage(&self, answers_per_prompt: usize) -> Value {
         let prompt = self.prompt_tokens / answers_per_prompt.max(1);
-        let cached: usize = self.turns.iter().step_by(answers_per_prompt.max(1)).map(|turn| turn.reused).sum();
+        let cached: usize =
+            self.turns.iter().step_by(answers_per_prompt.max(1)).map(|turn| turn.reused).sum();
         let written = self.written();
         json!({
             "prompt_tokens": prompt,
@@ -222,7 +230,9 @@ fn refusal(refused: &Refused, param: &'static str) -> Problem {
     let message = refused.to_string();
     match refused {
         Refused::TooLong { .. } => Problem::too_long(param, message),
-        Refused::Full { .. } => Problem::queue_full(format!("{message}; try again, or start the server with a longer queue")),
+        Refused::Full { .. } => {
+            Problem::queue_full(format!("{message}; try again, or start the server with a longer queue"))
+        }
         Refused::NoOutput => Problem::invalid("model", message),
         Refused::Empty | Refused::NoSuchToken { .. } => Problem::invalid(param, message),
     }

@@ -170,7 +170,7 @@ pub(super) async fn answer(
     let signals = asked.x_selvedge.and_then(|extras| extras.signals).unwrap_or(false);
     let (ticket, seed) = state.ticket(signals);
 
-    let lease = state.models.lease(asked.model.as_deref().unwrap_or("")).await?;
+    let lease = state.models.lease(asked.model.as_deref().unwrap_or("")).await?.that_writes()?;
     let settings = sampling.settings(lease.loaded.model.network.shape().vocabulary, seed)?;
     let loaded = Arc::clone(&lease.loaded);
     let ready = state.prepare(move || conversation.ready(&loaded)).await?;

@@ -1,5 +1,6 @@
 //! What a server is told when it begins.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use kernels::page::CacheFormat;
 
 /// What a server is told when it begins.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -27,6 +28,16 @@ pub struct Settings {
     pub memory_bytes: Option<u64>,
     /// Answers under way when the server stops have so long to end.
     pub grace: Duration,
+}
+
+impl fmt::Debug for Settings {
+    /// The key does not show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { listen, key, insecure, engine, .. } = self;
+        let mut shown = f.debug_struct("Settings");
+        shown.field("listen", listen).field("has_key", &key.is_some()).field("insecure", insecure);
+        shown.field("engine", engine).finish_non_exhaustive()
+    }
 }
 
 /// How models are run.
@@ -56,7 +67,14 @@ pub(super) const STEP_TOKENS: usize = 512;
 
 impl Default for EngineSettings {
     fn default() -> EngineSettings {
-        EngineSettings { context: None, parallel: 8, queue: 64, cache: CacheFormat::F16, cache_bytes: None, threads: None }
+        EngineSettings {
+            context: None,
+            parallel: 8,
+            queue: 64,
+            cache: CacheFormat::F16,
+            cache_bytes: None,
+            threads: None,
+        }
     }
 }
 

@@ -65,19 +65,22 @@ enum Stand {
 
 /// The answer to a request: `order` as `scribe` tells it.
 pub(super) fn stream(order: Order, scribe: impl Scribe) -> Response {
-    let body = futures_util::stream::unfold((order, scribe, Stand::Begin), |(mut order, mut scribe, stand)| async move {
-        let mut frames = Frames::default();
-        let stand = match stand {
-            Stand::Over => return None,
-            Stand::Begin => {
-                scribe.begin(&order, &mut frames);
-                Stand::Goes
-            }
-            Stand::Goes => go(&mut order, &mut scribe, &mut frames).await,
-        };
-        let bytes = Bytes::from(frames.0);
-        Some((Ok::<_, std::convert::Infallible>(bytes), (order, scribe, stand)))
-    });
+    let body = futures_util::stream::unfold(
+        (order, scribe, Stand::Begin),
+        |(mut order, mut scribe, stand)| async move {
+            let mut frames = Frames::default();
+            let stand = match stand {
+                Stand::Over => return None,
+                Stand::Begin => {
+                    scribe.begin(&order, &mut frames);
+                    Stand::Goes
+                }
+                Stand::Goes => go(&mut order, &mut scribe, &mut frames).await,
+            };
+            let bytes = Bytes::from(frames.0);
+            Some((Ok::<_, std::convert::Infallible>(bytes), (order, scribe, stand)))
+        },
+    );
     let mut response = Response::new(Body::from_stream(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

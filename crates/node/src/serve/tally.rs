@@ -33,7 +33,9 @@ impl Tally {
         self.entropy += f64::from(signal.entropy);
         if let Some(each) = &mut self.each {
             let (logprob, margin, entropy) = (signal.logprob, signal.margin, signal.entropy);
-            each.push(json!({ "token": chosen.token, "logprob": logprob, "margin": margin, "entropy": entropy }));
+            each.push(
+                json!({ "token": chosen.token, "logprob": logprob, "margin": margin, "entropy": entropy }),
+            );
         }
     }
 }
@@ -47,7 +49,9 @@ pub(super) fn block(order: &Order) -> Value {
     put("ran", Some(json!("local")));
     put(
         "model",
-        Some(json!({ "digest": loaded.offer.digest, "family": facts.family, "quantisation": facts.quantisation })),
+        Some(
+            json!({ "digest": loaded.offer.digest, "family": facts.family, "quantisation": facts.quantisation }),
+        ),
     );
     let turns = &order.turns;
     let ms = |ns: Option<u64>| ns.map(|ns| json!(ns as f64 / 1e6));
@@ -55,17 +59,26 @@ pub(super) fn block(order: &Order) -> Value {
     put("first_token_ms", ms(turns.iter().filter_map(|turn| turn.times.first_ns).min()));
     let reused: usize = turns.iter().map(|turn| turn.reused).sum();
     put("reused_prompt_tokens", Some(json!(reused)));
-    put("prompt_tokens_per_s", per_second(turns.iter().map(|turn| {
-        let read = turn.prompt_tokens.saturating_sub(turn.reused);
-        (read, turn.times.begun_ns.zip(turn.times.first_ns))
-    })));
+    put(
+        "prompt_tokens_per_s",
+        per_second(turns.iter().map(|turn| {
+            let read = turn.prompt_tokens.saturating_sub(turn.reused);
+            (read, turn.times.begun_ns.zip(turn.times.first_ns))
+        })),
+    );
     // The first token is the prompt's work.
-    put("tokens_per_s", per_second(turns.iter().map(|turn| {
-        (turn.written.saturating_sub(1), turn.times.first_ns.zip(turn.times.last_ns))
-    })));
+    put(
+        "tokens_per_s",
+        per_second(
+            turns
+                .iter()
+                .map(|turn| (turn.written.saturating_sub(1), turn.times.first_ns.zip(turn.times.last_ns))),
+        ),
+    );
     let tokens: usize = turns.iter().map(|turn| turn.tally.tokens).sum();
     if tokens > 0 {
-        let mean = |sum: fn(&Tally) -> f64| turns.iter().map(|turn| sum(&turn.tally)).sum::<f64>() / tokens as f64;
+        let mean =
+            |sum: fn(&Tally) -> f64| turns.iter().map(|turn| sum(&turn.tally)).sum::<f64>() / tokens as f64;
         let least = turns.iter().map(|turn| turn.tally.least).fold(0.0, f32::min);
         put("mean_logprob", Some(json!(mean(|tally| tally.logprob))));
         put("min_logprob", Some(json!(least)));

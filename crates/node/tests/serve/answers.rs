@@ -17,7 +17,8 @@ fn content(chunks: &[Value], choice: usize) -> String {
 #[test]
 fn a_chat_is_answered_and_the_stream_says_the_same() {
     let house = house(settings());
-    let body = chat("hello", 24, json!({ "logprobs": true, "top_logprobs": 3, "x_selvedge": { "signals": true } }));
+    let body =
+        chat("hello", 24, json!({ "logprobs": true, "top_logprobs": 3, "x_selvedge": { "signals": true } }));
     let answer = post(house.address, CHAT, &body);
     assert_eq!(answer.status, 200, "{answer:?}");
     let whole = answer.json();
@@ -35,7 +36,11 @@ fn a_chat_is_answered_and_the_stream_says_the_same() {
     // Log probabilities: as many as tokens, most probable first, and greedy takes the first.
     let tokens = choice["logprobs"]["content"].as_array().unwrap();
     assert_eq!(tokens.len(), 24);
-    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token["bytes"].as_array().unwrap()).map(|byte| byte.as_u64().unwrap() as u8).collect();
+    let bytes: Vec<u8> = tokens
+        .iter()
+        .flat_map(|token| token["bytes"].as_array().unwrap())
+        .map(|byte| byte.as_u64().unwrap() as u8)
+        .collect();
     assert_eq!(String::from_utf8_lossy(&bytes), text);
     for token in tokens {
         let top = token["top_logprobs"].as_array().unwrap();
@@ -63,7 +68,8 @@ fn a_chat_is_answered_and_the_stream_says_the_same() {
     assert_eq!(content(&streamed, 0), text);
     assert_eq!(streamed[0]["choices"][0]["delta"]["role"], "assistant");
     let told = streamed.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap());
-    let told: Vec<&Value> = told.flat_map(|choice| choice["logprobs"]["content"].as_array().into_iter().flatten()).collect();
+    let told: Vec<&Value> =
+        told.flat_map(|choice| choice["logprobs"]["content"].as_array().into_iter().flatten()).collect();
     assert_eq!(told.len(), 24);
     assert!(told.iter().zip(tokens).all(|(a, b)| a["token"] == b["token"]));
     let last = streamed.last().unwrap();
@@ -73,7 +79,8 @@ fn a_chat_is_answered_and_the_stream_says_the_same() {
     let prompt = whole["usage"]["prompt_tokens"].as_u64().unwrap();
     assert_eq!(last["usage"]["prompt_tokens_details"]["cached_tokens"], prompt - 1);
     assert_eq!(last["x_selvedge"]["reused_prompt_tokens"], prompt - 1);
-    let reasons: Vec<&str> = streamed.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
+    let reasons: Vec<&str> =
+        streamed.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
     assert_eq!(reasons, ["length"]);
 }
 
@@ -142,7 +149,11 @@ fn a_format_is_kept() {
     assert!(["on", "off"].contains(&state["pump"].as_str().unwrap()));
     assert!(state["level"].as_u64().unwrap() <= 99);
 
-    let body = chat("word", 50, json!({ "response_format": { "type": "regex", "regex": "[ab]{3}c" }, "logit_bias": {} }));
+    let body = chat(
+        "word",
+        50,
+        json!({ "response_format": { "type": "regex", "regex": "[ab]{3}c" }, "logit_bias": {} }),
+    );
     let answer = post(house.address, CHAT, &body).json();
     let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
     assert!(text.len() == 4 && text.ends_with('c'), "{text}");
@@ -160,9 +171,13 @@ fn a_tool_that_must_be_called_is_called() {
     });
     let tool = json!({ "type": "function", "function": { "name": "open_valve", "parameters": parameters, "strict": true } });
     let bias = json!({ "32": -100, "10": -100, "9": -100, "13": -100, "220": -100, "198": -100 });
-    let body = chat("open", 200, json!({
-        "tools": [tool], "tool_choice": "required", "parallel_tool_calls": false, "logit_bias": bias,
-    }));
+    let body = chat(
+        "open",
+        200,
+        json!({
+            "tools": [tool], "tool_choice": "required", "parallel_tool_calls": false, "logit_bias": bias,
+        }),
+    );
     let answer = post(house.address, CHAT, &body);
     assert_eq!(answer.status, 200, "{answer:?}");
     let answer = answer.json();
@@ -185,7 +200,8 @@ fn a_tool_that_must_be_called_is_called() {
     assert!(deltas[0]["id"].as_str().unwrap().starts_with("call_"));
     let joined: String = deltas.iter().filter_map(|delta| delta["function"]["arguments"].as_str()).collect();
     assert_eq!(joined, call["function"]["arguments"].as_str().unwrap());
-    let reasons: Vec<&str> = streamed.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
+    let reasons: Vec<&str> =
+        streamed.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
     assert_eq!(reasons, ["tool_calls"]);
 
     // The conversation goes on with what the tool said.
@@ -209,9 +225,12 @@ fn text_goes_on_and_an_echo_tells_what_the_model_thought_of_it() {
     };
     let plain = post(house.address, PATH, &body(json!({ "logprobs": 2 }))).json();
     let text = plain["choices"][0]["text"].as_str().unwrap();
-    assert_eq!(plain["usage"], json!({
-        "prompt_tokens": 3, "completion_tokens": 8, "total_tokens": 11, "prompt_tokens_details": { "cached_tokens": 0 },
-    }));
+    assert_eq!(
+        plain["usage"],
+        json!({
+            "prompt_tokens": 3, "completion_tokens": 8, "total_tokens": 11, "prompt_tokens_details": { "cached_tokens": 0 },
+        })
+    );
     let logprobs = &plain["choices"][0]["logprobs"];
     assert_eq!(logprobs["tokens"].as_array().unwrap().len(), 8);
     assert_eq!(logprobs["text_offset"][0], 0);
@@ -221,7 +240,8 @@ fn text_goes_on_and_an_echo_tells_what_the_model_thought_of_it() {
     let tokens = post(house.address, PATH, &body(json!({ "prompt": [97, 98, 99] }))).json();
     assert_eq!(tokens["choices"][0]["text"], text);
     let many = post(house.address, PATH, &body(json!({ "prompt": ["abc", "xyz"], "n": 2 }))).json();
-    let texts: Vec<&str> = many["choices"].as_array().unwrap().iter().map(|one| one["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> =
+        many["choices"].as_array().unwrap().iter().map(|one| one["text"].as_str().unwrap()).collect();
     assert_eq!((texts.len(), texts[0], texts[1]), (4, text, text));
     assert_eq!(texts[2], texts[3]);
     assert_ne!(texts[0], texts[2]);
@@ -237,7 +257,8 @@ fn text_goes_on_and_an_echo_tells_what_the_model_thought_of_it() {
     for (one, other) in after.iter().zip(logprobs["token_logprobs"].as_array().unwrap()) {
         assert!((one.as_f64().unwrap() - other.as_f64().unwrap()).abs() < 1e-4);
     }
-    let silent = post(house.address, PATH, &body(json!({ "echo": true, "logprobs": 1, "max_tokens": 0 }))).json();
+    let silent =
+        post(house.address, PATH, &body(json!({ "echo": true, "logprobs": 1, "max_tokens": 0 }))).json();
     assert_eq!(silent["choices"][0]["text"], "abc");
     assert_eq!(silent["choices"][0]["logprobs"]["tokens"].as_array().unwrap().len(), 3);
     assert_eq!(silent["usage"]["completion_tokens"], 0);
@@ -283,9 +304,15 @@ fn texts_become_vectors() {
     assert_eq!(numbers.collect::<Vec<_>>(), vectors[1]);
 
     let param = |more: Value| ask(more).problem();
-    assert_eq!(param(json!({ "dimensions": 8 })), (400, "unsupported_parameter".into(), Some("dimensions".into())));
+    assert_eq!(
+        param(json!({ "dimensions": 8 })),
+        (400, "unsupported_parameter".into(), Some("dimensions".into()))
+    );
     let long = "a ".repeat(100);
-    assert_eq!(param(json!({ "input": ["b", long] })), (400, "context_length_exceeded".into(), Some("input".into())));
+    assert_eq!(
+        param(json!({ "input": ["b", long] })),
+        (400, "context_length_exceeded".into(), Some("input".into()))
+    );
     assert_eq!(param(json!({ "input": [] })), (400, "invalid_value".into(), Some("input".into())));
     assert_eq!(param(json!({ "input": [[99_999]] })), (400, "invalid_value".into(), Some("input[0]".into())));
     // A model that writes gives its states only to who says how.
@@ -325,7 +352,11 @@ fn a_response_is_answered_and_its_events_tell_the_same() {
     let events: Vec<(String, Value)> = Events::ask(house.address, PATH, &streaming)
         .map(|(name, data)| (name.unwrap(), serde_json::from_str(&data).unwrap()))
         .collect();
-    let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "response.output_text.delta").collect();
+    let names: Vec<&str> = events
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| *name != "response.output_text.delta")
+        .collect();
     assert_eq!(
         names,
         [
@@ -340,9 +371,16 @@ fn a_response_is_answered_and_its_events_tell_the_same() {
         ]
     );
     for (at, (name, event)) in events.iter().enumerate() {
-        assert_eq!((event["type"].as_str(), event["sequence_number"].as_u64()), (Some(name.as_str()), Some(at as u64)));
+        assert_eq!(
+            (event["type"].as_str(), event["sequence_number"].as_u64()),
+            (Some(name.as_str()), Some(at as u64))
+        );
     }
-    let said: String = events.iter().filter(|(name, _)| name == "response.output_text.delta").map(|(_, event)| event["delta"].as_str().unwrap()).collect();
+    let said: String = events
+        .iter()
+        .filter(|(name, _)| name == "response.output_text.delta")
+        .map(|(_, event)| event["delta"].as_str().unwrap())
+        .collect();
     assert_eq!(said, text);
     let last = &events.last().unwrap().1["response"];
     assert_eq!(last["output"][0]["content"][0]["text"], text);
@@ -366,7 +404,12 @@ fn a_response_can_be_a_call() {
     let events: Vec<(String, Value)> = Events::ask(house.address, "/v1/responses", &body)
         .map(|(name, data)| (name.unwrap(), serde_json::from_str(&data).unwrap()))
         .collect();
-    let done = events.iter().find(|(name, _)| name == "response.function_call_arguments.done").expect("a call").1.clone();
+    let done = events
+        .iter()
+        .find(|(name, _)| name == "response.function_call_arguments.done")
+        .expect("a call")
+        .1
+        .clone();
     assert_eq!(done["name"], "f");
     let arguments: Value = serde_json::from_str(done["arguments"].as_str().unwrap()).unwrap();
     assert!([1, 2].contains(&arguments["n"].as_i64().unwrap()));
@@ -380,7 +423,8 @@ fn a_response_can_be_a_call() {
 fn models_are_listed_and_told_apart() {
     let house = house(settings());
     let list = get(house.address, "/v1/models").json();
-    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["chat", "other", "embed"]);
     assert_eq!(get(house.address, "/v1/models/other").json()["x_selvedge"]["loaded"], false);
     let text = |model: &str| {
@@ -389,8 +433,14 @@ fn models_are_listed_and_told_apart() {
     };
     assert_ne!(text("chat"), text("other"));
     let other = get(house.address, "/v1/models/other").json();
-    assert_eq!((&other["x_selvedge"]["loaded"], &other["x_selvedge"]["writes"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        (&other["x_selvedge"]["loaded"], &other["x_selvedge"]["writes"]),
+        (&json!(true), &json!(true))
+    );
     let metrics = get(house.address, "/metrics").text;
     assert!(metrics.contains("selvedge_model_tokens_total{model=\"other\"} 12"), "{metrics}");
-    assert!(metrics.contains("selvedge_requests_total{route=\"/v1/chat/completions\",status=\"200\"} 2"), "{metrics}");
+    assert!(
+        metrics.contains("selvedge_requests_total{route=\"/v1/chat/completions\",status=\"200\"} 2"),
+        "{metrics}"
+    );
 }

@@ -8,27 +8,32 @@ use serde_json::Value;
 
 /// An answer in one piece.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: String,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Status, `error.code` and `error.param`.
-    pub fn problem(&self) -> (u16, String, Option<String>) {
+    pub(crate) fn problem(&self) -> (u16, String, Option<String>) {
         let error = &self.json()["error"];
         assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{self:?}");
         assert!(error["type"].is_string(), "{self:?}");
-        (self.status, error["code"].as_str().unwrap_or("").to_owned(), error["param"].as_str().map(str::to_owned))
+        (
+            self.status,
+            error["code"].as_str().unwrap_or("").to_owned(),
+            error["param"].as_str().map(str::to_owned),
+        )
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let line = self.headers.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let line =
+            self.headers.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
         Some(line.split_once(':')?.1.trim())
     }
 }
@@ -59,7 +64,7 @@ fn head(reader: &mut BufReader<TcpStream>) -> (u16, String) {
 }
 
 /// One request with more headers, each ended by `\r\n`.
-pub fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+pub(crate) fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     let mut reader = send(address, method, path, headers, body);
     let (status, headers) = head(&mut reader);
     let mut bytes = Vec::new();
@@ -74,11 +79,11 @@ pub fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str, bo
     Answer { status, headers, text: String::from_utf8(bytes).unwrap() }
 }
 
-pub fn get(address: SocketAddr, path: &str) -> Answer {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
     ask_with(address, "GET", path, "", b"")
 }
 
-pub fn post(address: SocketAddr, path: &str, body: &Value) -> Answer {
+pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Answer {
     ask_with(address, "POST", path, "", body.to_string().as_bytes())
 }
 
@@ -93,19 +98,18 @@ fn chunk(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
 }
 
 /// An answer as it comes. Dropping it goes away.
-pub struct Events {
+pub(crate) struct Events {
     reader: BufReader<TcpStream>,
     pending: String,
-    pub status: u16,
 }
 
 impl Events {
     /// Asks and reads the header.
-    pub fn ask(address: SocketAddr, path: &str, body: &Value) -> Events {
+    pub(crate) fn ask(address: SocketAddr, path: &str, body: &Value) -> Events {
         let mut reader = send(address, "POST", path, "", body.to_string().as_bytes());
         let (status, headers) = head(&mut reader);
-        assert!(status != 200 || headers.contains("text/event-stream"), "{headers}");
-        Events { reader, pending: String::new(), status }
+        assert!(status == 200 && headers.contains("text/event-stream"), "{headers}");
+        Events { reader, pending: String::new() }
     }
 }
 
@@ -117,7 +121,8 @@ impl Iterator for Events {
         loop {
             while let Some(end) = self.pending.find("\n\n") {
                 let event: String = self.pending.drain(..end + 2).collect();
-                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
                 // A comment is no event.
                 if let Some(data) = field("data: ") {
                     return Some((field("event: "), data));
@@ -130,7 +135,7 @@ impl Iterator for Events {
 }
 
 /// The chunks of a stream that ends as it should.
-pub fn chunks(address: SocketAddr, path: &str, body: &Value) -> Vec<Value> {
+pub(crate) fn chunks(address: SocketAddr, path: &str, body: &Value) -> Vec<Value> {
     let mut data: Vec<String> = Events::ask(address, path, body).map(|(_, data)| data).collect();
     assert_eq!(data.pop().as_deref(), Some("[DONE]"));
     data.iter().map(|data| serde_json::from_str(data).unwrap()).collect()

@@ -46,13 +46,16 @@ fn work(address: SocketAddr, client: usize, expected: &[String], go_on: &dyn Fn(
             1 => {
                 body["stream"] = json!(true);
                 let chunks = chunks(address, CHAT, &body);
-                let said: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+                let said: String = chunks
+                    .iter()
+                    .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+                    .collect();
                 assert_eq!(&said, expected);
                 right += 1;
             }
             _ => {
                 body["stream"] = json!(true);
-                drop(Events::ask(address, CHAT, &body).take(1 + round % 4).count());
+                let _gone = Events::ask(address, CHAT, &body).take(1 + round % 4).count();
             }
         }
     }
@@ -61,9 +64,10 @@ fn work(address: SocketAddr, client: usize, expected: &[String], go_on: &dyn Fn(
 
 /// Nobody uses, waits or holds pages.
 fn empty(address: SocketAddr) -> bool {
-    ["chat", "other"].iter().filter_map(|name| loaded(address, name)).all(|model| {
-        ["running", "waiting", "users", "cache_bytes"].iter().all(|key| model[key] == 0)
-    })
+    ["chat", "other"]
+        .iter()
+        .filter_map(|name| loaded(address, name))
+        .all(|model| ["running", "waiting", "users", "cache_bytes"].iter().all(|key| model[key] == 0))
 }
 
 #[test]
@@ -74,7 +78,10 @@ fn eight_clients_get_the_answers_that_each_gets_alone() {
         let clients: Vec<_> = expected
             .iter()
             .enumerate()
-            .map(|(client, expected)| (client, expected, house.address)).map(|(client, expected, address)| scope.spawn(move || work(address, client, expected, &|round| round < 15)))
+            .map(|(client, expected)| (client, expected, house.address))
+            .map(|(client, expected, address)| {
+                scope.spawn(move || work(address, client, expected, &|round| round < 15))
+            })
             .collect();
         clients.into_iter().map(|client| client.join().unwrap()).sum()
     });
@@ -134,7 +141,11 @@ fn soak_eight_clients_for_a_minute() {
     std::thread::sleep(Duration::from_millis(100));
     let after = node::status::rss_bytes().unwrap_or(0) as usize;
     let before = before.load(Relaxed);
-    println!("{seconds} s, {CLIENTS} clients: {right} answers, all right; resident {} KiB early, {} KiB at the end", before >> 10, after >> 10);
+    println!(
+        "{seconds} s, {CLIENTS} clients: {right} answers, all right; resident {} KiB early, {} KiB at the end",
+        before >> 10,
+        after >> 10
+    );
     assert!(right > 0);
     assert!(after < before + (64 << 20), "{before} → {after}");
 }

@@ -37,7 +37,10 @@ fn strangers_pages_and_names_stay_out() {
     assert_eq!(answer.header("access-control-allow-origin"), None);
     let open = house(Settings { origins: vec!["https://app.example".to_owned()], ..settings() });
     let answer = ask_with(open.address, "GET", "/v1/models", page, b"");
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("https://app.example")));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (200, Some("https://app.example"))
+    );
     assert_eq!(ask_with(open.address, "OPTIONS", CHAT, page, b"").status, 204);
     // Two Host headers, or another one, are a rebound name.
     let raw = |host: &str| {
@@ -60,7 +63,10 @@ fn the_network_needs_a_key_or_a_word() {
     begin(Settings { key: Some("k".to_owned()), ..anywhere.clone() }).unwrap().stop();
     begin(Settings { insecure: true, ..anywhere.clone() }).unwrap().stop();
     for key in ["", "two words", "kéy"] {
-        assert!(matches!(begin(Settings { key: Some(key.to_owned()), ..anywhere.clone() }), Err(ServeError::Key)), "{key}");
+        assert!(
+            matches!(begin(Settings { key: Some(key.to_owned()), ..anywhere.clone() }), Err(ServeError::Key)),
+            "{key}"
+        );
     }
 }
 
@@ -76,13 +82,28 @@ fn what_cannot_be_answered_is_refused_by_name() {
     check(&get(house.address, "/v2/nothing"), 404, "unknown_url", None);
     check(&get(house.address, CHAT), 405, "method_not_allowed", None);
     check(&raw(CHAT, "{\"model\": \n oops}"), 400, "invalid_json", None);
-    assert!(raw(CHAT, "{\"model\": \n oops}").json()["error"]["message"].as_str().unwrap().contains("line 2 column 2"));
-    check(&ask_with(house.address, "POST", CHAT, "Content-Encoding: gzip\r\n", b"{}"), 415, "unsupported_media_type", None);
+    assert!(
+        raw(CHAT, "{\"model\": \n oops}").json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("line 2 column 2")
+    );
+    check(
+        &ask_with(house.address, "POST", CHAT, "Content-Encoding: gzip\r\n", b"{}"),
+        415,
+        "unsupported_media_type",
+        None,
+    );
     let missing = post(house.address, CHAT, &chat("x", 1, json!({ "model": "gpt-4" })));
     check(&missing, 404, "model_not_found", Some("model"));
     assert!(missing.json()["error"]["message"].as_str().unwrap().contains("chat, other, embed"));
     check(&get(house.address, "/v1/models/gpt-4"), 404, "model_not_found", Some("model"));
-    check(&ask_with(house.address, "DELETE", "/selvedge/models/chat", "", b""), 404, "model_not_loaded", Some("model"));
+    check(
+        &ask_with(house.address, "DELETE", "/selvedge/models/chat", "", b""),
+        404,
+        "model_not_loaded",
+        Some("model"),
+    );
     // Said before it is read.
     let huge = "Content-Length: 999999999999\r\n";
     let answer = {
@@ -98,15 +119,33 @@ fn what_cannot_be_answered_is_refused_by_name() {
     let cases: [(&str, Value, u16, &str, Option<&str>); 31] = [
         (CHAT, json!({ "messages": [] }), 400, "invalid_value", Some("messages")),
         (CHAT, json!({ "messages": null }), 400, "invalid_value", Some("messages")),
-        (CHAT, json!({ "messages": [{ "role": "robot", "content": "x" }] }), 400, "invalid_value", Some("messages[0].role")),
-        (CHAT, json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }), 400, "unsupported_parameter", Some("messages[0].content[0]")),
+        (
+            CHAT,
+            json!({ "messages": [{ "role": "robot", "content": "x" }] }),
+            400,
+            "invalid_value",
+            Some("messages[0].role"),
+        ),
+        (
+            CHAT,
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
+            400,
+            "unsupported_parameter",
+            Some("messages[0].content[0]"),
+        ),
         (CHAT, json!({ "temperature": "hot" }), 400, "invalid_value", Some("temperature")),
         (CHAT, json!({ "temperature": -1 }), 400, "invalid_value", Some("temperature")),
         (CHAT, json!({ "n": 0 }), 400, "invalid_value", Some("n")),
         (CHAT, json!({ "n": 17 }), 400, "invalid_value", Some("n")),
         (CHAT, json!({ "max_tokens": 0 }), 400, "invalid_value", Some("max_completion_tokens")),
         (CHAT, json!({ "max_tokens": CONTEXT }), 400, "context_length_exceeded", Some("messages")),
-        (CHAT, json!({ "messages": [{ "role": "user", "content": "x".repeat(CONTEXT) }], "max_tokens": null }), 400, "context_length_exceeded", Some("messages")),
+        (
+            CHAT,
+            json!({ "messages": [{ "role": "user", "content": "x".repeat(CONTEXT) }], "max_tokens": null }),
+            400,
+            "context_length_exceeded",
+            Some("messages"),
+        ),
         (CHAT, json!({ "top_logprobs": 3 }), 400, "invalid_value", Some("top_logprobs")),
         (CHAT, json!({ "logprobs": true, "top_logprobs": 21 }), 400, "invalid_value", Some("top_logprobs")),
         (CHAT, json!({ "logprobs": 5 }), 400, "invalid_value", Some("logprobs")),
@@ -116,17 +155,59 @@ fn what_cannot_be_answered_is_refused_by_name() {
         (CHAT, json!({ "modalities": ["audio"] }), 400, "unsupported_parameter", Some("modalities")),
         (CHAT, json!({ "tools": [{ "type": "retrieval" }] }), 400, "unsupported_parameter", Some("tools[0]")),
         (CHAT, json!({ "tool_choice": "required" }), 400, "invalid_value", Some("tools")),
-        (CHAT, json!({ "response_format": { "type": "yaml" } }), 400, "invalid_value", Some("response_format")),
-        (CHAT, json!({ "response_format": { "type": "regex", "regex": "(" } }), 400, "invalid_value", Some("response_format")),
+        (
+            CHAT,
+            json!({ "response_format": { "type": "yaml" } }),
+            400,
+            "invalid_value",
+            Some("response_format"),
+        ),
+        (
+            CHAT,
+            json!({ "response_format": { "type": "regex", "regex": "(" } }),
+            400,
+            "invalid_value",
+            Some("response_format"),
+        ),
         (CHAT, json!({ "model": "embed" }), 400, "invalid_value", Some("model")),
-        ("/v1/completions", json!({ "prompt": "x", "best_of": 3 }), 400, "unsupported_parameter", Some("best_of")),
-        ("/v1/completions", json!({ "prompt": "x", "suffix": "y" }), 400, "unsupported_parameter", Some("suffix")),
+        (
+            "/v1/completions",
+            json!({ "prompt": "x", "best_of": 3 }),
+            400,
+            "unsupported_parameter",
+            Some("best_of"),
+        ),
+        (
+            "/v1/completions",
+            json!({ "prompt": "x", "suffix": "y" }),
+            400,
+            "unsupported_parameter",
+            Some("suffix"),
+        ),
         ("/v1/completions", json!({ "prompt": "" }), 400, "invalid_value", Some("prompt")),
         ("/v1/completions", json!({ "prompt": [5, 100_000] }), 400, "invalid_value", Some("prompt")),
-        ("/v1/responses", json!({ "input": "x", "previous_response_id": "resp_1" }), 400, "unsupported_parameter", Some("previous_response_id")),
-        ("/v1/responses", json!({ "input": "x", "truncation": "auto" }), 400, "unsupported_parameter", Some("truncation")),
+        (
+            "/v1/responses",
+            json!({ "input": "x", "previous_response_id": "resp_1" }),
+            400,
+            "unsupported_parameter",
+            Some("previous_response_id"),
+        ),
+        (
+            "/v1/responses",
+            json!({ "input": "x", "truncation": "auto" }),
+            400,
+            "unsupported_parameter",
+            Some("truncation"),
+        ),
         ("/v1/responses", json!({ "input": [] }), 400, "invalid_value", Some("input")),
-        ("/v1/responses", json!({ "input": "x", "tools": [{ "type": "web_search" }] }), 400, "unsupported_parameter", Some("tools[0]")),
+        (
+            "/v1/responses",
+            json!({ "input": "x", "tools": [{ "type": "web_search" }] }),
+            400,
+            "unsupported_parameter",
+            Some("tools[0]"),
+        ),
     ];
     for (path, more, status, code, param) in cases {
         check(&post(house.address, path, &chat("x", 4, more.clone())), status, code, param);
@@ -139,5 +220,10 @@ fn what_cannot_be_answered_is_refused_by_name() {
     let extras = json!({ "user": "u", "metadata": {}, "store": true, "service_tier": "auto", "prediction": null, "x_other": [1] });
     assert_eq!(post(house.address, CHAT, &chat("x", 4, extras)).status, 200);
     // One model too many to choose from.
-    check(&post(house.address, CHAT, &json!({ "messages": [{ "role": "user", "content": "x" }] })), 404, "model_not_found", Some("model"));
+    check(
+        &post(house.address, CHAT, &json!({ "messages": [{ "role": "user", "content": "x" }] })),
+        404,
+        "model_not_found",
+        Some("model"),
+    );
 }

@@ -29,7 +29,10 @@ fn who_goes_away_cancels_his_answer() {
     drop(events);
     until("an empty batch", || loaded(house.address, "chat").unwrap()["running"] == 0);
     let after = loaded(house.address, "chat").unwrap();
-    assert_eq!((&after["waiting"], &after["users"], &after["cache_bytes"]), (&json!(0), &json!(0), &json!(0)));
+    assert_eq!(
+        (&after["waiting"], &after["users"], &after["cache_bytes"]),
+        (&json!(0), &json!(0), &json!(0))
+    );
     // It did not write to the end.
     assert!(after["tokens"].as_u64().unwrap() < CONTEXT as u64 - 60, "{after}");
     assert!(get(house.address, "/metrics").text.contains("selvedge_model_cancelled_total{model=\"chat\"} 1"));
@@ -40,7 +43,8 @@ fn who_goes_away_cancels_his_answer() {
     {
         use std::io::Write as _;
         let length = body.len();
-        write!(stream, "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        write!(stream, "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
+            .unwrap();
     }
     until("a busy batch", || loaded(address, "chat").unwrap()["running"] == 1);
     drop(stream);
@@ -49,7 +53,8 @@ fn who_goes_away_cancels_his_answer() {
 
 #[test]
 fn a_full_queue_says_so_and_when_to_come_again() {
-    let engine = EngineSettings { parallel: 1, queue: 1, threads: NonZeroUsize::new(1), ..EngineSettings::default() };
+    let engine =
+        EngineSettings { parallel: 1, queue: 1, threads: NonZeroUsize::new(1), ..EngineSettings::default() };
     let house = house(Settings { engine, ..settings() });
     let first = Events::ask(house.address, CHAT, &long(json!({})));
     let second = Events::ask(house.address, CHAT, &long(json!({})));
@@ -112,7 +117,8 @@ fn models_make_room_for_each_other() {
 
 #[test]
 fn a_server_that_stops_ends_its_streams_with_a_word() {
-    let engine = EngineSettings { parallel: 1, queue: 4, threads: NonZeroUsize::new(1), ..EngineSettings::default() };
+    let engine =
+        EngineSettings { parallel: 1, queue: 4, threads: NonZeroUsize::new(1), ..EngineSettings::default() };
     let house = house(Settings { engine, grace: Duration::ZERO, ..settings() });
     let streams = [CHAT, "/v1/responses"].map(|path| {
         let mut body = long(json!({ "input": "a long story", "max_output_tokens": CONTEXT - 60 }));
@@ -120,9 +126,11 @@ fn a_server_that_stops_ends_its_streams_with_a_word() {
         Events::ask(house.address, path, &body)
     });
     let address = house.address;
-    let reading = streams.map(|stream| std::thread::spawn(move || stream.map(|(_, data)| data).collect::<Vec<_>>()));
+    let reading =
+        streams.map(|stream| std::thread::spawn(move || stream.map(|(_, data)| data).collect::<Vec<_>>()));
     until("both to be there", || {
-        loaded(address, "chat").is_some_and(|model| model["running"].as_u64().unwrap() + model["waiting"].as_u64().unwrap() == 2)
+        loaded(address, "chat")
+            .is_some_and(|model| model["running"].as_u64().unwrap() + model["waiting"].as_u64().unwrap() == 2)
     });
     house.serving.stop();
     let [chat, responses] = reading.map(|reading| reading.join().unwrap());

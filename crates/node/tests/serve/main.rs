@@ -6,6 +6,7 @@ mod answers;
 mod client;
 mod clients;
 mod doors;
+mod in_a_node;
 mod loads;
 mod python;
 mod tiny;
@@ -22,14 +23,14 @@ use tempfile::TempDir;
 use wire::world::System;
 
 /// A server of `chat`, `other` (the same with other weights) and `embed`, on a free port.
-pub struct House {
-    pub serving: Serving,
-    pub address: SocketAddr,
+pub(crate) struct House {
+    pub(crate) serving: Serving,
+    pub(crate) address: SocketAddr,
     _folder: TempDir,
 }
 
 /// What most tests begin with: few places, so that the full is met as well.
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let threads = NonZeroUsize::new(2);
     let engine = EngineSettings { parallel: 4, queue: 16, threads, ..EngineSettings::default() };
     Settings {
@@ -40,19 +41,20 @@ pub fn settings() -> Settings {
     }
 }
 
-pub fn house(settings: Settings) -> House {
+pub(crate) fn house(settings: Settings) -> House {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(format!("{name}.gguf"));
     tiny::chat(&path("chat"), 1);
     tiny::chat(&path("other"), 2);
     tiny::encoder(&path("embed"));
-    let offers = ["chat", "other", "embed"].map(|name| Offer { name: name.to_owned(), ..Offer::of_file(&path(name)) });
+    let offers =
+        ["chat", "other", "embed"].map(|name| Offer { name: name.to_owned(), ..Offer::of_file(&path(name)) });
     let serving = start(settings, Offers::Listed(offers.to_vec()), System::new()).unwrap();
     House { address: serving.address(), serving, _folder: folder }
 }
 
 /// A greedy chat request for `words`, with `more` over it.
-pub fn chat(words: &str, max_tokens: usize, more: Value) -> Value {
+pub(crate) fn chat(words: &str, max_tokens: usize, more: Value) -> Value {
     let mut body = json!({
         "model": "chat",
         "messages": [{ "role": "user", "content": words }],
@@ -68,7 +70,7 @@ pub fn chat(words: &str, max_tokens: usize, more: Value) -> Value {
 }
 
 /// Waits for something that must come.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..4_000 {
         if holds() {
             return;
@@ -79,7 +81,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A model as `ps` sees it, if it is loaded.
-pub fn loaded(address: SocketAddr, name: &str) -> Option<Value> {
+pub(crate) fn loaded(address: SocketAddr, name: &str) -> Option<Value> {
     let list = client::get(address, "/selvedge/models").json();
     list["data"].as_array().unwrap().iter().find(|model| model["id"] == name).cloned()
 }

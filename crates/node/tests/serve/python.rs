@@ -12,7 +12,11 @@ use crate::{house, settings};
 #[test]
 fn the_openai_package_is_served() {
     let python = std::env::var("SELVEDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has = Command::new(&python).args(["-c", "import openai"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let has = Command::new(&python)
+        .args(["-c", "import openai"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if !has.is_ok_and(|status| status.success()) {
         println!("skipped: the openai Python package: {python} does not have it (set SELVEDGE_PYTHON)");
         return;
@@ -32,7 +36,14 @@ fn the_openai_package_is_served() {
     // Each check says that it was done: a script that ends early has not passed.
     assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 12, "{out}");
     crate::until("an empty batch", || {
-        let list = crate::client::ask_with(house.address, "GET", "/selvedge/models", "Authorization: Bearer sk-test\r\n", b"").json();
+        let list = crate::client::ask_with(
+            house.address,
+            "GET",
+            "/selvedge/models",
+            "Authorization: Bearer sk-test\r\n",
+            b"",
+        )
+        .json();
         list["data"].as_array().unwrap().iter().all(|model| model["running"] == 0 && model["users"] == 0)
     });
 }

@@ -2,7 +2,6 @@
 //!
 //! What they write is nonsense, and always the same nonsense; a grammar makes JSON of it.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use kernels::format::Format;
@@ -11,11 +10,11 @@ use lm::gguf::value::{Array, Strings, Value};
 use lm::gguf::write::Writer;
 
 /// Positions of the chat model.
-pub const CONTEXT: usize = 512;
+pub(crate) const CONTEXT: usize = 1_024;
 /// Positions of the encoder.
-pub const SENTENCE: usize = 64;
+pub(crate) const SENTENCE: usize = 64;
 /// Numbers in a vector of the encoder.
-pub const WIDTH: usize = 64;
+pub(crate) const WIDTH: usize = 64;
 
 const TEMPLATE: &str = "{% if tools %}<|im_start|>system\n<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>\
     <tool_call></tool_call><|im_end|>\n{% endif %}\
@@ -52,7 +51,8 @@ impl Tiny {
                 let count: u64 = tensor.dims.iter().product();
                 for _ in 0..count {
                     // A linear congruential generator (Knuth's MMIX): any noise will do.
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let unit = (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
                     let number: f32 = if norm { 1.0 + 0.5 * unit } else { 0.35 * unit };
                     sink.write_all(&number.to_le_bytes())?;
@@ -80,7 +80,7 @@ fn letter(byte: u8) -> char {
 }
 
 /// A chat model of the family llama whose words are bytes. Another seed is another model.
-pub fn chat(file: &Path, seed: u64) {
+pub(crate) fn chat(file: &Path, seed: u64) {
     let mut tiny = Tiny { metadata: Metadata::new(), tensors: Vec::new(), seed };
     tiny.set("general.architecture", "llama");
     tiny.set("general.name", "tiny");
@@ -101,7 +101,8 @@ pub fn chat(file: &Path, seed: u64) {
     let marks = ["<tool_call>", "</tool_call>", "<tools>", "</tools>", "<tool_response>", "</tool_response>"];
     // No merges: each byte is a word of its own.
     let words = (0..=255).map(|byte| letter(byte).to_string());
-    let words: Vec<String> = words.chain(control.iter().chain(&marks).map(|word| (*word).to_owned())).collect();
+    let words: Vec<String> =
+        words.chain(control.iter().chain(&marks).map(|word| (*word).to_owned())).collect();
     let count = words.len();
     let kinds = (0..count).map(|at| match at {
         0..=255 => 1,
@@ -136,7 +137,7 @@ pub fn chat(file: &Path, seed: u64) {
 }
 
 /// An encoder of the family bert whose words are letters.
-pub fn encoder(file: &Path) {
+pub(crate) fn encoder(file: &Path) {
     let mut tiny = Tiny { metadata: Metadata::new(), tensors: Vec::new(), seed: 3 };
     tiny.set("general.architecture", "bert");
     let (inner, heads, layers) = (128usize, 4usize, 2usize);

@@ -31,14 +31,18 @@ pub(super) fn messages(input: Option<&Value>) -> Result<Vec<Message>, Problem> {
 fn add(messages: &mut Vec<Message>, item: &Value, path: &str) -> Result<(), Problem> {
     let text = |key: &str| {
         let text = item.get(key).and_then(Value::as_str);
-        text.ok_or_else(|| Problem::invalid(format!("{path}.{key}"), format!("`{path}.{key}` must be a string")))
+        text.ok_or_else(|| {
+            Problem::invalid(format!("{path}.{key}"), format!("`{path}.{key}` must be a string"))
+        })
     };
     match item.get("type").and_then(Value::as_str).unwrap_or("message") {
         "message" => {
             let message = Message::from_json(item, path).map_err(|error| conversation::problem(&error))?;
             match messages.last_mut() {
                 // Thoughts came before it.
-                Some(last) if message.role == Role::Assistant && only_thought(last) => last.content = message.content,
+                Some(last) if message.role == Role::Assistant && only_thought(last) => {
+                    last.content = message.content;
+                }
                 _ => messages.push(message),
             }
         }
@@ -57,7 +61,8 @@ fn add(messages: &mut Vec<Message>, item: &Value, path: &str) -> Result<(), Prob
             let output = match item.get("output") {
                 Some(Value::String(text)) => text.clone(),
                 Some(parts @ Value::Array(_)) => {
-                    let read = Message::from_json(&serde_json::json!({ "role": "tool", "content": parts }), path);
+                    let read =
+                        Message::from_json(&serde_json::json!({ "role": "tool", "content": parts }), path);
                     read.map_err(|error| conversation::problem(&error))?.content.unwrap_or_default()
                 }
                 _ => {
@@ -71,7 +76,8 @@ fn add(messages: &mut Vec<Message>, item: &Value, path: &str) -> Result<(), Prob
         }
         "reasoning" => {
             let parts = item.get("content").and_then(Value::as_array).into_iter().flatten();
-            let thoughts: Vec<&str> = parts.filter_map(|part| part.get("text").and_then(Value::as_str)).collect();
+            let thoughts: Vec<&str> =
+                parts.filter_map(|part| part.get("text").and_then(Value::as_str)).collect();
             if !thoughts.is_empty() {
                 messages.push(Message { reasoning: Some(thoughts.join("\n")), ..empty() });
             }
@@ -115,7 +121,15 @@ mod tests {
         let messages = messages(Some(&items)).unwrap();
         let shown: Vec<_> = messages
             .iter()
-            .map(|m| (m.role.name(), m.content.as_deref(), m.reasoning.as_deref(), m.tool_calls.len(), m.tool_call_id.as_deref()))
+            .map(|m| {
+                (
+                    m.role.name(),
+                    m.content.as_deref(),
+                    m.reasoning.as_deref(),
+                    m.tool_calls.len(),
+                    m.tool_call_id.as_deref(),
+                )
+            })
             .collect();
         assert_eq!(
             shown,

@@ -131,7 +131,8 @@ impl Telling {
             "output_tokens_details": { "reasoning_tokens": turn.thinking_tokens },
             "total_tokens": turn.prompt_tokens + turn.written,
         });
-        let incomplete = if status == "incomplete" { json!({ "reason": "max_output_tokens" }) } else { Value::Null };
+        let incomplete =
+            if status == "incomplete" { json!({ "reason": "max_output_tokens" }) } else { Value::Null };
         let mut response = json!({
             "id": format!("resp_{}", order.ticket.nonce),
             "object": "response",
@@ -189,7 +190,9 @@ impl Telling {
 
     /// Closes the item that is open and says so.
     fn end_item(&mut self, out: &mut Frames) {
-        let Some(index) = self.items.len().checked_sub(1).filter(|index| !self.items[*index].done) else { return };
+        let Some(index) = self.items.len().checked_sub(1).filter(|index| !self.items[*index].done) else {
+            return;
+        };
         let item = &mut self.items[index];
         item.done = true;
         let (id, part, whole) = (item.id.clone(), item.part(), item.json());
