@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use node::shelf::{Entry, Shelf, ShelfError, State};
 
+/// Models that a complaint lists rather than pointing at the list.
+const LISTED_MAX: usize = 5;
+
 /// Where models are kept.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Models {
@@ -84,12 +87,13 @@ impl Models {
         match shelf.find(wanted) {
             Ok(entry) => Ok(entry),
             Err(error @ ShelfError::NotFound { .. }) => {
-                let here = shelf.list().map_or(0, |listing| listing.models.len());
-                let next = match here {
-                    0 => {
-                        "no model is here yet: `selvedge pull` and `selvedge import` bring some, or name a .gguf file"
-                    }
-                    _ => "`selvedge ls` shows what is here",
+                let here = shelf.list().map(|listing| listing.models).unwrap_or_default();
+                let names: Vec<&str> = here.iter().map(|entry| entry.facts.name.as_str()).collect();
+                let next = match names.len() {
+                    0 => "no model is here yet: `selvedge pull` and `selvedge import` bring some, or name a .gguf file"
+                        .to_owned(),
+                    1..=LISTED_MAX => format!("here {} {}", if names.len() == 1 { "is" } else { "are" }, names.join(", ")),
+                    _ => "`selvedge ls` shows what is here".to_owned(),
                 };
                 Err(anyhow::anyhow!("{error}; {next}"))
             }

@@ -33,7 +33,8 @@ pub(crate) struct Args {
     /// The file to write.
     output: PathBuf,
 
-    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_0, Q5_1, Q4_K_M, Q4_K_S or Q4_0.
+    /// F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_0, Q5_1, Q4_K_M, Q4_K_S, Q4_0, Q4_1, IQ4_NL, IQ4_XS, Q3_K_L,
+    /// Q3_K_M, Q3_K_S or Q2_K.
     #[arg(value_name = "TYPE", value_parser = parse_mix)]
     mix: Mix,
 
