@@ -37,6 +37,11 @@ pub(crate) fn show_number(number: f64) -> String {
     format!("{number:.decimals$}")
 }
 
+/// The same number with no more digits than it takes to tell it from its neighbours: 0.1, not 0.10000000149011612.
+pub(crate) fn shortest(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
+}
+
 /// `0.21 ms`, `35 ms`, `1.3 s`, `2 min 05 s`.
 pub(crate) fn show_time_ns(ns: u64) -> String {
     let ms = ns as f64 / 1e6;
@@ -82,6 +87,7 @@ mod tests {
         assert_eq!(show_number(0.1234), "0.123");
         assert_eq!(show_number(12.345), "12.3");
         assert_eq!(show_number(1234.5), "1234");
+        assert_eq!((shortest(0.1), shortest(-1.5e-7)), (0.1, -1.5e-7));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use lm::sample::{Chosen, Settings};
 use serde::Serialize;
 use wire::world::{Clock as _, MonoNs, System};
 
+use crate::amount::shortest;
 use crate::engine::Engine;
 
 /// Tokens of a prompt that are read between two looks at whether somebody wants it to end.
@@ -83,9 +84,9 @@ pub(crate) enum End {
 pub(crate) struct Token {
     pub(crate) id: u32,
     pub(crate) text: String,
-    pub(crate) logprob: f32,
-    pub(crate) margin: f32,
-    pub(crate) entropy: f32,
+    pub(crate) logprob: f64,
+    pub(crate) margin: f64,
+    pub(crate) entropy: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) top: Vec<Likely>,
 }
@@ -95,7 +96,7 @@ pub(crate) struct Token {
 pub(crate) struct Likely {
     pub(crate) id: u32,
     pub(crate) text: String,
-    pub(crate) logprob: f32,
+    pub(crate) logprob: f64,
 }
 
 /// An answer.
@@ -137,8 +138,8 @@ impl Said {
     }
 
     /// Mean over all tokens of what `of` says of each.
-    pub(crate) fn mean(&self, of: impl Fn(&Token) -> f32) -> Option<f64> {
-        let sum: f64 = self.tokens.iter().map(|token| f64::from(of(token))).sum();
+    pub(crate) fn mean(&self, of: impl Fn(&Token) -> f64) -> Option<f64> {
+        let sum: f64 = self.tokens.iter().map(of).sum();
         (!self.tokens.is_empty()).then(|| sum / self.tokens.len() as f64)
     }
 }
@@ -294,14 +295,15 @@ impl Said {
 
 fn token(model: &Model, chosen: Chosen) -> Token {
     let text = |token| String::from_utf8_lossy(&model.tokenizer.bytes_of(token)).into_owned();
-    let top = chosen.top.into_iter().map(|(id, logprob)| Likely { id, text: text(id), logprob });
+    let top =
+        chosen.top.into_iter().map(|(id, logprob)| Likely { id, text: text(id), logprob: shortest(logprob) });
     let signal = chosen.signal;
     Token {
         id: chosen.token,
         text: text(chosen.token),
-        logprob: signal.logprob,
-        margin: signal.margin,
-        entropy: signal.entropy,
+        logprob: shortest(signal.logprob),
+        margin: shortest(signal.margin),
+        entropy: shortest(signal.entropy),
         top: top.collect(),
     }
 }

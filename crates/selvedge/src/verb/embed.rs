@@ -9,6 +9,7 @@ use lm::shape::Pooling;
 use lm::tokenizer::special::Special;
 use serde_json::json;
 
+use crate::amount::shortest;
 use crate::complaint::Usage;
 use crate::engine::{Engine, Options};
 use crate::progress;
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     writeln!(out, "[")?;
     for (at, ((text, vector), tokens)) in texts.iter().zip(&vectors).zip(counts).enumerate() {
         let comma = if at + 1 < texts.len() { "," } else { "" };
+        let vector: Vec<f64> = vector.iter().map(|x| shortest(*x)).collect();
         let record = json!({ "text": text, "tokens": tokens, "embedding": vector });
         writeln!(out, "{record}{comma}")?;
     }

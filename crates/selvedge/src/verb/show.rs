@@ -15,7 +15,7 @@ use lm::tokenizer::Tokenizer;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::amount::{show_bytes, show_parameters};
+use crate::amount::{shortest, show_bytes, show_parameters};
 use crate::engine::{open, parse_tokens};
 use crate::models::{Located, Models};
 use crate::recording::show_count;
@@ -423,7 +423,7 @@ fn to_json(value: &Value) -> serde_json::Value {
         Value::I16(n) => json!(n),
         Value::U32(n) => json!(n),
         Value::I32(n) => json!(n),
-        Value::F32(n) => json!(n),
+        Value::F32(n) => json!(shortest(*n)),
         Value::Bool(truth) => json!(truth),
         Value::String(text) => json!(text),
         Value::Bytes(bytes) => json!(String::from_utf8_lossy(bytes)),
@@ -437,7 +437,7 @@ fn to_json(value: &Value) -> serde_json::Value {
             Array::I16(items) => json!(items),
             Array::U32(items) => json!(items),
             Array::I32(items) => json!(items),
-            Array::F32(items) => json!(items),
+            Array::F32(items) => json!(items.iter().map(|n| shortest(*n)).collect::<Vec<_>>()),
             Array::Bool(items) => json!(items),
             Array::Strings(items) => {
                 let texts =

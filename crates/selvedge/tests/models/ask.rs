@@ -32,7 +32,11 @@ fn a_record_says_what_was_measured() {
     let tokens = record["tokens"].as_array().unwrap();
     assert_eq!(record["written_tokens"], tokens.len());
     assert_eq!((&record["seed"], &record["family"]), (&3.into(), &"llama".into()));
-    assert_eq!(record["prompt_tokens"].as_u64().map(|count| count > 10), Some(true), "the template's words count");
+    assert_eq!(
+        record["prompt_tokens"].as_u64().map(|count| count > 10),
+        Some(true),
+        "the template's words count"
+    );
     for token in tokens {
         assert!(token["logprob"].as_f64().unwrap() <= 0.0 && token["entropy"].as_f64().unwrap() >= 0.0);
         assert_eq!(token["top"].as_array().unwrap().len(), 2);
@@ -47,7 +51,10 @@ fn answers_keep_the_form_that_was_asked_for() {
     let stage = Stage::new();
     let asked = |words: &[&str]| stage.run(&[&["run", "tiny.gguf", "pump"], words].concat());
     let digits = asked(&["--regex", "[0-9]{4}"]).ok();
-    assert!(digits.trim_end().len() == 4 && digits.trim_end().bytes().all(|byte| byte.is_ascii_digit()), "{digits:?}");
+    assert!(
+        digits.trim_end().len() == 4 && digits.trim_end().bytes().all(|byte| byte.is_ascii_digit()),
+        "{digits:?}"
+    );
     stage.write("schema.json", r#"{"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": false}"#);
     let object: serde_json::Value =
         serde_json::from_str(&asked(&["--json-schema", "schema.json", "--seed", "1"]).ok()).unwrap();
@@ -76,7 +83,11 @@ fn what_cannot_be_asked_is_said() {
     check(&["run", "tiny.gguf", "--json-schema", "no.json", "x"], 1, "no.json cannot be read");
     check(&["run", "tiny.gguf", "--regex", "(", "x"], 2, "--regex");
     check(&["run", "tiny.gguf", "--regex", "a", "--json-schema", "{}", "x"], 2, "cannot be used with");
-    check(&["run", "tiny.gguf", "--context", "16", "the pump runs. the pump runs. the pump runs."], 1, "--context gives more room");
+    check(
+        &["run", "tiny.gguf", "--context", "16", "the pump runs. the pump runs. the pump runs."],
+        1,
+        "--context gives more room",
+    );
     check(&["run", "tiny.gguf", "--threads", "0", "x"], 2, "from 1 to 1024");
     check(&["run", "plain.gguf", "--system", "be brief", "x"], 2, "has no chat template");
     check(&["run", "tiny.gguf", "--lora", "plain.gguf", "x"], 1, "not a LoRA adapter");
@@ -91,7 +102,11 @@ fn what_cannot_be_asked_is_said() {
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let stage = Stage::new();
-    for words in [&["run", "plain.gguf", "the"][..], &["show", "tiny.gguf", "--metadata"], &["embed", "tiny.gguf", "--pooling", "mean", "a"]] {
+    for words in [
+        &["run", "plain.gguf", "the"][..],
+        &["show", "tiny.gguf", "--metadata"],
+        &["embed", "tiny.gguf", "--pooling", "mean", "a"],
+    ] {
         let mut child = stage.command(words).spawn().unwrap();
         drop(child.stdout.take());
         let status = child.wait().unwrap();
@@ -109,7 +124,10 @@ fn a_text_is_cut_and_put_together() {
     assert_eq!(stage.run(&["tokenize", "tiny.gguf", ids.trim(), "--decode"]).ok().trim(), text);
     let count = stage.run_fed(&["tokenize", "tiny.gguf", "--count"], text).ok();
     assert_eq!(count.trim().parse(), Ok(ids.split_whitespace().count()));
-    insta::assert_snapshot!("tokenize", stage.run(&["tokenize", "tiny.gguf", "<s>the pump\n7", "--special", "--bos"]).ok());
+    insta::assert_snapshot!(
+        "tokenize",
+        stage.run(&["tokenize", "tiny.gguf", "<s>the pump\n7", "--special", "--bos"]).ok()
+    );
     let record = stage.run(&["tokenize", "tiny.gguf", "the", "--json"]).json();
     assert_eq!(record["tokens"][0]["text"], " the");
     let (code, error) = stage.run(&["tokenize", "tiny.gguf", "1 x", "--decode"]).failed();

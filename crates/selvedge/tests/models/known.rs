@@ -4,7 +4,8 @@ use crate::stage::{Stage, shared};
 
 #[test]
 fn shared_data_stories_are_told_as_published() {
-    let (Some(model), Some(text)) = (shared("slm/stories260K-f32.gguf"), shared("slm/stories260K.greedy200.expected.txt"))
+    let (Some(model), Some(text)) =
+        (shared("slm/stories260K-f32.gguf"), shared("slm/stories260K.greedy200.expected.txt"))
     else {
         return;
     };
@@ -23,9 +24,11 @@ fn shared_data_perplexity_is_the_recorded_one() {
         return;
     };
     let stage = Stage::new();
-    let words = ["perplexity", &model, &text, "--documents", "<|endoftext|>", "--cache-type", "f32", "--json"];
+    let words =
+        ["perplexity", &model, &text, "--documents", "<|endoftext|>", "--cache-type", "f32", "--json"];
     let found = stage.run(&words).json();
-    let recorded: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(recorded).unwrap()).unwrap();
+    let recorded: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(recorded).unwrap()).unwrap();
     let recorded = &recorded["results"]["f32"];
     assert_eq!(found["tokens"], recorded["tokens"]);
     let (found, recorded) = (found["nll"].as_f64().unwrap(), recorded["nll"].as_f64().unwrap());

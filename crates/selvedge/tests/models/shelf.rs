@@ -22,7 +22,11 @@ fn a_model_comes_is_listed_and_goes() {
     assert!(error.contains("the file of tiny is gone"), "{error}");
     let (_, error) = stage.run(&["rm", "own/plain", "nothing"]).failed();
     assert!(error.contains("\"nothing\""), "{error}");
-    assert_eq!(stage.run(&["ls", "--json"]).json()["models"].as_array().unwrap().len(), 2, "none of them is removed");
+    assert_eq!(
+        stage.run(&["ls", "--json"]).json()["models"].as_array().unwrap().len(),
+        2,
+        "none of them is removed"
+    );
     seen.push(stage.run(&["rm", "tiny", "own/plain"]).ok());
     seen.push(stage.run(&["ls"]).ok());
     insta::assert_snapshot!("shelf", stage.tidy(&seen.join("---\n")));
@@ -51,7 +55,8 @@ fn what_fits_is_named_best_first() {
     let words = ["fit", "small.gguf", "plain.gguf", "--memory", "3MB", "--context", "64"];
     insta::assert_snapshot!("fit", stage.run(&words).ok());
     let rows = stage.run(&[&words[..], &["--json"]].concat()).json();
-    let verdicts: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["verdict"]["verdict"].clone()).collect();
+    let verdicts: Vec<_> =
+        rows.as_array().unwrap().iter().map(|row| row["verdict"]["verdict"].clone()).collect();
     assert_eq!(verdicts, ["fits", "too_large"]);
     let measured = stage.run(&["fit", "small.gguf", "--measure", "--json"]).json();
     assert!(measured[0]["speed"]["answer"]["median"].as_f64().unwrap() > 0.0, "{measured}");
@@ -60,14 +65,18 @@ fn what_fits_is_named_best_first() {
 #[test]
 fn speeds_are_measured() {
     let stage = Stage::new();
-    let quick = ["bench", "tiny.gguf", "--prompt", "16", "--answer", "4", "--repetitions", "2", "--threads", "1,2"];
+    let quick =
+        ["bench", "tiny.gguf", "--prompt", "16", "--answer", "4", "--repetitions", "2", "--threads", "1,2"];
     let report = stage.run(&[&quick[..], &["--json"]].concat()).json();
     let speeds = report[0]["speeds"].as_array().unwrap();
     assert_eq!(speeds.iter().map(|speed| speed["threads"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
     for speed in speeds {
         for what in ["prompt", "answer"] {
             let at = |key: &str| speed[what][key].as_f64().unwrap();
-            assert!(0.0 < at("least") && at("least") <= at("median") && at("median") <= at("most"), "{speed}");
+            assert!(
+                0.0 < at("least") && at("least") <= at("median") && at("median") <= at("most"),
+                "{speed}"
+            );
         }
     }
     // Every matrix but the embedding: 7 of each layer, and the output.

@@ -82,7 +82,8 @@ impl Stage {
     /// A text in which this folder's name is always the same.
     pub(crate) fn tidy(&self, text: &str) -> String {
         let real = std::fs::canonicalize(self.folder.path()).unwrap();
-        text.replace(real.to_str().unwrap(), "/folder").replace(self.folder.path().to_str().unwrap(), "/folder")
+        text.replace(real.to_str().unwrap(), "/folder")
+            .replace(self.folder.path().to_str().unwrap(), "/folder")
     }
 }
 

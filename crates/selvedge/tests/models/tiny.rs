@@ -32,28 +32,33 @@ pub(crate) const CHATS: Tiny = Tiny { template: true, seed: 1 };
 /// One that continues text.
 pub(crate) const CONTINUES: Tiny = Tiny { template: false, seed: 1 };
 
-fn words() -> Vec<String> {
-    let mut words: Vec<String> = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<0x0A>"].map(str::to_owned).into();
+fn words(tiny: Tiny) -> Vec<String> {
+    // Marks that give no format away.
+    let marks = if tiny.template { ["<|im_start|>", "<|im_end|>"] } else { ["<one>", "<two>"] };
+    let mut words: Vec<String> =
+        ["<unk>", "<s>", "</s>", marks[0], marks[1], "<0x0A>"].map(str::to_owned).into();
     words.push("▁".to_owned());
     words.extend(('a'..='z').map(String::from));
     words.extend(('0'..='9').map(String::from));
     words.extend([".", ",", "?", "{", "}", "\"", ":"].map(str::to_owned));
     // Each can be reached by merging two that stand before it.
-    words.extend(["th", "the", "▁the", "pu", "mp", "pump", "▁pump", "ru", "ns", "runs", "▁runs"].map(str::to_owned));
+    words.extend(
+        ["th", "the", "▁the", "pu", "mp", "pump", "▁pump", "ru", "ns", "runs", "▁runs"].map(str::to_owned),
+    );
     words
 }
 
 fn metadata(tiny: Tiny) -> Metadata {
     let mut metadata = Metadata::new();
-    let words = words();
+    let words = words(tiny);
     let mut tokens = Strings::default();
     words.iter().for_each(|word| tokens.push(word));
     // Longer pieces first, as a trained vocabulary has it.
     let scores = words.iter().map(|word| word.chars().count() as f32).collect();
     let kind = |word: &String| match word.as_str() {
         "<unk>" => 2,
-        "<s>" | "</s>" | "<|im_start|>" | "<|im_end|>" => 3,
         word if word.starts_with("<0x") => 6,
+        word if word.starts_with('<') => 3,
         _ => 1,
     };
     metadata.set("general.architecture", "llama");
@@ -84,10 +89,11 @@ fn metadata(tiny: Tiny) -> Metadata {
 impl Tiny {
     /// Writes it in F16, norms in F32.
     pub(crate) fn write(self, path: &Path) {
-        let vocabulary = words().len() as u64;
+        let vocabulary = words(self).len() as u64;
         let keys = WIDTH / u64::from(HEADS) * u64::from(KV_HEADS);
         let mut writer = Writer::new(metadata(self)).unwrap();
-        let mut matrix = |name: &str, cols: u64, rows: u64| writer.tensor(name, &[cols, rows], Format::F16).unwrap();
+        let mut matrix =
+            |name: &str, cols: u64, rows: u64| writer.tensor(name, &[cols, rows], Format::F16).unwrap();
         matrix("token_embd.weight", WIDTH, vocabulary);
         matrix("output.weight", WIDTH, vocabulary);
         for layer in 0..LAYERS {

@@ -18,7 +18,10 @@ fn a_model_is_made_smaller_and_measured() {
     assert!(made.starts_with("wrote im.gguf: 14 matrices"), "{made}");
     let words = ["quantize", "plain.gguf", "q4.gguf", "q4_k_m", "--imatrix", "im.gguf", "--text", "text.txt"];
     let record = stage.run(&[&words[..], &["--json"]].concat()).json();
-    assert!(record["bytes_after"].as_u64().unwrap() * 2 < record["bytes_before"].as_u64().unwrap(), "{record}");
+    assert!(
+        record["bytes_after"].as_u64().unwrap() * 2 < record["bytes_before"].as_u64().unwrap(),
+        "{record}"
+    );
     let before = record["perplexity_before"]["perplexity"].as_f64().unwrap();
     let after = record["perplexity_after"]["perplexity"].as_f64().unwrap();
     assert!(before > 1.0 && plain > 1.0 && (after / before).ln().abs() < 0.5, "{before} {after}");
