@@ -47,6 +47,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for (name, link) in found {
         let bytes = shelf.remove(&name)?;
         match link {
+            Some(path) if !path.exists() => writeln!(out, "removed {name}")?,
             Some(path) => writeln!(out, "removed {name}; {} stays", path.display())?,
             None => writeln!(out, "removed {name}: {} are free again", show_bytes(bytes))?,
         }

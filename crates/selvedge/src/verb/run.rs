@@ -159,7 +159,7 @@ fn once(
     })?;
     screen.end()?;
     let mut err = io::stderr().lock();
-    if let Some(end) = show_end(&said, args.max_tokens.is_some(), engine.context) {
+    if let Some(end) = show_end(&said, args.max_tokens.is_some(), engine) {
         writeln!(err, "note: {end}")?;
     }
     if args.verbose {

@@ -126,7 +126,7 @@ fn a_text_is_cut_and_put_together() {
     assert_eq!(count.trim().parse(), Ok(ids.split_whitespace().count()));
     insta::assert_snapshot!(
         "tokenize",
-        stage.run(&["tokenize", "tiny.gguf", "<s>the pump\n7", "--special", "--bos"]).ok()
+        stage.run(&["tokenize", "tiny.gguf", "the pump\n7</s>", "--special", "--bos"]).ok()
     );
     let record = stage.run(&["tokenize", "tiny.gguf", "the", "--json"]).json();
     assert_eq!(record["tokens"][0]["text"], " the");

@@ -202,7 +202,7 @@ impl<'a> Chat<'a> {
         if said.end == End::Interrupted {
             writeln!(out, "(interrupted)")?;
         }
-        if let Some(end) = show_end(&said, self.args.max_tokens.is_some(), self.engine.context) {
+        if let Some(end) = show_end(&said, self.args.max_tokens.is_some(), self.engine) {
             writeln!(out, "({end})")?;
         }
         if self.figures {

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use crate::amount::{show_number, show_time_ns};
+use crate::engine::Engine;
 use crate::recording::show_count;
 use crate::speak::{End, Piece, Said};
 
@@ -66,7 +67,7 @@ impl<W: Write> Screen<W> {
             write!(self.out, "{dim}(thinks) ")?;
         } else if self.within == Within::Thoughts {
             let end = if self.at_line_start { "" } else { "\n" };
-            write!(self.out, "{plain}{end}\n")?;
+            writeln!(self.out, "{plain}{end}")?;
         }
         self.within = within;
         Ok(())
@@ -84,13 +85,14 @@ impl<W: Write> Screen<W> {
     }
 }
 
-/// Why the answer ended, where a reader may wonder.
-pub(crate) fn show_end(said: &Said, bounded: bool, context: usize) -> Option<String> {
+/// Why the answer ended, where a reader may wonder. `bounded`: a length was asked for.
+pub(crate) fn show_end(said: &Said, bounded: bool, engine: &Engine) -> Option<String> {
     match &said.end {
-        End::Length if !bounded => Some(format!(
-            "the context of {} tokens is full; --context may give more",
-            show_count(context as u64)
-        )),
+        End::Length if !bounded => {
+            let trained = engine.model.network.shape().context;
+            let more = if trained > engine.context { "; --context gives more room" } else { "" };
+            Some(format!("the context of {} tokens is full{more}", show_count(engine.context as u64)))
+        }
         End::Stuck(why) => Some(format!("the answer cannot go on: {why}")),
         _ => None,
     }
