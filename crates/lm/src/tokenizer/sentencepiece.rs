@@ -51,7 +51,7 @@ impl SentencePiece {
     ) {
         let mut spelled = String::with_capacity(text.len() + text.len() / 2 + 3);
         if self.adds_blank && after_special {
-            spelled.push(super::BLANK);
+            spelled.push(BLANK);
         }
         spelled.push_str(&super::spell_blanks(text));
         let (mut parts, mut pairs) = (Vec::new(), Vec::new());

@@ -34,7 +34,8 @@ const BINARY_ONLY: [&str; 5] = ["anyhow", "clap", "clap_complete", "indicatif", 
 const BINARY: &str = "selvedge";
 
 /// The node's local API, its HTTP source, and its server of language models.
-const NODE_API: [&str; 3] = ["crates/node/src/api*", "crates/node/src/serve*", "crates/node/src/source/http*"];
+const NODE_API: [&str; 3] =
+    ["crates/node/src/api*", "crates/node/src/serve*", "crates/node/src/source/http*"];
 
 /// Crates that must not reach others, even through others, and why.
 const APART: [(&str, &[&str], &str); 4] = [
