@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use kernels::page::PAGE;
+use lm::adapter::Adapter;
 use lm::answer::Answer;
 use lm::batch::{Batch, Event, Finish, Limits, Request};
 use lm::chat::answer::{Answer as Reader, Delta};
@@ -24,9 +25,7 @@ const STEP_TOKENS: usize = 256;
 pub(crate) struct Speaker {
     model: Arc<Model>,
     batch: Batch,
-    adapter: Option<Arc<lm::adapter::Adapter>>,
-    /// Tokens of prompt and answer together.
-    pub(crate) context: usize,
+    adapter: Option<Arc<Adapter>>,
     clock: System,
 }
 
@@ -164,7 +163,7 @@ impl Speaker {
         };
         let model = Arc::clone(&engine.model);
         let batch = Batch::new(Arc::clone(&model), engine.pages, limits);
-        Speaker { model, batch, adapter: engine.adapter.clone(), context: engine.context, clock }
+        Speaker { model, batch, adapter: engine.adapter.clone(), clock }
     }
 
     /// Asks, and tells each piece of the answer as it comes. Between the steps of the model `tell` may end it, also with an

@@ -8,13 +8,13 @@ mod models;
 /// For each model: tokens a second of a prompt and of an answer on one thread and on all, how long it takes to load and to
 /// write its first token, and the most memory that it had.
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, flatten_help = false)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: Option<Verb>,
 
     #[command(flatten)]
-    models: models::Args,
+    models: models::OfModels,
 }
 
 /// What else can be measured.

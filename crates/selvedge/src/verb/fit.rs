@@ -28,9 +28,9 @@ pub(crate) struct Args {
     #[arg(required = true)]
     model: Vec<String>,
 
-    /// Tokens of prompt and answer together.
-    #[arg(long, value_name = "TOKENS", default_value_t = 2_048, value_parser = parse_tokens)]
-    context: usize,
+    /// Tokens of prompt and answer together; without it 2048, or what a model was trained for if that is less.
+    #[arg(long, value_name = "TOKENS", value_parser = parse_tokens)]
+    context: Option<usize>,
 
     /// The memory there is, such as 8GB or 512MiB; without it what this machine, or the container around, has.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
@@ -54,6 +54,9 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// The context where nobody says otherwise.
+const CONTEXT: usize = 2_048;
 
 /// What is measured of each: enough to see which is faster.
 const MEASURED: (usize, usize, usize) = (128, 32, 3);
@@ -96,10 +99,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         available.context("the system does not tell how much memory there is: say it with --memory")?;
     let located: Result<Vec<_>, _> = args.model.iter().map(|model| args.models.locate(model)).collect();
     let located = located?;
-    let files: Vec<PathBuf> = located.iter().map(|model| model.path.clone()).collect();
-    let fits = fit(&files, available, args.context, args.cache_type.0);
-    let rows = located.into_iter().zip(fits);
-    let mut rows: Vec<Row> = rows.map(|(model, fit)| Row { name: model.name, fit, speed: None }).collect();
+    let judged = located.into_iter().flat_map(|model| {
+        let name = model.name;
+        judge(args, model.path, available).into_iter().map(move |fit| Row {
+            name: name.clone(),
+            fit,
+            speed: None,
+        })
+    });
+    let mut rows: Vec<Row> = judged.collect();
     rows.sort_by_key(rank);
     if args.measure {
         measure_all(args, &mut rows)?;
@@ -111,6 +119,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     print(&mut out, args, &rows, available, here)?;
     Ok(())
+}
+
+/// At the context that was asked for, or at one that suits the model.
+fn judge(args: &Args, path: PathBuf, available: u64) -> Vec<Fit> {
+    let files = [path];
+    let at = |context| fit(&files, available, context, args.cache_type.0);
+    let found = at(args.context.unwrap_or(CONTEXT));
+    match found.first().map(|fit| &fit.verdict) {
+        Some(Verdict::ContextTooLong { context }) if args.context.is_none() => {
+            at(usize::try_from(*context).unwrap_or(CONTEXT))
+        }
+        _ => found,
+    }
 }
 
 /// Those that fit first; of them those with more parameters, then those with more bits for each.
@@ -159,12 +180,11 @@ fn print(
         (None, Some(Memory { limited: true, .. })) => "the limit of the container around",
         _ => "the memory of this machine",
     };
-    writeln!(
-        out,
-        "{}: {whose}; context {} tokens\n",
-        show_bytes(available),
-        show_count(args.context as u64)
-    )?;
+    let context = match args.context {
+        Some(context) => show_count(context as u64),
+        None => format!("{}, or what a model was trained for", show_count(CONTEXT as u64)),
+    };
+    writeln!(out, "{}: {whose}; context {context}\n", show_bytes(available))?;
     let mut names = vec![
         ("", Side::Left),
         ("parameters", Side::Right),

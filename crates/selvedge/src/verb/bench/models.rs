@@ -17,7 +17,7 @@ use crate::speed::{FIRST_PROMPT, Plan, Rates, Speed, Subject, measure};
 use crate::table::{Side, Table};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct OfModels {
     /// .gguf files, or names of models on this machine.
     #[arg(required = true)]
     model: Vec<String>,
@@ -61,7 +61,7 @@ struct Report {
     speeds: Vec<Speed>,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) fn run(args: &OfModels) -> anyhow::Result<()> {
     let mut threads = args.threads.clone();
     if threads.is_empty() {
         threads = vec![NonZeroUsize::MIN, default_threads()];
