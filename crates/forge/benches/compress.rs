@@ -3,6 +3,12 @@
 //! `cargo bench -p forge [-- FILE]`: `FILE` is where the F16 model is kept, so that llama.cpp can be asked to compress the
 //! same (`tests/peers/compress.py SOURCE --quantise FILE OUT TYPE`). Speeds count bytes of F16 read.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench measures and says what it measured"
+)]
+
 use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
@@ -37,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let megabytes = done.bytes_before as f64 / 1e6;
         println!("{}: {seconds:.3} s, {:.0} MB/s", mix.name().0, megabytes / seconds);
     }
-    // Of Linux alone: the map counts as resident, so what is our own stands beside it.
+    // Of Linux alone. What is mapped of the model counts as resident, but can go whenever memory is short.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status
         .lines()

@@ -2,6 +2,8 @@
 //!
 //! `goldens/quality.json` is what llama.cpp said; `peers/quality.py` wrote it. What float64 says lies with the shared data.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests, which say what they skip and measure")]
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
