@@ -46,6 +46,9 @@ use self::safetensors::{Dtype, Source, Weights, WeightsError};
 use self::special::Special;
 use self::vocabulary::{TokenizerFiles, Vocabulary, VocabularyError};
 
+/// More tokens than any model has; the largest have 262 208.
+const VOCABULARY_MAX: u32 = 1 << 22;
+
 /// A folder that cannot become a model.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -428,6 +431,10 @@ fn gather(
         let (name, why) = ("token_embd.weight".to_owned(), "vocab_size is larger");
         return Err(ImportError::Shape { name, shape: vec![rows.into()], why });
     }
+    if size > VOCABULARY_MAX {
+        let (name, why) = ("token_embd.weight".to_owned(), "no vocabulary is that large");
+        return Err(ImportError::Shape { name, shape: vec![rows.into()], why });
+    }
     Ok(size)
 }
 
@@ -449,8 +456,15 @@ fn tokens(
         metadata.set("tokenizer.ggml.add_space_prefix", prefix);
     }
     let vocabulary = Vocabulary::read(folder, &files, family, size)?;
+    let space_prefix = vocabulary.space_prefix();
     vocabulary.describe(metadata);
     Special::read(folder, &files, size)?.describe(metadata);
+    if let Some(prefix) = space_prefix
+        && metadata.get("tokenizer.ggml.add_space_prefix").is_none()
+    {
+        metadata.set("tokenizer.ggml.add_space_prefix", prefix);
+    }
+    // Gemma's files say so too, but some say nothing.
     let spaced = metadata.string("tokenizer.ggml.model") == Ok("llama");
     if matches!(family, Family::Gemma2 | Family::Gemma3) && spaced {
         metadata.set("tokenizer.ggml.add_space_prefix", false);

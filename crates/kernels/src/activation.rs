@@ -68,12 +68,12 @@ impl Body for Bend<'_> {
     fn run<S: Simd>(self, simd: S) {
         match self.curve {
             Curve::Silu => {
-                bend(simd, self.x, self.up, |x| over_one_plus_exp(simd, x, simd.mul(x, simd.splat(-1.0))))
+                bend(simd, self.x, self.up, |x| over_one_plus_exp(simd, x, simd.mul(x, simd.splat(-1.0))));
             }
             Curve::GeluTanh => bend(simd, self.x, self.up, |x| {
                 // (1 + tanh y) / 2 = 1 / (1 + e⁻²ʸ)
                 let inner = simd.mul(simd.mul_add(simd.mul(x, x), simd.splat(0.044_715), simd.splat(1.0)), x);
-                over_one_plus_exp(simd, x, simd.mul(inner, simd.splat(-1.595_769_1)))
+                over_one_plus_exp(simd, x, simd.mul(inner, simd.splat(-1.595_769_2)))
             }),
             Curve::GeluErf => bend(simd, self.x, self.up, |x| gelu_by_erf(simd, x)),
         }
@@ -114,14 +114,14 @@ fn gelu_by_erf<S: Simd>(simd: S, x: S::F) -> S::F {
     let mut p = simd.splat(0.170_872_77);
     for c in [
         -0.822_152_23,
-        1.488_515_87,
-        -1.135_203_98,
+        1.488_515_9,
+        -1.135_204,
         0.278_868_07,
         -0.186_288_06,
         0.096_784_18,
         0.374_091_96,
-        1.000_023_68,
-        -1.265_512_23,
+        1.000_023_7,
+        -1.265_512_2,
     ] {
         p = simd.mul_add(p, t, simd.splat(c));
     }

@@ -12,7 +12,7 @@
 //! - [`page`]: keys and values of a run of positions;
 //! - [`attention`]: queries against pages;
 //! - [`norm`], [`rope`], [`softmax`], [`activation`]: the small steps between;
-//! - `simd`: what all of them need of an instruction set, sixteen lanes; `arch`: the instruction sets themselves, the only
+//! - `strip`: sixteen rows of each format side by side; `simd`: what all of them need of an instruction set, sixteen lanes; `arch`: the instruction sets themselves, the only
 //!   room besides `pool` where `unsafe` stands.
 //!
 //! The scalar code is the definition. Every other path is compared with it.
@@ -32,3 +32,4 @@ pub mod quantised;
 pub mod rope;
 mod simd;
 pub mod softmax;
+mod strip;

@@ -1,57 +1,113 @@
 //! Activations times a weight matrix: the work that a model is made of.
+//!
+//! Quantised weights meet quantised activations: integer sums for each 32 columns, added up in f32
+//! ([`Format::dot`](crate::format::Format::dot) is the definition, to the bit). F32, F16 and BF16 are multiplied in f32. The
+//! order of additions in a result depends on the number of columns alone: the same bits on every path, on any number of
+//! threads, for a token alone or among others.
 
+use std::hint::black_box;
 use std::sync::OnceLock;
 
 use crate::compute::Compute;
+use crate::cpu::Isa;
+use crate::matmul::packed::Packed;
 use crate::matrix::Matrix;
-use crate::quantised::Quantised;
+use crate::simd::{Body, Simd};
+
+mod blocks;
+mod floats;
+mod multiply;
+mod packed;
 
 /// Rows of activations, `[tokens, cols]`, and what the kernels make of them, kept for the next matrix with the same input.
 #[derive(Debug)]
 pub struct Input<'a> {
     values: &'a [f32],
     cols: usize,
-    quantised: OnceLock<Quantised>,
+    /// For paths of few registers, and of many: their tiles differ.
+    packed: [OnceLock<Packed>; 2],
 }
 
 impl<'a> Input<'a> {
     /// `values`: `[tokens, cols]`, row-major.
     pub fn new(values: &'a [f32], cols: usize) -> Input<'a> {
         assert!(cols > 0 && values.len().is_multiple_of(cols), "rows of {cols} in {}", values.len());
-        Input { values, cols, quantised: OnceLock::new() }
+        Input { values, cols, packed: Default::default() }
     }
 
     /// How many rows.
     pub fn tokens(&self) -> usize {
         self.values.len() / self.cols
     }
+
+    fn packed(&self, compute: &Compute) -> &Packed {
+        let many = has_many_registers(compute.isa());
+        self.packed[usize::from(many)].get_or_init(|| {
+            let largest = if self.tokens() <= blocks::FEW { blocks::FEW } else { blocks::largest_tile(many) };
+            Packed::new(compute.isa(), compute.pool(), self.values, self.cols, largest)
+        })
+    }
 }
 
 /// `out[t, r] = Σ weights[r, c] · input[t, c]`; `out`: `[tokens, weights.rows()]`, overwritten.
+///
+/// # Panics
+/// If input, weights and output do not fit each other.
 pub fn matmul(compute: &Compute, weights: &Matrix, input: &Input<'_>, out: &mut [f32]) {
     let (tokens, rows, cols) = (input.tokens(), weights.rows(), weights.cols());
     assert_eq!(input.cols, cols, "the input is as wide as the matrix");
     assert_eq!(out.len(), tokens * rows, "{tokens} × {rows} results");
-    if !weights.format().is_quantised() {
-        compute.pool().columns(out, rows, 8, |mut tile| {
-            let mut w = vec![0.0; cols];
-            let first = tile.columns().start;
-            for row in tile.columns() {
-                weights.decode_row(row, &mut w);
-                for (token, x) in input.values.chunks_exact(cols).enumerate() {
-                    tile.row(token)[row - first] = w.iter().zip(x).map(|(w, x)| w * x).sum();
-                }
-            }
-        });
+    if tokens == 0 {
         return;
     }
-    let x = input.quantised.get_or_init(|| Quantised::new(input.values, cols));
-    compute.pool().columns(out, rows, 8, |mut tile| {
-        let first = tile.columns().start;
-        for row in tile.columns() {
-            for token in 0..tokens {
-                tile.row(token)[row - first] = weights.format().dot(weights.row(row), x.row(token));
-            }
-        }
-    });
+    if weights.format().is_quantised() {
+        blocks::matmul(compute, weights, input.packed(compute), tokens, out);
+    } else {
+        floats::matmul(compute, weights, input.values, out);
+    }
 }
+
+/// Does nothing but this path's int8 products, from registers, and tells how many operations (multiplications and additions)
+/// that was: timed, it is the peak that a multiplication of matrices can be compared with.
+pub fn integer_peak(isa: Isa, rounds: usize) -> usize {
+    struct Peak(usize);
+    impl Body for Peak {
+        type Output = usize;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> usize {
+            let (weights, x) = (black_box([3; 64]), black_box(0x0102_0304));
+            let weights = simd.load_i(&weights);
+            let mut sums = [simd.splat_i(0); 12];
+            for _ in 0..self.0 {
+                for sum in &mut sums {
+                    *sum = simd.dot8::<false>(*sum, weights, weights, x, x);
+                }
+            }
+            for sum in sums {
+                let mut bytes = [0; 64];
+                simd.store_i(sum, &mut bytes);
+                black_box(bytes);
+            }
+            // Each of the twelve is two products of 64 bytes.
+            self.0 * 12 * 2 * 64 * 2
+        }
+    }
+    isa.run(Peak(rounds))
+}
+
+fn has_many_registers(isa: Isa) -> bool {
+    struct Ask;
+    impl Body for Ask {
+        type Output = bool;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> bool {
+            S::MANY_REGISTERS
+        }
+    }
+    isa.run(Ask)
+}
+
+#[cfg(test)]
+mod tests;

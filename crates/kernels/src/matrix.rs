@@ -98,6 +98,17 @@ impl Matrix {
         &self.bytes[row * self.row_bytes..][..self.row_bytes]
     }
 
+    /// The bytes of sixteen rows from `first` on; where there are fewer, in `padding`, with rows of zeros behind them.
+    pub(crate) fn sixteen_rows<'a>(&'a self, first: usize, padding: &'a mut Vec<u8>) -> &'a [u8] {
+        let (start, whole) = (first * self.row_bytes, 16 * self.row_bytes);
+        if first + 16 <= self.rows {
+            return &self.bytes[start..start + whole];
+        }
+        padding.extend_from_slice(&self.bytes[start..]);
+        padding.resize(whole, 0);
+        padding
+    }
+
     /// Multiplies one row out: `out`: `[cols]`.
     pub fn decode_row(&self, row: usize, out: &mut [f32]) {
         self.format.decode(self.row(row), out);

@@ -6,7 +6,7 @@ use crate::simd::{Body, Simd, load_part, store_part};
 /// `out = x / √(mean(x²) + eps) · weight`, for each row of `weight.len()` numbers.
 pub fn rms_norm(compute: &Compute, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     each_row(compute, x, weight.len(), out, |x, out| {
-        compute.isa().run(RootMeanSquare { x, weight, eps, out })
+        compute.isa().run(RootMeanSquare { x, weight, eps, out });
     });
 }
 

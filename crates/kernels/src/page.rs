@@ -190,11 +190,11 @@ impl Page {
                 {
                     let mut wide = [0.0; PAGE];
                     decode_half(simd, scale, &mut wide);
-                    let [low, high] = halves(&wide).map(|scale| simd.load(scale));
+                    let [low, high] = loaded(simd, &wide);
                     for (out, codes) in out.iter_mut().zip(codes) {
                         let (codes, out) = (codes.as_chunks().0, out.as_chunks_mut().0);
-                        simd.store(simd.mul(simd.from_i8(&codes[0]), low), &mut out[0]);
-                        simd.store(simd.mul(simd.from_i8(&codes[1]), high), &mut out[1]);
+                        simd.store(simd.mul(simd.widen_i8(&codes[0]), low), &mut out[0]);
+                        simd.store(simd.mul(simd.widen_i8(&codes[1]), high), &mut out[1]);
                     }
                 }
             }
@@ -224,7 +224,7 @@ impl Page {
                 {
                     let scale = simd.splat(widen(*scale));
                     for (out, codes) in out.as_chunks_mut().0.iter_mut().zip(codes.as_chunks().0) {
-                        simd.store(simd.mul(simd.from_i8(codes), scale), out);
+                        simd.store(simd.mul(simd.widen_i8(codes), scale), out);
                     }
                 }
             }
@@ -233,16 +233,16 @@ impl Page {
 }
 
 #[inline(always)]
-fn halves(all: &[f32; 32]) -> [&[f32; 16]; 2] {
+fn loaded<S: Simd>(simd: S, all: &[f32; 32]) -> [S::F; 2] {
     let parts = all.as_chunks().0;
-    [&parts[0], &parts[1]]
+    [simd.load(&parts[0]), simd.load(&parts[1])]
 }
 
 /// Both of one length, a multiple of sixteen.
 #[inline(always)]
 fn decode_half<S: Simd>(simd: S, from: &[u16], to: &mut [f32]) {
     for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
-        simd.store(simd.from_f16(from), to);
+        simd.store(simd.widen_f16(from), to);
     }
 }
 
@@ -292,7 +292,7 @@ fn write_to<S: Simd>(
         Store::F16(all) => {
             for (part, x) in numbers.chunks(16).enumerate() {
                 let mut bits = [0; 16];
-                simd.to_f16(load_part(simd, x, 0.0), &mut bits);
+                simd.narrow_f16(load_part(simd, x, 0.0), &mut bits);
                 let all = &mut all.slice_mut()[at + part * 16 * step..];
                 for (to, bits) in all.iter_mut().step_by(step).zip(&bits[..x.len()]) {
                     *to = *bits;
@@ -302,15 +302,15 @@ fn write_to<S: Simd>(
         Store::Q8 { codes, scales } => {
             for (part, x) in numbers.as_chunks::<SHARED>().0.iter().enumerate() {
                 let at = at + part * SHARED * step;
-                let [low, high] = halves(x).map(|half| simd.load(half));
+                let [low, high] = loaded(simd, x);
                 let largest = simd.largest(simd.max(simd.abs(low), simd.abs(high)));
                 let inverse = simd.splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
                 let mut scale = [0; 16];
-                simd.to_f16(simd.splat(largest / 127.0), &mut scale);
+                simd.narrow_f16(simd.splat(largest / 127.0), &mut scale);
                 scales[scale_of(at)] = scale[0];
                 let mut new = [[0; 16]; 2];
-                simd.to_i8(simd.mul(low, inverse), &mut new[0]);
-                simd.to_i8(simd.mul(high, inverse), &mut new[1]);
+                simd.narrow_i8(simd.mul(low, inverse), &mut new[0]);
+                simd.narrow_i8(simd.mul(high, inverse), &mut new[1]);
                 for (to, code) in codes.slice_mut()[at..].iter_mut().step_by(step).zip(new.as_flattened()) {
                     *to = *code;
                 }

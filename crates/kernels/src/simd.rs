@@ -5,7 +5,8 @@
 //! scalar one is the definition, and tests compare with `==`.
 //!
 //! [`Simd::enter`] is the door: it compiles a [`Body`] with the instructions of the token that it is called on. All that a
-//! body calls must be `#[inline(always)]`, otherwise it is compiled without them (right, but slow).
+//! body calls must be `#[inline(always)]`, otherwise it is compiled without them (right, but slow): no `array::map`, no
+//! `array::from_fn`, no closure of more than an expression.
 
 /// A piece of arithmetic, generic over the instructions.
 pub(crate) trait Body {
@@ -15,11 +16,80 @@ pub(crate) trait Body {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
+/// Sixteen rows of blocks, one after the other: what lanes are made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// `bytes`: sixteen rows of the same length.
+    pub(crate) fn new(bytes: &'a [u8]) -> Rows<'a> {
+        assert!(bytes.len().is_multiple_of(16), "sixteen rows");
+        Rows { bytes, stride: bytes.len() / 16 }
+    }
+
+    /// Bytes of a row.
+    #[inline(always)]
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// All rows.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.stride..][..self.stride]
+    }
+}
+
 /// One instruction set, proven by its token. Sixteen `f32` or `i32` lanes are one value.
 #[allow(clippy::missing_docs_in_private_items)]
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen `f32`.
     type F: Copy;
+
+    /// Sixteen `i32`; the same as sixty-four bytes, four to a lane.
+    type I: Copy;
+
+    /// Whether lanes are registers, so that what saves memory traffic is worth compiling.
+    const VECTORS: bool;
+    /// Whether [`Simd::dot8`] takes the bytes of `WIDE` weights as 0 … 255, 128 being zero, rather than signed.
+    const UNSIGNED: bool;
+
+    fn splat_i(self, value: i32) -> Self::I;
+    fn load_i(self, from: &[u8; 64]) -> Self::I;
+    fn store_i(self, value: Self::I, to: &mut [u8; 64]);
+    fn and(self, a: Self::I, b: Self::I) -> Self::I;
+    fn or(self, a: Self::I, b: Self::I) -> Self::I;
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Each lane's 32 bits down by `bits`, zeros from above. Bits cross from byte to byte: mask them.
+    fn shift_down(self, a: Self::I, bits: u32) -> Self::I;
+    /// Each lane's 32 bits up by `bits`. Bits cross from byte to byte: mask them.
+    fn shift_up(self, a: Self::I, bits: u32) -> Self::I;
+    /// Byte i of each lane becomes 16 if bit `4 * quarter + i` of the lane is set, 0 if not.
+    fn sixteens(self, a: Self::I, quarter: usize) -> Self::I;
+    /// Each byte, 0 … 15, becomes the byte of the table at that place.
+    fn look_up(self, a: Self::I, table: &[u8; 16]) -> Self::I;
+    /// Lanes to floats.
+    fn to_f(self, a: Self::I) -> Self::F;
+    /// The lower 16 bits of each lane as half precision, to single.
+    fn half_to_f(self, a: Self::I) -> Self::F;
+    /// 16 bytes of each of sixteen rows, transposed: value j holds in lane r the bytes `4 j … 4 j + 3` of row r.
+    fn transpose(self, rows: &Rows<'_>, at: usize) -> [Self::I; 4];
+    /// The half-precision number at that byte of each row.
+    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F;
+    /// Asks for the line that holds this byte (counted over all rows, not beyond what follows them).
+    fn prefetch(self, rows: &Rows<'_>, at: usize);
+    /// `sum` plus, in each lane, the products of its four bytes of `a` with the four of `x`, and of `b` with `y`.
+    /// The bytes of `a` and `b` are 0 … 63, or, if `WIDE`, as [`Simd::UNSIGNED`] says; those of `x` and `y` −127 … 127.
+    fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I;
 
     /// Whether a kernel has 32 registers of 16 lanes (or as good) at hand, rather than 8.
     const MANY_REGISTERS: bool;
@@ -47,15 +117,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The bits as an integer, moved up by 23 (into the exponent), plus `add`, back as a float: the last step of `exp`.
     fn into_exponent(self, a: Self::F, add: i32) -> Self::F;
     /// Half precision to single.
-    fn from_f16(self, from: &[u16; 16]) -> Self::F;
+    fn widen_f16(self, from: &[u16; 16]) -> Self::F;
     /// Single precision to half, to the nearest, ties to even.
-    fn to_f16(self, value: Self::F, to: &mut [u16; 16]);
+    fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]);
     /// Brain floating point to single.
-    fn from_bf16(self, from: &[u16; 16]) -> Self::F;
+    fn widen_bf16(self, from: &[u16; 16]) -> Self::F;
     /// Small integers to floats.
-    fn from_i8(self, from: &[i8; 16]) -> Self::F;
+    fn widen_i8(self, from: &[i8; 16]) -> Self::F;
     /// To the nearest integer, ties to even; the lanes hold −128 to 127.
-    fn to_i8(self, value: Self::F, to: &mut [i8; 16]);
+    fn narrow_i8(self, value: Self::F, to: &mut [i8; 16]);
 
     /// The sum of the lanes: lane i with i+8, then i+4, i+2, i+1. One order on each path.
     #[inline(always)]

@@ -13,13 +13,24 @@ pub struct Answer<'t> {
     /// Whole characters that may yet be the beginning of a stop string.
     held: String,
     stopped: Option<usize>,
+    tokenizer: &'t Tokenizer,
+    /// Control tokens that are text all the same.
+    shown: Vec<u32>,
 }
 
 impl<'t> Answer<'t> {
     /// An empty answer that ends before the first of `stops` that it would hold. Empty stop strings stop nothing.
     pub fn new(tokenizer: &'t Tokenizer, stops: Vec<String>) -> Answer<'t> {
         let stops = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Answer { decoder: tokenizer.decoder(), stops, held: String::new(), stopped: None }
+        let decoder = tokenizer.decoder();
+        Answer { decoder, stops, held: String::new(), stopped: None, tokenizer, shown: Vec::new() }
+    }
+
+    /// Writes these control tokens out by name: the marks of tool calls and thoughts, which somebody reads.
+    #[must_use]
+    pub fn showing(mut self, control: Vec<u32>) -> Answer<'t> {
+        self.shown = control;
+        self
     }
 
     /// Adds a token; gives the text that is now certain, which may be empty.
@@ -27,7 +38,12 @@ impl<'t> Answer<'t> {
         if self.stopped.is_some() {
             return String::new();
         }
-        let text = self.decoder.push(token).to_owned();
+        let text = if self.shown.contains(&token) {
+            let before = self.decoder.finish().to_owned();
+            before + &String::from_utf8_lossy(&self.tokenizer.bytes_of(token))
+        } else {
+            self.decoder.push(token).to_owned()
+        };
         self.take(&text)
     }
 

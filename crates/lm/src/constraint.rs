@@ -10,6 +10,7 @@ mod gbnf;
 pub mod vocabulary;
 
 use std::fmt;
+use std::sync::Arc;
 
 use llguidance::api::{GrammarWithLexer, StopReason, TopLevelGrammar};
 use llguidance::toktrie::SimpleVob;
@@ -207,6 +208,7 @@ pub(crate) fn with_options(schema: &Value, strict: bool) -> Value {
 pub struct Constraint {
     matcher: Matcher,
     vocabulary_size: usize,
+    ends: Arc<[u32]>,
 }
 
 impl fmt::Debug for Constraint {
@@ -225,7 +227,7 @@ impl Constraint {
         let matcher = Matcher::new(parser);
         match matcher.get_error() {
             Some(text) => Err(ConstraintError::from_text(&text)),
-            None => Ok(Constraint { matcher, vocabulary_size: vocabulary.len() }),
+            None => Ok(Constraint { matcher, vocabulary_size: vocabulary.len(), ends: vocabulary.ends() }),
         }
     }
 
@@ -242,6 +244,14 @@ impl Constraint {
     pub fn accept(&mut self, token: u32) -> Result<(), ConstraintError> {
         if token as usize >= self.vocabulary_size {
             return Err(ConstraintError::NotAllowed { token });
+        }
+        if self.is_done() && self.matcher.stop_reason().is_ok() {
+            // Nothing but the end can follow.
+            return if self.ends.contains(&token) {
+                Ok(())
+            } else {
+                Err(ConstraintError::NotAllowed { token })
+            };
         }
         match self.matcher.try_consume_tokens(&[token]) {
             Ok(1) => Ok(()),

@@ -12,8 +12,10 @@ use kernels::activation::{gelu, gelu_erf, gelu_erf_gate, gelu_gate, silu, silu_g
 use kernels::attention::{Attention, Sequence, attend};
 use kernels::compute::Compute;
 use kernels::matmul::{Input, matmul};
+use kernels::matrix::Matrix;
 use kernels::norm::{layer_norm, rms_norm};
 use kernels::page::Page;
+use kernels::quantised::{Quantised, SHARED};
 use kernels::rope::rotate;
 
 use crate::adapter::Adapter;
@@ -372,6 +374,9 @@ impl Network {
         }
         out.resize(rows.len() / ins * outs, 0.0);
         matmul(&self.compute, &linear.weight, input, out);
+        if !self.shape.causal && linear.weight.format().is_quantised() {
+            self.add_remainder(&linear.weight, rows, out);
+        }
         add_bias(out, linear.bias.as_deref());
         let mut from = 0;
         for part in step.parts.iter() {
@@ -382,6 +387,23 @@ impl Network {
             }
             from = to;
         }
+    }
+
+    /// What `rows` lost when they were rounded to int8, through the same matrix. A vector is all that an encoder gives, and
+    /// one rounding costs it more than its weights' own: 0.9983 instead of 0.9995 of cosine for MiniLM's shortest sentence.
+    fn add_remainder(&self, weight: &Matrix, rows: &[f32], out: &mut [f32]) {
+        let cols = weight.cols();
+        let rounded = Quantised::new(rows, cols);
+        let mut rest = rows.to_vec();
+        for (index, rest) in rest.chunks_exact_mut(cols).enumerate() {
+            let row = rounded.row(index);
+            for ((rest, codes), d) in rest.chunks_mut(SHARED).zip(row.q.chunks_exact(SHARED)).zip(row.d) {
+                rest.iter_mut().zip(codes).for_each(|(rest, code)| *rest -= d * f32::from(*code));
+            }
+        }
+        let mut remainder = vec![0.0; out.len()];
+        matmul(&self.compute, weight, &Input::new(&rest, cols), &mut remainder);
+        add(out, &remainder);
     }
 
     /// `out = norm(x)`, over rows as wide as the weights; `out = x` where there is no norm.

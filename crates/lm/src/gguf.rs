@@ -3,11 +3,11 @@
 //! Stands between the disk (`map`) and everything that asks what a model is. A [`Gguf`] is the whole description,
 //! read once and checked; the numbers stay where they are, in the map or buffer, and [`Gguf::bytes_of`] gives a range
 //! of it. Always: what a stranger sends gives an error that says where and what, never a panic, and never more memory
-//! than a small multiple of the file. [`write`] is the other direction. In reading order:
+//! than a small multiple of the file. [`write`](mod@write) is the other direction. In reading order:
 //!
 //! - [`value`], [`metadata`]: what a file says about itself; [`tensor`]: what it says of a tensor;
 //! - [`header`]: reads and checks the front of a file, over [`cursor`];
-//! - `split`: models in several files; [`write`]: the writer.
+//! - `split`: models in several files; [`write`](mod@write): the writer.
 
 pub mod cursor;
 pub mod header;

@@ -16,6 +16,7 @@
 //! - [`batch`]: several sequences at once through one model, a step at a time;
 //! - [`chat`]: messages and tools to a prompt and back, by the model's own template;
 //! - [`constraint`]: output that must follow a JSON schema, a regular expression or a grammar;
+//! - [`speech`]: a model's template and words for those two, from its file;
 //! - [`embed`]: sentences to vectors;
 //! - [`memory`]: what a model and its cache will need;
 //! - [`specimen`]: a model made from a seed, for tests and benches.
@@ -40,5 +41,6 @@ pub mod sample;
 pub mod shape;
 pub mod signal;
 pub mod specimen;
+pub mod speech;
 pub mod tokenizer;
 pub mod weights;

@@ -51,8 +51,8 @@ const CONTROL: [&str; 5] = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"
 
 /// Words, so that text is not only bytes; each is made of pieces that are here too, as merging needs them.
 const WORDS: [&str; 24] = [
-    "▁", "t", "h", "e", "a", "n", "d", "o", "r", "i", "s", "▁t", "▁a", "he", "▁the", "an", "nd", "▁and", "in", "is",
-    "or", "on", "re", "er",
+    "▁", "t", "h", "e", "a", "n", "d", "o", "r", "i", "s", "▁t", "▁a", "he", "▁the", "an", "nd", "▁and",
+    "in", "is", "or", "on", "re", "er",
 ];
 
 /// A turn of a chat, as ChatML writes it.
@@ -188,7 +188,11 @@ impl Specimen {
     }
 
     /// Norms near 1; matrices spread so that a state keeps its size on the way through.
-    fn numbers(&self, tensor: &Tensor, sink: &mut dyn Write) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn numbers(
+        &self,
+        tensor: &Tensor,
+        sink: &mut dyn Write,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let cols = usize::try_from(tensor.columns())?;
         let format = tensor.format.known().ok_or("a specimen has no unknown formats")?;
         let key = tensor.name.bytes().fold(self.seed, |key, byte| mix(key ^ u64::from(byte)));

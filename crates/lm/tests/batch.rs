@@ -67,7 +67,8 @@ fn finish(batch: &mut Batch, ids: &[Id]) -> Vec<(Vec<u32>, usize, Option<Finish>
 #[test]
 fn together_each_writes_what_it_writes_alone() {
     let model = model();
-    let texts = ["the end", "and so on and on, for longer than a step may be: and then some more", "", "a", "other"];
+    let texts =
+        ["the end", "and so on and on, for longer than a step may be: and then some more", "", "a", "other"];
     let lengths = [20, 7, 33, 1, 12];
     let alone: Vec<Vec<u32>> = texts
         .iter()
@@ -132,7 +133,10 @@ fn what_cannot_fit_is_refused_with_its_figures() {
     let nothing = Request { prompt: Vec::new(), ..request(&model, "", 1) };
     assert_eq!(small.submit(nothing).expect_err("empty"), Refused::Empty);
     let wild = Request { prompt: vec![99_999], ..request(&model, "", 1) };
-    assert_eq!(small.submit(wild).expect_err("wild"), Refused::NoSuchToken { token: 99_999, vocabulary: 320 });
+    assert_eq!(
+        small.submit(wild).expect_err("wild"),
+        Refused::NoSuchToken { token: 99_999, vocabulary: 320 }
+    );
     small.submit(request(&model, "a", 1)).expect("begins at once");
     small.submit(request(&model, "b", 1)).expect("waits");
     assert_eq!(small.submit(request(&model, "c", 1)).expect_err("full"), Refused::Full { waiting: 2 });
@@ -217,14 +221,23 @@ fn an_answer_follows_its_grammar() {
         let constraint = Constraint::new(&grammar, &vocabulary).expect("a grammar");
         let sampling = Settings { seed, ..Settings::default() };
         batch
-            .submit(Request { constraint: Some(constraint), sampling, ignore_end: false, ..request(&model, "is", 20) })
+            .submit(Request {
+                constraint: Some(constraint),
+                sampling,
+                ignore_end: false,
+                ..request(&model, "is", 20)
+            })
             .expect("taken")
     });
     for (tokens, _, end) in finish(&mut batch, &ids) {
-        let tokens: Vec<u32> = tokens.into_iter().filter(|token| !model.tokenizer.is_special(*token)).collect();
+        let tokens: Vec<u32> =
+            tokens.into_iter().filter(|token| !model.tokenizer.is_special(*token)).collect();
         let text = model.tokenizer.decode(&tokens);
         let letters = text.trim().as_bytes();
         assert!(matches!(end, Some(Finish::Complete | Finish::End(_))), "{text}: {end:?}");
-        assert!(letters.len() == 6 && letters[3] == b'-' && letters[..3].iter().all(u8::is_ascii_digit), "{text}");
+        assert!(
+            letters.len() == 6 && letters[3] == b'-' && letters[..3].iter().all(u8::is_ascii_digit),
+            "{text}"
+        );
     }
 }

@@ -15,25 +15,34 @@ use lm::forward::{Part, Scratch, Wanted};
 use lm::model::Model;
 use serde_json::Value;
 
-/// A file, and how far our log-probabilities of its likely tokens may be from those in float64.
+/// A file, and how far we may be from others on it.
 struct Case {
     format: &'static str,
-    within: f64,
+    /// From float64 over the same weights: log-probabilities.
+    exact: f64,
+    /// From llama.cpp: log-probabilities of tokens above [`LIKELY`].
+    llama_cpp: f64,
+    /// From float64: the perplexity, as a share of it.
+    perplexity: f64,
 }
 
 /// Weights in f32 and f16 are multiplied in f32, so only sums are rounded. Blocks of integers meet activations that are
-/// rounded to int8, 32 to a scale; llama.cpp, which does the same, is up to 0.26 and 0.35 away from float64 here.
+/// rounded to int8, 32 to a scale: 0.5 % of noise in each product of a model that is only 64 numbers wide. llama.cpp does
+/// the same, and is up to 0.26 (q8_0) and 0.35 (q4_0) away from float64 even with a cache of f32. What is recorded of it was
+/// computed with a cache of f16 and flash attention, which alone is worth 0.013 in the f32 file: with these, llama.cpp
+/// repeats its own record to 5e-6; without, it comes as close to it as we do (0.0129).
 const CASES: [Case; 4] = [
-    Case { format: "f32", within: 1e-4 },
-    Case { format: "f16", within: 1e-4 },
-    Case { format: "q8_0", within: 0.26 },
-    Case { format: "q4_0", within: 0.35 },
+    Case { format: "f32", exact: 1e-4, llama_cpp: 0.02, perplexity: 1e-5 },
+    Case { format: "f16", exact: 1e-4, llama_cpp: 0.02, perplexity: 1e-5 },
+    Case { format: "q8_0", exact: 0.2, llama_cpp: 0.45, perplexity: 3e-3 },
+    Case { format: "q4_0", exact: 0.2, llama_cpp: 0.45, perplexity: 3e-3 },
 ];
 
-/// Less likely tokens say little about a model, and their logits are as noisy as others'.
+/// The logits of less likely tokens are as noisy as others', and matter to nobody.
 const LIKELY: f64 = -10.0;
 
 /// The folder of the files, if this machine has it.
+#[expect(clippy::print_stderr, reason = "tests say what they skip")]
 fn shared() -> Option<PathBuf> {
     let data = std::env::var_os("SELVEDGE_SHARED_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
@@ -152,7 +161,7 @@ fn shared_data_the_prompt_is_the_tokens_that_llama_cpp_makes_of_it() {
     let story = Story::open(&folder, "f32", Isa::best());
     for run in told["f32"].as_array().unwrap() {
         let prompt = run["prompt"].as_str().unwrap();
-        let encoded = story.model.tokenizer.encode_for_model(prompt, lm::tokenizer::Special::Parse);
+        let encoded = story.model.tokenizer.encode_for_model(prompt, lm::tokenizer::special::Special::Parse);
         assert_eq!(encoded, ids(&run["prompt_ids"]), "{prompt:?}");
         let written = story.model.tokenizer.decode(&ids(&run["ids"]));
         assert_eq!(written.trim_start(), run["text"].as_str().unwrap().trim_start());
@@ -166,10 +175,10 @@ fn shared_data_log_probabilities_are_those_of_other_engines() {
     for case in CASES {
         for isa in Isa::all_here() {
             let story = Story::open(&folder, case.format, isa);
-            let check = |what: &str, token: u32, ours: f64, theirs: f64| {
+            let check = |what: &str, within: f64, token: u32, ours: f64, theirs: f64| {
                 let apart = (ours - theirs).abs();
                 assert!(
-                    apart < case.within,
+                    apart < within,
                     "{}, {}, {what}: token {token} is {ours}, and {theirs} there",
                     case.format,
                     isa.name()
@@ -180,18 +189,18 @@ fn shared_data_log_probabilities_are_those_of_other_engines() {
                 let rows = story.surprises(&[prompt.as_slice(), &written].concat());
                 let exact = run["logprobs"].as_array().unwrap();
                 for ((row, token), exact) in rows[prompt.len() - 1..].iter().zip(&written).zip(exact) {
-                    check("float64", *token, row[*token as usize], exact.as_f64().unwrap());
+                    check("float64", case.exact, *token, row[*token as usize], exact.as_f64().unwrap());
                 }
             }
-            // Every token of the vocabulary, for f32; the ten likeliest, for q8_0.
+            // Of every token in the vocabulary, for f32; of the ten likeliest, for q8_0.
             for run in told[case.format].as_array().into_iter().flatten() {
                 let prompt = ids(&run["prompt_ids"]);
                 let rows = story.surprises(&[prompt.as_slice(), &ids(&run["ids"])].concat());
                 for (row, step) in rows[prompt.len() - 1..].iter().zip(run["steps"].as_array().unwrap()) {
                     for (token, theirs) in step["logprobs"].as_object().unwrap() {
                         let (token, theirs) = (token.parse::<u32>().unwrap(), theirs.as_f64().unwrap());
-                        if theirs > LIKELY || case.format == "f32" {
-                            check("llama.cpp", token, row[token as usize], theirs);
+                        if theirs > LIKELY {
+                            check("llama.cpp", case.llama_cpp, token, row[token as usize], theirs);
                         }
                     }
                 }
@@ -214,11 +223,16 @@ fn shared_data_perplexities_are_the_recorded_ones_to_three_digits() {
             count += tokens.len() - 1;
         }
         let perplexity = (sum / f64::from(u32::try_from(count).unwrap())).exp();
-        let mut expected = vec![goldens[case.format]["perplexity"].as_f64().unwrap()];
-        expected.extend(recorded["results"][case.format]["ppl"].as_f64());
-        for expected in expected {
+        let exact = goldens[case.format]["perplexity"].as_f64().unwrap();
+        println!("{}: perplexity {perplexity}, {exact} in float64", case.format);
+        assert!(
+            (perplexity / exact - 1.0).abs() < case.perplexity,
+            "{}: {perplexity} and {exact}",
+            case.format
+        );
+        if let Some(recorded) = recorded["results"][case.format]["ppl"].as_f64() {
             let digits = |x: f64| (x * 100.0).round();
-            assert_eq!(digits(perplexity), digits(expected), "{}: {perplexity} and {expected}", case.format);
+            assert_eq!(digits(perplexity), digits(recorded), "{}: {perplexity} and {recorded}", case.format);
         }
     }
 }

@@ -234,7 +234,7 @@ const BLOCKS: &[(u32, u32)] = &[
     (0xa000, 0xa700),
     (0xabc0, 0xd7ff),
     (0xf900, 0xfffe),
-    (0x10000, 0x105ff),
+    (0x10000, 0x1056f),
     (0x1d000, 0x1d7ff),
     (0x1f300, 0x1f5ff),
     (0x20000, 0x2a6df),
@@ -280,6 +280,46 @@ fn vocabularies() -> Vec<PathBuf> {
     files.sort_by_key(|path| path.file_name().map(std::ffi::OsStr::to_owned));
     files.dedup_by_key(|path| path.file_name().map(std::ffi::OsStr::to_owned));
     files
+}
+
+/// What llama.cpp says of the tokens: the bytes of each, and which end a turn. `None`: it is not there.
+fn ask_tokens(path: &Path) -> Option<(Vec<String>, Vec<u32>)> {
+    let python = std::env::var_os("SELVEDGE_PYTHON")?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/tokenise.py");
+    let output = Command::new(python).arg(script).arg("llama-tokens").arg(path).output().unwrap();
+    if output.status.code() == Some(3) {
+        return None;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn shared_data_tokens_have_the_bytes_that_llama_cpp_gives() {
+    for path in vocabularies() {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let Ok(tokenizer) = tokenizer(&path, None) else { continue };
+        let Some((pieces, ends)) = ask_tokens(&path) else {
+            return skipped("tokens as llama.cpp has them", "xllamacpp");
+        };
+        assert_eq!(pieces.len(), tokenizer.vocabulary_size(), "{name}");
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let different: Vec<u32> = (0..)
+            .zip(&pieces)
+            // llama.cpp writes `[UNK_BYTE_0x…]` for what is not of GPT-2's alphabet: emoji that Command-R added.
+            .filter(|(_, piece)| !piece.contains(&hex(b"[UNK_BYTE_0x")))
+            .filter(|&(token, piece)| hex(&tokenizer.bytes_of(token)) != *piece)
+            .map(|(token, _)| token)
+            .collect();
+        println!("{name}: {} of {} tokens differ, ends {ends:?}", different.len(), pieces.len());
+        assert_eq!(tokenizer.ends(), ends, "{name}");
+        let shown: Vec<_> = different
+            .iter()
+            .take(9)
+            .map(|&token| (token, tokenizer.text_of(token), &pieces[token as usize]))
+            .collect();
+        assert!(different.is_empty(), "{name}: {shown:?}");
+    }
 }
 
 /// What the other engine says, a list of ids for each text. `None`: it is not there.

@@ -26,11 +26,14 @@ use wire::id::BootId;
 use wire::record::Stamp;
 use wire::world::{ClockQuality, Entropy, World};
 
-use crate::api::{Api, Guard};
+use crate::api::Api;
+use crate::api::guard::Guard;
+use crate::config::serve::ServeConfig;
 use crate::config::{Config, TokenError, read_token};
 use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
+use crate::serve::{self, ServeError, Serving};
 use crate::source::http::HttpSource;
 use crate::source::queue::{Outlet, Stopper};
 use crate::source::{BackOff, build, supervise};
@@ -68,6 +71,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The language models cannot be served.
+    #[error("the language models cannot be served")]
+    Serve(#[from] ServeError),
     /// The data folder cannot be made.
     #[error("the data folder {} cannot be used", path.display())]
     Data {
@@ -101,6 +107,7 @@ pub struct Running {
     sources: Vec<JoinHandle<()>>,
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
+    serving: Option<Serving>,
 }
 
 /// Starts a node.
@@ -120,8 +127,17 @@ pub fn start_with<W: World + Clone + 'static>(
         config.hub.as_ref().and_then(|hub| hub.token_file.as_deref()).map(read_token).transpose()?;
     let api_token =
         config.api.as_ref().and_then(|api| api.token_file.as_deref()).map(read_token).transpose()?;
+    let serve_key =
+        config.serve.as_ref().and_then(|serve| serve.token_file.as_deref()).map(read_token).transpose()?;
     // What can fail for reasons outside comes before the first record is written.
     let listener = config.api.as_ref().map(|api| listen(api.listen)).transpose()?;
+    let serving = match config.serve.clone() {
+        Some(ServeConfig { settings, offers, .. }) => {
+            let settings = serve::settings::Settings { key: serve_key, ..settings };
+            Some(serve::start(settings, offers, world.clone())?)
+        }
+        None => None,
+    };
     let boot = BootId::random(&mut world);
     let (mut pipeline, mut journal, mut first) = recall(&config, &mut world)?;
     restore::rules(&data, &mut pipeline, &mut first)?;
@@ -186,7 +202,7 @@ pub fn start_with<W: World + Clone + 'static>(
     });
     let host = AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()));
     let io = spawn("io", move || run_io(api, uplink, host, world, &stop))?;
-    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr })
+    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving })
 }
 
 /// Takes the address of the local API.
@@ -292,6 +308,11 @@ impl Running {
         self.api
     }
 
+    /// Where it serves language models, if it does.
+    pub fn serve_addr(&self) -> Option<SocketAddr> {
+        self.serving.as_ref().map(Serving::address)
+    }
+
     /// How the node is; at most a second old.
     pub fn status(&self) -> Status {
         self.shared.status().clone()
@@ -311,6 +332,9 @@ impl Running {
     pub fn stop(self) -> Result<(), StopError> {
         self.shared.stopping.store(true, Relaxed);
         self.stopper.stop();
+        if let Some(serving) = self.serving {
+            serving.stop();
+        }
         for source in self.sources {
             // A source's panic was caught and told already.
             let _ = source.join();

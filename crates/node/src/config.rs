@@ -12,12 +12,16 @@
 //!
 //! [api]                       # absent: no local API
 //! listen = "127.0.0.1:8421"
+//!
+//! [serve]                     # absent: no language models; see `config::serve`
+//! models = ["small.gguf"]
 //! ```
 
 pub mod condition;
 pub mod part;
 pub mod problem;
 pub mod quantity;
+pub mod serve;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -32,6 +36,7 @@ use crate::flow::Flow;
 use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
 use problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use quantity::size_bytes;
+use serve::ServeConfig;
 
 /// Everything a node is told.
 #[derive(Debug, Clone)]
@@ -46,6 +51,8 @@ pub struct Config {
     pub hub: Option<HubConfig>,
     /// Its local API; absent: none.
     pub api: Option<ApiConfig>,
+    /// The language models it serves; absent: none.
+    pub serve: Option<ServeConfig>,
     /// The journal's limits.
     pub journal: JournalConfig,
     /// The classes of records that leave the node.
@@ -115,23 +122,24 @@ struct Settings {
     flow: PathBuf,
     hub: Option<HubConfig>,
     api: Option<ApiConfig>,
+    serve: Option<ServeConfig>,
     journal: JournalConfig,
     leaves: Vec<Class>,
 }
 
 impl Settings {
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
-        let Settings { name, data, hub, api, journal, leaves, .. } = self;
-        Config { file: file.to_path_buf(), name, data, hub, api, journal, leaves, flow, effective }
+        let Settings { name, data, hub, api, serve, journal, leaves, .. } = self;
+        Config { file: file.to_path_buf(), name, data, hub, api, serve, journal, leaves, flow, effective }
     }
 }
 
 fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, Problems) {
-    const TABLES: [&str; 5] = ["node", "hub", "api", "journal", "policy"];
+    const TABLES: [&str; 6] = ["node", "hub", "api", "serve", "journal", "policy"];
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut problems = Problems::new(file, Arc::clone(text));
     let mut effective = Vec::new();
-    let (mut node, mut hub, mut api) = (None, None, None);
+    let (mut node, mut hub, mut api, mut serve) = (None, None, None, None);
     let (mut journal, mut leaves) = (None, None);
     let mut has_node = false;
     let document = parse_document(text, &mut problems);
@@ -150,6 +158,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "node" => node = read_node(folder, part),
             "hub" => hub = read_hub(folder, part),
             "api" => api = Some(read_api(folder, part)),
+            "serve" => serve = serve::read(folder, part),
             "journal" => journal = Some(read_journal(part)),
             _ => leaves = Some(read_policy(part)),
         }
@@ -174,7 +183,8 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         default("policy.leaves", LEAVES_SHOWN);
         LEAVES.to_vec()
     });
-    let settings = node.map(|(name, data, flow)| Settings { name, data, flow, hub, api, journal, leaves });
+    let settings =
+        node.map(|(name, data, flow)| Settings { name, data, flow, hub, api, serve, journal, leaves });
     (settings, effective, problems)
 }
 

@@ -19,7 +19,8 @@
 //!
 //! Language models:
 //!
-//! - [`shelf`]: the models on this machine; [`pull`] brings them here.
+//! - [`shelf`]: the models on this machine; [`pull`] brings them here;
+//! - [`serve`]: an OpenAI-compatible server over them.
 //!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt, [`api`] for apps on this machine, [`status`]
 //! for who asks how it is, and [`latency`] for how quick it is.
@@ -38,6 +39,7 @@ pub mod model;
 pub mod pipeline;
 pub mod play;
 pub mod pull;
+pub mod serve;
 pub mod shelf;
 pub mod source;
 pub mod status;

@@ -1,13 +1,23 @@
 //! How an error is shown, and the exit code that goes with it.
 //!
 //! A problem in a config file is shown at its place in the text, with a mend, and ends with exit code 78 (`EX_CONFIG`);
-//! any other error is shown with its causes and ends with 1. A wrong command line is clap's and ends with 2.
+//! any other error is shown with its causes and ends with 1. A wrong command line is clap's and ends with 2; so does a
+//! [`Usage`], which is wrong in a way that clap cannot know.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use kernels::cpu::IsaError;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use node::config::problem::{ConfigError, ConfigErrors};
+
+/// A command line that asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// What clap exits with.
+const EX_USAGE: u8 = 2;
 
 /// `EX_CONFIG` of sysexits.h: something was found in an unconfigured or misconfigured state.
 const EX_CONFIG: u8 = 78;
@@ -29,6 +39,13 @@ pub(crate) fn show(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(out, "error: {error}");
     for cause in error.chain().skip(1) {
         let _ = writeln!(out, "  because {cause}");
+    }
+    if error.downcast_ref::<Usage>().is_some() {
+        return ExitCode::from(EX_USAGE);
+    }
+    // A variable of the environment is a setting like one in a file.
+    if error.downcast_ref::<IsaError>().is_some() {
+        return ExitCode::from(EX_CONFIG);
     }
     ExitCode::FAILURE
 }

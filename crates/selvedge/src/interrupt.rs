@@ -9,16 +9,29 @@ pub(crate) struct Interrupt(Receiver<()>);
 impl Interrupt {
     /// Begins to listen.
     pub(crate) fn listen() -> std::io::Result<Interrupt> {
+        Interrupt::begin(true)
+    }
+
+    /// Listens to Ctrl-C alone; what else ends a process ends this one.
+    pub(crate) fn listen_to_ctrl_c() -> std::io::Result<Interrupt> {
+        Interrupt::begin(false)
+    }
+
+    fn begin(all: bool) -> std::io::Result<Interrupt> {
         let (sender, receiver) = channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         std::thread::Builder::new().name("interrupt".into()).spawn(move || {
             runtime.block_on(async {
                 use tokio::signal::unix::{SignalKind, signal};
-                let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = (
-                    signal(SignalKind::interrupt()),
-                    signal(SignalKind::terminate()),
-                    signal(SignalKind::hangup()),
-                ) else {
+                let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
+                while !all {
+                    if interrupt.recv().await.is_none() || sender.send(()).is_err() {
+                        return;
+                    }
+                }
+                let (Ok(mut terminate), Ok(mut hang_up)) =
+                    (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+                else {
                     return;
                 };
                 loop {

@@ -1,6 +1,9 @@
 //! The binary: a file per verb under `verb/`, and what the verbs share.
 //!
 //! - [`verb`]: the verbs;
+//! - [`models`]: which model a word means; [`engine`]: a model made ready to be asked; [`speak`]: one answer of it;
+//! - [`speed`]: how fast a model is here; [`memory`]: how much memory there is;
+//! - [`amount`], [`table`], [`progress`]: how amounts, lists and long work are shown;
 //! - [`complaint`]: how an error is shown, and the exit code that goes with it;
 //! - [`interrupt`]: Ctrl-C as something to wait for;
 //! - [`nab`]: the Numenta benchmark, its scoring rules and its files;
@@ -10,11 +13,19 @@
 
 #![forbid(unsafe_code)]
 
+mod amount;
 mod complaint;
+mod engine;
 mod interrupt;
+mod memory;
+mod models;
 mod nab;
 mod plot;
+mod progress;
 mod recording;
+mod speak;
+mod speed;
+mod table;
 mod truth;
 mod verb;
 

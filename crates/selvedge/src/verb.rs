@@ -2,9 +2,23 @@
 
 mod bench;
 mod detect;
+mod embed;
+mod fit;
 mod flow;
 mod hub;
+mod imatrix;
+mod import;
+mod ls;
 mod node;
+mod perplexity;
+mod ps;
+mod pull;
+mod quantize;
+mod rm;
+mod run;
+mod serve;
+mod show;
+mod tokenize;
 mod up;
 
 /// What a user can ask for.
@@ -13,11 +27,25 @@ pub(crate) enum Verb {
     Up(up::Args),
     Node(node::Args),
     Hub(hub::Args),
+    Serve(Box<serve::Args>),
     Detect(detect::Args),
     #[command(subcommand)]
     Flow(flow::Verb),
-    #[command(subcommand)]
-    Bench(bench::Verb),
+    Run(Box<run::Args>),
+    Pull(pull::Args),
+    Import(import::Args),
+    Ls(ls::Args),
+    Show(show::Args),
+    Rm(rm::Args),
+    Ps(ps::Args),
+    Stop(ps::Stop),
+    Embed(embed::Args),
+    Tokenize(tokenize::Args),
+    Quantize(quantize::Args),
+    Imatrix(imatrix::Args),
+    Perplexity(perplexity::Args),
+    Fit(fit::Args),
+    Bench(bench::Args),
     /// Write a completion script for a shell to standard output.
     Completions {
         /// Which shell.
@@ -32,9 +60,24 @@ impl Verb {
             Verb::Up(args) => up::run(args),
             Verb::Node(args) => node::run(&args),
             Verb::Hub(args) => hub::run(args),
+            Verb::Serve(args) => serve::run(*args),
             Verb::Detect(args) => detect::run(&args),
             Verb::Flow(verb) => flow::run(verb),
-            Verb::Bench(verb) => bench::run(verb),
+            Verb::Run(args) => run::run(&args),
+            Verb::Pull(args) => pull::run(&args),
+            Verb::Import(args) => import::run(&args),
+            Verb::Ls(args) => ls::run(&args),
+            Verb::Show(args) => show::run(&args),
+            Verb::Rm(args) => rm::run(&args),
+            Verb::Ps(args) => ps::run(&args),
+            Verb::Stop(args) => ps::stop(&args),
+            Verb::Embed(args) => embed::run(&args),
+            Verb::Tokenize(args) => tokenize::run(&args),
+            Verb::Quantize(args) => quantize::run(&args),
+            Verb::Imatrix(args) => imatrix::run(&args),
+            Verb::Perplexity(args) => perplexity::run(&args),
+            Verb::Fit(args) => fit::run(&args),
+            Verb::Bench(args) => bench::run(args),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "selvedge", &mut std::io::stdout());
                 Ok(())

@@ -1,8 +1,8 @@
 //! What a folder says about itself for people: name, size, licence, languages, and the sampling it recommends.
 //!
 //! From the head of README.md (the model card), generation_config.json and the folder's own name. The head is YAML, of
-//! which model cards use little: `key: value`, lists of texts below a key or in brackets. What is more than that is left out.
-//! Broken or missing cards are no error: nothing here changes what a model answers.
+//! which model cards use little: `key: value`, lists of texts below a key or in brackets. What is more than that is
+//! left out. Broken or missing cards are no error: nothing here changes what a model answers.
 
 use std::collections::BTreeMap;
 
@@ -158,9 +158,9 @@ fn title(name: &str) -> String {
         let mut first = true;
         for letter in word.chars() {
             if first {
-                title.extend(letter.to_uppercase())
+                title.extend(letter.to_uppercase());
             } else {
-                title.push(letter)
+                title.push(letter);
             }
             first = !letter.is_alphabetic();
         }

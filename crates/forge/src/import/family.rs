@@ -72,7 +72,7 @@ impl Family {
         let Some((_, family)) = ARCHITECTURES.iter().find(|(name, _)| *name == found) else {
             return Err(FamilyError::Architecture { found: found.chars().take(80).collect() });
         };
-        family.fill(config, &found);
+        family.fill(config, &found)?;
         family.check(config)?;
         Ok(*family)
     }
@@ -92,19 +92,17 @@ impl Family {
     }
 
     /// Defaults of transformers' config classes (5.23) for keys that files leave out.
-    fn fill(self, config: &mut Config, architecture: &str) {
+    fn fill(self, config: &mut Config, architecture: &str) -> Result<(), ConfigError> {
         match self {
             Family::Llama => {
                 let mistral = architecture == "MistralForCausalLM";
                 config.fill("max_position_embeddings", if mistral { 131_072 } else { 2048 });
                 config.fill("rms_norm_eps", 1e-6);
                 config.fill("rope_theta", 10_000.0);
-                if let (Ok(width), Ok(heads)) =
-                    (config.count(&["hidden_size"]), config.count(&["num_attention_heads"]))
-                {
-                    config.fill("num_key_value_heads", if mistral { 8 } else { heads });
-                    config.fill("head_dim", width.checked_div(heads).unwrap_or(0));
-                }
+                let (width, heads) =
+                    (config.count(&["hidden_size"])?, config.count(&["num_attention_heads"])?);
+                config.fill("num_key_value_heads", if mistral { 8 } else { heads });
+                config.fill("head_dim", width.checked_div(heads).unwrap_or(0));
             }
             Family::Qwen2 | Family::Qwen3 => {
                 config.fill("max_position_embeddings", 32_768);
@@ -147,9 +145,8 @@ impl Family {
                 config.fill("original_max_position_embeddings", 4096);
                 config.fill("rms_norm_eps", 1e-5);
                 config.fill("rope_theta", 10_000.0);
-                if let Ok(heads) = config.count(&["num_attention_heads"]) {
-                    config.fill("num_key_value_heads", heads);
-                }
+                let heads = config.count(&["num_attention_heads"])?;
+                config.fill("num_key_value_heads", heads);
             }
             Family::Bert => {
                 config.fill("max_position_embeddings", 512);
@@ -157,6 +154,7 @@ impl Family {
                 config.fill("type_vocab_size", 2);
             }
         }
+        Ok(())
     }
 
     fn check(self, config: &Config) -> Result<(), FamilyError> {

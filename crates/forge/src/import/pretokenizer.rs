@@ -1,4 +1,4 @@
-//! Which of llama.cpp's pre-tokenisers a tokenizer.json describes: how text is cut into words before byte pairs are joined.
+//! Which of llama.cpp's pre-tokenisers a tokenizer.json describes: how text is cut into words before pairs are joined.
 //!
 //! llama.cpp's converter tells them by a hash of what a test string is encoded to, which knows only tokenizers somebody
 //! has listed. The file itself says it: a regular expression, or a few fixed steps. So any tokenizer that cuts like one

@@ -7,6 +7,9 @@ use lm::gguf::metadata::Metadata;
 
 use super::config::{Config, ConfigError};
 
+/// More than any head has; what is computed for each pair is bounded by it.
+const HEAD_MAX: u32 = 1 << 16;
+
 /// What a config says of rotary positions.
 #[derive(Clone, Debug)]
 pub struct Rope {
@@ -136,6 +139,10 @@ impl Rope {
     pub fn llama3_factors(&self, dims: u32) -> Result<Option<Vec<f32>>, RopeError> {
         if self.kind()?.as_deref() != Some("llama3") {
             return Ok(None);
+        }
+        if dims > HEAD_MAX {
+            let (key, found) = ("head_dim".to_owned(), dims.to_string());
+            return Err(ConfigError::Wrong { key, wanted: "the width of a head", found }.into());
         }
         let number = |key: &str, default: f64| {
             self.global.find_number(&[key]).map(|number| number.unwrap_or(default) as f32)

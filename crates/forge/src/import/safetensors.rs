@@ -188,6 +188,11 @@ fn unlisted(folder: &Folder) -> Result<Vec<String>, WeightsError> {
 
 fn read(path: PathBuf) -> Result<Vec<Source>, WeightsError> {
     let whole = Map::open(&path)?.bytes().clone();
+    parse(&whole, path)
+}
+
+/// Reads the table of one file. `path` is what errors call it.
+pub fn parse(whole: &Bytes, path: PathBuf) -> Result<Vec<Source>, WeightsError> {
     let table = || {
         let (length, rest) = whole.split_first_chunk::<8>()?;
         let length = u64::from_le_bytes(*length);

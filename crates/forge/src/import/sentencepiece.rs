@@ -1,8 +1,8 @@
 //! The tokenizer.model of a folder: a SentencePiece model, of which the pieces are needed.
 //!
 //! The file is a protocol buffer (`sentencepiece_model.proto`): field 1 are the pieces (text, score, type), field 2 the
-//! trainer's settings, of which the kind of model matters. Read here in the few lines it takes; everything else is
-//! stepped over.
+//! trainer's settings, of which the kind of model matters, field 3 the normaliser's, of which the space before a text
+//! matters. Read here in the few lines it takes; everything else is stepped over.
 
 /// A tokenizer.model that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,18 +32,28 @@ pub struct Piece {
     pub kind: i32,
 }
 
-/// Reads all pieces.
-pub fn pieces(bytes: &[u8]) -> Result<Vec<Piece>, SentencePieceError> {
+/// What is needed of a model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SentencePiece {
+    /// The vocabulary.
+    pub pieces: Vec<Piece>,
+    /// A space is put before every text.
+    pub space_prefix: bool,
+}
+
+/// Reads a model.
+pub fn read(bytes: &[u8]) -> Result<SentencePiece, SentencePieceError> {
     let mut fields = Fields { bytes, at: 0 };
-    let mut pieces = Vec::new();
+    let mut model = SentencePiece { pieces: Vec::new(), space_prefix: true };
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Bytes(content, at)) => pieces.push(piece(content, at)?),
+            (1, Field::Bytes(content, at)) => model.pieces.push(piece(content, at)?),
             (2, Field::Bytes(content, at)) => trainer(content, at)?,
+            (3, Field::Bytes(content, at)) => normaliser(content, at, &mut model.space_prefix)?,
             _ => {}
         }
     }
-    if pieces.is_empty() { Err(SentencePieceError::Broken { at: 0 }) } else { Ok(pieces) }
+    if model.pieces.is_empty() { Err(SentencePieceError::Broken { at: 0 }) } else { Ok(model) }
 }
 
 fn piece(bytes: &[u8], base: usize) -> Result<Piece, SentencePieceError> {
@@ -71,6 +81,16 @@ fn trainer(bytes: &[u8], base: usize) -> Result<(), SentencePieceError> {
             (3, Field::Number(3)) => return Err(SentencePieceError::Kind { found: "word" }),
             (3, Field::Number(4)) => return Err(SentencePieceError::Kind { found: "character" }),
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn normaliser(bytes: &[u8], base: usize, space_prefix: &mut bool) -> Result<(), SentencePieceError> {
+    let mut fields = Fields { bytes, at: 0 };
+    while let Some((number, field)) = fields.next().map_err(|error| shift(error, base))? {
+        if let (3, Field::Number(prefix)) = (number, field) {
+            *space_prefix = prefix != 0;
         }
     }
     Ok(())
@@ -166,12 +186,16 @@ mod tests {
         };
         let trainer =
             field(2, 2, &[field(3, 0, &[2]), field(10, 5, &[0; 4]), field(11, 1, &[0; 8])].concat());
-        [piece("<unk>", 0.0, 2), piece("▁the", -3.5, 1), piece("<0x0A>", 0.0, 6), trainer].concat()
+        let normaliser = field(3, 2, &[field(1, 2, b"identity"), field(3, 0, &[0])].concat());
+        [piece("<unk>", 0.0, 2), piece("▁the", -3.5, 1), piece("<0x0A>", 0.0, 6), trainer, normaliser]
+            .concat()
     }
 
     #[test]
     fn pieces_are_read_and_the_rest_is_stepped_over() {
-        let found = pieces(&sample()).unwrap();
+        let model = read(&sample()).unwrap();
+        assert!(!model.space_prefix);
+        let found = model.pieces;
         let expected = [("<unk>", 0.0, 2), ("▁the", -3.5, 1), ("<0x0A>", 0.0, 6)];
         for (piece, (text, score, kind)) in found.iter().zip(expected) {
             assert_eq!(*piece, Piece { text: text.to_owned(), score, kind });
@@ -185,17 +209,17 @@ mod tests {
         let mut whole_prefixes = 0;
         for length in 0..whole.len() {
             // A cut between two fields leaves a valid file of fewer pieces.
-            whole_prefixes += usize::from(pieces(&whole[..length]).is_ok());
+            whole_prefixes += usize::from(read(&whole[..length]).is_ok());
         }
-        assert_eq!(whole_prefixes, 3);
+        assert_eq!(whole_prefixes, 4);
         for at in 0..whole.len() {
             let mut changed = whole.clone();
             changed[at] ^= 0xff;
             // Any outcome but a panic.
-            drop(pieces(&changed));
+            drop(read(&changed));
         }
         let word = field(2, 2, &field(3, 0, &[3]));
-        assert_eq!(pieces(&word), Err(SentencePieceError::Kind { found: "word" }));
-        assert_eq!(pieces(&[0xff; 20]), Err(SentencePieceError::Broken { at: 10 }));
+        assert_eq!(read(&word), Err(SentencePieceError::Kind { found: "word" }));
+        assert_eq!(read(&[0xff; 20]), Err(SentencePieceError::Broken { at: 10 }));
     }
 }

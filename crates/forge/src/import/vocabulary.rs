@@ -9,13 +9,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lm::gguf::metadata::Metadata;
-use lm::gguf::value::{Array, Strings, Value as Entry};
+use lm::gguf::value::{Array, Strings};
 use serde_json::Value;
 
 use super::family::Family;
 use super::folder::{Folder, FolderError};
 use super::pretokenizer::{self, UnknownCut};
-use super::sentencepiece::{self, SentencePieceError};
+use super::sentencepiece::{self, SentencePiece, SentencePieceError};
 use super::tokenizer_json::{AddedToken, TokenizerJson, added_tokens_decoder};
 
 const NORMAL: i32 = 1;
@@ -94,7 +94,6 @@ pub struct Vocabulary {
     scores: Vec<f32>,
     types: Vec<i32>,
     merges: Vec<String>,
-    /// What `tokenizer.ggml.add_space_prefix` must say, if it is not what readers take for granted.
     space_prefix: Option<bool>,
 }
 
@@ -111,8 +110,8 @@ impl Vocabulary {
         }
         let phi4 = family == Family::Phi3 && files.config["tokenizer_class"] == "GPT2Tokenizer";
         if !phi4 && let Some(bytes) = folder.bytes("tokenizer.model")? {
-            match sentencepiece::pieces(&bytes) {
-                Ok(pieces) => return sentence_piece(folder, files, family, &pieces, size),
+            match sentencepiece::read(&bytes) {
+                Ok(model) => return sentence_piece(folder, files, family, &model, size),
                 // Llama 3 has a tokenizer.model of another kind beside its tokenizer.json.
                 Err(error) if files.json.is_none() => return Err(error.into()),
                 Err(_) => {}
@@ -176,11 +175,11 @@ impl Vocabulary {
         if !self.merges.is_empty() {
             metadata.set("tokenizer.ggml.merges", Array::Strings(self.merges.iter().collect::<Strings>()));
         }
-        if let Some(prefix) = self.space_prefix
-            && metadata.get("tokenizer.ggml.add_space_prefix").is_none()
-        {
-            metadata.set("tokenizer.ggml.add_space_prefix", Entry::Bool(prefix));
-        }
+    }
+
+    /// What `tokenizer.ggml.add_space_prefix` must say, if it is not what readers take for granted.
+    pub fn space_prefix(&self) -> Option<bool> {
+        self.space_prefix
     }
 }
 
@@ -197,15 +196,16 @@ fn sentence_piece(
     folder: &Folder,
     files: &TokenizerFiles,
     family: Family,
-    pieces: &[sentencepiece::Piece],
+    model: &SentencePiece,
     size: u32,
 ) -> Result<Vocabulary, VocabularyError> {
     let mut vocabulary = Vocabulary::empty("llama", "default", size).with_scores();
-    for (id, piece) in (0..size).zip(pieces) {
+    for (id, piece) in (0..size).zip(&model.pieces) {
         // Converters do not look for user-defined pieces: they are normal ones with a score of 0.
         let kind = if piece.kind == USER_DEFINED { NORMAL } else { piece.kind };
         vocabulary.set(id, &piece.text, kind, piece.score)?;
     }
+    vocabulary.space_prefix = (!model.space_prefix).then_some(false);
     let added: BTreeMap<String, u32> = folder.json("added_tokens.json")?.unwrap_or_default();
     for (text, id) in added.iter().filter(|(_, id)| **id < size) {
         vocabulary.set(*id, text, USER_DEFINED, -1000.0)?;

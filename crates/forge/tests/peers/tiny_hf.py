@@ -4,9 +4,11 @@
     tiny_hf.py OUT [NAME ...]
 
 OUT/NAME/ is the folder; OUT/NAME.json holds token ids and the logits (an encoder: the states) that transformers gives
-for them in float32. Needs torch, transformers, tokenizers and sentencepiece. Deterministic.
+for them in float32, and texts with the ids that the folder's own tokenizer gives. Needs torch, transformers, tokenizers
+and sentencepiece; without them it says so and ends with 3. Deterministic.
 """
 
+import copy
 import io
 import json
 import os
@@ -15,11 +17,15 @@ import sys
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import sentencepiece
-import tokenizers
-import torch
-import transformers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+try:
+    import sentencepiece
+    import tokenizers
+    import torch
+    import transformers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+except ImportError as error:
+    print(error)
+    sys.exit(3)
 
 TEXT = """The quick brown fox jumps over the lazy dog. A journey of a thousand miles begins with a single step.
 Pack my box with five dozen liquor jugs! How vexingly quick daft zebras jump; 1234567890 and 3.14159, or 42%.
@@ -29,7 +35,6 @@ def main(argument):\n    for index in range(10):\n        print(index, argument[
 The model reads sensors at the edge, decides what matters, and writes a record that nobody can change later.
 """.splitlines() * 8
 
-GPT2_LIKE = r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"""
 LLAMA3 = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -85,12 +90,13 @@ def byte_level(folder, pre, special, bos=None, eos=None, nfc=False, template=Non
     return len(fast)
 
 
-def sentence_piece(folder, size=420, config=None, added=()):
-    """A SentencePiece BPE tokenizer.model with byte fallback, and a tokenizer_config.json."""
+def sentence_piece(folder, size=420, config=None, added=(), prefix=True):
+    """A SentencePiece BPE tokenizer.model with byte fallback, and a tokenizer_config.json. Spaces stay as they are."""
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXT), model_writer=out, vocab_size=size, model_type="bpe", byte_fallback=True,
         character_coverage=0.99, minloglevel=2, num_threads=1, user_defined_symbols=["<start_of_turn>"],
+        normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=prefix,
     )
     with open(os.path.join(folder, "tokenizer.model"), "wb") as file:
         file.write(out.getvalue())
@@ -215,7 +221,6 @@ def nemo(folder):
 def qwen2(folder):
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     vocabulary = byte_level(folder, split(QWEN2), special, None, "<|im_end|>", nfc=True, chat=CHAT)
-    put(folder, "generation_config.json", {"temperature": 0.7, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1.1})
     rope = dict(rope_type="yarn", rope_theta=1e6, factor=4.0, original_max_position_embeddings=64)
     config = transformers.Qwen2Config(**BASE, vocab_size=vocabulary + 5, num_key_value_heads=2, rope_parameters=rope)
     return transformers.Qwen2ForCausalLM(config)
@@ -232,7 +237,7 @@ GEMMA = {"bos_token": "<bos>", "eos_token": "<eos>"}
 
 
 def gemma2(folder):
-    vocabulary = sentence_piece(folder, added=[("<bos>", True), ("<eos>", True), ("<unused0>", False)], config=GEMMA)
+    vocabulary = sentence_piece(folder, added=[("<bos>", True), ("<eos>", True), ("<unused0>", False)], config=GEMMA, prefix=False)
     config = transformers.Gemma2Config(
         **BASE, vocab_size=vocabulary, num_key_value_heads=2, head_dim=32, sliding_window=8, query_pre_attn_scalar=32
     )
@@ -240,7 +245,7 @@ def gemma2(folder):
 
 
 def gemma3(folder):
-    vocabulary = sentence_piece(folder, added=[("<bos>", True), ("<eos>", True)], config=GEMMA)
+    vocabulary = sentence_piece(folder, added=[("<bos>", True), ("<eos>", True)], config=GEMMA, prefix=False)
     config = transformers.Gemma3TextConfig(
         **{**BASE, "num_hidden_layers": 7}, vocab_size=vocabulary, num_key_value_heads=1, head_dim=32, sliding_window=8,
         query_pre_attn_scalar=32,
@@ -291,15 +296,76 @@ def bert(folder):
     return transformers.BertModel(config)
 
 
+def old_llama3(folder):
+    """As config.json was written before transformers 5."""
+
+    def change(config):
+        rope = config.pop("rope_parameters")
+        config["rope_theta"] = rope.pop("rope_theta")
+        config["rope_scaling"] = rope
+        del config["head_dim"]
+
+    model = llama3(folder)
+    model.config.head_dim = 16
+    model = transformers.LlamaForCausalLM(model.config)
+    return model, change
+
+
+def old_phi3(folder):
+    def change(config):
+        rope = config.pop("rope_parameters")
+        config["rope_theta"] = rope["rope_theta"]
+        config["rope_scaling"] = {"type": "su", "short_factor": rope["short_factor"], "long_factor": rope["long_factor"]}
+
+    return phi3(folder), change
+
+
+def nested_gemma3(folder):
+    """The text model inside of one that sees, in the old form."""
+
+    def change(config):
+        text = dict(config)
+        for key in list(config):
+            del config[key]
+        rope = text.pop("rope_parameters")
+        text["rope_theta"] = rope["full_attention"]["rope_theta"]
+        text["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        text["sliding_window_pattern"] = text.pop("_sliding_window_pattern")
+        for key in ("layer_types", "architectures", "rms_norm_eps"):
+            del text[key]
+        config.update(architectures=["Gemma3ForConditionalGeneration"], model_type="gemma3", text_config=text)
+
+    return gemma3(folder), change
+
+
 FAMILIES = dict(llama=llama, llama3=llama3, smollm=smollm, mistral=mistral, nemo=nemo, qwen2=qwen2, qwen3=qwen3,
-                gemma2=gemma2, gemma3=gemma3, phi2=phi2, phi3=phi3, phi4=phi4, bert=bert)
+                gemma2=gemma2, gemma3=gemma3, phi2=phi2, phi3=phi3, phi4=phi4, bert=bert,
+                old_llama3=old_llama3, old_phi3=old_phi3, nested_gemma3=nested_gemma3)
+
+SAMPLES = [
+    "The quick brown fox jumps over the lazy dog!",
+    "  leading and   inner spaces, 1234567 and 3.14159\n\n\tindented(line)\n",
+    "Zwölf Boxkämpfer, cœur, нещо, 我想在apple工作, こんにちは ~ I've HE'S we'll",
+    "unseen: Ωμέγα 🚀 end",
+]
+
+
+def tokenized(folder):
+    """What the folder's own tokenizer makes of the samples, without what is added to every text."""
+    if os.path.exists(os.path.join(folder, "tokenizer.model")):
+        own = sentencepiece.SentencePieceProcessor(model_file=os.path.join(folder, "tokenizer.model"))
+        return [own.encode(text) for text in SAMPLES]
+    own = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+    return [own.encode(text, add_special_tokens=False).ids for text in SAMPLES]
 
 
 def make(out, name):
     torch.manual_seed(len(name) + ord(name[-1]))
     folder = os.path.join(out, name)
     os.makedirs(folder, exist_ok=True)
-    model = FAMILIES[name](folder).eval()
+    made = FAMILIES[name](folder)
+    model, change = made if isinstance(made, tuple) else (made, None)
+    model.eval()
     with torch.no_grad():
         for weights in model.parameters():
             # Norms away from 1 and biases away from 0, so that a forgotten one is seen.
@@ -307,19 +373,28 @@ def make(out, name):
                 weights.add_(torch.randn_like(weights) * 0.1)
             else:
                 weights.normal_(0, 0.08)
-        # Half of them in bfloat16 and in shards: the other form that folders come in.
+        # Some of them in bfloat16 and in shards: the other form that folders come in. Only weights are rounded, not the
+        # tables of angles that the model computes with.
         half = name in ("llama3", "qwen3", "gemma3", "phi4")
         if half:
-            model.to(torch.bfloat16)
-        model.save_pretrained(folder, **({"max_shard_size": "60KB"} if half else {}))
-        model.float()
+            for weights in model.parameters():
+                weights.copy_(weights.bfloat16())
+            copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder, max_shard_size="60KB")
+        else:
+            model.save_pretrained(folder)
+        if change:
+            edit(folder, "config.json", change)
+        if name == "qwen2":
+            put(folder, "generation_config.json", {"temperature": 0.7, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1.1})
         vocabulary = model.config.vocab_size
         ids = torch.randint(3, vocabulary - 8, (1, 24))
         answer = model(ids)
         values = answer.last_hidden_state if name == "bert" else answer.logits
     values = values[0].float()
-    with open(os.path.join(out, f"{name}.json"), "w") as file:
-        json.dump({"ids": ids[0].tolist(), "columns": values.shape[1], "values": values.flatten().tolist()}, file)
+    texts = [{"text": text, "ids": ids} for text, ids in zip(SAMPLES, tokenized(folder))]
+    put(out, f"{name}.json", {
+        "ids": ids[0].tolist(), "columns": values.shape[1], "values": values.flatten().tolist(), "texts": texts,
+    })
 
 
 def main():

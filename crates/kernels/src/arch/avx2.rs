@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::cpu::Avx2;
-use crate::simd::{Body, Simd};
+use crate::simd::{Body, Rows, Simd};
 
 /// One or more instructions of this file's set.
 macro_rules! proven {
@@ -14,7 +14,102 @@ macro_rules! proven {
     };
 }
 
-/// Compiles the body with the instructions that the token proves.
+/// The sixteen bytes at `at` of one of the rows.
+#[inline(always)]
+fn sixteen_bytes(rows: &Rows<'_>, row: usize, at: usize) -> __m128i {
+    assert!(at + 16 <= rows.stride() && row < 16, "inside a row");
+    // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
+    unsafe { _mm_loadu_si128(rows.bytes().as_ptr().add(row * rows.stride() + at).cast()) }
+}
+
+/// The two bytes at `at` of each row.
+#[inline(always)]
+fn halves(rows: &Rows<'_>, at: usize) -> [u16; 16] {
+    assert!(at + 2 <= rows.stride(), "inside a row");
+    let mut out = [0; 16];
+    for (row, out) in out.iter_mut().enumerate() {
+        // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
+        *out = unsafe { rows.bytes().as_ptr().add(row * rows.stride() + at).cast::<u16>().read_unaligned() };
+    }
+    out
+}
+
+/// Sixteen bytes of row `first` and of the fourth behind it.
+#[inline(always)]
+fn both(rows: &Rows<'_>, first: usize, at: usize) -> __m256i {
+    let (a, b) = (sixteen_bytes(rows, first, at), sixteen_bytes(rows, first + 4, at));
+    proven!(_mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b))
+}
+
+/// Sixteen bytes of each of eight rows, transposed: [`Simd::transpose`] for half of the lanes.
+#[inline(always)]
+fn transpose_eight(rows: &Rows<'_>, first: usize, at: usize) -> [__m256i; 4] {
+    let (a, b) = (both(rows, first, at), both(rows, first + 1, at));
+    let (c, d) = (both(rows, first + 2, at), both(rows, first + 3, at));
+    proven!({
+        let (ab, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let (cd, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab, cd),
+            _mm256_unpackhi_epi64(ab, cd),
+            _mm256_unpacklo_epi64(ab_high, cd_high),
+            _mm256_unpackhi_epi64(ab_high, cd_high),
+        ]
+    })
+}
+
+/// [`Simd::dot8`] for half of the lanes.
+#[inline(always)]
+fn dot8_half<const WIDE: bool>(sum: __m256i, a: __m256i, b: __m256i, x: __m256i, y: __m256i) -> __m256i {
+    proven!({
+        let ones = _mm256_set1_epi16(1);
+        if WIDE {
+            // |w| ≤ 128 and |x| ≤ 127: a pair of products stays below 2¹⁵, two pairs may not.
+            let ax = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(x, a));
+            let by = _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(y, b));
+            let both = _mm256_add_epi32(_mm256_madd_epi16(ax, ones), _mm256_madd_epi16(by, ones));
+            _mm256_add_epi32(sum, both)
+        } else {
+            // w ≤ 63: two pairs of products stay below 2¹⁵ (4 · 63 · 127 = 32 004).
+            let both = _mm256_add_epi16(_mm256_maddubs_epi16(a, x), _mm256_maddubs_epi16(b, y));
+            _mm256_add_epi32(sum, _mm256_madd_epi16(both, ones))
+        }
+    })
+}
+
+/// [`Simd::sixteens`] for half of the lanes.
+#[inline(always)]
+fn sixteens_half(a: __m256i, byte: i32, bits: i32) -> __m256i {
+    proven!({
+        let places = _mm256_set_epi32(
+            0x0c0c_0c0c,
+            0x0808_0808,
+            0x0404_0404,
+            0,
+            0x0c0c_0c0c,
+            0x0808_0808,
+            0x0404_0404,
+            0,
+        );
+        let spread = _mm256_shuffle_epi8(a, _mm256_add_epi8(places, _mm256_set1_epi32(byte)));
+        let bits = _mm256_set1_epi32(bits);
+        let set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bits), bits);
+        _mm256_and_si256(set, _mm256_set1_epi8(16))
+    })
+}
+
+/// [`Simd::half_to_f`] for half of the lanes.
+#[inline(always)]
+fn half_to_f_half(a: __m256i) -> __m256 {
+    proven!({
+        let low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
+        let packed = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+        _mm256_cvtph_ps(packed)
+    })
+}
+
+/// Compiles the body with the instructions that the token proves; one function for each body, wherever it is entered.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn enter<B: Body>(token: Avx2, body: B) -> B::Output {
     body.run(token)
@@ -22,8 +117,11 @@ fn enter<B: Body>(token: Avx2, body: B) -> B::Output {
 
 impl Simd for Avx2 {
     type F = [__m256; 2];
+    type I = [__m256i; 2];
 
     const MANY_REGISTERS: bool = false;
+    const VECTORS: bool = true;
+    const UNSIGNED: bool = false;
 
     #[inline(always)]
     fn enter<B: Body>(self, body: B) -> B::Output {
@@ -99,16 +197,15 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn into_exponent(self, a: Self::F, add: i32) -> Self::F {
-        a.map(|a| {
-            proven!({
-                let moved = _mm256_slli_epi32::<23>(_mm256_castps_si256(a));
-                _mm256_castsi256_ps(_mm256_add_epi32(moved, _mm256_set1_epi32(add)))
-            })
-        })
+        let add = proven!(_mm256_set1_epi32(add));
+        proven!([
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32::<23>(_mm256_castps_si256(a[0])), add)),
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32::<23>(_mm256_castps_si256(a[1])), add)),
+        ])
     }
 
     #[inline(always)]
-    fn from_f16(self, from: &[u16; 16]) -> Self::F {
+    fn widen_f16(self, from: &[u16; 16]) -> Self::F {
         proven!([
             _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast::<__m128i>().add(0))),
             _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast::<__m128i>().add(1)))
@@ -116,34 +213,39 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn to_f16(self, value: Self::F, to: &mut [u16; 16]) {
-        for (i, value) in value.into_iter().enumerate() {
-            proven!({
-                let bits = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value);
-                _mm_storeu_si128(to.as_mut_ptr().cast::<__m128i>().add(i), bits);
-            });
-        }
+    fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]) {
+        proven!({
+            let [low, high] = [
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value[0]),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value[1]),
+            ];
+            _mm_storeu_si128(to.as_mut_ptr().cast(), low);
+            _mm_storeu_si128(to.as_mut_ptr().cast::<__m128i>().add(1), high);
+        });
     }
 
     #[inline(always)]
-    fn from_bf16(self, from: &[u16; 16]) -> Self::F {
-        [0, 1].map(|i| {
-            proven!({
-                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast::<__m128i>().add(i)));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
-            })
-        })
+    fn widen_bf16(self, from: &[u16; 16]) -> Self::F {
+        proven!([
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(
+                from.as_ptr().cast::<__m128i>().add(0)
+            )))),
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(
+                from.as_ptr().cast::<__m128i>().add(1)
+            )))),
+        ])
     }
 
     #[inline(always)]
-    fn from_i8(self, from: &[i8; 16]) -> Self::F {
-        [0, 8].map(|i| {
-            proven!(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(i).cast()))))
-        })
+    fn widen_i8(self, from: &[i8; 16]) -> Self::F {
+        proven!([
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(8).cast()))),
+        ])
     }
 
     #[inline(always)]
-    fn to_i8(self, value: Self::F, to: &mut [i8; 16]) {
+    fn narrow_i8(self, value: Self::F, to: &mut [i8; 16]) {
         proven!({
             let [low, high] = [_mm256_cvtps_epi32(value[0]), _mm256_cvtps_epi32(value[1])];
             // Packing works within the halves of a register, so the order must be mended.
@@ -151,5 +253,100 @@ impl Simd for Avx2 {
             let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
             _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
         });
+    }
+
+    #[inline(always)]
+    fn splat_i(self, value: i32) -> Self::I {
+        proven!([_mm256_set1_epi32(value); 2])
+    }
+
+    #[inline(always)]
+    fn load_i(self, from: &[u8; 64]) -> Self::I {
+        proven!([
+            _mm256_loadu_si256(from.as_ptr().cast::<__m256i>().add(0)),
+            _mm256_loadu_si256(from.as_ptr().cast::<__m256i>().add(1))
+        ])
+    }
+
+    #[inline(always)]
+    fn store_i(self, value: Self::I, to: &mut [u8; 64]) {
+        proven!({
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), value[0]);
+            _mm256_storeu_si256(to.as_mut_ptr().cast::<__m256i>().add(1), value[1]);
+        });
+    }
+
+    #[inline(always)]
+    fn and(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([_mm256_and_si256(a[0], b[0]), _mm256_and_si256(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn or(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([_mm256_xor_si256(a[0], b[0]), _mm256_xor_si256(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn shift_down(self, a: Self::I, bits: u32) -> Self::I {
+        let bits = proven!(_mm_cvtsi32_si128(bits.cast_signed()));
+        proven!([_mm256_srl_epi32(a[0], bits), _mm256_srl_epi32(a[1], bits),])
+    }
+
+    #[inline(always)]
+    fn shift_up(self, a: Self::I, bits: u32) -> Self::I {
+        let bits = proven!(_mm_cvtsi32_si128(bits.cast_signed()));
+        proven!([_mm256_sll_epi32(a[0], bits), _mm256_sll_epi32(a[1], bits),])
+    }
+
+    #[inline(always)]
+    fn sixteens(self, a: Self::I, quarter: usize) -> Self::I {
+        // The byte that holds the four bits, to all bytes of the lane; then each tests its own bit.
+        let byte = 0x0101_0101 * (quarter / 2) as i32;
+        let bits = if quarter.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
+        [sixteens_half(a[0], byte, bits), sixteens_half(a[1], byte, bits)]
+    }
+
+    #[inline(always)]
+    fn look_up(self, a: Self::I, table: &[u8; 16]) -> Self::I {
+        let table = proven!(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())));
+        proven!([_mm256_shuffle_epi8(table, a[0]), _mm256_shuffle_epi8(table, a[1]),])
+    }
+
+    #[inline(always)]
+    fn to_f(self, a: Self::I) -> Self::F {
+        proven!([_mm256_cvtepi32_ps(a[0]), _mm256_cvtepi32_ps(a[1])])
+    }
+
+    #[inline(always)]
+    fn half_to_f(self, a: Self::I) -> Self::F {
+        [half_to_f_half(a[0]), half_to_f_half(a[1])]
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: &Rows<'_>, at: usize) -> [Self::I; 4] {
+        let (low, high) = (transpose_eight(rows, 0, at), transpose_eight(rows, 8, at));
+        [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
+    }
+
+    #[inline(always)]
+    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
+        self.widen_f16(&halves(rows, at))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, rows: &Rows<'_>, at: usize) {
+        // A hint reads nothing, so the address need not be one of ours.
+        proven!(_mm_prefetch::<_MM_HINT_T0>(rows.bytes().as_ptr().wrapping_add(at).cast()));
+    }
+
+    #[inline(always)]
+    fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I {
+        let (x, y) = proven!((_mm256_set1_epi32(x), _mm256_set1_epi32(y)));
+        [dot8_half::<WIDE>(sum[0], a[0], b[0], x, y), dot8_half::<WIDE>(sum[1], a[1], b[1], x, y)]
     }
 }

@@ -175,10 +175,10 @@ fn soften<S: Simd>(
     if let Some(cap) = softcap {
         // tanh y = 1 − 2 / (e²ʸ + 1)
         let (one, two) = (simd.splat(1.0), simd.splat(2.0));
-        scaled = scaled.map(|s| {
-            let above = exp(simd, simd.mul(s, simd.splat(2.0 / cap)));
-            simd.mul(simd.sub(one, simd.div(two, simd.add(above, one))), simd.splat(cap))
-        });
+        for s in &mut scaled {
+            let above = exp(simd, simd.mul(*s, simd.splat(2.0 / cap)));
+            *s = simd.mul(simd.sub(one, simd.div(two, simd.add(above, one))), simd.splat(cap));
+        }
     }
     if visible != (0..PAGE) {
         simd.store(scaled[0], &mut lanes[0]);
@@ -197,7 +197,7 @@ fn soften<S: Simd>(
         return;
     }
     let most = simd.splat(state[0]);
-    let weights = scaled.map(|s| exp(simd, simd.sub(s, most)));
+    let weights = [exp(simd, simd.sub(scaled[0], most)), exp(simd, simd.sub(scaled[1], most))];
     state[1] += simd.sum(simd.add(weights[0], weights[1]));
     simd.store(weights[0], &mut lanes[0]);
     simd.store(weights[1], &mut lanes[1]);
@@ -266,11 +266,14 @@ fn weigh_columns<S: Simd, const R: usize, const C: usize>(
     let weights: &[[f32; PAGE]; R] = weights.first_chunk().expect("a row of weights for each row");
     for slot in slots {
         let row = values[slot * stride + column..][..16 * C].as_chunks().0;
-        let row: [S::F; C] = std::array::from_fn(|c| simd.load(&row[c]));
+        let mut values = [simd.splat(0.0); C];
+        for c in 0..C {
+            values[c] = simd.load(&row[c]);
+        }
         for r in 0..R {
             let x = simd.splat(weights[r][slot % PAGE]);
             for c in 0..C {
-                sums[r][c] = simd.mul_add(x, row[c], sums[r][c]);
+                sums[r][c] = simd.mul_add(x, values[c], sums[r][c]);
             }
         }
     }

@@ -16,7 +16,9 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
         state ^= state << 17;
         (state % 2001) as f32 / 1000.0 - 1.0
     };
-    (0..8).for_each(|_| drop(next()));
+    (0..8).for_each(|_| {
+        next();
+    });
     (0..len).map(|_| next()).collect()
 }
 

@@ -1,7 +1,7 @@
 //! How models write tool calls and thoughts, as data: a row for each family.
 //!
 //! Chosen by the words that stand in the model's template (`template.rs`); read by `answer.rs`, written by `tools.rs`.
-//! A new family is a new row of [`CALLS`] or [`THOUGHTS`], and a case in the tests of those two.
+//! A new family is a new row of `CALLS` or `THOUGHTS`, and a case in the tests of those two.
 
 /// How a model writes what is not plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,8 @@ use crate::chat::dialect::Dialect;
 use crate::chat::jinja::{Source, TemplateError};
 use crate::chat::message::{Message, Role, Tool, ToolCall};
 use crate::chat::tools::{answer_as_text, calls_as_text, instruction};
+use crate::gguf::metadata::{Metadata, MetadataError};
+use crate::tokenizer::Tokenizer;
 
 /// What a model's file says about chat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +28,30 @@ pub struct TemplateTexts {
     pub bos: String,
     /// The text of the token that ends one; empty if there is none.
     pub eos: String,
+}
+
+impl TemplateTexts {
+    /// From a file's metadata and its tokenizer.
+    pub fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<TemplateTexts, MetadataError> {
+        let mut named = Vec::new();
+        if let Some(names) = metadata.find_strings("tokenizer.chat_templates")? {
+            // More than a few are a mistake; each is a string that the file holds anyway.
+            for name in names.iter().take(64) {
+                if let Some(text) = metadata.find_string(&format!("tokenizer.chat_template.{name}"))? {
+                    named.push((name.to_string(), text.to_string()));
+                }
+            }
+        }
+        let text = |token: Option<u32>| {
+            token.and_then(|token| tokenizer.text_of(token)).unwrap_or_default().to_string()
+        };
+        Ok(TemplateTexts {
+            default: metadata.find_string("tokenizer.chat_template")?.map(str::to_string),
+            named,
+            bos: text(tokenizer.bos()),
+            eos: text(tokenizer.eos()),
+        })
+    }
 }
 
 /// Where a template came from.
@@ -49,6 +75,9 @@ pub enum ChatError {
     /// Its template is of no use.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The file's metadata about it is not what it should be.
+    #[error("the model's chat templates cannot be read")]
+    Metadata(#[from] MetadataError),
 }
 
 /// What a template was seen to do.
@@ -163,6 +192,12 @@ impl Template {
         let default = Variant::new(text, &bos, &eos)?;
         let tool_use = named("tool_use").map(|text| Variant::new(text, &bos, &eos)).transpose()?;
         Ok(Template { default, tool_use, source, bos, eos })
+    }
+
+    /// From a model's metadata and tokenizer.
+    pub fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Template, ChatError> {
+        let texts = TemplateTexts::from_metadata(metadata, tokenizer)?;
+        Template::new(&texts, |text| tokenizer.id_of(text).is_some_and(|token| tokenizer.is_special(token)))
     }
 
     /// Where it came from.

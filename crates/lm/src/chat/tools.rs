@@ -1,7 +1,7 @@
 //! Tools to the model, where its template has no words for them, and the grammar that makes it call one.
 //!
 //! Beside `template.rs`. A template that ignores tools gets them as an instruction in the system message, in the form
-//! of [`HERMES`], so that tool calls work with every model. [`grammar`] writes a call as the model's own family writes
+//! of Hermes, so that tool calls work with every model. [`grammar`] writes a call as the model's own family writes
 //! it, down to the spaces, so that a model that must call a tool is led where its training has been.
 
 use std::fmt::Write;

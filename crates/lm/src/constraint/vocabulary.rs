@@ -1,10 +1,11 @@
 //! The tokens of a model as constraints want them: a tree over their bytes.
 //!
-//! Built once per tokenizer (a tenth of a second for 128,000 tokens) and shared by every [`Constraint`]. It takes bytes
+//! Built once per tokenizer, when the first constraint is asked for, and shared by every [`Constraint`]. It takes bytes
 //! rather than a tokenizer, so that any source of tokens will do.
 //!
 //! [`Constraint`]: crate::constraint::Constraint
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use std::sync::Arc;
 use llguidance::ParserFactory;
 use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use thiserror::Error;
+
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::special::Special;
 
 /// The tree keeps a token's length in 10 bits.
 const MAX_TOKEN_BYTES: usize = 1000;
@@ -72,6 +76,7 @@ pub enum VocabularyError {
 pub struct Vocabulary {
     factory: ParserFactory,
     specials: HashMap<String, u32>,
+    ends: Arc<[u32]>,
     len: usize,
 }
 
@@ -123,7 +128,35 @@ impl Vocabulary {
         let mut factory = ParserFactory::new_simple(&environment).map_err(|error| failed(&error))?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Ok(Vocabulary { factory, specials, len: count })
+        Ok(Vocabulary { factory, specials, ends: Arc::from(ends), len: count })
+    }
+
+    /// Of a model's tokenizer, which the constraints then share.
+    pub fn of(tokenizer: &Arc<Tokenizer>) -> Result<Vocabulary, VocabularyError> {
+        let count = u32::try_from(tokenizer.vocabulary_size()).unwrap_or(u32::MAX);
+        let bytes: Vec<(Cow<'_, [u8]>, bool)> = (0..count)
+            .map(|token| match tokenizer.text_of(token).filter(|_| tokenizer.is_special(token)) {
+                Some(text) => (Cow::Borrowed(text.as_bytes()), true),
+                None => (tokenizer.bytes_of(token), false),
+            })
+            .collect();
+        let tokens = bytes.iter().map(|(bytes, special)| match std::str::from_utf8(bytes) {
+            Ok(text) if *special => TokenBytes::Special(text),
+            _ => TokenBytes::Text(bytes),
+        });
+        let encoder = tokenizer.clone();
+        let encode: Encode = Arc::new(move |bytes| match std::str::from_utf8(bytes) {
+            Ok(text) => encoder.encode(text, Special::Plain),
+            Err(_) => Vec::new(),
+        });
+        // Some put a space before every text; they cannot say how a text goes on in the middle of an answer.
+        let exact = tokenizer
+            .encode("a", Special::Plain)
+            .iter()
+            .map(|token| tokenizer.bytes_of(*token))
+            .eq([&b"a"[..]]);
+        let encode = exact.then_some(encode);
+        Vocabulary::new(tokens, tokenizer.ends(), encode)
     }
 
     /// How many tokens there are.
@@ -139,6 +172,11 @@ impl Vocabulary {
     /// The control token that is written so.
     pub fn special(&self, text: &str) -> Option<u32> {
         self.specials.get(text).copied()
+    }
+
+    /// The tokens that end a turn.
+    pub fn ends(&self) -> Arc<[u32]> {
+        self.ends.clone()
     }
 
     pub(super) fn factory(&self) -> &ParserFactory {
@@ -179,10 +217,13 @@ impl TokenizerEnv for Environment {
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
-        match &self.encode {
-            Some(encode) => encode(bytes),
-            None => self.trie.greedy_tokenize(bytes),
-        }
+        // What is cut inside a character is no text to a tokenizer: its tokens would be other bytes.
+        let tokens = self.encode.as_ref().map(|encode| encode(bytes)).filter(|tokens| {
+            let count = self.trie.vocab_size();
+            tokens.iter().all(|token| (*token as usize) < count)
+                && tokens.iter().flat_map(|token| self.trie.token(*token)).eq(bytes)
+        });
+        tokens.unwrap_or_else(|| self.trie.greedy_tokenize(bytes))
     }
 
     fn tokenize_is_canonical(&self) -> bool {

@@ -163,7 +163,9 @@ impl Vocabulary {
 
     /// The token that stands for a byte in SentencePiece's way: `<0x0A>`, else the byte itself as a token.
     pub(crate) fn find_byte(&self, byte: u8) -> Option<u32> {
-        let named = self.find(format!("<0x{byte:02X}>").as_bytes()).filter(|&token| self.kind(token) != Kind::Control);
+        let named = self
+            .find(format!("<0x{byte:02X}>").as_bytes())
+            .filter(|&token| self.kind(token) != Kind::Control);
         named.or_else(|| self.find_made_of_text(&[byte]))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kernels::compute::Compute;
 use kernels::cpu::Isa;
 use kernels::page::{CacheFormat, PageShape};
+use lm::adapter::Adapter;
 use lm::cache::Cache;
 use lm::forward::{Part, Scratch, Wanted};
 use lm::gguf::Gguf;
@@ -13,13 +14,13 @@ use lm::network::Network;
 
 /// Positions that a sequence may grow to. Within the original context of `phi3-longrope-short` (64), beyond that of
 /// `phi3-longrope` (32): it decides which of their factors hold.
-pub const REACH: usize = 64;
+pub(crate) const REACH: usize = 64;
 
 /// A way to put a prompt through the model; all must give the same logits.
-pub type Way = fn(&Engine, CacheFormat, &[u32]) -> Vec<f32>;
+pub(crate) type Way = fn(&Engine, CacheFormat, &[u32]) -> Vec<f32>;
 
 /// The ways, with what to call them.
-pub const WAYS: [(&str, Way); 5] = [
+pub(crate) const WAYS: [(&str, Way); 5] = [
     ("whole", Engine::whole),
     ("token by token", Engine::singly),
     ("in pieces", Engine::pieces),
@@ -27,21 +28,35 @@ pub const WAYS: [(&str, Way); 5] = [
     ("forked", Engine::forked),
 ];
 
-/// A loaded model.
-pub struct Engine {
-    pub network: Network,
+/// New tokens of a sequence, its cache, and its adapter.
+type Asked<'a> = (&'a [u32], &'a mut Cache, Option<&'a Adapter>);
+
+/// A loaded model, and the adapter of the sequence in question; sequences beside it have none.
+pub(crate) struct Engine {
+    pub(crate) network: Network,
+    adapter: Option<Adapter>,
 }
 
 impl Engine {
-    pub fn load(file: Vec<u8>, isa: Isa) -> Engine {
+    pub(crate) fn load(file: Vec<u8>, isa: Isa) -> Engine {
         let threads = NonZeroUsize::new(2).expect("two is not zero");
         let file = Gguf::parse(file.into()).expect("the tiny model is a GGUF file");
         let network = Network::load(&file, Arc::new(Compute::new(isa, threads)));
-        Engine { network: network.unwrap_or_else(|error| panic!("the tiny model loads: {error}")) }
+        Engine {
+            network: network.unwrap_or_else(|error| panic!("the tiny model loads: {error}")),
+            adapter: None,
+        }
+    }
+
+    /// The same with an adapter.
+    pub(crate) fn adapted(mut self, file: Vec<u8>) -> Engine {
+        let file = Gguf::parse(file.into()).expect("the tiny adapter is a GGUF file");
+        self.adapter = Some(self.network.adapter(&file, 1.0).expect("the adapter fits"));
+        self
     }
 
     /// The pages of a cache; `None` where heads are no whole blocks of the format.
-    pub fn pages(&self, format: CacheFormat) -> Option<PageShape> {
+    pub(crate) fn pages(&self, format: CacheFormat) -> Option<PageShape> {
         self.network.page_shape(format).ok()
     }
 
@@ -50,11 +65,11 @@ impl Engine {
     }
 
     /// Logits of all new tokens of the sequences, `[tokens, vocabulary]` each.
-    fn step(&self, sequences: &mut [(&[u32], &mut Cache)]) -> Vec<Vec<f32>> {
-        let counts: Vec<usize> = sequences.iter().map(|(tokens, _)| tokens.len()).collect();
+    fn step(&self, sequences: &mut [Asked]) -> Vec<Vec<f32>> {
+        let counts: Vec<usize> = sequences.iter().map(|(tokens, ..)| tokens.len()).collect();
         let mut parts: Vec<Part> = sequences
             .iter_mut()
-            .map(|(tokens, cache)| Part { tokens, cache, adapter: None, wanted: Wanted::All })
+            .map(|(tokens, cache, adapter)| Part { tokens, cache, adapter: *adapter, wanted: Wanted::All })
             .collect();
         let logits = self.network.step(&mut Scratch::default(), &mut parts).expect("the step is taken");
         let vocabulary = self.network.shape().vocabulary;
@@ -70,11 +85,11 @@ impl Engine {
     }
 
     fn one(&self, tokens: &[u32], cache: &mut Cache) -> Vec<f32> {
-        self.step(&mut [(tokens, cache)]).swap_remove(0)
+        self.step(&mut [(tokens, cache, self.adapter.as_ref())]).swap_remove(0)
     }
 
     /// The prompt in one step.
-    pub fn whole(&self, format: CacheFormat, tokens: &[u32]) -> Vec<f32> {
+    pub(crate) fn whole(&self, format: CacheFormat, tokens: &[u32]) -> Vec<f32> {
         self.one(tokens, &mut self.sequence(format))
     }
 
@@ -107,7 +122,11 @@ impl Engine {
         let backwards: Vec<u32> = tokens.iter().rev().copied().collect();
         let mut logits = Vec::new();
         for (piece, other) in tokens.chunks(11).zip(backwards.chunks(11)) {
-            let step = &mut [(other, &mut before), (piece, &mut mine), (&other[..1], &mut after)];
+            let step = &mut [
+                (other, &mut before, None),
+                (piece, &mut mine, self.adapter.as_ref()),
+                (&other[..1], &mut after, None),
+            ];
             logits.extend(self.step(step).swap_remove(1));
         }
         logits

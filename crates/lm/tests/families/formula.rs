@@ -24,13 +24,12 @@ fn centre_and_spread(tensor: &str, family: &str) -> (f32, f32) {
         _ if tensor.ends_with(".bias") => (0.0, 0.25),
         "token_embd.weight" => (0.0, if gemma { 0.5 } else { 1.0 }),
         "position_embd.weight" | "token_types.weight" | "output.weight" => (0.0, 0.5),
-        _ if ["attn_q.", "attn_k.", "attn_qkv."].iter().any(|part| tensor.contains(part)) => (0.0, 0.375),
         _ => (0.0, 0.25),
     }
 }
 
 /// The first `count` numbers of a tensor, row by row.
-pub fn weights(model: &str, family: &str, tensor: &str, count: usize) -> Vec<f32> {
+pub(crate) fn weights(model: &str, family: &str, tensor: &str, count: usize) -> Vec<f32> {
     let (centre, spread) = centre_and_spread(tensor, family);
     let uniform = splitmix(fnv1a(&format!("{model}/{tensor}"))).map(|z| ((z >> 52) as f32 - 2048.0) / 2048.0);
     uniform.map(|u| centre + spread * u).take(count).collect()

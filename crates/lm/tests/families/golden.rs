@@ -9,33 +9,43 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The folder of the goldens.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
 }
 
 /// One file of `goldens/`, as `peers/goldens.py` writes it.
 #[derive(Deserialize)]
-pub struct Golden {
-    pub name: String,
-    pub metadata: BTreeMap<String, Value>,
+pub(crate) struct Golden {
+    pub(crate) name: String,
+    pub(crate) metadata: BTreeMap<String, Value>,
     /// Shapes, rows first.
-    pub tensors: BTreeMap<String, Vec<usize>>,
+    pub(crate) tensors: BTreeMap<String, Vec<usize>>,
     /// Tensors that are settings, not weights.
     literals: BTreeMap<String, Numbers>,
-    pub tokens: Vec<u32>,
+    /// A LoRA adapter that both engines applied.
+    pub(crate) adapter: Option<Adapter>,
+    pub(crate) tokens: Vec<u32>,
     /// Logits `[tokens, vocabulary]`, or an encoder's pooled state `[width]`.
-    pub transformers: Answer,
+    pub(crate) transformers: Answer,
     /// The same for every fourth token: 3, 7, …
-    pub llama_cpp: Answer,
+    pub(crate) llama_cpp: Answer,
+}
+
+/// What the file of an adapter says.
+#[derive(Deserialize)]
+pub(crate) struct Adapter {
+    pub(crate) metadata: BTreeMap<String, Value>,
+    /// Shapes, rows first.
+    pub(crate) tensors: BTreeMap<String, Vec<usize>>,
 }
 
 /// What an engine said.
 #[derive(Deserialize)]
-pub struct Answer {
+pub(crate) struct Answer {
     values: Numbers,
     /// `agrees`, or why this engine says something else.
     #[serde(default)]
-    pub stance: String,
+    pub(crate) stance: String,
 }
 
 /// f32, little endian, in Base64.
@@ -53,7 +63,7 @@ impl Numbers {
 }
 
 impl Golden {
-    pub fn load(name: &str) -> Golden {
+    pub(crate) fn load(name: &str) -> Golden {
         let path = folder().join(name).with_extension("json");
         let text =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -63,17 +73,17 @@ impl Golden {
     }
 
     /// `general.architecture`.
-    pub fn family(&self) -> &str {
+    pub(crate) fn family(&self) -> &str {
         self.metadata["general.architecture"].as_str().expect("the family is text")
     }
 
-    pub fn literals(&self) -> impl Iterator<Item = (&str, Vec<f32>)> {
+    pub(crate) fn literals(&self) -> impl Iterator<Item = (&str, Vec<f32>)> {
         self.literals.iter().map(|(name, numbers)| (name.as_str(), numbers.decode()))
     }
 }
 
 impl Answer {
-    pub fn values(&self) -> Vec<f32> {
+    pub(crate) fn values(&self) -> Vec<f32> {
         self.values.decode()
     }
 }

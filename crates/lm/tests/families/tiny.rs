@@ -15,8 +15,8 @@ const ALIGNMENT: usize = 32;
 
 /// A tiny model, to be written as a file.
 #[derive(Clone)]
-pub struct Tiny {
-    pub metadata: BTreeMap<String, Value>,
+pub(crate) struct Tiny {
+    pub(crate) metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Tensor>,
 }
 
@@ -40,26 +40,41 @@ impl Tensor {
 
 impl Tiny {
     /// The model that the golden's engines were asked about.
-    pub fn of(golden: &Golden) -> Tiny {
-        let weights = golden.tensors.iter().map(|(name, shape)| {
+    pub(crate) fn of(golden: &Golden) -> Tiny {
+        let mut tiny = Tiny::with_weights(golden, &golden.metadata, &golden.tensors);
+        for (name, numbers) in golden.literals() {
+            tiny.tensors.insert(name.to_owned(), Tensor { shape: vec![numbers.len()], numbers });
+        }
+        tiny
+    }
+
+    /// The adapter that they applied to it.
+    pub(crate) fn adapter_of(golden: &Golden) -> Option<Tiny> {
+        let adapter = golden.adapter.as_ref()?;
+        Some(Tiny::with_weights(golden, &adapter.metadata, &adapter.tensors))
+    }
+
+    fn with_weights(
+        golden: &Golden,
+        metadata: &BTreeMap<String, Value>,
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> Tiny {
+        let tensors = shapes.iter().map(|(name, shape)| {
             let count = shape.iter().product();
             let numbers = formula::weights(&golden.name, golden.family(), name, count);
             (name.clone(), Tensor { shape: shape.clone(), numbers })
         });
-        let literals = golden
-            .literals()
-            .map(|(name, numbers)| (name.to_owned(), Tensor { shape: vec![numbers.len()], numbers }));
-        Tiny { metadata: golden.metadata.clone(), tensors: weights.chain(literals).collect() }
+        Tiny { metadata: metadata.clone(), tensors: tensors.collect() }
     }
 
     /// Whether every matrix comes in whole blocks of the format.
-    pub fn fits(&self, format: Format) -> bool {
+    pub(crate) fn fits(&self, format: Format) -> bool {
         let mut matrices = self.tensors.iter().filter(|(name, tensor)| tensor.is_matrix(name));
         matrices.all(|(_, tensor)| tensor.cols().is_multiple_of(format.block_len()))
     }
 
     /// The same model with the weights that remain of its matrices in `format`.
-    pub fn rounded(&self, format: Format) -> Tiny {
+    pub(crate) fn rounded(&self, format: Format) -> Tiny {
         let mut rounded = self.clone();
         for (name, tensor) in &mut rounded.tensors {
             if tensor.is_matrix(name) {
@@ -70,8 +85,26 @@ impl Tiny {
         rounded
     }
 
+    /// The same model with queries, keys and values of each block in one tensor, as some converters write them.
+    pub(crate) fn fused(&self) -> Tiny {
+        let mut fused = self.clone();
+        for end in ["weight", "bias"] {
+            for block in 0.. {
+                let name = |part: &str| format!("blk.{block}.attn_{part}.{end}");
+                let Some(mut whole) = fused.tensors.remove(&name("q")) else { break };
+                for part in ["k", "v"] {
+                    let part = fused.tensors.remove(&name(part)).expect("queries come with keys and values");
+                    whole.shape[0] += part.shape[0];
+                    whole.numbers.extend(part.numbers);
+                }
+                fused.tensors.insert(name("qkv"), whole);
+            }
+        }
+        fused
+    }
+
     /// The file, with matrices in `format` and everything else in f32.
-    pub fn file(&self, format: Format) -> Vec<u8> {
+    pub(crate) fn file(&self, format: Format) -> Vec<u8> {
         let mut infos = Vec::new();
         let mut data = Vec::new();
         for (name, tensor) in &self.tensors {
@@ -163,7 +196,9 @@ fn entry(out: &mut Vec<u8>, value: &Value) {
                 match tag {
                     8 => text(out, item.as_str().expect("an array of text")),
                     5 => {
-                        out.extend(i32::try_from(item.as_i64().expect("whole")).expect("small").to_le_bytes())
+                        out.extend(
+                            i32::try_from(item.as_i64().expect("whole")).expect("small").to_le_bytes(),
+                        );
                     }
                     _ => out.extend((item.as_f64().expect("a number") as f32).to_le_bytes()),
                 }

@@ -5,7 +5,22 @@
 """
 
 import ctypes
-from ctypes import POINTER, Structure, c_bool, c_char, c_char_p, c_double, c_float, c_int8, c_int32, c_int64, c_uint32, c_void_p
+from ctypes import (
+    POINTER,
+    Structure,
+    byref,
+    c_bool,
+    c_char,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int8,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_void_p,
+)
 
 import numpy as np
 
@@ -14,30 +29,65 @@ WHEEL = "2026.10.11549"
 
 class ModelParams(Structure):
     _fields_ = [
-        ("devices", c_void_p), ("tensor_buft_overrides", c_void_p), ("n_gpu_layers", c_int32), ("split_mode", c_int32),
-        ("load_mode", c_int32), ("lazy_mode", c_int32), ("main_gpu", c_int32), ("tensor_split", c_void_p),
-        ("progress_callback", c_void_p), ("progress_callback_user_data", c_void_p), ("kv_overrides", c_void_p),
-        ("vocab_only", c_bool), ("check_tensors", c_bool), ("use_extra_bufts", c_bool),
+        ("devices", c_void_p),
+        ("tensor_buft_overrides", c_void_p),
+        ("n_gpu_layers", c_int32),
+        ("split_mode", c_int32),
+        ("load_mode", c_int32),
+        ("lazy_mode", c_int32),
+        ("main_gpu", c_int32),
+        ("tensor_split", c_void_p),
+        ("progress_callback", c_void_p),
+        ("progress_callback_user_data", c_void_p),
+        ("kv_overrides", c_void_p),
+        ("vocab_only", c_bool),
+        ("check_tensors", c_bool),
+        ("use_extra_bufts", c_bool),
         ("rest", c_char * 64),
     ]
 
 
 class ContextParams(Structure):
     _fields_ = [
-        ("n_ctx", c_uint32), ("n_batch", c_uint32), ("n_ubatch", c_uint32), ("n_seq_max", c_uint32), ("n_rs_seq", c_uint32),
-        ("n_outputs_max", c_uint32), ("n_outputs_max_per_seq", c_uint32), ("n_threads", c_int32), ("n_threads_batch", c_int32),
-        ("ctx_type", c_int32), ("rope_scaling_type", c_int32), ("pooling_type", c_int32), ("attention_type", c_int32),
-        ("flash_attn_type", c_int32), ("rope_freq_base", c_float), ("rope_freq_scale", c_float), ("yarn_ext_factor", c_float),
-        ("yarn_attn_factor", c_float), ("yarn_beta_fast", c_float), ("yarn_beta_slow", c_float), ("yarn_orig_ctx", c_uint32),
-        ("defrag_thold", c_float), ("cb_eval", c_void_p), ("cb_eval_user_data", c_void_p), ("type_k", c_int32), ("type_v", c_int32),
+        ("n_ctx", c_uint32),
+        ("n_batch", c_uint32),
+        ("n_ubatch", c_uint32),
+        ("n_seq_max", c_uint32),
+        ("n_rs_seq", c_uint32),
+        ("n_outputs_max", c_uint32),
+        ("n_outputs_max_per_seq", c_uint32),
+        ("n_threads", c_int32),
+        ("n_threads_batch", c_int32),
+        ("ctx_type", c_int32),
+        ("rope_scaling_type", c_int32),
+        ("pooling_type", c_int32),
+        ("attention_type", c_int32),
+        ("flash_attn_type", c_int32),
+        ("rope_freq_base", c_float),
+        ("rope_freq_scale", c_float),
+        ("yarn_ext_factor", c_float),
+        ("yarn_attn_factor", c_float),
+        ("yarn_beta_fast", c_float),
+        ("yarn_beta_slow", c_float),
+        ("yarn_orig_ctx", c_uint32),
+        ("defrag_thold", c_float),
+        ("cb_eval", c_void_p),
+        ("cb_eval_user_data", c_void_p),
+        ("type_k", c_int32),
+        ("type_v", c_int32),
         ("rest", c_char * 128),  # left as the library fills it
     ]
 
 
 class Batch(Structure):
     _fields_ = [
-        ("n_tokens", c_int32), ("token", POINTER(c_int32)), ("embd", POINTER(c_float)), ("pos", POINTER(c_int32)),
-        ("n_seq_id", POINTER(c_int32)), ("seq_id", POINTER(POINTER(c_int32))), ("logits", POINTER(c_int8)),
+        ("n_tokens", c_int32),
+        ("token", POINTER(c_int32)),
+        ("embd", POINTER(c_float)),
+        ("pos", POINTER(c_int32)),
+        ("n_seq_id", POINTER(c_int32)),
+        ("seq_id", POINTER(POINTER(c_int32))),
+        ("logits", POINTER(c_int8)),
     ]
 
 
@@ -62,7 +112,9 @@ class LlamaCpp:
 
         self.version = version("xllamacpp")
         if self.version != WHEEL:
-            raise OtherVersion(f"xllamacpp {self.version} instead of {WHEEL}, whose structures engines.py knows")
+            raise OtherVersion(
+                f"xllamacpp {self.version} instead of {WHEEL}, whose structures engines.py knows"
+            )
         self.lib = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
         lib = self.lib
         lib.llama_model_default_params.restype = ModelParams
@@ -78,6 +130,9 @@ class LlamaCpp:
         lib.llama_get_logits.argtypes = [c_void_p]
         lib.llama_get_embeddings_seq.restype = POINTER(c_float)
         lib.llama_get_embeddings_seq.argtypes = [c_void_p, c_int32]
+        lib.llama_adapter_lora_init.restype = c_void_p
+        lib.llama_adapter_lora_init.argtypes = [c_void_p, c_char_p]
+        lib.llama_set_adapters_lora.argtypes = [c_void_p, c_void_p, c_size_t, c_void_p]
         lib.llama_set_embeddings.argtypes = [c_void_p, c_bool]
         for name in ("llama_free", "llama_model_free"):
             getattr(lib, name).argtypes = [c_void_p]
@@ -91,8 +146,8 @@ class LlamaCpp:
         if level >= 3:
             self.lines.append(text.decode("utf-8", "replace"))
 
-    def run(self, path, tokens, width, embed=False, overrides=None):
-        """Logits [tokens, width], or the pooled embedding [width], with a cache of f32."""
+    def run(self, path, tokens, width, embed=False, overrides=None, adapter=None):
+        """Logits [tokens, width], or the pooled embedding [width], with a cache of f32; `adapter`: a LoRA file."""
         lib, self.lines = self.lib, []
         model_params = lib.llama_model_default_params()
         model_params.n_gpu_layers = 0
@@ -115,6 +170,10 @@ class LlamaCpp:
         if not context:
             raise RuntimeError(f"llama.cpp makes no context: {''.join(self.lines)}")
         lib.llama_set_embeddings(context, embed)
+        if adapter:
+            loaded = c_void_p(lib.llama_adapter_lora_init(model, str(adapter).encode()))
+            if not loaded or lib.llama_set_adapters_lora(context, byref(loaded), 1, byref(c_float(1.0))) != 0:
+                raise RuntimeError(f"llama.cpp refuses the adapter {adapter}: {''.join(self.lines)}")
         batch = lib.llama_batch_init(len(tokens), 0, 1)
         batch.n_tokens = len(tokens)
         for i, token in enumerate(tokens):
@@ -142,7 +201,11 @@ def build(family):
     config = cls.config_class(**family.config)
     config._attn_implementation = "eager"
     with torch.no_grad():
-        return (cls(config, add_pooling_layer=False) if family.model == "BertModel" else cls(config)).float().eval()
+        return (
+            (cls(config, add_pooling_layer=False) if family.model == "BertModel" else cls(config))
+            .float()
+            .eval()
+        )
 
 
 def run_transformers(model, family, tokens):

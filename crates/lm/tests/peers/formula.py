@@ -26,7 +26,7 @@ def splitmix(seed: int, count: int) -> np.ndarray:
 
 
 def uniform(model: str, tensor: str, count: int) -> np.ndarray:
-    """f32 in [-1, 1) on a grid of 1/2048: twelve bits, so that products with the spreads below are exact in f16 too."""
+    """f32 in [-1, 1) on a grid of 1/2048: times the spreads of matrices below it is exact in f16 too."""
     top = (splitmix(fnv1a(f"{model}/{tensor}"), count) >> np.uint64(52)).astype(np.int64) - 2048
     return (top / 2048).astype(np.float32)
 
@@ -41,8 +41,6 @@ def centre_and_spread(tensor: str, arch: str) -> tuple[float, float]:
         return 0.0, 0.5 if arch.startswith("gemma") else 1.0
     if tensor in ("position_embd.weight", "token_types.weight", "output.weight"):
         return 0.0, 0.5
-    if any(word in tensor for word in ("attn_q.", "attn_k.", "attn_qkv.")):
-        return 0.0, 0.375
     return 0.0, 0.25
 
 

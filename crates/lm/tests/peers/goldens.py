@@ -28,7 +28,7 @@ import transformers  # noqa: E402
 
 import engines  # noqa: E402
 import formula  # noqa: E402
-from families import FAMILIES, VOCABULARY, WIDTH  # noqa: E402
+from families import ALPHA, FAMILIES, RANK, VOCABULARY, WIDTH  # noqa: E402
 
 # llama.cpp's logits are kept for every fourth position (3, 7, …), transformers' for all.
 EVERY = 4
@@ -36,15 +36,34 @@ EVERY = 4
 
 def permute(weight, heads):
     """Rows of a head from halves to interleaved pairs: how GGUF stores q and k of the architecture `llama`."""
-    return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+    return (
+        weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
+        .swapaxes(1, 2)
+        .reshape(weight.shape)
+    )
 
 
 def unpermute(weight, heads):
-    return weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+    return (
+        weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
+        .swapaxes(1, 2)
+        .reshape(weight.shape)
+    )
+
+
+def adapter(family, tensors):
+    """The halves of the family's LoRA adapter, as GGUF names and holds them; empty for most."""
+    halves = {}
+    for name, data in tensors.items():
+        if name.endswith(".weight") and data.ndim == 2 and any(part in name for part in family.adapted):
+            rows, cols = data.shape
+            for half, shape in (("lora_a", (RANK, cols)), ("lora_b", (rows, RANK))):
+                halves[f"{name}.{half}"] = formula.weights(family.name, family.arch, f"{name}.{half}", shape)
+    return halves
 
 
 def fill(model, family):
-    """Puts the formula's weights into the model; gives the tensors as GGUF names and holds them, in order."""
+    """Puts the formula's weights into the model, an adapter merged; gives the tensors as GGUF names and holds them, in order."""
     arch = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}[family.arch]
     names = gguf.get_tensor_name_map(arch, family.config["num_hidden_layers"])
     tensors = {}
@@ -57,11 +76,15 @@ def fill(model, family):
             raise KeyError(f"{family.name}: no GGUF name for {name}")
         data = formula.weights(family.name, family.arch, known, tuple(state[name].shape))
         tensors[known] = data
+        for half_a, half_b in zip(*[iter(adapter(family, {known: data}).values())] * 2):
+            data = (data + ALPHA / RANK * (half_b.astype(np.float64) @ half_a)).astype(np.float32)
         inner = data
         if family.arch == "llama" and (".attn_q." in known or ".attn_k." in known):
-            inner = unpermute(data, family.config["num_attention_heads" if ".attn_q." in known else "num_key_value_heads"])
+            inner = unpermute(
+                data, family.config["num_attention_heads" if ".attn_q." in known else "num_key_value_heads"]
+            )
         if family.arch.startswith("gemma") and known.endswith("norm.weight"):
-            inner = data - np.float32(1)
+            inner = inner - np.float32(1)
         state[name].copy_(torch.from_numpy(inner.copy()))
     model.load_state_dict(state)
     if family.config.get("tie_word_embeddings"):
@@ -73,25 +96,45 @@ def fill(model, family):
 
 def tokenizer(family):
     """A vocabulary of single characters, enough for the engines to load the file."""
-    special = {"llama": ["<unk>", "<s>", "</s>"], "gpt2": ["<|unk|>", "<|begin|>", "<|end|>"], "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]}[family.tokenizer]
+    special = {
+        "llama": ["<unk>", "<s>", "</s>"],
+        "gpt2": ["<|unk|>", "<|begin|>", "<|end|>"],
+        "bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+    }[family.tokenizer]
     letters = [chr(33 + i) for i in range(VOCABULARY - len(special))]
     mark = "\u2581" if family.tokenizer == "bert" else ""
     tokens = special + [mark + letter for letter in letters]
     says = {"tokenizer.ggml.model": family.tokenizer}
     if family.tokenizer == "bert":
         tokens[-1] = "\u2581" + "~"
-        says |= {"tokenizer.ggml.pre": "default", "tokenizer.ggml.token_type_count": family.config["type_vocab_size"]}
+        says |= {
+            "tokenizer.ggml.pre": "default",
+            "tokenizer.ggml.token_type_count": family.config["type_vocab_size"],
+        }
     if family.tokenizer == "gpt2":
-        says["tokenizer.ggml.pre"] = {"llama3-rope": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2", "phi4mini": "gpt-4o"}.get(family.name, "default")
+        says["tokenizer.ggml.pre"] = {
+            "llama3-rope": "llama-bpe",
+            "qwen2": "qwen2",
+            "qwen3": "qwen2",
+            "phi4mini": "gpt-4o",
+        }.get(family.name, "default")
     says["tokenizer.ggml.tokens"] = tokens
     if family.tokenizer == "llama":
         says["tokenizer.ggml.scores"] = [0.0] * len(special) + [-1.0 * i for i in range(1, len(letters) + 1)]
-    says["tokenizer.ggml.token_type"] = [2 if family.tokenizer == "llama" and i == 0 else 3 for i in range(len(special))] + [1] * len(letters)
+    says["tokenizer.ggml.token_type"] = [
+        2 if family.tokenizer == "llama" and i == 0 else 3 for i in range(len(special))
+    ] + [1] * len(letters)
     if family.tokenizer == "gpt2":
         says["tokenizer.ggml.merges"] = ["a b", "c d"]
         tokens[-2:] = ["ab", "cd"]
     if family.tokenizer == "bert":
-        return says | {"tokenizer.ggml.unknown_token_id": 1, "tokenizer.ggml.seperator_token_id": 3, "tokenizer.ggml.padding_token_id": 0, "tokenizer.ggml.cls_token_id": 2, "tokenizer.ggml.mask_token_id": 4}
+        return says | {
+            "tokenizer.ggml.unknown_token_id": 1,
+            "tokenizer.ggml.seperator_token_id": 3,
+            "tokenizer.ggml.padding_token_id": 0,
+            "tokenizer.ggml.cls_token_id": 2,
+            "tokenizer.ggml.mask_token_id": 4,
+        }
     return says | {"tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2}
 
 
@@ -102,6 +145,15 @@ def metadata(family):
 
         says[f"{family.arch}.{key}"] = value
     return says | tokenizer(family)
+
+
+def adapter_metadata(family):
+    return {
+        "general.type": "adapter",
+        "general.architecture": family.arch,
+        "adapter.type": "lora",
+        "adapter.lora.alpha": ALPHA,
+    }
 
 
 def write_gguf(path, says, tensors):
@@ -142,6 +194,11 @@ def golden(family, llama_cpp, folder):
     says = metadata(family)
     path = Path(folder) / f"{family.name}.gguf"
     write_gguf(path, says, tensors)
+    halves = adapter(family, tensors)
+    correction = None
+    if halves:
+        correction = path.with_suffix(".lora.gguf")
+        write_gguf(correction, adapter_metadata(family), halves)
     embed = family.arch == "bert"
     if embed:
         tokens = [2, *formula.prompt(family.name, VOCABULARY, 5, family.prompt - 2), 3]
@@ -149,7 +206,7 @@ def golden(family, llama_cpp, folder):
         tokens = [1, *formula.prompt(family.name, VOCABULARY, 3, family.prompt - 1)]
     ours = engines.run_transformers(model, family, tokens)
     overrides = {f"{family.arch}.{key}": value for key, value in family.overrides.items()}
-    theirs = llama_cpp.run(path, tokens, WIDTH if embed else VOCABULARY, embed, overrides)
+    theirs = llama_cpp.run(path, tokens, WIDTH if embed else VOCABULARY, embed, overrides, correction)
     if not embed:
         theirs = theirs[EVERY - 1 :: EVERY]
     return {
@@ -158,9 +215,25 @@ def golden(family, llama_cpp, folder):
         "metadata": says,
         "tensors": {name: list(data.shape) for name, data in tensors.items() if name not in family.literals},
         "literals": {name: text(np.array(values)) for name, values in family.literals.items()},
+        "adapter": (
+            {
+                "metadata": adapter_metadata(family),
+                "tensors": {name: list(data.shape) for name, data in halves.items()},
+            }
+            if halves
+            else None
+        ),
         "tokens": tokens,
-        "transformers": {"version": transformers.__version__, "torch": torch.__version__.split("+")[0], "values": text(ours)},
-        "llama_cpp": {"version": f"xllamacpp {llama_cpp.version}", "stance": family.llama_cpp, "values": text(theirs)},
+        "transformers": {
+            "version": transformers.__version__,
+            "torch": torch.__version__.split("+")[0],
+            "values": text(ours),
+        },
+        "llama_cpp": {
+            "version": f"xllamacpp {llama_cpp.version}",
+            "stance": family.llama_cpp,
+            "values": text(theirs),
+        },
     }
 
 
@@ -178,7 +251,11 @@ def apart(golden):
 
 def lines(golden):
     """JSON with a line for each part."""
-    return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in golden.items()) + "\n}\n"
+    return (
+        "{\n"
+        + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in golden.items())
+        + "\n}\n"
+    )
 
 
 def main():
@@ -201,7 +278,9 @@ def main():
                 continue
             fresh = golden(family, llama_cpp, asked.gguf or folder)
             spread = float(numbers(fresh["transformers"]["values"]).std())
-            line = f"{family.name:20} transformers and llama.cpp apart {apart(fresh):.1e}, spread {spread:.2f}"
+            line = (
+                f"{family.name:20} transformers and llama.cpp apart {apart(fresh):.1e}, spread {spread:.2f}"
+            )
             if asked.out:
                 (asked.out / f"{family.name}.json").write_text(lines(fresh))
             if asked.check:
@@ -210,7 +289,10 @@ def main():
                     moved = difference(kept[engine], fresh[engine])
                     line += f", {engine} moved {moved:.1e}"
                     wrong += moved > 1e-4
-                wrong += any(kept[part] != fresh[part] for part in ("metadata", "tensors", "literals", "tokens"))
+                wrong += any(
+                    kept[part] != fresh[part]
+                    for part in ("metadata", "tensors", "literals", "adapter", "tokens")
+                )
             print(line, flush=True)
     sys.exit(1 if wrong else 0)
 

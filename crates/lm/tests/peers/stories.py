@@ -31,11 +31,20 @@ def reference(path):
         return reader.fields[key].contents()
 
     config = transformers.LlamaConfig(
-        vocab_size=512, hidden_size=says("llama.embedding_length"), intermediate_size=says("llama.feed_forward_length"),
-        num_hidden_layers=says("llama.block_count"), num_attention_heads=says("llama.attention.head_count"),
-        num_key_value_heads=says("llama.attention.head_count_kv"), max_position_embeddings=says("llama.context_length"),
+        vocab_size=512,
+        hidden_size=says("llama.embedding_length"),
+        intermediate_size=says("llama.feed_forward_length"),
+        num_hidden_layers=says("llama.block_count"),
+        num_attention_heads=says("llama.attention.head_count"),
+        num_key_value_heads=says("llama.attention.head_count_kv"),
+        max_position_embeddings=says("llama.context_length"),
         rms_norm_eps=says("llama.attention.layer_norm_rms_epsilon"),
-        rope_parameters={"rope_type": "default", "rope_theta": says("llama.rope.freq_base") if "llama.rope.freq_base" in reader.fields else 10000.0},
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": (
+                says("llama.rope.freq_base") if "llama.rope.freq_base" in reader.fields else 10000.0
+            ),
+        },
         tie_word_embeddings=not any(tensor.name == "output.weight" for tensor in reader.tensors),
     )
     config._attn_implementation = "eager"
@@ -79,17 +88,28 @@ def main():
                 ids.append(int(llama_cpp.run(path, ids, 512)[-1].argmax()))
             told = log_probabilities(model, ids)[len(prompt) - 1 : -1]
             ordered = np.sort(told, -1)
-            runs.append({
-                "prompt": prompt, "ids": ids[len(prompt):],
-                "logprobs": [round(float(row[token]), 7) for row, token in zip(told, ids[len(prompt):])],
-                "best": [int(token) for token in told.argmax(-1)],
-                "least_margin": round(float((ordered[:, -1] - ordered[:, -2]).min()), 5),
-            })
+            runs.append(
+                {
+                    "prompt": prompt,
+                    "ids": ids[len(prompt) :],
+                    "logprobs": [round(float(row[token]), 7) for row, token in zip(told, ids[len(prompt) :])],
+                    "best": [int(token) for token in told.argmax(-1)],
+                    "least_margin": round(float((ordered[:, -1] - ordered[:, -2]).min()), 5),
+                }
+            )
         surprise = [log_probabilities(model, ids)[np.arange(len(ids) - 1), ids[1:]] for ids in stories]
         nll = -float(np.concatenate(surprise).mean())
         golden[name] = {"nll": round(nll, 9), "perplexity": round(float(np.exp(nll)), 6), "runs": runs}
         agree = [run["ids"] == run["best"] for run in runs]
-        print(name, golden[name]["perplexity"], "float64 chooses the same:", agree, "least margins:", [run["least_margin"] for run in runs], flush=True)
+        print(
+            name,
+            golden[name]["perplexity"],
+            "float64 chooses the same:",
+            agree,
+            "least margins:",
+            [run["least_margin"] for run in runs],
+            flush=True,
+        )
     out.write_text(goldens.lines(golden))
 
 

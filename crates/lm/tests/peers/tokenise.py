@@ -1,6 +1,7 @@
 """Tokenises texts with another engine, so that a test can compare.
 
     tokenise.py llama VOCABULARY.gguf [PRE]        llama.cpp inside the package xllamacpp, through its C interface
+    tokenise.py llama-tokens VOCABULARY.gguf       the bytes of each token as hexadecimal digits, and which end a turn
     tokenise.py tokenizers VOCABULARY.gguf PRE     Hugging Face's tokenizers, with the expressions of tokenizer.json
     tokenise.py tokenizers tokenizer.json          the same from a file of its own
 
@@ -74,7 +75,7 @@ EXPRESSIONS = {
 WHOLE = {"llama-bpe", "glm4", "minicpm5", "granite-embed-multi-97m", "tekken", "youtu"}
 
 
-def llama(path, pre):
+def llama(path, pre, texts=True):
     import ctypes
 
     import xllamacpp
@@ -125,6 +126,29 @@ def llama(path, pre):
         sys.exit(f"llama.cpp cannot load {path}")
     vocabulary = engine.llama_model_get_vocab(model)
 
+    if not texts:
+        engine.llama_vocab_n_tokens.argtypes = [ctypes.c_void_p]
+        engine.llama_vocab_is_eog.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+        engine.llama_vocab_is_eog.restype = ctypes.c_bool
+        engine.llama_token_to_piece.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_int32,
+            ctypes.c_void_p,
+            ctypes.c_int32,
+            ctypes.c_int32,
+            ctypes.c_bool,
+        ]
+        ids = range(engine.llama_vocab_n_tokens(vocabulary))
+        piece = ctypes.create_string_buffer(1 << 16)
+
+        def bytes_of(token):
+            size = engine.llama_token_to_piece(vocabulary, token, piece, len(piece), 0, True)
+            return piece.raw[:size].hex()
+
+        pieces = [bytes_of(token) for token in ids]
+        print(json.dumps([pieces, [token for token in ids if engine.llama_vocab_is_eog(vocabulary, token)]]))
+        sys.exit(0)
+
     def tokenise(text, special):
         text = text.encode()
         ids = (ctypes.c_int32 * (2 * len(text) + 16))()
@@ -159,7 +183,7 @@ def tokenizers(path, pre):
 def main():
     engine, path, pre = sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None
     try:
-        tokenise = {"llama": llama, "tokenizers": tokenizers}[engine](path, pre)
+        tokenise = {"llama": llama, "llama-tokens": lambda path, pre: llama(path, pre, False), "tokenizers": tokenizers}[engine](path, pre)
     except ImportError as error:
         print(error, file=sys.stderr)
         sys.exit(3)

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,11 +30,11 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// What connections may do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// How many are served at a time.
-    pub(super) connections: usize,
+    pub(crate) connections: usize,
     /// How long a header may take, and how long a connection may idle before one.
-    pub(super) header: Duration,
+    pub(crate) header: Duration,
 }
 
 impl Default for Limits {
@@ -43,7 +44,7 @@ impl Default for Limits {
 }
 
 /// The monotonic time, in nanoseconds.
-pub(super) type Now = Arc<dyn Fn() -> MonoNs + Send + Sync>;
+pub(crate) type Now = Arc<dyn Fn() -> MonoNs + Send + Sync>;
 
 /// One connection, as the door sees it.
 struct Seat {
@@ -62,8 +63,32 @@ impl Seat {
     }
 }
 
+/// A request under way, from its header to the end of its answer's body.
+struct Busy {
+    seat: Arc<Seat>,
+    now: Now,
+}
+
+impl Busy {
+    fn new(seat: &Arc<Seat>, now: &Now) -> Busy {
+        seat.set(None);
+        Busy { seat: Arc::clone(seat), now: Arc::clone(now) }
+    }
+
+    /// Nothing happens here: the body that passes its frames through this holds it.
+    fn pass<T>(&self, frame: T) -> T {
+        frame
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.seat.set(Some((self.now)()));
+    }
+}
+
 /// Serves `router` until `stop` says so, then ends the connections as their answers are out.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
@@ -132,20 +157,17 @@ async fn connection(
     router: Router,
     limits: Limits,
     now: &Now,
-    seat: &Seat,
+    seat: &Arc<Seat>,
     mut stop: watch::Receiver<bool>,
 ) {
     // Small answers go out at once.
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
     let service = service_fn(|request| {
-        seat.set(None);
+        let busy = Busy::new(seat, now);
         let answer = service.call(request);
-        async {
-            let answer = answer.await;
-            seat.set(Some(now()));
-            answer
-        }
+        // An answer may be a stream: the request is under way until its last byte is handed on.
+        async { answer.await.map(|answer| answer.map(|body| body.map_frame(move |frame| busy.pass(frame)))) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

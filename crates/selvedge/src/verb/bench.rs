@@ -1,55 +1,31 @@
-//! `selvedge bench`: measures what this program is steered by, on this machine.
+//! `selvedge bench`: measures what this program is steered by, on this machine: models, and with `detect` the detector.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+mod detect;
+mod models;
 
-use crate::nab;
+/// Measure how fast models are on this machine, or how good the anomaly detector is.
+///
+/// For each model: tokens a second of a prompt and of an answer on one thread and on all, how long it takes to load and to
+/// write its first token, and the most memory that it had.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, flatten_help = false)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<Verb>,
 
-/// Measure how good and how fast this program is on this machine.
+    #[command(flatten)]
+    models: models::Args,
+}
+
+/// What else can be measured.
 #[derive(clap::Subcommand)]
 pub(crate) enum Verb {
-    Detect(Detect),
+    Detect(detect::Args),
 }
 
-/// Score the anomaly detector on a benchmark.
-///
-/// The Numenta Anomaly Benchmark (NAB): the first 15 % of each file is probation, an alarm inside a labelled window
-/// counts the more the earlier it comes, one threshold per profile serves all files. The detector runs strictly
-/// causally, with its default settings: it is never told a file's range or length.
-#[derive(clap::Args)]
-pub(crate) struct Detect {
-    /// A folder with NAB's `data`, `labels/combined_windows.json` and `profiles.json` (or `config/profiles.json`).
-    #[arg(long, value_name = "DIR")]
-    nab: PathBuf,
-
-    /// Print the report as JSON.
-    #[arg(long)]
-    json: bool,
-
-    /// Print what was found and missed in each file.
-    #[arg(long, conflicts_with = "json")]
-    files: bool,
-}
-
-pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
-    let Verb::Detect(Detect { nab: dir, json, files }) = verb;
-    let report = nab::run(&dir)?;
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
-        return Ok(());
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    match args.what {
+        Some(Verb::Detect(args)) => detect::run(args),
+        None => models::run(&args.models),
     }
-    if files {
-        for profile in report.profiles.iter().filter(|profile| profile.profile == "standard") {
-            writeln!(out, "{:<58} {:>5} {:>6} {:>12}", "file", "found", "missed", "false alarms")?;
-            for file in &profile.files {
-                let nab::FileReport { file, detected, missed, false_positives } = file;
-                writeln!(out, "{file:<58} {detected:>5} {missed:>6} {false_positives:>12}")?;
-            }
-            writeln!(out)?;
-        }
-    }
-    write!(out, "{report}")?;
-    Ok(())
 }

@@ -166,8 +166,8 @@ fn a_library_below_its_floor() {
         "crates/node/src/source/pump.rs",
         "use wire::world::{self, Clock};",
         "use axum::Json;\nuse wire::world::{self, Clock};",
-        &["crates/node/src/source/pump.rs:3: `axum::Json` outside the node's local API: \
-           keep HTTP in `api*` and `source/http*`, and hand on plain values"],
+        &["crates/node/src/source/pump.rs:3: `axum::Json` outside the node's doors: \
+           keep HTTP in `api*`, `serve*` and `source/http*`, and hand on plain values"],
     );
 }
 

@@ -33,8 +33,8 @@ const IO: [&str; 13] = [
 const BINARY_ONLY: [&str; 5] = ["anyhow", "clap", "clap_complete", "indicatif", "miette"];
 const BINARY: &str = "selvedge";
 
-/// The node's local API and its HTTP source.
-const NODE_API: [&str; 2] = ["crates/node/src/api*", "crates/node/src/source/http*"];
+/// The node's local API, its HTTP source, and its server of language models.
+const NODE_API: [&str; 3] = ["crates/node/src/api*", "crates/node/src/serve*", "crates/node/src/source/http*"];
 
 /// Crates that must not reach others, even through others, and why.
 const APART: [(&str, &[&str], &str); 4] = [
@@ -83,7 +83,7 @@ fn dependencies(house: &House) -> Vec<Violation> {
     found
 }
 
-/// In the node, HTTP comes in through the local API and the HTTP source only. Its tests may play a hub.
+/// In the node, HTTP comes in through the local API, the server and the HTTP source only. Its tests may play a hub.
 fn axum_in_the_node(house: &House) -> Vec<Violation> {
     let mut found = Vec::new();
     for part in house.crates.iter().filter(|part| part.name == "node") {
@@ -92,8 +92,8 @@ fn axum_in_the_node(house: &House) -> Vec<Violation> {
             let is_door = NODE_API.iter().any(|door| matches(door, &source.path));
             let is_test = mention.test || source.folder != Folder::Src;
             if mention.library() == Some("axum") && !is_door && !is_test {
-                let wrong = format!("`{}` outside the node's local API", mention.written.join("::"));
-                let mend = "keep HTTP in `api*` and `source/http*`, and hand on plain values";
+                let wrong = format!("`{}` outside the node's doors", mention.written.join("::"));
+                let mend = "keep HTTP in `api*`, `serve*` and `source/http*`, and hand on plain values";
                 found.push(Violation::at(&source.path, mention.line, wrong, mend));
             }
         }

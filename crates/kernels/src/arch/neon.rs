@@ -1,0 +1,397 @@
+//! The path of NEON with the dot product: sixteen lanes are four registers.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use crate::cpu::Neon;
+use crate::format::float::{narrow, widen};
+use crate::simd::{Body, Rows, Simd};
+
+/// One or more instructions of this file's set.
+macro_rules! proven {
+    ($instructions:expr) => {{
+        // SAFETY: whoever gets here holds a token, which exists only where the processor has these instructions; pointers
+        // come from references to arrays of exactly what is read or written.
+        unsafe { $instructions }
+    }};
+}
+
+/// The sixteen bytes at `at` of one of the rows.
+#[inline(always)]
+fn sixteen_bytes(rows: &Rows<'_>, row: usize, at: usize) -> int32x4_t {
+    assert!(at + 16 <= rows.stride() && row < 16, "inside a row");
+    // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
+    unsafe { vreinterpretq_s32_u8(vld1q_u8(rows.bytes().as_ptr().add(row * rows.stride() + at))) }
+}
+
+/// The two bytes at `at` of each row.
+#[inline(always)]
+fn halves(rows: &Rows<'_>, at: usize) -> [u16; 16] {
+    assert!(at + 2 <= rows.stride(), "inside a row");
+    let mut out = [0; 16];
+    for (row, out) in out.iter_mut().enumerate() {
+        // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
+        *out = unsafe { rows.bytes().as_ptr().add(row * rows.stride() + at).cast::<u16>().read_unaligned() };
+    }
+    out
+}
+
+/// Sixteen bytes of each of four rows, transposed: [`Simd::transpose`] for a quarter of the lanes.
+#[inline(always)]
+fn transpose_four(rows: &Rows<'_>, first: usize, at: usize) -> [int32x4_t; 4] {
+    let (a, b) = (sixteen_bytes(rows, first, at), sixteen_bytes(rows, first + 1, at));
+    let (c, d) = (sixteen_bytes(rows, first + 2, at), sixteen_bytes(rows, first + 3, at));
+    proven!({
+        let (ab, ab_odd) = (vreinterpretq_s64_s32(vtrn1q_s32(a, b)), vreinterpretq_s64_s32(vtrn2q_s32(a, b)));
+        let (cd, cd_odd) = (vreinterpretq_s64_s32(vtrn1q_s32(c, d)), vreinterpretq_s64_s32(vtrn2q_s32(c, d)));
+        [
+            vreinterpretq_s32_s64(vtrn1q_s64(ab, cd)),
+            vreinterpretq_s32_s64(vtrn1q_s64(ab_odd, cd_odd)),
+            vreinterpretq_s32_s64(vtrn2q_s64(ab, cd)),
+            vreinterpretq_s32_s64(vtrn2q_s64(ab_odd, cd_odd)),
+        ]
+    })
+}
+
+/// [`Simd::sixteens`] for a quarter of the lanes.
+#[inline(always)]
+fn sixteens_quarter(a: int32x4_t, byte: u8, bits: i32) -> int32x4_t {
+    proven!({
+        let places = vreinterpretq_u8_u32(vld1q_u32([0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c].as_ptr()));
+        let spread = vqtbl1q_u8(vreinterpretq_u8_s32(a), vaddq_u8(places, vdupq_n_u8(byte)));
+        let set = vtstq_u8(spread, vreinterpretq_u8_s32(vdupq_n_s32(bits)));
+        vreinterpretq_s32_u8(vandq_u8(set, vdupq_n_u8(16)))
+    })
+}
+
+/// Compiles the body with the instructions that the token proves; one function for each body, wherever it is entered.
+#[inline(never)]
+#[target_feature(enable = "neon,dotprod")]
+fn enter<B: Body>(token: Neon, body: B) -> B::Output {
+    body.run(token)
+}
+
+impl Simd for Neon {
+    type F = [float32x4_t; 4];
+    type I = [int32x4_t; 4];
+
+    const MANY_REGISTERS: bool = false;
+    const VECTORS: bool = true;
+    const UNSIGNED: bool = false;
+
+    #[inline(always)]
+    fn enter<B: Body>(self, body: B) -> B::Output {
+        proven!(enter(self, body))
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::F {
+        proven!([vdupq_n_f32(value); 4])
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; 16]) -> Self::F {
+        proven!([
+            vld1q_f32(from.as_ptr()),
+            vld1q_f32(from.as_ptr().add(4)),
+            vld1q_f32(from.as_ptr().add(4 * 2)),
+            vld1q_f32(from.as_ptr().add(4 * 3)),
+        ])
+    }
+
+    #[inline(always)]
+    fn store(self, value: Self::F, to: &mut [f32; 16]) {
+        for (i, value) in value.into_iter().enumerate() {
+            proven!(vst1q_f32(to.as_mut_ptr().add(4 * i), value));
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1]), vaddq_f32(a[2], b[2]), vaddq_f32(a[3], b[3]),])
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([vsubq_f32(a[0], b[0]), vsubq_f32(a[1], b[1]), vsubq_f32(a[2], b[2]), vsubq_f32(a[3], b[3]),])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1]), vmulq_f32(a[2], b[2]), vmulq_f32(a[3], b[3]),])
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([vdivq_f32(a[0], b[0]), vdivq_f32(a[1], b[1]), vdivq_f32(a[2], b[2]), vdivq_f32(a[3], b[3]),])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        proven!([
+            vfmaq_f32(c[0], a[0], b[0]),
+            vfmaq_f32(c[1], a[1], b[1]),
+            vfmaq_f32(c[2], a[2], b[2]),
+            vfmaq_f32(c[3], a[3], b[3]),
+        ])
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([
+            vbslq_f32(vcltq_f32(a[0], b[0]), a[0], b[0]),
+            vbslq_f32(vcltq_f32(a[1], b[1]), a[1], b[1]),
+            vbslq_f32(vcltq_f32(a[2], b[2]), a[2], b[2]),
+            vbslq_f32(vcltq_f32(a[3], b[3]), a[3], b[3]),
+        ])
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        proven!([
+            vbslq_f32(vcgtq_f32(a[0], b[0]), a[0], b[0]),
+            vbslq_f32(vcgtq_f32(a[1], b[1]), a[1], b[1]),
+            vbslq_f32(vcgtq_f32(a[2], b[2]), a[2], b[2]),
+            vbslq_f32(vcgtq_f32(a[3], b[3]), a[3], b[3]),
+        ])
+    }
+
+    #[inline(always)]
+    fn if_less(self, a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F {
+        proven!([
+            vbslq_f32(vcltq_f32(a[0], b[0]), yes[0], no[0]),
+            vbslq_f32(vcltq_f32(a[1], b[1]), yes[1], no[1]),
+            vbslq_f32(vcltq_f32(a[2], b[2]), yes[2], no[2]),
+            vbslq_f32(vcltq_f32(a[3], b[3]), yes[3], no[3]),
+        ])
+    }
+
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        proven!([vabsq_f32(a[0]), vabsq_f32(a[1]), vabsq_f32(a[2]), vabsq_f32(a[3]),])
+    }
+
+    #[inline(always)]
+    fn into_exponent(self, a: Self::F, add: i32) -> Self::F {
+        proven!([
+            vreinterpretq_f32_s32(vaddq_s32(
+                vshlq_n_s32::<23>(vreinterpretq_s32_f32(a[0])),
+                vdupq_n_s32(add)
+            )),
+            vreinterpretq_f32_s32(vaddq_s32(
+                vshlq_n_s32::<23>(vreinterpretq_s32_f32(a[1])),
+                vdupq_n_s32(add)
+            )),
+            vreinterpretq_f32_s32(vaddq_s32(
+                vshlq_n_s32::<23>(vreinterpretq_s32_f32(a[2])),
+                vdupq_n_s32(add)
+            )),
+            vreinterpretq_f32_s32(vaddq_s32(
+                vshlq_n_s32::<23>(vreinterpretq_s32_f32(a[3])),
+                vdupq_n_s32(add)
+            )),
+        ])
+    }
+
+    #[inline(always)]
+    fn widen_f16(self, from: &[u16; 16]) -> Self::F {
+        // The conversion instruction wants a type that is not stable; the integer steps are exact too.
+        let mut wide = [0.0; 16];
+        for (wide, half) in wide.iter_mut().zip(from) {
+            *wide = widen(*half);
+        }
+        self.load(&wide)
+    }
+
+    #[inline(always)]
+    fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]) {
+        let mut lanes = [0.0; 16];
+        self.store(value, &mut lanes);
+        for (to, lane) in to.iter_mut().zip(lanes) {
+            *to = narrow(lane);
+        }
+    }
+
+    #[inline(always)]
+    fn widen_bf16(self, from: &[u16; 16]) -> Self::F {
+        proven!([
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(0)))),
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(4)))),
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(8)))),
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.as_ptr().add(12)))),
+        ])
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, from: &[i8; 16]) -> Self::F {
+        proven!({
+            let bytes = vld1q_s8(from.as_ptr());
+            let (a, b) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
+            [
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(a))),
+                vcvtq_f32_s32(vmovl_high_s16(a)),
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(b))),
+                vcvtq_f32_s32(vmovl_high_s16(b)),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn narrow_i8(self, value: Self::F, to: &mut [i8; 16]) {
+        proven!({
+            let (a, b) = (vcvtnq_s32_f32(value[0]), vcvtnq_s32_f32(value[1]));
+            let (c, d) = (vcvtnq_s32_f32(value[2]), vcvtnq_s32_f32(value[3]));
+            let low = vqmovn_s16(vcombine_s16(vqmovn_s32(a), vqmovn_s32(b)));
+            vst1q_s8(to.as_mut_ptr(), vqmovn_high_s16(low, vcombine_s16(vqmovn_s32(c), vqmovn_s32(d))));
+        });
+    }
+
+    #[inline(always)]
+    fn splat_i(self, value: i32) -> Self::I {
+        proven!([vdupq_n_s32(value); 4])
+    }
+
+    #[inline(always)]
+    fn load_i(self, from: &[u8; 64]) -> Self::I {
+        proven!([
+            vreinterpretq_s32_u8(vld1q_u8(from.as_ptr())),
+            vreinterpretq_s32_u8(vld1q_u8(from.as_ptr().add(16))),
+            vreinterpretq_s32_u8(vld1q_u8(from.as_ptr().add(16 * 2))),
+            vreinterpretq_s32_u8(vld1q_u8(from.as_ptr().add(16 * 3))),
+        ])
+    }
+
+    #[inline(always)]
+    fn store_i(self, value: Self::I, to: &mut [u8; 64]) {
+        for (i, value) in value.into_iter().enumerate() {
+            proven!(vst1q_u8(to.as_mut_ptr().add(16 * i), vreinterpretq_u8_s32(value)));
+        }
+    }
+
+    #[inline(always)]
+    fn and(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([vandq_s32(a[0], b[0]), vandq_s32(a[1], b[1]), vandq_s32(a[2], b[2]), vandq_s32(a[3], b[3]),])
+    }
+
+    #[inline(always)]
+    fn or(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([vorrq_s32(a[0], b[0]), vorrq_s32(a[1], b[1]), vorrq_s32(a[2], b[2]), vorrq_s32(a[3], b[3]),])
+    }
+
+    #[inline(always)]
+    fn xor(self, a: Self::I, b: Self::I) -> Self::I {
+        proven!([veorq_s32(a[0], b[0]), veorq_s32(a[1], b[1]), veorq_s32(a[2], b[2]), veorq_s32(a[3], b[3]),])
+    }
+
+    #[inline(always)]
+    fn shift_down(self, a: Self::I, bits: u32) -> Self::I {
+        let by = -bits.cast_signed();
+        proven!([
+            vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a[0]), vdupq_n_s32(by))),
+            vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a[1]), vdupq_n_s32(by))),
+            vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a[2]), vdupq_n_s32(by))),
+            vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a[3]), vdupq_n_s32(by))),
+        ])
+    }
+
+    #[inline(always)]
+    fn shift_up(self, a: Self::I, bits: u32) -> Self::I {
+        proven!([
+            vshlq_s32(a[0], vdupq_n_s32(bits.cast_signed())),
+            vshlq_s32(a[1], vdupq_n_s32(bits.cast_signed())),
+            vshlq_s32(a[2], vdupq_n_s32(bits.cast_signed())),
+            vshlq_s32(a[3], vdupq_n_s32(bits.cast_signed())),
+        ])
+    }
+
+    #[inline(always)]
+    fn sixteens(self, a: Self::I, quarter: usize) -> Self::I {
+        // The byte that holds the four bits, to all bytes of the lane; then each tests its own bit.
+        let byte = quarter as u8 / 2;
+        let bits = if quarter.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
+        [
+            sixteens_quarter(a[0], byte, bits),
+            sixteens_quarter(a[1], byte, bits),
+            sixteens_quarter(a[2], byte, bits),
+            sixteens_quarter(a[3], byte, bits),
+        ]
+    }
+
+    #[inline(always)]
+    fn look_up(self, a: Self::I, table: &[u8; 16]) -> Self::I {
+        let table = proven!(vld1q_u8(table.as_ptr()));
+        proven!([
+            vreinterpretq_s32_u8(vqtbl1q_u8(table, vreinterpretq_u8_s32(a[0]))),
+            vreinterpretq_s32_u8(vqtbl1q_u8(table, vreinterpretq_u8_s32(a[1]))),
+            vreinterpretq_s32_u8(vqtbl1q_u8(table, vreinterpretq_u8_s32(a[2]))),
+            vreinterpretq_s32_u8(vqtbl1q_u8(table, vreinterpretq_u8_s32(a[3]))),
+        ])
+    }
+
+    #[inline(always)]
+    fn to_f(self, a: Self::I) -> Self::F {
+        proven!([vcvtq_f32_s32(a[0]), vcvtq_f32_s32(a[1]), vcvtq_f32_s32(a[2]), vcvtq_f32_s32(a[3]),])
+    }
+
+    #[inline(always)]
+    fn half_to_f(self, a: Self::I) -> Self::F {
+        let mut bytes = [0; 64];
+        self.store_i(a, &mut bytes);
+        let mut halves = [0; 16];
+        for (half, lane) in halves.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *half = u16::from_le_bytes([lane[0], lane[1]]);
+        }
+        self.widen_f16(&halves)
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: &Rows<'_>, at: usize) -> [Self::I; 4] {
+        let (a, b) = (transpose_four(rows, 0, at), transpose_four(rows, 4, at));
+        let (c, d) = (transpose_four(rows, 8, at), transpose_four(rows, 12, at));
+        [
+            [a[0], b[0], c[0], d[0]],
+            [a[1], b[1], c[1], d[1]],
+            [a[2], b[2], c[2], d[2]],
+            [a[3], b[3], c[3], d[3]],
+        ]
+    }
+
+    #[inline(always)]
+    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
+        self.widen_f16(&halves(rows, at))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _: &Rows<'_>, _: usize) {
+        // The instruction has no stable name; the processors with it follow sixteen rows by themselves.
+    }
+
+    #[inline(always)]
+    fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I {
+        let (x, y) = proven!((vdupq_n_s32(x), vdupq_n_s32(y)));
+        [
+            sdot(self, sdot(self, sum[0], a[0], x), b[0], y),
+            sdot(self, sdot(self, sum[1], a[1], x), b[1], y),
+            sdot(self, sdot(self, sum[2], a[2], x), b[2], y),
+            sdot(self, sdot(self, sum[3], a[3], x), b[3], y),
+        ]
+    }
+}
+
+/// Adds to each lane the products of its four signed bytes in `a` and in `b`. The intrinsic, `vdotq_s32`, is not stable yet
+/// (rust-lang/rust#117224).
+#[inline(always)]
+fn sdot(_: Neon, mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+    // SAFETY: the token proves the dot product; only the named registers are touched.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+            sum = inout(vreg) sum,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}

@@ -1,0 +1,69 @@
+//! Any format as lanes, by way of its definition: each row's block is unpacked, then the codes are put side by side.
+//!
+//! For formats that are rare enough to do without a reader of their own. Codes are wide.
+
+use crate::format::block::{Block, MAX_GROUPS, MAX_LEN};
+use crate::simd::{Rows, Simd};
+use crate::strip::{Group, Of, Strip, wide_offset, widened};
+
+/// A format, read by its [`Block`]; whether it is short and has minima is said again, because a kind is a type.
+pub(crate) struct ByBlock<B, const SHORT: bool, const MINIMA: bool>(std::marker::PhantomData<B>);
+
+/// A block of each row.
+pub(crate) struct Unpacked {
+    /// Each 4 codes of the sixteen rows.
+    codes: [[u8; 64]; MAX_LEN / 4],
+    scales: [[f32; 16]; MAX_GROUPS],
+    minima: [[f32; 16]; MAX_GROUPS],
+}
+
+impl<S: Simd, B: Block, const SHORT: bool, const MINIMA: bool> Strip<S> for ByBlock<B, SHORT, MINIMA> {
+    const LEN: usize = B::LEN;
+    const BYTES: usize = B::BYTES;
+    const OFFSET: i32 = {
+        assert!(SHORT == (B::GROUP == 16) && MINIMA != B::SYMMETRIC);
+        if MINIMA { 0 } else { wide_offset::<S>() }
+    };
+    const DIRECT: bool = false;
+    type Kind = Of<SHORT, MINIMA, true>;
+    type Block = Unpacked;
+
+    #[inline(always)]
+    fn block(_: S, rows: &Rows<'_>, at: usize) -> Unpacked {
+        let mut out = Unpacked {
+            codes: [[0; 64]; MAX_LEN / 4],
+            scales: [[0.0; 16]; MAX_GROUPS],
+            minima: [[0.0; 16]; MAX_GROUPS],
+        };
+        let mut q = [0; MAX_LEN];
+        let (mut scale, mut min) = ([0.0; MAX_GROUPS], [0.0; MAX_GROUPS]);
+        for row in 0..16 {
+            B::unpack(&rows.row(row)[at..at + B::BYTES], &mut q, &mut scale, &mut min);
+            for (to, codes) in out.codes.iter_mut().zip(q[..B::LEN].as_chunks::<4>().0) {
+                to[4 * row..4 * row + 4].copy_from_slice(&codes.map(i8::cast_unsigned));
+            }
+            for group in 0..B::LEN / B::GROUP {
+                out.scales[group][row] = scale[group];
+                out.minima[group][row] = min[group];
+            }
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn group(simd: S, _: &Rows<'_>, _: usize, block: &mut Unpacked, index: usize) -> Group<S> {
+        let mut codes = [simd.splat_i(0); 8];
+        for (code, bytes) in codes.iter_mut().zip(&block.codes[index * 8..]) {
+            *code = simd.load_i(bytes);
+            if !MINIMA {
+                *code = widened(simd, *code);
+            }
+        }
+        let (first, second) = if SHORT { (2 * index, 2 * index + 1) } else { (index, index) };
+        Group {
+            codes,
+            scales: [simd.load(&block.scales[first]), simd.load(&block.scales[second])],
+            minima: [simd.load(&block.minima[first]), simd.load(&block.minima[second])],
+        }
+    }
+}

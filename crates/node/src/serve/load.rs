@@ -1,0 +1,116 @@
+//! A model from its file to one that can be asked: looked at, reckoned, loaded, with its template and its words.
+
+use std::sync::{Arc, OnceLock};
+
+use kernels::compute::Compute;
+use kernels::cpu::Isa;
+use kernels::page::PAGE;
+use kernels::pool::cores::default_threads;
+use lm::batch::{Batch, Limits};
+use lm::chat::template::Template;
+use lm::constraint::vocabulary::Vocabulary;
+use lm::family;
+use lm::gguf::Gguf;
+use lm::memory::Needed;
+use lm::model::Model;
+use lm::speech;
+use wire::world::MonoNs;
+
+use super::gauges::Gauges;
+use super::offer::Offer;
+use super::problem::Problem;
+use super::settings::{CACHE_BYTES, CONTEXT, EngineSettings, STEP_TOKENS};
+use crate::why::why;
+
+/// A model that can be asked, as requests see it.
+pub(super) struct Loaded {
+    pub(super) offer: Offer,
+    pub(super) model: Arc<Model>,
+    /// Its chat template, or why it has none that can be used.
+    pub(super) template: Result<Template, String>,
+    vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
+    pub(super) gauges: Arc<Gauges>,
+    /// Tokens of prompt and answer together.
+    pub(super) context: usize,
+    /// Sequences that one request may ask for: what could ever be taken at once.
+    pub(super) places: usize,
+    /// Bytes it needs, weights and cache and room to compute in.
+    pub(super) needed_bytes: u64,
+    pub(super) loaded_ns: MonoNs,
+}
+
+impl Loaded {
+    /// The vocabulary as constraints want it; made when the first asks for it.
+    pub(super) fn vocabulary(&self) -> Result<Arc<Vocabulary>, String> {
+        let make =
+            || speech::vocabulary(&self.model.tokenizer).map(Arc::new).map_err(|error| error.to_string());
+        self.vocabulary.get_or_init(make).clone()
+    }
+}
+
+/// What a model will be run with.
+struct Plan {
+    limits: Limits,
+    needed_bytes: u64,
+}
+
+/// Loads a model. `make_room` is told what it will need, and may refuse.
+pub(super) fn load(
+    offer: Offer,
+    settings: &EngineSettings,
+    gauges: Arc<Gauges>,
+    now_ns: impl Fn() -> MonoNs,
+    make_room: impl FnOnce(u64) -> Result<(), Problem>,
+) -> Result<(Loaded, Batch), Problem> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        let message = format!("the model {:?} cannot be loaded: {}", offer.name, why(error));
+        Problem::unavailable("model_not_loaded", message)
+    };
+    let file = Gguf::open(&offer.file).map_err(|error| failed(&error))?;
+    let plan = plan(&file, settings).map_err(|error| failed(&*error))?;
+    make_room(plan.needed_bytes)?;
+    let isa = Isa::from_environment().map_err(|error| failed(&error))?;
+    let threads = settings.threads.unwrap_or_else(default_threads);
+    let compute = Arc::new(Compute::new(isa, threads));
+    let model = Model::load(&file, compute).map_err(|error| failed(&error))?;
+    let pages = model.network.page_shape(settings.cache).map_err(|error| failed(&error))?;
+    let template = speech::template(file.metadata(), &model.tokenizer).map_err(|error| why(&error));
+    let model = Arc::new(model);
+    let batch = Batch::new(Arc::clone(&model), pages, plan.limits);
+    let loaded = Loaded {
+        offer,
+        model,
+        template,
+        vocabulary: OnceLock::new(),
+        gauges,
+        context: plan.limits.context,
+        places: plan.limits.running + plan.limits.waiting,
+        needed_bytes: plan.needed_bytes,
+        loaded_ns: now_ns(),
+    };
+    Ok((loaded, batch))
+}
+
+fn plan(file: &Gguf, settings: &EngineSettings) -> Result<Plan, Box<dyn std::error::Error>> {
+    let shape = family::shape(file.metadata())?;
+    let trained = shape.context.max(1);
+    // A context beyond what it was trained for gives nonsense, not more.
+    let context = settings.context.unwrap_or(CONTEXT).clamp(1, trained);
+    let needed = Needed::reckon(file, &shape, context, settings.cache)?;
+    let one = usize::try_from(needed.cache)?;
+    let whole = one.saturating_mul(settings.parallel.max(1));
+    let cache_bytes = settings.cache_bytes.unwrap_or(whole.min(CACHE_BYTES).max(one));
+    // An encoder keeps nothing.
+    let cache_bytes = if shape.causal { cache_bytes } else { 0 };
+    let prefix_bytes = cache_bytes / 2;
+    let limits = Limits {
+        running: settings.parallel.max(1),
+        waiting: settings.queue,
+        step_tokens: STEP_TOKENS.max(PAGE),
+        context,
+        cache_bytes,
+        prefix_bytes,
+    };
+    let needed_bytes = needed.weights + needed.scratch + (cache_bytes + prefix_bytes) as u64;
+    Ok(Plan { limits, needed_bytes })
+}
