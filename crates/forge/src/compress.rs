@@ -153,7 +153,7 @@ pub fn compress(
         let (job, source) = next.next().ok_or("more tensors are written than were planned")?;
         let bytes = model.bytes_of(source);
         let mut tell = |numbers: u64| {
-            progress(Progress { tensor: &tensor.name, done: done + numbers, total: summary.parameters })
+            progress(Progress { tensor: &tensor.name, done: done + numbers, total: summary.parameters });
         };
         tell(0);
         match *job {
@@ -252,7 +252,7 @@ fn summarise(model: &Gguf, writer: &Writer, jobs: &[Job], importance: Option<&Im
     let mut summary = Compressed {
         bytes_before: model.tensors().iter().map(|tensor| tensor.bytes).sum(),
         bytes_after: writer.tensors().iter().map(|tensor| tensor.bytes).sum(),
-        parameters: model.tensors().iter().map(|tensor| tensor.len()).sum(),
+        parameters: model.tensors().iter().map(Tensor::len).sum(),
         ..Compressed::default()
     };
     for (tensor, job) in writer.tensors().iter().zip(jobs) {
