@@ -24,10 +24,9 @@ impl Interrupt {
             runtime.block_on(async {
                 use tokio::signal::unix::{SignalKind, signal};
                 let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
-                while !all {
-                    if interrupt.recv().await.is_none() || sender.send(()).is_err() {
-                        return;
-                    }
+                if !all {
+                    while interrupt.recv().await.is_some() && sender.send(()).is_ok() {}
+                    return;
                 }
                 let (Ok(mut terminate), Ok(mut hang_up)) =
                     (signal(SignalKind::terminate()), signal(SignalKind::hangup()))

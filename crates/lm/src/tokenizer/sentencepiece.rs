@@ -7,6 +7,7 @@ use super::bpe::Whole;
 use super::merge::{Joined, Part, merge};
 use super::seams::Seams;
 use super::vocabulary::Vocabulary;
+use crate::tokenizer::alphabet::BLANK;
 
 /// No token: a character that the vocabulary does not have.
 const NOTHING: u32 = u32::MAX;

@@ -157,7 +157,7 @@ fn measure_all(args: &Args, rows: &mut [Row]) -> anyhow::Result<()> {
         match measure(&row.fit.path, args.threads.count(), &plan, &clock, &mut || bar.inc(1)) {
             Ok((_, speed)) => row.speed = Some(speed),
             // What its metadata promised its tensors do not keep.
-            Err(error) if error.chain().any(|cause| cause.is::<lm::model::LoadError>()) => {
+            Err(error) if error.chain().any(<dyn std::error::Error>::is::<lm::model::LoadError>) => {
                 row.fit.verdict = Verdict::Unsupported { why: error.root_cause().to_string() };
             }
             Err(error) => return Err(error),

@@ -150,7 +150,7 @@ fn once(
     let mut speaker = Speaker::new(engine, clock);
     if args.json {
         let said = speaker.ask(question, |_| Ok(Go::On))?;
-        return Ok(print_record(&record(engine, &said, seed, load_ns))?);
+        return print_record(&record(engine, &said, seed, load_ns));
     }
     let mut screen = Screen::new(io::stdout().lock(), io::stdout().is_terminal(), colours(), trims);
     let said = speaker.ask(question, |piece| {

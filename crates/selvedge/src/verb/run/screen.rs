@@ -66,7 +66,7 @@ impl<W: Write> Screen<W> {
             write!(self.out, "{dim}(thinks) ")?;
         } else if self.within == Within::Thoughts {
             let end = if self.at_line_start { "" } else { "\n" };
-            write!(self.out, "{plain}{end}\n")?;
+            writeln!(self.out, "{plain}{end}")?;
         }
         self.within = within;
         Ok(())
