@@ -2,9 +2,9 @@
 //!
 //! Stands between what people write and what `forward` computes with. Three kinds of vocabulary: SentencePiece by score
 //! (llama, mistral, gemma, phi-3), BPE by merges with the model's own pre-tokeniser (gpt-2, llama-3, qwen, phi-4, …),
-//! WordPiece (BERT); others are refused by name. In reading order: [`vocabulary`] reads and checks the file, [`marks`]
-//! finds the tokens with a part to play, [`special`] cuts special tokens out of a text, [`split`] cuts the rest into
-//! pieces, [`bpe`], [`sentencepiece`] or [`wordpiece`] makes tokens of them, [`decoder`] makes text of tokens again.
+//! WordPiece (BERT); others are refused by name. In reading order: [`vocabulary`] reads and checks the file, `marks`
+//! finds the tokens with a part to play, [`special`] cuts special tokens out of a text, `split` cuts the rest into
+//! pieces, `bpe`, `sentencepiece` or `wordpiece` makes tokens of them, [`decoder`] makes text of tokens again.
 //!
 //! Always: the ids are those of llama.cpp for the same file (what differs, and why, is said in `split::known` and
 //! `wordpiece`); time and memory are linear in the text but for a logarithm; a tokenizer never changes what it answers.
@@ -251,15 +251,6 @@ impl Tokenizer {
     /// The pre-tokenizer by its name in the file; `default` if it has none.
     pub fn pre(&self) -> &str {
         &self.vocabulary.pre
-    }
-}
-
-/// A text with `▁` for every blank.
-fn spell_blanks(text: &str) -> Cow<'_, str> {
-    if text.contains(' ') {
-        Cow::Owned(text.replace(' ', BLANK.encode_utf8(&mut [0; 4])))
-    } else {
-        Cow::Borrowed(text)
     }
 }
 

@@ -27,6 +27,7 @@ mod constrain;
 mod conversation;
 mod embeddings;
 mod engine;
+mod extras;
 mod gauges;
 mod limits;
 mod load;

@@ -151,7 +151,7 @@ impl Bpe {
             });
             return;
         }
-        let spelled = super::spell_blanks(text);
+        let spelled = alphabet::spell_blanks(text);
         split(self.known.stages, &spelled, &mut |line| {
             // Newlines together are one token if there is one: their merges are not in the file.
             if line.starts_with('\n')

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::client::{Events, chunks, get, post};
+use crate::house::{chat, house, settings};
 use crate::tiny::WIDTH;
-use crate::{chat, house, settings};
 
 const CHAT: &str = "/v1/chat/completions";
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use wire::world::System;
 
 use crate::client::{Answer, ask_with, get, post};
+use crate::house::{chat, house, settings};
 use crate::tiny::CONTEXT;
-use crate::{chat, house, settings};
 
 const CHAT: &str = "/v1/chat/completions";
 

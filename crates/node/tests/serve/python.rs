@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use node::serve::settings::Settings;
 
-use crate::{house, settings};
+use crate::house::{house, settings};
 
 #[test]
 fn the_openai_package_is_served() {
