@@ -103,7 +103,9 @@ fn a_stop_string_ends_an_answer_before_it() {
         assert_eq!(content(&chunks(house.address, CHAT, &body), 0), text[..before]);
     }
     // Nothing goes on in the background.
-    crate::house::until("an idle model", || crate::house::loaded(house.address, "chat").unwrap()["running"] == 0);
+    crate::house::until("an idle model", || {
+        crate::house::loaded(house.address, "chat").unwrap()["running"] == 0
+    });
 }
 
 #[test]
