@@ -107,7 +107,9 @@ pub enum CompressError {
         found: usize,
     },
     /// An importance matrix that says nothing of any matrix.
-    #[error("the importance matrix has {entries} tensors, and the model has none of them: is it of another model?")]
+    #[error(
+        "the importance matrix has {entries} tensors, and the model has none of them: is it of another model?"
+    )]
     NoImportance {
         /// Tensors in the matrix.
         entries: usize,
@@ -150,8 +152,9 @@ pub fn compress(
     let written = writer.write(to, &mut |tensor, sink| {
         let (job, source) = next.next().ok_or("more tensors are written than were planned")?;
         let bytes = model.bytes_of(source);
-        let mut tell =
-            |numbers: u64| progress(Progress { tensor: &tensor.name, done: done + numbers, total: summary.parameters });
+        let mut tell = |numbers: u64| {
+            progress(Progress { tensor: &tensor.name, done: done + numbers, total: summary.parameters });
+        };
         tell(0);
         match *job {
             Job::Copy => sink.write_all(&bytes)?,
@@ -249,7 +252,7 @@ fn summarise(model: &Gguf, writer: &Writer, jobs: &[Job], importance: Option<&Im
     let mut summary = Compressed {
         bytes_before: model.tensors().iter().map(|tensor| tensor.bytes).sum(),
         bytes_after: writer.tensors().iter().map(|tensor| tensor.bytes).sum(),
-        parameters: model.tensors().iter().map(|tensor| tensor.len()).sum(),
+        parameters: model.tensors().iter().map(Tensor::len).sum(),
         ..Compressed::default()
     };
     for (tensor, job) in writer.tensors().iter().zip(jobs) {

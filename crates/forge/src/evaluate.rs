@@ -89,7 +89,8 @@ pub fn perplexity(
             for (piece, cache) in group.iter().zip(&mut caches) {
                 let tokens = &piece.tokens[first..piece.tokens.len().min(first + STEP)];
                 // The logits that say what comes at `counted_from` are those of the token before.
-                let wanted = if first + tokens.len() < piece.counted_from { Wanted::Nothing } else { Wanted::All };
+                let wanted =
+                    if first + tokens.len() < piece.counted_from { Wanted::Nothing } else { Wanted::All };
                 parts.push(Part { tokens, cache, adapter: None, wanted });
                 read += tokens.len();
             }
@@ -147,10 +148,9 @@ fn pieces(texts: &[Vec<u32>], begin: Option<u32>, cut: Cut) -> Vec<Piece> {
             });
             windows.collect()
         }
-        Cut::Documents => begun
-            .filter(|tokens| tokens.len() > 1)
-            .map(|tokens| Piece { tokens, counted_from: 1 })
-            .collect(),
+        Cut::Documents => {
+            begun.filter(|tokens| tokens.len() > 1).map(|tokens| Piece { tokens, counted_from: 1 }).collect()
+        }
     }
 }
 
@@ -225,12 +225,16 @@ mod tests {
         let texts: Vec<Vec<u32>> =
             [3, 700, 40, 0, 1100].iter().map(|len| (0..*len).map(|at| 5 + at * at % 256).collect()).collect();
         let measure = |texts: &[Vec<u32>]| {
-            let found = perplexity(&network, texts, Some(1), Cut::Documents, CacheFormat::F32, &mut |_, _, _| ());
+            let found =
+                perplexity(&network, texts, Some(1), Cut::Documents, CacheFormat::F32, &mut |_, _, _| ());
             found.expect("tokens of the vocabulary")
         };
         let all = measure(&texts);
-        let one_by_one: Vec<Perplexity> =
-            texts.iter().filter(|text| !text.is_empty()).map(|text| measure(std::slice::from_ref(text))).collect();
+        let one_by_one: Vec<Perplexity> = texts
+            .iter()
+            .filter(|text| !text.is_empty())
+            .map(|text| measure(std::slice::from_ref(text)))
+            .collect();
         let sum: f64 = one_by_one.iter().map(|one| one.nll * one.tokens as f64).sum();
         assert_eq!(all.tokens, 3 + 700 + 40 + 1100);
         assert!((all.nll - sum / all.tokens as f64).abs() < 1e-6, "{all:?} {one_by_one:?}");
@@ -243,8 +247,14 @@ mod tests {
         let compute = Compute::new(Isa::best(), NonZeroUsize::MIN);
         let file = Specimen::SMALL.gguf().expect("a specimen is a model");
         let network = Network::load(&file, Arc::new(compute)).expect("a specimen is a model");
-        let found =
-            perplexity(&network, &[vec![5; 62]], Some(1), Cut::Windows(64), CacheFormat::F32, &mut |_, _, _| ());
+        let found = perplexity(
+            &network,
+            &[vec![5; 62]],
+            Some(1),
+            Cut::Windows(64),
+            CacheFormat::F32,
+            &mut |_, _, _| (),
+        );
         let error = found.expect_err("62 tokens and a beginning are no window of 64");
         assert_eq!(error.to_string(), "the text has 62 tokens, and 63 are needed");
     }

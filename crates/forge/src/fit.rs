@@ -84,3 +84,62 @@ fn one(path: &Path, available: u64, context: usize, cache: CacheFormat) -> Fit {
         Fit { path: path.to_owned(), facts: None, needed_bytes: None, verdict }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use lm::gguf::write::Writer;
+    use lm::specimen::Specimen;
+
+    use super::*;
+
+    fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).expect("the folder can be written");
+        path
+    }
+
+    #[test]
+    fn each_file_gets_its_verdict() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut model = Vec::new();
+        Specimen::SMALL.write(&mut model).expect("a specimen is a model");
+        let mut strange = Vec::new();
+        let mut metadata = lm::gguf::metadata::Metadata::new();
+        metadata.set("general.architecture", "mamba");
+        let writer = Writer::new(metadata).expect("keys are well formed");
+        writer.write_to(&mut strange, &mut |_, _| Ok(())).expect("a list takes all");
+        let small = write(folder.path(), "small.gguf", &model);
+        let cut = write(folder.path(), "cut.gguf", &model[..model.len() / 2]);
+        let other = write(folder.path(), "other.gguf", &strange);
+        let absent = folder.path().join("absent.gguf");
+
+        let one = |path: &PathBuf, available: u64, context: usize| {
+            fit(std::slice::from_ref(path), available, context, CacheFormat::F16).remove(0)
+        };
+        let plenty = one(&small, 1 << 30, 256);
+        let needed = plenty.needed_bytes.expect("a model that can be read needs something");
+        let Verdict::Fits { spare_bytes } = plenty.verdict else { panic!("{plenty:?}") };
+        assert_eq!(spare_bytes, (1 << 30) - needed);
+        assert!(needed > model.len() as u64 / 2, "its weights at least: {needed}");
+
+        for (path, available, context, expected) in [
+            (&small, needed, 256, Verdict::Fits { spare_bytes: 0 }),
+            (&small, needed - 1, 256, Verdict::TooLarge { missing_bytes: 1 }),
+            // The context is looked at first: no memory would make it longer.
+            (&small, 0, 513, Verdict::ContextTooLong { context: 512 }),
+        ] {
+            assert_eq!(
+                one(path, available, context).verdict,
+                expected,
+                "{available} bytes, {context} tokens"
+            );
+        }
+        assert!(one(&small, 1 << 30, 512).needed_bytes > Some(needed), "a longer context needs more");
+        for (path, word) in [(&cut, "cut.gguf"), (&other, "mamba"), (&absent, "absent.gguf")] {
+            let found = one(path, 1 << 30, 256);
+            let Verdict::Unsupported { why } = &found.verdict else { panic!("{found:?}") };
+            assert!(why.contains(word), "{word} is not in: {why}");
+            assert_eq!((found.facts, found.needed_bytes), (None, None));
+        }
+    }
+}

@@ -59,7 +59,9 @@ pub enum ImportanceError {
     #[error("the importance matrix cannot be understood")]
     Metadata(#[from] MetadataError),
     /// Two that were measured on different models.
-    #[error("`{name}` has {one} inputs in one importance matrix and {other} in another: are they of one model?")]
+    #[error(
+        "`{name}` has {one} inputs in one importance matrix and {other} in another: are they of one model?"
+    )]
     Different {
         /// The tensor.
         name: String,

@@ -318,7 +318,8 @@ mod tests {
         let tensors: Vec<(&str, &[u64])> = names.iter().map(|name| (name.as_str(), &[256, 2][..])).collect();
         let about = About { layers: 16, sharing: 1, large: false, has_importance: false };
         let chosen = choose(Mix::Q4KS, &about, &tensors);
-        let more: Vec<&str> = (0..16).filter(|at| chosen[*at] == Some(Format::Q5K)).map(|at| tensors[at].0).collect();
+        let more: Vec<&str> =
+            (0..16).filter(|at| chosen[*at] == Some(Format::Q5K)).map(|at| tensors[at].0).collect();
         assert_eq!(more, ["blk.1.ffn_down.weight", "blk.0.ffn_down.weight"]);
     }
 }

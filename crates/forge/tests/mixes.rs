@@ -41,7 +41,8 @@ impl Model {
     fn all() -> Vec<Model> {
         let text = std::fs::read_to_string(golden("models.json")).expect("the goldens are in the repository");
         let models: Vec<Value> = serde_json::from_str(&text).expect("JSON");
-        let number = |value: &Value| u32::try_from(value.as_u64().expect("a number")).expect("a small number");
+        let number =
+            |value: &Value| u32::try_from(value.as_u64().expect("a number")).expect("a small number");
         let word = |value: &Value| value.as_str().expect("a word").to_owned();
         let read = models.iter().map(|model| Model {
             name: word(&model["name"]),
@@ -132,7 +133,9 @@ impl Model {
             .iter()
             .filter(|(name, dims)| name.starts_with("blk.") && dims.len() == 2 && *name != last);
         let tensors: Vec<(String, Vec<u64>)> = measured
-            .flat_map(|(name, dims)| [(format!("{name}.in_sum2"), vec![dims[0], 1]), (format!("{name}.counts"), vec![1, 1])])
+            .flat_map(|(name, dims)| {
+                [(format!("{name}.in_sum2"), vec![dims[0], 1]), (format!("{name}.counts"), vec![1, 1])]
+            })
             .collect();
         let numbers = |name: &str, count| match name.strip_suffix(".in_sum2") {
             Some(name) => {
@@ -156,7 +159,8 @@ fn write_f32(
         writer.tensor(name, dims, Format::F32).expect("names are short");
     }
     let written = writer.write(path, &mut |tensor, sink| {
-        let bytes: Vec<u8> = numbers(&tensor.name, tensor.len()).iter().flat_map(|x| x.to_le_bytes()).collect();
+        let bytes: Vec<u8> =
+            numbers(&tensor.name, tensor.len()).iter().flat_map(|x| x.to_le_bytes()).collect();
         Ok(sink.write_all(&bytes)?)
     });
     written.expect("the folder can be written");
@@ -185,11 +189,13 @@ fn line(model: &Model, path: &Path) -> String {
     let file = Gguf::open(path).expect("what was written can be read");
     let matrices: Vec<String> =
         model.tensors().into_iter().filter(|(_, dims)| dims.len() == 2).map(|(name, _)| name).collect();
-    let layer = |name: &str| name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    let layer =
+        |name: &str| name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     let mut tensors: Vec<_> = file.tensors().iter().collect();
     tensors.sort_by_key(|tensor| (layer(&tensor.name), tensor.name.clone()));
     let mut digest = Sha256::new();
-    let mut found: std::collections::BTreeMap<String, Vec<(String, usize)>> = std::collections::BTreeMap::new();
+    let mut found: std::collections::BTreeMap<String, Vec<(String, usize)>> =
+        std::collections::BTreeMap::new();
     for tensor in tensors {
         digest.update(file.bytes_of(tensor));
         if !matrices.contains(&tensor.name) {
@@ -246,7 +252,8 @@ fn every_mix_makes_what_llama_cpp_makes() {
                 let options = Options { mix, importance: *importance, again: false };
                 compress(&compute, &file, &to, &options, &mut |_| ())
                     .unwrap_or_else(|error| panic!("{} {name}: {error:?}", model.name));
-                writeln!(made, "{} {name} {how} {}", model.name, line(&model, &to)).expect("strings take all");
+                writeln!(made, "{} {name} {how} {}", model.name, line(&model, &to))
+                    .expect("strings take all");
             }
         }
     }
@@ -275,7 +282,8 @@ fn the_goldens_are_what_llama_cpp_makes_today() {
         eprintln!("skipped: llama.cpp's quantiser: {} lacks gguf, numpy or xllamacpp", python.display());
         return;
     }
-    let checked = Command::new(&python).arg(script).arg(source).arg("--check").arg(golden("mixes.txt")).output();
+    let checked =
+        Command::new(&python).arg(script).arg(source).arg("--check").arg(golden("mixes.txt")).output();
     let checked = checked.expect("python runs");
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }

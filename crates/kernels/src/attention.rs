@@ -8,37 +8,19 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::attention::softened::{HEAD, Join, Scratch, Segment};
+use crate::attention::item::{Asker, HEAD, Item};
+use crate::attention::softened::{Join, Scratch, Segment};
 use crate::compute::Compute;
 use crate::page::{PAGE, Page};
 use crate::pool::tiles::{Grid, Tile};
 
+mod item;
 mod softened;
 
-/// Positions whose softmax is running; longer stretches are joined from these, which threads can share.
-const SEGMENT: usize = 512;
+pub use item::Attention;
 
 /// Rows (tokens × the heads that share a key) taken together: enough that reading a page pays.
 const TILE_ROWS: usize = 48;
-
-/// What attention is, for a layer.
-#[derive(Clone, Debug)]
-pub struct Attention {
-    /// Heads that ask.
-    pub heads: usize,
-    /// Heads that have keys and values; `heads` is a multiple.
-    pub kv_heads: usize,
-    /// Numbers of a head.
-    pub head_dim: usize,
-    /// Factor of the scores.
-    pub scale: f32,
-    /// Scores s become `cap · tanh(s / cap)`.
-    pub softcap: Option<f32>,
-    /// A query sees the last so many positions, its own included.
-    pub window: Option<usize>,
-    /// A query does not see positions after its own.
-    pub causal: bool,
-}
 
 /// Queries of consecutive positions of one sequence.
 #[derive(Debug)]
@@ -55,75 +37,6 @@ pub struct Sequence<'a> {
     pub layer: usize,
     /// Like `queries`; overwritten.
     pub out: &'a mut [f32],
-}
-
-/// A sequence without its results.
-struct Asker<'a> {
-    queries: &'a [f32],
-    first: usize,
-    len: usize,
-    pages: &'a [Arc<Page>],
-    layer: usize,
-}
-
-/// The queries of some tokens that share a head of keys: `tokens × group` rows, token by token.
-struct Item<'a> {
-    attention: &'a Attention,
-    asker: &'a Asker<'a>,
-    kv_head: usize,
-    /// Counted from the sequence's first query.
-    tokens: Range<usize>,
-}
-
-impl Attention {
-    /// Heads that share a head of keys.
-    fn group(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    /// The positions that a query at `position` sees.
-    fn visible(&self, position: usize, len: usize) -> Range<usize> {
-        let end = if self.causal { (position + 1).min(len) } else { len };
-        let start = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
-        start.min(end)..end
-    }
-
-    /// Floats of one row's state: running maximum and sum, and the weighted values so far.
-    fn state(&self) -> usize {
-        HEAD + self.head_dim.next_multiple_of(16)
-    }
-}
-
-impl<'a> Item<'a> {
-    fn rows(&self) -> usize {
-        self.tokens.len() * self.attention.group()
-    }
-
-    /// A row's query, `[head_dim]`.
-    fn query(&self, row: usize) -> &'a [f32] {
-        let (a, group) = (self.attention, self.attention.group());
-        let head = self.kv_head * group + row % group;
-        let token = self.tokens.start + row / group;
-        &self.asker.queries[(token * a.heads + head) * a.head_dim..][..a.head_dim]
-    }
-
-    /// The positions that a row sees.
-    fn visible(&self, row: usize) -> Range<usize> {
-        let token = self.tokens.start + row / self.attention.group();
-        self.attention.visible(self.asker.first + token, self.asker.len)
-    }
-
-    /// The positions that any row sees.
-    fn seen(&self) -> Range<usize> {
-        self.visible(0).start..self.visible(self.rows() - 1).end
-    }
-
-    /// What is seen, cut where segments end.
-    fn segments(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let seen = self.seen();
-        let whole = seen.start / SEGMENT..seen.end.div_ceil(SEGMENT);
-        whole.map(move |i| seen.start.max(i * SEGMENT)..seen.end.min((i + 1) * SEGMENT))
-    }
 }
 
 thread_local! {

@@ -1,7 +1,7 @@
 //! What this processor can do, as values: only the value opens the door to its instructions.
 //!
 //! `Avx2::detect()` gives a token if the processor has what the path needs; `arch/avx2.rs` runs only for who shows it.
-//! All paths give the same bits (see [`simd`](crate::simd)), so which one is taken decides about speed alone.
+//! All paths give the same bits (see `simd`), so which one is taken decides about speed alone.
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -12,7 +12,6 @@ use lm::tokenizer::Tokenizer;
 use lm::tokenizer::special::Special;
 
 /// Time in milliseconds that this thread has had a processor, where Linux tells; neighbours then do not count.
-#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
 fn now_ms(begun: &Instant) -> f64 {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let ns: Option<f64> = told.and_then(|told| told.split(' ').next()?.parse().ok());

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use kernels::compute::Compute;
 
 use crate::gguf::metadata::Metadata;
+use crate::gguf::tensor::Tensor;
 use crate::gguf::{Gguf, GgufError};
 use crate::network::{Network, NetworkError};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::Tokenizer;
+use crate::tokenizer::refused::TokenizerError;
 
 /// A model that can be asked.
 pub struct Model {
@@ -88,7 +90,7 @@ impl Facts {
         let family = text("general.architecture").unwrap_or_default();
         Facts {
             name: text("general.name"),
-            parameters: file.tensors().iter().map(|tensor| tensor.len()).fold(0, u64::saturating_add),
+            parameters: file.tensors().iter().map(Tensor::len).fold(0, u64::saturating_add),
             quantisation: quantisation(file, metadata),
             context: metadata.u64(&format!("{family}.context_length")).ok(),
             licence: text("general.license"),

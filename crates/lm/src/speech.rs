@@ -14,10 +14,13 @@ const NAMED_MAX: usize = 16;
 
 /// The chat template of a model: the one in its file, or one that its vocabulary gives away.
 pub fn template(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Template, ChatError> {
-    let text = |token: Option<u32>| token.and_then(|token| tokenizer.text_of(token)).unwrap_or_default().to_owned();
+    let text =
+        |token: Option<u32>| token.and_then(|token| tokenizer.text_of(token)).unwrap_or_default().to_owned();
     let read = |key: &str| metadata.string(key).ok().map(str::to_owned);
     let names: Vec<String> = match metadata.strings("tokenizer.chat_templates") {
-        Ok(names) => (0..names.len().min(NAMED_MAX)).filter_map(|at| names.get(at).map(str::to_owned)).collect(),
+        Ok(names) => {
+            (0..names.len().min(NAMED_MAX)).filter_map(|at| names.get(at).map(str::to_owned)).collect()
+        }
         Err(_) => Vec::new(),
     };
     let named = names.into_iter().filter_map(|name| {

@@ -2,9 +2,9 @@
 //!
 //! Stands between what people write and what `forward` computes with. Three kinds of vocabulary: SentencePiece by score
 //! (llama, mistral, gemma, phi-3), BPE by merges with the model's own pre-tokeniser (gpt-2, llama-3, qwen, phi-4, …),
-//! WordPiece (BERT); others are refused by name. In reading order: [`vocabulary`] reads and checks the file, [`marks`]
-//! finds the tokens with a part to play, [`special`] cuts special tokens out of a text, [`split`] cuts the rest into
-//! pieces, [`bpe`], [`sentencepiece`] or [`wordpiece`] makes tokens of them, [`decoder`] makes text of tokens again.
+//! WordPiece (BERT); others are refused by name. In reading order: [`vocabulary`] reads and checks the file, `marks`
+//! finds the tokens with a part to play, [`special`] cuts special tokens out of a text, `split` cuts the rest into
+//! pieces, `bpe`, `sentencepiece` or `wordpiece` makes tokens of them, [`decoder`] makes text of tokens again.
 //!
 //! Always: the ids are those of llama.cpp for the same file (what differs, and why, is said in `split::known` and
 //! `wordpiece`); time and memory are linear in the text but for a logarithm; a tokenizer never changes what it answers.
@@ -15,6 +15,7 @@ mod class;
 pub mod decoder;
 mod marks;
 mod merge;
+pub mod refused;
 mod seams;
 mod sentencepiece;
 pub mod special;
@@ -25,99 +26,16 @@ mod wordpiece;
 
 use std::borrow::Cow;
 
-use crate::gguf::metadata::{Metadata, MetadataError};
+use crate::gguf::metadata::Metadata;
+use crate::tokenizer::alphabet::BLANK;
 use crate::tokenizer::bpe::Bpe;
 use crate::tokenizer::decoder::Decoder;
 use crate::tokenizer::marks::Marks;
+use crate::tokenizer::refused::TokenizerError;
 use crate::tokenizer::sentencepiece::SentencePiece;
 use crate::tokenizer::special::{Cutter, Fragment, Special};
 use crate::tokenizer::vocabulary::{Kind, Model, Vocabulary};
 use crate::tokenizer::wordpiece::WordPiece;
-
-/// A vocabulary that cannot be used.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum TokenizerError {
-    /// An entry is missing or of the wrong type.
-    #[error("the file's tokenizer cannot be read")]
-    Metadata(#[from] MetadataError),
-    /// A kind of vocabulary that is not supported.
-    #[error(
-        "tokenizer model {model:?} is not supported; supported are llama (SentencePiece BPE), gpt2 and gemma4 (BPE by merges) and bert (WordPiece)"
-    )]
-    UnsupportedModel {
-        /// What the file says.
-        model: String,
-    },
-    /// A pre-tokeniser that is not supported.
-    #[error("pre-tokenizer {name:?} is not supported; supported are {known}")]
-    UnsupportedPre {
-        /// What the file says.
-        name: String,
-        /// Every name that is known.
-        known: String,
-    },
-    /// No tokens, or more than numbers.
-    #[error("the vocabulary has {count} tokens; it must have between 1 and 2^32-1")]
-    WrongCount {
-        /// How many the file has.
-        count: usize,
-    },
-    /// Not one entry for each token.
-    #[error("{key} has {found} entries for {wanted} tokens")]
-    WrongLength {
-        /// The metadata entry.
-        key: &'static str,
-        /// How many entries it has.
-        found: usize,
-        /// How many tokens there are.
-        wanted: usize,
-    },
-    /// Two tokens of the same text.
-    #[error("tokens {first} and {second} have the same text {text:?}")]
-    SameText {
-        /// The token that came first.
-        first: u32,
-        /// The other one.
-        second: u32,
-        /// Their text.
-        text: String,
-    },
-    /// An id past the vocabulary.
-    #[error("{key} is {id}, but the vocabulary has {count} tokens")]
-    NoSuchToken {
-        /// The metadata entry.
-        key: &'static str,
-        /// What it says.
-        id: i128,
-        /// How many tokens there are.
-        count: u32,
-    },
-    /// A merge that is not two symbols with a blank between.
-    #[error("merge {index} is {text:?}, not two symbols with a blank between them")]
-    WrongMerge {
-        /// Which, counted from 0.
-        index: u32,
-        /// What the file says.
-        text: String,
-    },
-    /// More text than can be numbered.
-    #[error("the vocabulary has {bytes} bytes of text, which is more than can be numbered")]
-    TooLarge {
-        /// How many.
-        bytes: usize,
-    },
-    /// More special text than is searched for.
-    #[error("the special tokens have {bytes} bytes of text; {most} are searched for at most")]
-    SpecialTooLarge {
-        /// How many.
-        bytes: usize,
-        /// How many there may be.
-        most: usize,
-    },
-}
-
-/// SentencePiece's spelling of a blank.
-const BLANK: char = '▁';
 
 /// Text to tokens and back.
 #[derive(Debug)]
@@ -333,15 +251,6 @@ impl Tokenizer {
     /// The pre-tokenizer by its name in the file; `default` if it has none.
     pub fn pre(&self) -> &str {
         &self.vocabulary.pre
-    }
-}
-
-/// A text with `▁` for every blank.
-fn spell_blanks(text: &str) -> Cow<'_, str> {
-    if text.contains(' ') {
-        Cow::Owned(text.replace(' ', BLANK.encode_utf8(&mut [0; 4])))
-    } else {
-        Cow::Borrowed(text)
     }
 }
 

@@ -78,7 +78,8 @@ fn merged(model: &Gguf, adapter: &Numbers, scale: f32) -> Gguf {
             let cols = tensor.columns() as usize;
             for (row, numbers) in numbers.chunks_exact_mut(cols).enumerate() {
                 for (col, number) in numbers.iter_mut().enumerate() {
-                    let product: f32 = (0..RANK).map(|rank| b[row * RANK + rank] * a[rank * cols + col]).sum();
+                    let product: f32 =
+                        (0..RANK).map(|rank| b[row * RANK + rank] * a[rank * cols + col]).sum();
                     *number += scale * ALPHA / RANK as f32 * product;
                 }
             }
@@ -132,7 +133,10 @@ fn beside_the_weights_is_as_good_as_merged_into_them() {
         assert_close(found, expected);
     }
     let far = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 0.05);
-    assert!(far(&expected[0], &expected[1]) && far(&expected[2], &expected[1]), "the adapters change nothing");
+    assert!(
+        far(&expected[0], &expected[1]) && far(&expected[2], &expected[1]),
+        "the adapters change nothing"
+    );
 }
 
 #[test]
@@ -140,7 +144,8 @@ fn what_does_not_fit_is_refused_by_name() {
     let model = Specimen::SMALL.gguf().expect("a specimen");
     let plain = network(&model);
     let good = parts(&model, &["blk.0.attn_q"], 0.0);
-    let try_load = |metadata: Metadata, tensors: &Numbers| match plain.adapter(&file(metadata, tensors), 1.0) {
+    let try_load = |metadata: Metadata, tensors: &Numbers| match plain.adapter(&file(metadata, tensors), 1.0)
+    {
         Ok(_) => panic!("an adapter that should be refused was taken"),
         Err(error) => error,
     };
@@ -171,6 +176,7 @@ fn what_does_not_fit_is_refused_by_name() {
         *tensors = moved;
     });
     assert!(nowhere.contains("`blk.7.attn_q`, which this model does not have"), "{nowhere}");
-    let stray = changed(|tensors| drop(tensors.insert("blk.0.attn_q.bias".into(), (vec![64], vec![0.0; 64]))));
+    let stray =
+        changed(|tensors| drop(tensors.insert("blk.0.attn_q.bias".into(), (vec![64], vec![0.0; 64]))));
     assert!(stray.contains("blk.0.attn_q.bias"), "{stray}");
 }

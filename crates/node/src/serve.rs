@@ -15,8 +15,8 @@
 //! whole or as it comes (`sse`, with `logprobs` and `tally`). What always holds: whoever goes away cancels what is not
 //! written yet; nothing a prompt holds is cut off in silence; every error has OpenAI's envelope (`problem`).
 //!
-//! Whoever sends is a stranger, even on this machine: `Host` and `Origin` must be ours (`api::guard`), a key is compared
-//! in constant time, and without one the server listens on this machine only, unless it is told to be insecure.
+//! Whoever sends is a stranger, even on this machine: `Origin`, and without a key `Host`, must be ours (`api::guard`), a
+//! key is compared in constant time, and without one the server listens on this machine only, unless it is told to be insecure.
 
 mod ask;
 mod body;
@@ -27,6 +27,7 @@ mod constrain;
 mod conversation;
 mod embeddings;
 mod engine;
+mod extras;
 mod gauges;
 mod limits;
 mod load;
@@ -261,11 +262,12 @@ async fn door(extract::State(state): extract::State<Arc<State>>, request: Reques
     let origin = origin.cloned();
     // Whoever asks whether the server is there need not show a key, and a browser asks before it shows one.
     let preflight = request.method() == Method::OPTIONS && origin.is_some();
-    let checked = match route.as_deref() {
-        Some("/health") => state.guard.check_way(request.headers()),
-        _ if preflight => state.guard.check_way(request.headers()),
-        _ => state.guard.check(request.headers()),
-    };
+    // A rebound name leads pages to us that have no key; who has it may call us as he likes.
+    let (guard, headers) = (&state.guard, request.headers());
+    let way = if guard.has_token() { Ok(()) } else { guard.check_host(headers) };
+    let way = way.and_then(|()| guard.check_origin(headers));
+    let open = preflight || route.as_deref() == Some("/health");
+    let checked = if open { way } else { way.and_then(|()| guard.check_token(headers)) };
     let mut response = match checked {
         Err(stranger) => Problem::from(stranger).closing().into_response(),
         Ok(()) if preflight => StatusCode::NO_CONTENT.into_response(),

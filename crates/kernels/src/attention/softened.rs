@@ -4,12 +4,9 @@
 
 use std::ops::Range;
 
-use crate::attention::Item;
+use crate::attention::item::{HEAD, Item};
 use crate::page::PAGE;
 use crate::simd::{Body, Simd, exp};
-
-/// Floats before the weighted values in a row's state: a whole vector, so that what follows stays in line.
-pub(super) const HEAD: usize = 16;
 
 /// Memory that a thread keeps between tiles.
 #[derive(Default)]

@@ -139,7 +139,6 @@ impl<S: Simd> WithStrip<S> for Share<'_, '_> {
                     match tokens.tokens {
                         1 => hand_out(out, by_rows::<S, F, 1>(simd, &rows, tokens)),
                         2 => hand_out(out, by_rows::<S, F, 2>(simd, &rows, tokens)),
-                        3 => hand_out(out, by_rows::<S, F, 3>(simd, &rows, tokens)),
                         _ => hand_out(out, by_rows::<S, F, 4>(simd, &rows, tokens)),
                     }
                 }
@@ -159,7 +158,6 @@ impl<S: Simd> WithStrip<S> for Share<'_, '_> {
                 match tokens.tokens {
                     1 => hand_out(out, panel_times::<S, F, 1>(simd, panel, tokens)),
                     2 => hand_out(out, panel_times::<S, F, 2>(simd, panel, tokens)),
-                    3 => hand_out(out, panel_times::<S, F, 3>(simd, panel, tokens)),
                     4 => hand_out(out, panel_times::<S, F, 4>(simd, panel, tokens)),
                     8 if S::MANY_REGISTERS => hand_out(out, panel_times::<S, F, 8>(simd, panel, tokens)),
                     LARGEST if S::MANY_REGISTERS => {

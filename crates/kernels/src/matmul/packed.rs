@@ -10,7 +10,7 @@ use crate::quantised::{RowMut, SHARED, SUMMED, quantise_row};
 use crate::simd::{Body, Simd};
 
 /// Numbers of tokens that a tile can have, apart from the largest of a path.
-const SIZES: [usize; 5] = [8, 4, 3, 2, 1];
+const SIZES: [usize; 4] = [8, 4, 2, 1];
 
 /// The tokens of an input in tiles.
 #[derive(Debug)]

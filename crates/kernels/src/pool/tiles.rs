@@ -49,6 +49,41 @@ impl<T> Tile<'_, T> {
     }
 }
 
+impl Pool {
+    /// Calls `work` with each row of a row-major matrix, on all threads.
+    pub fn rows<T: Send>(&self, out: &mut [T], row_len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+        if row_len == 0 {
+            return;
+        }
+        let step = (out.len() / row_len).div_ceil(self.threads() * 8).max(1);
+        self.tiles(
+            &mut [Grid { out, width: row_len, row_step: step, column_step: row_len }],
+            |_, mut tile| {
+                for row in tile.rows() {
+                    work(row, tile.row(row));
+                }
+            },
+        );
+    }
+
+    /// Calls `work` with disjoint column ranges of a row-major matrix, each (but the last) `step` columns wide.
+    pub fn columns<T: Send>(
+        &self,
+        out: &mut [T],
+        width: usize,
+        step: usize,
+        work: impl Fn(Tile<'_, T>) + Sync,
+    ) {
+        let rows = out.len().checked_div(width).unwrap_or(0).max(1);
+        self.tiles(&mut [Grid { out, width, row_step: rows, column_step: step }], |_, tile| work(tile));
+    }
+
+    /// Calls `work` with each tile of some matrices, and with the number of the matrix.
+    pub fn tiles<T: Send>(&self, grids: &mut [Grid<'_, T>], work: impl Fn(usize, Tile<'_, T>) + Sync) {
+        run(self, grids, work);
+    }
+}
+
 /// A matrix as threads share it.
 struct Plan<T> {
     start: *mut T,
@@ -65,7 +100,7 @@ struct Plan<T> {
 unsafe impl<T: Send> Sync for Plan<T> {}
 
 /// See [`Pool::tiles`].
-pub(super) fn run<T: Send>(pool: &Pool, grids: &mut [Grid<'_, T>], work: impl Fn(usize, Tile<'_, T>) + Sync) {
+fn run<T: Send>(pool: &Pool, grids: &mut [Grid<'_, T>], work: impl Fn(usize, Tile<'_, T>) + Sync) {
     let mut total = 0;
     let plans: Vec<Plan<T>> = grids
         .iter_mut()

@@ -3,6 +3,20 @@
 //! GPT-2 made it (encoder.py, `bytes_to_unicode`): the bytes that Latin-1 prints stand for themselves, the other 68 for
 //! U+0100 upwards in their order. So a space is `Ġ` and a newline `Ċ` in the file, and no token holds a blank.
 
+use std::borrow::Cow;
+
+/// SentencePiece's spelling of a blank.
+pub(crate) const BLANK: char = '▁';
+
+/// A text with `▁` for every blank.
+pub(crate) fn spell_blanks(text: &str) -> Cow<'_, str> {
+    if text.contains(' ') {
+        Cow::Owned(text.replace(' ', BLANK.encode_utf8(&mut [0; 4])))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// The character that stands for a byte.
 pub(crate) const fn character_of(byte: u8) -> char {
     let code = match byte {

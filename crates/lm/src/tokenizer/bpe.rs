@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::TokenizerError;
 use super::alphabet;
 use super::merge::{Joined, Part, merge};
 use super::seams::Seams;
@@ -17,6 +16,7 @@ use super::split::split;
 use super::texts::{Index, Texts};
 use super::vocabulary::Vocabulary;
 use crate::gguf::value::Strings;
+use crate::tokenizer::refused::TokenizerError;
 use crate::tokenizer::split::known::Known;
 
 /// No symbol: a byte or character that the vocabulary does not have.
@@ -151,7 +151,7 @@ impl Bpe {
             });
             return;
         }
-        let spelled = super::spell_blanks(text);
+        let spelled = alphabet::spell_blanks(text);
         split(self.known.stages, &spelled, &mut |line| {
             // Newlines together are one token if there is one: their merges are not in the file.
             if line.starts_with('\n')

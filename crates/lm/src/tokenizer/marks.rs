@@ -3,11 +3,11 @@
 //! Files say little of this, and old ones say it wrongly; so, as llama.cpp does (`llama_vocab::impl::load`), tokens are
 //! also known by their text. Always: every id in [`Marks`] is one of a token.
 
-use super::TokenizerError;
 use super::special::Mark;
 use super::vocabulary::{Kind, Model, Vocabulary};
 use crate::gguf::metadata::Metadata;
 use crate::gguf::value::Value;
+use crate::tokenizer::refused::TokenizerError;
 
 /// The tokens with a part to play.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]

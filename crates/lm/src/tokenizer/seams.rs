@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::BLANK;
+use crate::tokenizer::alphabet::BLANK;
 
 /// The characters that stand before a `▁` in some token.
 #[derive(Clone, Default, Debug)]

@@ -7,6 +7,7 @@ use super::bpe::Whole;
 use super::merge::{Joined, Part, merge};
 use super::seams::Seams;
 use super::vocabulary::Vocabulary;
+use crate::tokenizer::alphabet::{BLANK, spell_blanks};
 
 /// No token: a character that the vocabulary does not have.
 const NOTHING: u32 = u32::MAX;
@@ -51,9 +52,9 @@ impl SentencePiece {
     ) {
         let mut spelled = String::with_capacity(text.len() + text.len() / 2 + 3);
         if self.adds_blank && after_special {
-            spelled.push(super::BLANK);
+            spelled.push(BLANK);
         }
-        spelled.push_str(&super::spell_blanks(text));
+        spelled.push_str(&spell_blanks(text));
         let (mut parts, mut pairs) = (Vec::new(), Vec::new());
         self.seams.cut(&spelled, |word| {
             let bytes = word.as_bytes();

@@ -7,7 +7,7 @@
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 
-use super::TokenizerError;
+use crate::tokenizer::refused::TokenizerError;
 
 /// What special tokens that are written out in a text mean.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,6 +1,7 @@
 //! Small vocabularies made here: what each kind of tokenizer does, and what a bad file is told.
 
 use super::*;
+use crate::gguf::metadata::MetadataError;
 use crate::gguf::value::{Array, Strings, Value};
 
 /// A vocabulary of normal tokens (1), of control (3), user-defined (4), unused (5), byte (6) tokens.

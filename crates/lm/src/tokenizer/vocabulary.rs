@@ -5,7 +5,7 @@
 
 use crate::gguf::metadata::Metadata;
 use crate::gguf::value::{Array, Value};
-use crate::tokenizer::TokenizerError;
+use crate::tokenizer::refused::TokenizerError;
 use crate::tokenizer::split::known::{Known, NAMES, known};
 use crate::tokenizer::texts::{Index, Texts};
 

@@ -7,10 +7,10 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::BLANK;
 use super::class::Class;
 use super::vocabulary::Vocabulary;
 use crate::gguf::metadata::{Metadata, MetadataError};
+use crate::tokenizer::alphabet::BLANK;
 
 /// Words of more characters are unknown: `max_input_chars_per_word` of BERT's tokenizer.
 const LONGEST_WORD: usize = 100;

@@ -192,4 +192,5 @@ def main():
         print(json.dumps(tokenise(asked["text"], asked["special"])))
 
 
-main()
+if __name__ == "__main__":
+    main()

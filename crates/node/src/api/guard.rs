@@ -59,28 +59,43 @@ impl Guard {
         self.origins.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin))
     }
 
-    /// Host and origin alone.
-    pub(crate) fn check_way(&self, headers: &HeaderMap) -> Result<(), Stranger> {
-        match text(headers, HOST) {
-            Some(host) if self.knows(host) => {}
-            host => return Err(Stranger::Host(host.unwrap_or("").to_owned())),
-        }
-        if let Some(origin) = text(headers, ORIGIN) {
-            let host = origin.split_once("://").map_or("", |(_, host)| host);
-            if !self.knows(host) && !self.welcomes(origin) {
-                return Err(Stranger::Origin(origin.to_owned()));
-            }
-        }
-        Ok(())
+    /// Whether a token is asked for at all.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 
-    /// All of it.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Stranger> {
-        self.check_way(headers)?;
+    /// The host alone.
+    pub(crate) fn check_host(&self, headers: &HeaderMap) -> Result<(), Stranger> {
+        match text(headers, HOST) {
+            Some(host) if self.knows(host) => Ok(()),
+            host => Err(Stranger::Host(host.unwrap_or("").to_owned())),
+        }
+    }
+
+    /// The origin alone; who is no page has none.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Stranger> {
+        let Some(origin) = text(headers, ORIGIN) else { return Ok(()) };
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        if self.knows(host) || self.welcomes(origin) {
+            Ok(())
+        } else {
+            Err(Stranger::Origin(origin.to_owned()))
+        }
+    }
+
+    /// The token alone.
+    pub(crate) fn check_token(&self, headers: &HeaderMap) -> Result<(), Stranger> {
         let Some(token) = &self.token else { return Ok(()) };
         let shown =
             text(headers, AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("");
         if same(shown.as_bytes(), token.as_bytes()) { Ok(()) } else { Err(Stranger::Token) }
+    }
+
+    /// All of it.
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Stranger> {
+        self.check_host(headers)?;
+        self.check_origin(headers)?;
+        self.check_token(headers)
     }
 }
 

@@ -17,13 +17,13 @@ use super::body::json;
 use super::constrain;
 use super::conversation::{self, Conversation};
 use super::engine::Wish;
+use super::extras;
 use super::limits::ANSWERS;
 use super::logprobs;
 use super::order::{Heard, Order, Turn};
 use super::problem::Problem;
 use super::sse::{Frames, Scribe, stream};
 use super::state::State;
-use super::tally;
 
 /// What is looked at of a request; how tokens are chosen is in [`Sampling`].
 #[derive(Deserialize)]
@@ -189,7 +189,7 @@ fn whole(order: &Order, logprobs: bool) -> Value {
         "system_fingerprint": FINGERPRINT,
         "choices": choices.collect::<Value>(),
         "usage": order.usage(order.turns.len()),
-        "x_selvedge": tally::block(order),
+        "x_selvedge": extras::block(order),
     })
 }
 
@@ -271,7 +271,7 @@ impl Scribe for Chunks {
                 self.delta(order, choice, json!({}), Value::Null, order.turns[choice].finish_reason());
             let all = order.turns.iter().all(|turn| turn.finish.is_some());
             if all && !self.usage {
-                last["x_selvedge"] = tally::block(order);
+                last["x_selvedge"] = extras::block(order);
             }
             out.data(&last);
         }
@@ -281,7 +281,7 @@ impl Scribe for Chunks {
         if self.usage {
             let mut last = self.chunk(order, json!([]));
             last["usage"] = order.usage(self.answers);
-            last["x_selvedge"] = tally::block(order);
+            last["x_selvedge"] = extras::block(order);
             out.data(&last);
         }
         out.done();

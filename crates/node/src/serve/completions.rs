@@ -21,6 +21,7 @@ use super::body::json;
 use super::chat::{FINGERPRINT, answers};
 use super::constrain;
 use super::engine::Wish;
+use super::extras;
 use super::limits::{PROMPTS, at_most};
 use super::load::Loaded;
 use super::logprobs;
@@ -28,7 +29,6 @@ use super::order::{Heard, Order, Turn};
 use super::problem::Problem;
 use super::sse::{Frames, Scribe, stream};
 use super::state::State;
-use super::tally;
 
 /// As OpenAI's: who wants more says so.
 const MAX_TOKENS: u64 = 16;
@@ -247,7 +247,7 @@ impl Telling {
         });
         let mut whole = self.envelope(order, choices.collect());
         whole["usage"] = self.usage(order);
-        whole["x_selvedge"] = tally::block(order);
+        whole["x_selvedge"] = extras::block(order);
         whole
     }
 
@@ -306,7 +306,7 @@ impl Scribe for Telling {
         if ended {
             let mut last = self.chunk(order, choice, "", Value::Null, self.reason(turn));
             if !self.usage && order.turns.iter().all(|turn| turn.finish.is_some()) {
-                last["x_selvedge"] = tally::block(order);
+                last["x_selvedge"] = extras::block(order);
             }
             out.data(&last);
         }
@@ -316,7 +316,7 @@ impl Scribe for Telling {
         if self.usage {
             let mut last = self.envelope(order, json!([]));
             last["usage"] = self.usage(order);
-            last["x_selvedge"] = tally::block(order);
+            last["x_selvedge"] = extras::block(order);
             out.data(&last);
         }
         out.done();

@@ -5,6 +5,7 @@
 //! the answer says (`"store": false`). `truncation: "auto"` is refused, as nothing is cut off in silence. Items that
 //! only OpenAI's own tools make are refused by their type.
 
+mod back;
 mod items;
 mod stream;
 
@@ -20,6 +21,7 @@ use lm::chat::message::{Message, Role};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use self::back::Back;
 use self::stream::Telling;
 use super::ask::{Extras, Sampling, Stop, max_tokens};
 use super::body::json;
@@ -97,23 +99,6 @@ impl Asked {
         self.top_logprobs.is_some_and(|top| top > 0)
             || self.include.iter().flatten().any(|what| what == "message.output_text.logprobs")
     }
-}
-
-/// What an answer tells back of its request.
-#[derive(Clone)]
-struct Back {
-    instructions: Value,
-    tools: Value,
-    tool_choice: Value,
-    parallel: bool,
-    format: Value,
-    effort: Value,
-    max_output_tokens: Value,
-    temperature: Value,
-    top_p: Value,
-    top_logprobs: usize,
-    metadata: Value,
-    user: Value,
 }
 
 pub(super) async fn answer(

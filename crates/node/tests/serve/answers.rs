@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::client::{Events, chunks, get, post};
+use crate::house::{chat, house, settings};
 use crate::tiny::WIDTH;
-use crate::{chat, house, settings};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -103,7 +103,9 @@ fn a_stop_string_ends_an_answer_before_it() {
         assert_eq!(content(&chunks(house.address, CHAT, &body), 0), text[..before]);
     }
     // Nothing goes on in the background.
-    crate::until("an idle model", || crate::loaded(house.address, "chat").unwrap()["running"] == 0);
+    crate::house::until("an idle model", || {
+        crate::house::loaded(house.address, "chat").unwrap()["running"] == 0
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wire::world::{Clock as _, System};
 
 use crate::client::{Events, chunks, post};
-use crate::{chat, house, loaded, settings, until};
+use crate::house::{chat, house, loaded, settings, until};
 
 const CHAT: &str = "/v1/chat/completions";
 const CLIENTS: usize = 8;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use wire::world::System;
 
 use crate::client::{Answer, ask_with, get, post};
+use crate::house::{chat, house, settings};
 use crate::tiny::CONTEXT;
-use crate::{chat, house, settings};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -42,15 +42,20 @@ fn strangers_pages_and_names_stay_out() {
         (200, Some("https://app.example"))
     );
     assert_eq!(ask_with(open.address, "OPTIONS", CHAT, page, b"").status, 204);
-    // Two Host headers, or another one, are a rebound name.
-    let raw = |host: &str| {
+    // Another name may be one that was rebound to us; who has the key is no page that was led here.
+    let locked = house(Settings { key: Some("sk-right".to_owned()), ..settings() });
+    let ask = |address: SocketAddr, host: &str| {
         use std::io::{Read as _, Write as _};
-        let mut stream = std::net::TcpStream::connect(shut.address).unwrap();
-        write!(stream, "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let key = "Authorization: Bearer sk-right";
+        write!(stream, "GET /v1/models HTTP/1.1\r\nHost: {host}\r\n{key}\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         text
     };
+    let raw = |host: &str| ask(shut.address, host);
+    assert!(ask(locked.address, "nas.local").starts_with("HTTP/1.1 200"));
     assert!(raw("evil.example").starts_with("HTTP/1.1 403"));
     assert!(raw("localhost").starts_with("HTTP/1.1 200"));
 }

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use wire::world::System;
 
 use crate::client::{ask_with, get};
-use crate::{chat, tiny};
+use crate::house::chat;
+use crate::tiny;
 
 /// A folder with a node whose `[serve]` is this.
 fn folder(serve: &str) -> TempDir {

@@ -7,8 +7,8 @@ use node::serve::settings::{EngineSettings, Settings};
 use serde_json::{Value, json};
 
 use crate::client::{Events, ask_with, get, post};
+use crate::house::{chat, house, loaded, settings, until};
 use crate::tiny::CONTEXT;
-use crate::{chat, house, loaded, settings, until};
 
 const CHAT: &str = "/v1/chat/completions";
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use node::serve::settings::Settings;
 
-use crate::{house, settings};
+use crate::house::{house, settings};
 
 #[test]
 fn the_openai_package_is_served() {
@@ -35,7 +35,7 @@ fn the_openai_package_is_served() {
     assert!(ran.status.success(), "{out}\n{error}");
     // Each check says that it was done: a script that ends early has not passed.
     assert_eq!(out.lines().filter(|line| line.starts_with("ok ")).count(), 12, "{out}");
-    crate::until("an empty batch", || {
+    crate::house::until("an empty batch", || {
         let list = crate::client::ask_with(
             house.address,
             "GET",

@@ -43,7 +43,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let running = agent::start(config, System::new())?;
     let api =
         running.api_addr().map_or_else(|| "local API off".to_owned(), |at| format!("local API http://{at}"));
-    let models = running.serve_addr().map_or_else(String::new, |at| format!("; language models http://{at}/v1"));
+    let models =
+        running.serve_addr().map_or_else(String::new, |at| format!("; language models http://{at}/v1"));
     writeln!(out, "node {name} runs; {api}; {hub}{models}. Ctrl-C ends it.")?;
     while !interrupt.wait(Duration::from_millis(200)) {
         // What it died of, if it did, is what stopping it says.

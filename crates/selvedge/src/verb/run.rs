@@ -2,6 +2,7 @@
 
 mod chat;
 mod conversation;
+mod question;
 mod sampling;
 mod screen;
 
@@ -12,73 +13,14 @@ use lm::chat::message::{Message, Role};
 use serde_json::json;
 use wire::world::{Clock as _, System};
 
-use self::conversation::{Manner, Prepared, plain, turns};
-use self::sampling::{Form, Sampling};
+pub(crate) use self::question::Args;
+
+use self::conversation::{Manner, plain, turns};
+use self::question::question;
 use self::screen::{Screen, colours, show_end, show_figures};
 use crate::complaint::Usage;
-use crate::engine::{Engine, Options};
-use crate::speak::{Go, Question, Said, Speaker};
-
-/// Ask a model: once, or turn by turn.
-///
-/// With a prompt, or with text piped in, the model answers once; the piped text stands before the prompt. Without either a
-/// chat begins. A model with a chat template is asked by it; any other continues what is written.
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  selvedge run tiny.gguf \"Why is the sky blue?\"
-  git diff | selvedge run qwen3 \"Write a commit message for this.\"
-  selvedge run qwen3 --json-schema '{\"enum\":[\"yes\",\"no\"]}' \"Is 7 prime?\"
-  selvedge run qwen3")]
-pub(crate) struct Args {
-    /// A .gguf file, or the name of a model on this machine (`selvedge ls`).
-    model: String,
-
-    /// What to ask.
-    #[arg(value_name = "PROMPT")]
-    prompt: Vec<String>,
-
-    #[command(flatten)]
-    options: Options,
-
-    /// Instructions that stand before the conversation.
-    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
-    system: Option<String>,
-
-    /// Leave the model's chat template out: the model continues what is written.
-    #[arg(long)]
-    raw: bool,
-
-    /// Tell a model that can think aloud to think, or not to.
-    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", require_equals = true, conflicts_with = "raw")]
-    think: Option<bool>,
-
-    /// Write at most so many tokens; without it until the model ends or the context is full.
-    #[arg(short = 'n', long, value_name = "TOKENS")]
-    max_tokens: Option<usize>,
-
-    /// End the answer before this text. Can be given often.
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-
-    #[command(flatten)]
-    sampling: Sampling,
-
-    #[command(flatten)]
-    form: Form,
-
-    /// Print one JSON record: text, tokens with how sure the model was, times.
-    #[arg(long)]
-    json: bool,
-
-    /// Tell so many most probable tokens beside each written one, with --json.
-    #[arg(long, value_name = "COUNT", default_value_t = 0, requires = "json", value_parser = clap::value_parser!(u16).range(0..=100))]
-    top: u16,
-
-    /// Print what was measured, to stderr.
-    #[arg(long, short)]
-    verbose: bool,
-}
+use crate::engine::Engine;
+use crate::speak::{Go, Said, Speaker};
 
 /// Text that may be piped in.
 const PIPED_MAX_BYTES: u64 = 64 << 20;
@@ -167,41 +109,6 @@ fn once(
         show_figures(&mut err, &said, Some(load_ns), seed)?;
     }
     Ok(())
-}
-
-/// A prompt with everything that stands beside it on the command line.
-fn question(
-    args: &Args,
-    engine: &Engine,
-    prepared: Prepared,
-    sampling: lm::sample::Settings,
-) -> anyhow::Result<Question> {
-    let Prepared { tokens, reader, shown, reasoning } = prepared;
-    if tokens.is_empty() {
-        return Err(Usage("there is nothing to ask: the prompt is empty".into()).into());
-    }
-    let room = engine.context.saturating_sub(tokens.len());
-    if room == 0 {
-        let trained = engine.model.network.shape().context;
-        let more = if trained > engine.context { "; --context gives more room" } else { "" };
-        anyhow::bail!(
-            "the prompt has {} tokens, and prompt and answer together may have {}{more}",
-            tokens.len(),
-            engine.context
-        );
-    }
-    // A constraint is no comfort where nothing may be written.
-    let max_tokens = args.max_tokens.map(|most| most.clamp(1, room));
-    Ok(Question {
-        prompt: tokens,
-        max_tokens,
-        sampling,
-        stops: args.stop.clone(),
-        constraint: args.form.constraint(engine, reasoning)?,
-        top: usize::from(args.top),
-        reader,
-        shown,
-    })
 }
 
 /// An answer for programs. Times in milliseconds, log probabilities and entropies in nats.

@@ -44,7 +44,13 @@ pub(crate) struct Args {
     port: u16,
 
     /// The key that requests must show. Other users of this machine can see a command line: a file is safer.
-    #[arg(long, value_name = "KEY", env = "SELVEDGE_API_KEY", hide_env_values = true, conflicts_with = "api_key_file")]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SELVEDGE_API_KEY",
+        hide_env_values = true,
+        conflicts_with = "api_key_file"
+    )]
     api_key: Option<String>,
 
     /// A file whose first line is the key.
@@ -142,7 +148,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             parallel: args.parallel.get(),
             queue: args.queue,
             cache: args.cache_type,
-            cache_bytes: args.cache.map(usize::try_from).transpose().context("--cache is more than this machine has")?,
+            cache_bytes: args
+                .cache
+                .map(usize::try_from)
+                .transpose()
+                .context("--cache is more than this machine has")?,
             threads: args.threads,
         },
         keep_alive: args.keep_alive.0,
@@ -156,7 +166,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let models = shelf.list()?.models;
             if models.is_empty() {
                 let root = shelf.root().display();
-                bail!("there is no model on the shelf {root}: name a GGUF file, or bring one with `selvedge pull`");
+                bail!(
+                    "there is no model on the shelf {root}: name a GGUF file, or bring one with `selvedge pull`"
+                );
             }
             models.iter().map(|entry| entry.facts.name.to_string()).collect::<Vec<_>>()
         }
@@ -169,7 +181,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     let key = if has_key { "YOUR_KEY" } else { "none" };
     let address = serving.address();
-    let shown = if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
+    let shown = if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    };
     writeln!(
         out,
         "serving {} at http://{shown}/v1; OpenAI(base_url=\"http://{shown}/v1\", api_key=\"{key}\"). Ctrl-C ends it.",

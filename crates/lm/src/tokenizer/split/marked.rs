@@ -3,8 +3,8 @@
 //! `[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
 //! tried in this order. Numbers are in none of them: a stage before has cut them out.
 
-use super::{character, class, end_of_class, end_of_run, end_of_space};
 use crate::tokenizer::class::Class;
+use crate::tokenizer::split::scan::{character, class, end_of_class, end_of_run, end_of_space};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Marked {

@@ -1,7 +1,7 @@
 //! Runs of characters of a set, with or without a blank before them: `\p{N}{1,3}`, `\s?\p{P}+`.
 
-use super::{after, character};
 use crate::tokenizer::class::Class;
+use crate::tokenizer::split::scan::{after, character};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {

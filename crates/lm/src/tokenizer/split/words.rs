@@ -3,8 +3,8 @@
 //! One expression of alternatives, tried in this order: contraction, letters, numbers, symbols, space. What varies is
 //! what [`Words`] says. Each answer is the one that the greedy, backtracking expression in the field's doc would give.
 
-use super::{after, character, class, end_of_class, end_of_run, end_of_space};
 use crate::tokenizer::class::Class;
+use crate::tokenizer::split::scan::{after, character, class, end_of_class, end_of_run, end_of_space};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {

@@ -6,12 +6,12 @@
 use lm::chat::answer::Delta;
 use serde_json::{Value, json};
 
+use super::super::extras;
 use super::super::logprobs;
 use super::super::order::{Heard, Order};
 use super::super::problem::Problem;
 use super::super::sse::{Frames, Scribe};
-use super::super::tally;
-use super::Back;
+use super::back::Back;
 
 /// How an order is told.
 pub(super) struct Telling {
@@ -161,7 +161,7 @@ impl Telling {
             "user": back.user,
         });
         if over {
-            response["x_selvedge"] = tally::block(order);
+            response["x_selvedge"] = extras::block(order);
         }
         response
     }

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use wire::world::System;
 
 use super::conversation::{Manner, plain, turns};
+use super::question::{Args, question};
 use super::screen::{Screen, colours, show_end, show_figures};
-use super::{Args, question};
+
 use crate::amount::show_parameters;
 use crate::engine::Engine;
 use crate::interrupt::Interrupt;

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::recording::show_count;
 use crate::speak::{End, Piece, Said};
 
-/// Whether stdout takes colours: https://no-color.org.
+/// Whether stdout takes colours: <https://no-color.org>.
 pub(crate) fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
