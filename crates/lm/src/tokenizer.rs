@@ -29,7 +29,6 @@ use std::borrow::Cow;
 use crate::gguf::metadata::Metadata;
 use crate::tokenizer::alphabet::BLANK;
 use crate::tokenizer::bpe::Bpe;
-use crate::tokenizer::decoder::Decoder;
 use crate::tokenizer::marks::Marks;
 use crate::tokenizer::refused::TokenizerError;
 use crate::tokenizer::sentencepiece::SentencePiece;
@@ -132,31 +131,6 @@ impl Tokenizer {
                 }
             }
         }
-    }
-
-    /// The text of tokens that begin a text, control tokens left out: the blank that SentencePiece puts before the
-    /// first word is taken off. What is not UTF-8 becomes U+FFFD.
-    pub fn decode(&self, tokens: &[u32]) -> String {
-        self.decode_with(self.decoder().at_start(), tokens)
-    }
-
-    /// The same with the names of control tokens: `<|im_start|>user`.
-    pub fn decode_with_control(&self, tokens: &[u32]) -> String {
-        self.decode_with(self.decoder().at_start().with_control(), tokens)
-    }
-
-    fn decode_with(&self, mut decoder: Decoder<'_>, tokens: &[u32]) -> String {
-        let mut text = String::with_capacity(tokens.len() * 4);
-        for &token in tokens {
-            text.push_str(decoder.push(token));
-        }
-        text.push_str(decoder.finish());
-        text
-    }
-
-    /// Text token by token, for an answer that goes on after a prompt.
-    pub fn decoder(&self) -> Decoder<'_> {
-        Decoder::new(self)
     }
 
     /// How many tokens there are; ids are below this.

@@ -18,8 +18,35 @@ pub struct Decoder<'t> {
     drops_blank: bool,
 }
 
+impl Tokenizer {
+    /// The text of tokens that begin a text, control tokens left out: the blank that SentencePiece puts before the
+    /// first word is taken off. What is not UTF-8 becomes U+FFFD.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        self.decode_with(self.decoder().at_start(), tokens)
+    }
+
+    /// The same with the names of control tokens: `<|im_start|>user`.
+    pub fn decode_with_control(&self, tokens: &[u32]) -> String {
+        self.decode_with(self.decoder().at_start().with_control(), tokens)
+    }
+
+    fn decode_with(&self, mut decoder: Decoder<'_>, tokens: &[u32]) -> String {
+        let mut text = String::with_capacity(tokens.len() * 4);
+        for &token in tokens {
+            text.push_str(decoder.push(token));
+        }
+        text.push_str(decoder.finish());
+        text
+    }
+
+    /// Text token by token, for an answer that goes on after a prompt.
+    pub fn decoder(&self) -> Decoder<'_> {
+        Decoder::new(self)
+    }
+}
+
 impl<'t> Decoder<'t> {
-    pub(super) fn new(tokenizer: &'t Tokenizer) -> Decoder<'t> {
+    fn new(tokenizer: &'t Tokenizer) -> Decoder<'t> {
         Decoder {
             tokenizer,
             held: Vec::new(),
