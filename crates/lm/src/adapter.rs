@@ -27,7 +27,7 @@ struct Correction {
     down: Matrix,
     /// `[out, rank]`.
     up: Matrix,
-    /// `alpha / rank`.
+    /// `alpha / rank`; 1 where alpha is 0.
     strength: f32,
 }
 
@@ -120,7 +120,8 @@ impl Adapter {
             };
             let down = matrix(&tensor.name, rank, cols)?;
             let up = matrix(&format!("{name}.weight.lora_b"), rows, rank)?;
-            let strength = alpha / rank as f32;
+            // Without an alpha the correction stands as it is.
+            let strength = if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
             corrections.insert(name.to_owned(), Correction { down, up, strength });
         }
         Ok(Adapter { scale, corrections })

@@ -116,6 +116,16 @@ impl Specimen {
         ..Specimen::M135
     };
 
+    /// The shape of Llama-3.2-3B.
+    pub const B3: Specimen = Specimen {
+        name: "specimen-3b",
+        width: 3072,
+        layers: 28,
+        heads: (24, 8),
+        feed_forward: 8192,
+        ..Specimen::B1
+    };
+
     /// The specimen as a file in memory.
     pub fn gguf(&self) -> Result<Gguf, SpecimenError> {
         let mut file = Vec::new();

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 
+use lm::gguf::{Gguf, GgufError};
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;
 
@@ -30,6 +31,9 @@ pub enum SinkError {
     /// What comes is no model.
     #[error("what the server sends is not a model")]
     NotAModel(#[from] NotAModel),
+    /// All of it came, and it cannot be read.
+    #[error("what the server sent begins like a model, but cannot be read as one")]
+    Unreadable(#[source] GgufError),
     /// More than the server or the repository said.
     #[error("the server sends more than the {promised_bytes} bytes it promised")]
     TooLong {
@@ -246,7 +250,13 @@ impl Sink {
                 self.discard()?;
                 Err(SinkError::WrongHash { expected, found })
             }
-            _ => Ok(found),
+            _ => match Gguf::open(&self.path()) {
+                Ok(_) => Ok(found),
+                Err(error) => {
+                    self.discard()?;
+                    Err(SinkError::Unreadable(error))
+                }
+            },
         }
     }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use lm::gguf::{Gguf, GgufError};
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;
 use wire::world::WallMs;
@@ -42,6 +43,22 @@ pub enum ImportError {
         path: PathBuf,
         /// What it is.
         source: NotAModel,
+    },
+    /// The file begins like a model, but is none that can be read.
+    #[error("{} cannot be read as a model", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: GgufError,
+    },
+    /// The first of several files, which a copy of one would leave behind.
+    #[error("{} is the first of {count} files of one model: import it with --link, or merge them first", path.display())]
+    Split {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
     },
     /// A folder, a pipe, a device.
     #[error("{} is not a file", path.display())]
@@ -102,6 +119,11 @@ impl Shelf {
         let found = file.metadata().map_err(FileError::at(&path))?;
         let head = read_head(&mut file).map_err(FileError::at(&path))?;
         look(&head).map_err(|source| ImportError::NotAModel { path: path.clone(), source })?;
+        let parts = Gguf::open(&path).map(|header| header.part_count());
+        let count = parts.map_err(|source| ImportError::Unreadable { path: path.clone(), source })?;
+        if count > 1 && !import.link {
+            return Err(ImportError::Split { path, count });
+        }
 
         let shown = import.file.to_string_lossy();
         let name = import.name.clone().unwrap_or_else(|| ModelName::of_file(&shown));
@@ -258,6 +280,9 @@ mod tests {
         let file = folder.path().join("a.gguf");
         fs::write(&file, "<html>").unwrap();
         check(&file, "HTML page", true);
+        // Its counts promise a tensor, and nothing follows.
+        fs::write(&file, [&b"GGUF\x03\0\0\0\x01\0\0\0"[..], &[0; 12]].concat()).unwrap();
+        check(&file, "cannot be read as a model", true);
         fs::write(&file, model(1001)).unwrap();
         check(&file, "not enough room", true);
         fs::write(&file, model(1000)).unwrap();

@@ -283,6 +283,19 @@ async fn refusals_say_what_to_do() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_as_a_model_is_not_kept() {
+    let mut bytes = model(1000, 0);
+    // One tensor promised, and bytes that are none.
+    bytes[8] = 1;
+    let served = bytes.clone();
+    let server = repository(bytes, move |request, _| Reply::file(request, &served, "a")).await;
+    let home = Home::new();
+    let error = why(&home.pull(settings(&server.url), REPOSITORY).await.unwrap_err());
+    assert!(error.contains("cannot be read as one"), "{error}");
+    home.is_empty();
+}
+
+#[tokio::test]
 async fn a_server_that_asks_for_a_pause_gets_it() {
     let bytes = model(1000, 0);
     let served = bytes.clone();
