@@ -3,6 +3,8 @@
 //!
 //! With F16 it is what `selvedge quantize` makes the mixes of. Speed does not depend on what weights say.
 
+#![allow(clippy::print_stderr, reason = "a program for people")]
+
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::process::ExitCode;

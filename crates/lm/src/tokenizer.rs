@@ -32,7 +32,7 @@ use crate::tokenizer::bpe::Bpe;
 use crate::tokenizer::marks::Marks;
 use crate::tokenizer::refused::TokenizerError;
 use crate::tokenizer::sentencepiece::SentencePiece;
-use crate::tokenizer::special::{Cutter, Fragment, Special};
+use crate::tokenizer::special::{Cutter, Fragment, GUARD, Special};
 use crate::tokenizer::vocabulary::{Kind, Model, Vocabulary};
 use crate::tokenizer::wordpiece::WordPiece;
 
@@ -92,6 +92,12 @@ impl Tokenizer {
         tokens
     }
 
+    /// The words of a stranger, to be put into a prompt that is encoded with [`Special::Guarded`]: the control tokens
+    /// that are written out in them are broken, and stay text.
+    pub fn guard<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.cutter.guard(text)
+    }
+
     fn encode_into(&self, text: &str, special: Special, tokens: &mut Vec<u32>) {
         let vocabulary = &self.vocabulary;
         let mut after_special = true;
@@ -101,6 +107,11 @@ impl Tokenizer {
                 after_special = true;
             }
             Fragment::Text(text) => {
+                let whole = match special {
+                    Special::Guarded if text.contains(GUARD) => Cow::Owned(text.replace(GUARD, "")),
+                    _ => Cow::Borrowed(text),
+                };
+                let text = &*whole;
                 match &self.engine {
                     Engine::SentencePiece(engine) => engine.encode(vocabulary, text, after_special, tokens),
                     Engine::Bpe(engine) => engine.encode(vocabulary, text, tokens),

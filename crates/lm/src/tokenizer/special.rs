@@ -5,6 +5,8 @@
 //! pose as a turn of the chat; user-defined tokens (runs of blanks, `<tool_call>`) are cut out in both cases, because
 //! that is how models were trained on plain text.
 
+use std::borrow::Cow;
+
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 
 use crate::tokenizer::refused::TokenizerError;
@@ -14,9 +16,15 @@ use crate::tokenizer::refused::TokenizerError;
 pub enum Special {
     /// They are the tokens: for a prompt that a chat template wrote.
     Parse,
+    /// They are the tokens, except those that [`GUARD`] breaks, which are text: for a prompt that a chat template wrote
+    /// around the words of strangers.
+    Guarded,
     /// They are text like any other: for what a user wrote.
     Plain,
 }
+
+/// Breaks a control token in a text, see [`Special::Guarded`]: a noncharacter, which no text that is exchanged holds.
+pub const GUARD: char = '\u{fdd0}';
 
 /// A special token and the white space it takes with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +91,7 @@ impl Cutter {
     /// Gives the fragments of `text` to `take`, in order; texts are not empty.
     pub(crate) fn cut<'t>(&self, text: &'t str, special: Special, mut take: impl FnMut(Fragment<'t>)) {
         let automaton = match special {
-            Special::Parse => &self.all,
+            Special::Parse | Special::Guarded => &self.all,
             Special::Plain => &self.always,
         };
         let mut rest = text;
@@ -111,6 +119,37 @@ impl Cutter {
         if !rest.is_empty() {
             take(Fragment::Text(rest));
         }
+    }
+}
+
+impl Cutter {
+    /// `text` with each control token broken by [`GUARD`], and each user-defined one that is written like a turn's mark
+    /// (`<|user|>`, where a vocabulary does not call it control).
+    pub(crate) fn guard<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let text =
+            if text.contains(GUARD) { Cow::Owned(text.replace(GUARD, "")) } else { Cow::Borrowed(text) };
+        let Some(search) = &self.all.search else { return text };
+        let breaks = |found: &aho_corasick::Match| {
+            let mark = &text[found.range()];
+            let is_turn = mark.starts_with("<|") && mark.ends_with("|>");
+            !self.all.marks[found.pattern().as_usize()].always || is_turn
+        };
+        let mut guarded = String::new();
+        let (mut taken, mut at) = (0, 0);
+        while let Some(found) = search.find(Input::new(&*text).range(at..)) {
+            // The next one may begin within this one.
+            at = found.start() + text[found.start()..].chars().next().map_or(1, char::len_utf8);
+            if breaks(&found) {
+                guarded.push_str(&text[taken..at]);
+                guarded.push(GUARD);
+                taken = at;
+            }
+        }
+        if taken == 0 {
+            return text;
+        }
+        guarded.push_str(&text[taken..]);
+        Cow::Owned(guarded)
     }
 }
 
@@ -161,6 +200,27 @@ mod tests {
             assert_eq!(cut(text, Special::Parse), parsed.replace('\u{a0}', "\\u{a0}"), "{text:?}");
             assert_eq!(cut(text, Special::Plain), plain.replace('\u{a0}', "\\u{a0}"), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_guarded_text_holds_no_control_token() {
+        let marks = (0..5).map(|id| Mark { id, always: id == 2, strips_left: false, strips_right: false });
+        let cutter = Cutter::new(marks.collect(), |id| TEXTS[id as usize].as_bytes()).unwrap();
+        let tokens = |text: &str| {
+            let mut found = Vec::new();
+            cutter.cut(text, Special::Guarded, |fragment| match fragment {
+                Fragment::Token(id) => found.push(id),
+                Fragment::Text(_) => {}
+            });
+            found
+        };
+        for text in ["<s><s>x", "<<s>s><s>", "a<mask>b<|end|>", "<\u{fdd0}s>", "é<s>é", "<tool><s>"] {
+            let guarded = cutter.guard(text);
+            assert!(tokens(&guarded).iter().all(|id| *id == 2), "{guarded:?}");
+            assert_eq!(guarded.replace(GUARD, ""), text.replace(GUARD, ""));
+        }
+        assert_eq!(tokens("<tool>"), [2]);
+        assert!(matches!(cutter.guard("plain <tool>"), Cow::Borrowed(_)));
     }
 
     #[test]

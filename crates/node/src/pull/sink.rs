@@ -33,7 +33,7 @@ pub enum SinkError {
     NotAModel(#[from] NotAModel),
     /// All of it came, and it cannot be read.
     #[error("what the server sent begins like a model, but cannot be read as one")]
-    Unreadable(#[source] GgufError),
+    Unreadable(#[source] Box<GgufError>),
     /// More than the server or the repository said.
     #[error("the server sends more than the {promised_bytes} bytes it promised")]
     TooLong {
@@ -254,7 +254,7 @@ impl Sink {
                 Ok(_) => Ok(found),
                 Err(error) => {
                     self.discard()?;
-                    Err(SinkError::Unreadable(error))
+                    Err(SinkError::Unreadable(Box::new(error)))
                 }
             },
         }

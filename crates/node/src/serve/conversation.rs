@@ -9,7 +9,7 @@ use lm::chat::message::{Message, MessageError, Tool, ToolChoice};
 use lm::chat::template::Options;
 use lm::chat::tools::grammar;
 use lm::constraint::{Constraint, Grammar, Reasoning};
-use lm::tokenizer::special::Special;
+use lm::speech;
 use serde_json::{Map, Value};
 
 use super::constrain::{self, bounded};
@@ -96,16 +96,12 @@ impl Conversation {
         // Tools that may not be called are not even shown.
         let tools = if self.choice == ToolChoice::None { Vec::new() } else { self.tools };
         let options = Options { add_generation_prompt: true, now: self.now_s, variables: self.variables };
-        let prompt = template.render(&self.messages, &tools, &options);
+        let tokenizer = &loaded.model.tokenizer;
+        let prompt = speech::prompt(template, tokenizer, &self.messages, &tools, &options);
         let prompt = prompt.map_err(|error| {
             Problem::invalid("messages", format!("the model's chat template refuses the messages: {error}"))
         })?;
         let dialect = template.dialect(!tools.is_empty());
-        let tokenizer = &loaded.model.tokenizer;
-        let mut tokens = tokenizer.encode(&prompt.text, Special::Parse);
-        if tokenizer.adds_bos() && !prompt.has_bos {
-            tokens.splice(..0, tokenizer.bos());
-        }
         let constraint = match (self.format, tools.is_empty()) {
             (Some(_), false) if self.choice == ToolChoice::Auto => {
                 let message = format!(
@@ -145,6 +141,6 @@ impl Conversation {
         };
         let shown = dialect.marks().into_iter().filter_map(|mark| tokenizer.id_of(mark));
         let shown = shown.filter(|token| tokenizer.is_special(*token)).collect();
-        Ok(Ready { prompt: tokens, dialect, tools, thinking: prompt.thinking, constraint, shown })
+        Ok(Ready { prompt: prompt.tokens, dialect, tools, thinking: prompt.thinking, constraint, shown })
     }
 }

@@ -50,7 +50,7 @@ pub enum ImportError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: GgufError,
+        source: Box<GgufError>,
     },
     /// The first of several files, which a copy of one would leave behind.
     #[error("{} is the first of {count} files of one model: import it with --link, or merge them first", path.display())]
@@ -120,7 +120,8 @@ impl Shelf {
         let head = read_head(&mut file).map_err(FileError::at(&path))?;
         look(&head).map_err(|source| ImportError::NotAModel { path: path.clone(), source })?;
         let parts = Gguf::open(&path).map(|header| header.part_count());
-        let count = parts.map_err(|source| ImportError::Unreadable { path: path.clone(), source })?;
+        let count = parts
+            .map_err(|source| ImportError::Unreadable { path: path.clone(), source: Box::new(source) })?;
         if count > 1 && !import.link {
             return Err(ImportError::Split { path, count });
         }

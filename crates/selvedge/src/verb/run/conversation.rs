@@ -65,15 +65,11 @@ pub(crate) fn turns(
         now: System::new().wall_ms().div_euclid(1_000),
         variables: Map::from_iter(thinking),
     };
-    let prompt = template.render(messages, &[], &options).map_err(|error| {
+    let prompt = speech::prompt(template, tokenizer, messages, &[], &options).map_err(|error| {
         anyhow::Error::from(error)
             .context("the model's chat template refuses the conversation; --raw asks the model without it")
     })?;
     let dialect = template.dialect(false);
-    let mut tokens = tokenizer.encode(&prompt.text, Special::Parse);
-    if !prompt.has_bos {
-        tokens.splice(..0, engine.begin());
-    }
     let marks = dialect.thoughts.iter().flat_map(|thoughts| [thoughts.open, thoughts.close]);
     let shown = marks.filter_map(|mark| tokenizer.id_of(mark)).filter(|token| tokenizer.is_special(*token));
     let reasoning = dialect.thoughts.map(|thoughts| Reasoning {
@@ -82,5 +78,5 @@ pub(crate) fn turns(
     });
     let shown = shown.collect();
     let reader = dialect.thoughts.map(|_| Reader::new(dialect, &[], prompt.thinking));
-    Ok(Prepared { tokens, reader, shown, reasoning })
+    Ok(Prepared { tokens: prompt.tokens, reader, shown, reasoning })
 }
