@@ -1,8 +1,8 @@
 //! Where weights lie: in the file, or interleaved in memory of their own, one copy either way.
 //!
 //! Interleaved weights are read at the speed of memory, and lie in huge pages where the system has them, which a map of a
-//! file does not. What was read from the file is given back at once, matrix by matrix, so that no two copies of the model
-//! stand in memory.
+//! file does not. What was read from the file is given back at once, some megabytes at a time, so that no two copies of the
+//! model stand in memory.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,9 @@ use memmap2::MmapMut;
 
 use crate::gguf::Gguf;
 use crate::weights::Weights;
+
+/// What is read of the file before its memory is given back: the most that stands in memory twice.
+const PIECE_BYTES: usize = 8 << 20;
 
 /// A matrix by where it lies in the file.
 type Place = (usize, usize);
@@ -41,10 +44,16 @@ impl Weights {
         let Some(mut memory) = huge(total) else { return };
         let mut rest = &mut memory[..];
         for (matrix, length) in wanted.iter().zip(&lengths) {
-            let (out, others) = std::mem::take(&mut rest).split_at_mut(*length);
+            let (mut out, others) = std::mem::take(&mut rest).split_at_mut(*length);
             rest = others;
-            matrix.interleave(compute, out);
-            file.done_with(matrix.bytes());
+            let step = (PIECE_BYTES * matrix.rows() / length).next_multiple_of(16);
+            for first in (0..matrix.rows()).step_by(step) {
+                let piece = matrix.rows_range(first..(first + step).min(matrix.rows()));
+                let (here, behind) = out.split_at_mut(piece.interleaved_bytes().unwrap_or(0));
+                out = behind;
+                piece.interleave(compute, here);
+                file.done_with(piece.bytes());
+            }
         }
         let memory = Bytes::from_owner(memory);
         let mut from = 0;
