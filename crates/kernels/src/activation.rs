@@ -89,7 +89,7 @@ impl Body for Bend<'_> {
 }
 
 impl Curve {
-    /// Sixteen numbers. No closure: it would be compiled without this path's instructions, and take five times as long.
+    /// Sixteen numbers. No closure: it would be compiled without this path's instructions, a call for each operation.
     #[inline(always)]
     fn bend<S: Simd>(self, simd: S, x: S::F) -> S::F {
         match self {
