@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::compute::Compute;
 use crate::cpu::Isa;
 use crate::format::Format;
-use crate::interleave::{Interleave, Interleaved, LANES, Layout};
+use crate::interleave::{self, Interleave, Interleaved, LANES, Layout};
 use crate::simd::Rows;
 
 /// The weights of a linear layer: `y[rows] = W[rows, cols] x[cols]`.
@@ -168,10 +168,16 @@ impl Matrix {
     pub fn decode_row(&self, row: usize, out: &mut [f32]) {
         let Some(layout) = self.interleaved else { return self.format.decode(self.row(row), out) };
         assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.cols, "a row of {} numbers", self.cols);
         let strip_bytes = layout.strip_bytes(self.row_bytes);
-        let mut bytes = vec![0; self.row_bytes];
-        layout.row(&self.bytes[row / LANES * strip_bytes..][..strip_bytes], row % LANES, &mut bytes);
-        self.format.decode(&bytes, out);
+        let strip = &self.bytes[row / LANES * strip_bytes..][..strip_bytes];
+        let strip = Interleaved::new(layout, strip, self.row_bytes);
+        let mut block = [0; interleave::LARGEST_BLOCK];
+        let block = &mut block[..self.format.block_bytes()];
+        for (at, out) in out.chunks_exact_mut(self.format.block_len()).enumerate() {
+            strip.block(at, row % LANES, block);
+            self.format.decode(block, out);
+        }
     }
 
     /// Some of the rows as a matrix of their own, on the same memory: for tensors that a file has fused.

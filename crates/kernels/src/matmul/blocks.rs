@@ -25,7 +25,7 @@ use crate::format::q8_k::Q8K;
 use crate::matmul::multiply::{ByPanel, Panel, by_strip};
 use crate::matmul::packed::{Packed, Tile as Tokens};
 use crate::matrix::Matrix;
-use crate::pool::tiles::Tile;
+use crate::pool::tiles::{Grid, Tile};
 use crate::simd::{Body, Simd};
 use crate::strip::by_block::ByBlock;
 use crate::strip::{Kind, Strip};
@@ -47,20 +47,32 @@ thread_local! {
     static STRIP: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `out`: `[tokens, rows]`.
-pub(crate) fn matmul(compute: &Compute, weights: &Matrix, packed: &Packed, tokens: usize, out: &mut [f32]) {
-    compute.isa().run(Prepare { format: weights.format(), packed });
-    let rows = weights.rows();
-    let strips = rows.div_ceil(16);
-    let bytes = if tokens <= FEW {
-        (SHARE_BYTES, 16 * weights.bytes().len() / rows)
-    } else {
-        (PANEL_BYTES, 16 * weights.cols())
-    };
+/// Each `out`: `[tokens, rows]` of its matrix. The strips of all matrices are shared out together.
+pub(crate) fn matmul(
+    compute: &Compute,
+    packed: &Packed,
+    tokens: usize,
+    products: &mut [(&Matrix, &mut [f32])],
+) {
+    let few = tokens <= FEW;
+    let strips: usize = products.iter().map(|(weights, _)| weights.rows().div_ceil(16)).sum();
     // At least four pieces for each thread, if there are as many strips.
-    let step = (bytes.0 / bytes.1).min(strips / (4 * compute.pool().threads())).max(1);
-    compute.pool().columns(out, rows, 16 * step, |tile| {
-        compute.isa().run(Share { isa: compute.isa(), weights, packed, few: tokens <= FEW, out: tile });
+    let most = strips / (4 * compute.pool().threads());
+    let mut matrices = Vec::with_capacity(products.len());
+    let mut grids = Vec::with_capacity(products.len());
+    for (weights, out) in products {
+        compute.isa().run(Prepare { format: weights.format(), packed });
+        let rows = weights.rows();
+        let fit = match few {
+            true => SHARE_BYTES / (16 * weights.bytes().len() / rows),
+            false => PANEL_BYTES / (16 * weights.cols()),
+        };
+        matrices.push(*weights);
+        grids.push(Grid { out, width: rows, row_step: tokens, column_step: 16 * fit.min(most).max(1) });
+    }
+    compute.pool().tiles(&mut grids, |index, tile| {
+        let isa = compute.isa();
+        isa.run(Share { isa, weights: matrices[index], packed, few, out: tile });
     });
 }
 

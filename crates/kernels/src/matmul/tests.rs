@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::compute::Compute;
 use crate::cpu::Isa;
 use crate::format::Format;
-use crate::matmul::{Input, matmul};
+use crate::matmul::{Input, matmul, matmul_each};
 use crate::matrix::Matrix;
 use crate::quantised::Quantised;
 
@@ -193,5 +193,38 @@ fn rows_of_an_interleaved_matrix_are_those_of_the_file() {
             assert_eq!(a, b, "{} row {row}", format.name());
         }
         assert_eq!(interleaved.interleaved_bytes(), None);
+    }
+}
+
+#[test]
+fn matrices_multiplied_together_are_the_same_as_one_by_one() {
+    let mut random = Random(13);
+    for (formats, rows) in [
+        (&[Format::Q4K, Format::Q4K, Format::Q6K][..], &[64, 16, 17][..]),
+        (&[Format::Q4_0, Format::Q8_0], &[5, 300]),
+        (&[Format::Q4_0, Format::F16, Format::Q5_0], &[33, 20, 48]),
+        (&[Format::BF16, Format::F32], &[7, 40]),
+    ] {
+        let matrices: Vec<Matrix> = formats
+            .iter()
+            .zip(rows)
+            .map(|(format, rows)| weights(*format, *rows, 256, &mut random))
+            .collect();
+        for tokens in [1, 4, 29] {
+            let values: Vec<f32> = (0..tokens * 256).map(|_| random.float()).collect();
+            let wanted: Vec<Vec<f32>> =
+                matrices.iter().map(|matrix| on_every_path(matrix, &values)).collect();
+            for threads in [1, 3] {
+                let compute = Compute::new(Isa::best(), NonZeroUsize::new(threads).unwrap());
+                let mut outs: Vec<Vec<f32>> = wanted.iter().map(|out| vec![f32::NAN; out.len()]).collect();
+                let mut products: Vec<_> = matrices
+                    .iter()
+                    .zip(&mut outs)
+                    .map(|(matrix, out)| (matrix, out.as_mut_slice()))
+                    .collect();
+                matmul_each(&compute, &Input::new(&values, 256), &mut products);
+                assert_eq!(outs, wanted, "{formats:?}, {tokens} tokens, {threads} threads");
+            }
+        }
     }
 }
