@@ -1,11 +1,13 @@
 //! Sixteen rows of blocks interleaved, so that lanes are loads: how quantised weights lie in memory.
 //!
 //! A *strip* is sixteen rows. Blocks are cut into units of four bytes, and unit `u` of a block, of all sixteen rows, is one
-//! line of 64 bytes: lane r is row r. Where four does not divide a block, its scale in half precision, first or last, stands
-//! outside of the units: sixteen to a block, behind all lines of the strip. It takes as many bytes as the rows did, but for
-//! padding to whole lines. Kernels read nothing else; a matrix in rows is interleaved on the way, or once for good.
+//! line of 64 bytes: lane r is row r. Where four does not divide a block, its scale in half precision, first or last, is in
+//! no unit: the scales of two blocks are a line before the units of both. So a strip is read from end to end, which is what
+//! memory is fast at, and takes as many bytes as its rows did, but for padding to whole lines. Kernels read nothing else; a
+//! matrix in rows is interleaved on the way, or once for good.
 
 use crate::format::Format;
+use crate::format::block::Block;
 use crate::simd::{Body, Rows, Simd};
 
 /// Lanes, and rows of a strip.
@@ -21,10 +23,47 @@ pub(crate) struct Layout {
     block: usize,
     /// Where its units begin: behind the scale, if that comes first.
     units_at: usize,
-    /// How many units it has.
-    units: usize,
     /// Where the scale is that no unit holds.
     half_at: Option<usize>,
+    parts: Parts,
+    /// The units in the order of their lines: runs from one unit up to another, the order in which kernels read them.
+    runs: [(usize, usize); 5],
+}
+
+/// What lines a block becomes: of a format that a kernel is compiled for, a constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    units: usize,
+    halves: bool,
+}
+
+impl Parts {
+    /// Of a block of so many bytes.
+    pub(crate) const fn of(block_bytes: usize) -> Parts {
+        Parts { units: block_bytes / 4, halves: !block_bytes.is_multiple_of(4) }
+    }
+
+    /// Lines of two blocks.
+    const fn pair(self) -> usize {
+        2 * self.units + self.halves as usize
+    }
+
+    /// Lines of so many blocks.
+    const fn lines(self, blocks: usize) -> usize {
+        blocks * self.units + if self.halves { blocks.div_ceil(2) } else { 0 }
+    }
+
+    /// The first line of a block's units.
+    #[inline(always)]
+    pub(crate) const fn units_of(self, block: usize) -> usize {
+        block / 2 * self.pair() + self.halves as usize + block % 2 * self.units
+    }
+
+    /// The line with a block's scales.
+    #[inline(always)]
+    const fn halves_of(self, block: usize) -> usize {
+        block / 2 * self.pair()
+    }
 }
 
 impl Layout {
@@ -34,18 +73,24 @@ impl Layout {
             return None;
         }
         let block = format.block_bytes();
-        let half_at = match (block % 4, format) {
-            (0, _) => None,
-            (_, Format::Q3K | Format::Q6K) => Some(block - 2),
+        let parts = Parts::of(block);
+        let half_at = match format {
+            _ if !parts.halves => None,
+            Format::Q3K | Format::Q6K => Some(block - 2),
             _ => Some(0),
         };
         let units_at = if half_at == Some(0) { 2 } else { 0 };
-        Some(Layout { block, units_at, units: block / 4, half_at })
+        let runs = match format {
+            // The scales, then for each half of the block the lower bits and the upper ones.
+            Format::Q6K => [(48, 52), (0, 16), (32, 40), (16, 32), (40, 48)],
+            _ => [(0, parts.units), (0, 0), (0, 0), (0, 0), (0, 0)],
+        };
+        Some(Layout { block, units_at, half_at, parts, runs })
     }
 
     /// Bytes of a strip of rows of `row_bytes`, a multiple of 64.
     pub(crate) fn strip_bytes(&self, row_bytes: usize) -> usize {
-        (LANES * row_bytes).next_multiple_of(64)
+        64 * self.parts.lines(row_bytes / self.block)
     }
 }
 
@@ -53,22 +98,15 @@ impl Layout {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interleaved<'a> {
     layout: Layout,
-    /// `[blocks][units]`
     lines: &'a [[u8; 64]],
-    /// `[blocks]`, or nothing.
-    halves: &'a [[u8; 32]],
     blocks: usize,
 }
 
 impl<'a> Interleaved<'a> {
-    /// `strip`: what [`interleave`] wrote of sixteen rows of `row_bytes`.
+    /// `strip`: what [`Interleave`] wrote of sixteen rows of `row_bytes`.
     #[inline(always)]
     pub(crate) fn new(layout: Layout, strip: &'a [u8], row_bytes: usize) -> Interleaved<'a> {
-        let blocks = row_bytes / layout.block;
-        let (lines, halves) = strip.split_at(blocks * layout.units * 64);
-        let lines = lines.as_chunks().0;
-        let halves = &halves.as_chunks().0[..if layout.half_at.is_some() { blocks } else { 0 }];
-        Interleaved { layout, lines, halves, blocks }
+        Interleaved { layout, lines: strip.as_chunks().0, blocks: row_bytes / layout.block }
     }
 
     /// Blocks of a row.
@@ -77,17 +115,17 @@ impl<'a> Interleaved<'a> {
         self.blocks
     }
 
-    /// `N` units of a block, from `unit` on; the number of units of a block is the caller's to know, as a constant.
+    /// `N` units of a block, from `unit` on.
     #[inline(always)]
-    pub(crate) fn units<const N: usize>(&self, units: usize, block: usize, unit: usize) -> &'a [[u8; 64]; N] {
-        let from = block * units + unit;
+    pub(crate) fn units<B: Block, const N: usize>(&self, block: usize, unit: usize) -> &'a [[u8; 64]; N] {
+        let from = const { Parts::of(B::BYTES) }.units_of(block) + unit;
         self.lines[from..from + N].as_chunks().0.first().expect("N lines")
     }
 
     /// The scales of a block.
     #[inline(always)]
-    pub(crate) fn halves(&self, block: usize) -> &'a [u8; 32] {
-        &self.halves[block]
+    pub(crate) fn halves<B: Block>(&self, block: usize) -> &'a [u8; 32] {
+        &self.lines[const { Parts::of(B::BYTES) }.halves_of(block)].as_chunks().0[block % 2]
     }
 
     /// The lines, to ask for what comes next.
@@ -99,13 +137,17 @@ impl<'a> Interleaved<'a> {
     /// One row's block, as in a file.
     #[inline(always)]
     pub(crate) fn block(&self, block: usize, row: usize, out: &mut [u8]) {
-        let Layout { units_at, units, half_at, .. } = self.layout;
-        let lines = &self.lines[block * units..][..units];
-        for (out, line) in out[units_at..].as_chunks_mut::<4>().0.iter_mut().zip(lines) {
-            out.copy_from_slice(&line[4 * row..4 * row + 4]);
+        let Layout { units_at, half_at, parts, runs, .. } = self.layout;
+        let mut lines = self.lines[parts.units_of(block)..].iter();
+        let units = out[units_at..].as_chunks_mut::<4>().0;
+        for (from, to) in runs {
+            for (unit, line) in units[from..to].iter_mut().zip(&mut lines) {
+                unit.copy_from_slice(&line[4 * row..4 * row + 4]);
+            }
         }
         if let Some(at) = half_at {
-            out[at..at + 2].copy_from_slice(&self.halves[block][2 * row..2 * row + 2]);
+            let halves = &self.lines[parts.halves_of(block)][block % 2 * 32..];
+            out[at..at + 2].copy_from_slice(&halves[2 * row..2 * row + 2]);
         }
     }
 }
@@ -122,24 +164,24 @@ impl Body for Interleave<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Interleave { layout: Layout { block, units_at, units, half_at }, rows, out } = self;
-        let blocks = rows.stride() / block;
-        let (lines, halves) = out.split_at_mut(blocks * units * 64);
-        for (at, lines) in lines.as_chunks_mut::<64>().0.chunks_exact_mut(units).enumerate() {
+        let Interleave { layout: Layout { block, units_at, half_at, parts, runs }, rows, out } = self;
+        let lines = out.as_chunks_mut::<64>().0;
+        for at in 0..rows.stride() / block {
             let from = at * block + units_at;
-            let mut unit = 0;
-            while unit < units {
-                // The last four overlap those before where four does not divide the units.
-                unit = unit.min(units - 4);
-                let four = simd.transpose(&rows, from + 4 * unit);
-                for (line, lanes) in lines[unit..unit + 4].iter_mut().zip(four) {
-                    simd.store_i(lanes, line);
+            let mut behind = parts.units_of(at);
+            for (mut unit, end) in runs {
+                while unit < end {
+                    // The last four overlap those before where four does not divide the units.
+                    let back = (unit + 4).saturating_sub(end);
+                    let four = simd.transpose(&rows, from + 4 * (unit - back));
+                    for (line, lanes) in lines[behind - back..][..4].iter_mut().zip(four) {
+                        simd.store_i(lanes, line);
+                    }
+                    (unit, behind) = (unit - back + 4, behind - back + 4);
                 }
-                unit += 4;
             }
-        }
-        let Some(half_at) = half_at else { return };
-        for (at, halves) in halves.as_chunks_mut::<32>().0.iter_mut().take(blocks).enumerate() {
+            let Some(half_at) = half_at else { continue };
+            let halves = &mut lines[parts.halves_of(at)].as_chunks_mut::<32>().0[at % 2];
             for (row, half) in halves.as_chunks_mut::<2>().0.iter_mut().enumerate() {
                 let from = row * rows.stride() + at * block + half_at;
                 half.copy_from_slice(&rows.bytes()[from..from + 2]);

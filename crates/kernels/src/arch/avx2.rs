@@ -333,7 +333,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn prefetch(self, from: &[[u8; 64]], line: usize) {
         // A hint reads nothing, so the address need not be one of ours.
-        proven!(_mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(line).cast()));
+        proven!(_mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(line).cast()));
     }
 
     #[inline(always)]

@@ -35,7 +35,7 @@ pub(crate) const FEW: usize = 4;
 
 /// Bytes of weights that a thread takes at a time with few tokens: some microseconds of reading, so that claiming is cheap
 /// and a core that is lost keeps little back.
-const SHARE_BYTES: usize = 1 << 16;
+const SHARE_BYTES: usize = 1 << 18;
 
 /// Bytes of panels at a time with many tokens: a part of the second cache, beside the tokens that pass by.
 const PANEL_BYTES: usize = 1 << 18;

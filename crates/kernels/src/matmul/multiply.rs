@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use crate::interleave::Interleaved;
+use crate::interleave::{Interleaved, Parts};
 use crate::matmul::packed::Tile;
 use crate::simd::{Body, Simd};
 use crate::strip::{Group, Kind, Strip};
@@ -186,8 +186,9 @@ impl<S: Simd, F: Strip<S>, const T: usize> Add<'_, S, F, T> {
     }
 }
 
-/// Lines between what is read and what is asked for: what memory takes to answer, at the speed of one core.
-const AHEAD: usize = 48;
+/// Lines between what is read and what is asked for: beyond the page at hand, where a processor stops looking ahead by
+/// itself.
+const AHEAD: usize = 512;
 
 /// A strip times `T` tokens: `[token][row]`.
 #[inline(always)]
@@ -199,11 +200,14 @@ pub(crate) fn by_strip<S: Simd, F: Strip<S>, const T: usize>(
     let x = Activations::<T>::of::<F::Kind>(tile, F::OFFSET);
     let mut totals = [simd.splat(0.0); T];
     let per_block = F::LEN / 32;
-    let lines = F::BYTES / 4;
+    let parts = const { Parts::of(F::BYTES) };
     for at in 0..strip.blocks() {
-        // What comes next in memory, the next strip at the end of this one: as many lines as are read here.
-        for line in 0..lines {
-            simd.prefetch(strip.lines(), at * lines + line + AHEAD);
+        if F::LEN == 256 {
+            // The work on such a block is long enough for the processor to lose track of what is read next; short blocks
+            // are read faster without being asked for.
+            for line in parts.units_of(at)..parts.units_of(at + 1) {
+                simd.prefetch(strip.lines(), line + AHEAD);
+            }
         }
         let mut shared = F::block(simd, strip, at);
         let mut add = Add::<S, F, T> { simd, strip, at, shared: &mut shared, totals: &mut totals, x: &x };

@@ -55,11 +55,6 @@ fn four_bits<S: Simd>(simd: S, shared: &[S::I; 8], index: usize) -> [S::I; 8] {
     codes
 }
 
-/// Units of a block of Q4_K, Q5_K, Q6_K.
-const UNITS_4: usize = <Q4K as Block>::BYTES / 4;
-const UNITS_5: usize = <Q5K as Block>::BYTES / 4;
-const UNITS_6: usize = <Q6K as Block>::BYTES / 4;
-
 impl<S: Simd> Strip<S> for Q4K {
     const LEN: usize = 256;
     const BYTES: usize = <Q4K as Block>::BYTES;
@@ -70,13 +65,13 @@ impl<S: Simd> Strip<S> for Q4K {
 
     #[inline(always)]
     fn block(simd: S, strip: &Interleaved<'_>, at: usize) -> Scales<S> {
-        scales(simd, strip.units(UNITS_4, at, 0))
+        scales(simd, strip.units::<Q4K, _>(at, 0))
     }
 
     #[inline(always)]
     fn group(simd: S, strip: &Interleaved<'_>, at: usize, block: &mut Scales<S>, index: usize) -> Group<S> {
         if index.is_multiple_of(2) {
-            block.shared = loaded(simd, strip.units(UNITS_4, at, 4 + index / 2 * 8));
+            block.shared = loaded(simd, strip.units::<Q4K, _>(at, 4 + index / 2 * 8));
         }
         let codes = four_bits(simd, &block.shared, index);
         Group { codes, scales: [block.scales[index]; 2], minima: [block.minima[index]; 2] }
@@ -93,7 +88,7 @@ impl<S: Simd> Strip<S> for Q5K {
 
     #[inline(always)]
     fn block(simd: S, strip: &Interleaved<'_>, at: usize) -> Self::Block {
-        (scales(simd, strip.units(UNITS_5, at, 0)), loaded(simd, strip.units(UNITS_5, at, 4)))
+        (scales(simd, strip.units::<Q5K, _>(at, 0)), loaded(simd, strip.units::<Q5K, _>(at, 4)))
     }
 
     #[inline(always)]
@@ -105,7 +100,7 @@ impl<S: Simd> Strip<S> for Q5K {
         index: usize,
     ) -> Group<S> {
         if index.is_multiple_of(2) {
-            block.shared = loaded(simd, strip.units(UNITS_5, at, 12 + index / 2 * 8));
+            block.shared = loaded(simd, strip.units::<Q5K, _>(at, 12 + index / 2 * 8));
         }
         let mut codes = four_bits(simd, &block.shared, index);
         for (code, fifth) in codes.iter_mut().zip(fifth) {
@@ -128,8 +123,8 @@ impl<S: Simd> Strip<S> for Q6K {
     #[inline(always)]
     fn block(simd: S, strip: &Interleaved<'_>, at: usize) -> SixBits<S> {
         let nothing = [simd.splat_i(0); 8];
-        let d = simd.halves(strip.halves(at));
-        let scales = loaded(simd, strip.units(UNITS_6, at, 48));
+        let d = simd.halves(strip.halves::<Q6K>(at));
+        let scales = loaded(simd, strip.units::<Q6K, _>(at, 0));
         SixBits { d, scales, lower: [nothing; 2], upper: nothing }
     }
 
@@ -139,10 +134,10 @@ impl<S: Simd> Strip<S> for Q6K {
         let (half, k) = (index / 4, index % 4);
         if k == 0 {
             block.lower = [
-                loaded(simd, strip.units(UNITS_6, at, 16 * half)),
-                loaded(simd, strip.units(UNITS_6, at, 16 * half + 8)),
+                loaded(simd, strip.units::<Q6K, _>(at, 4 + 24 * half)),
+                loaded(simd, strip.units::<Q6K, _>(at, 12 + 24 * half)),
             ];
-            block.upper = loaded(simd, strip.units(UNITS_6, at, 32 + 8 * half));
+            block.upper = loaded(simd, strip.units::<Q6K, _>(at, 20 + 24 * half));
         }
         let mut codes = block.lower[k % 2];
         for (code, upper) in codes.iter_mut().zip(block.upper) {

@@ -51,7 +51,7 @@ impl<S: Simd> Strip<S> for Q4_0 {
 
     #[inline(always)]
     fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        scaled(simd, simd.halves(strip.halves(at)), nibbles(simd, strip.units(4, at, 0)))
+        scaled(simd, simd.halves(strip.halves::<Q4_0>(at)), nibbles(simd, strip.units::<Q4_0, _>(at, 0)))
     }
 }
 
@@ -68,7 +68,7 @@ impl<S: Simd> Strip<S> for Q4_1 {
 
     #[inline(always)]
     fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let [both, codes @ ..] = strip.units::<5>(5, at, 0);
+        let [both, codes @ ..] = strip.units::<Q4_1, 5>(at, 0);
         scaled_from(simd, both, nibbles(simd, codes))
     }
 }
@@ -86,9 +86,9 @@ impl<S: Simd> Strip<S> for Q5_0 {
 
     #[inline(always)]
     fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let [bits, codes @ ..] = strip.units::<5>(5, at, 0);
+        let [bits, codes @ ..] = strip.units::<Q5_0, 5>(at, 0);
         let codes = with_fifth_bits(simd, bits, nibbles(simd, codes));
-        scaled(simd, simd.halves(strip.halves(at)), codes)
+        scaled(simd, simd.halves(strip.halves::<Q5_0>(at)), codes)
     }
 }
 
@@ -105,7 +105,7 @@ impl<S: Simd> Strip<S> for Q5_1 {
 
     #[inline(always)]
     fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let [both, bits, codes @ ..] = strip.units::<6>(6, at, 0);
+        let [both, bits, codes @ ..] = strip.units::<Q5_1, 6>(at, 0);
         scaled_from(simd, both, with_fifth_bits(simd, bits, nibbles(simd, codes)))
     }
 }
@@ -123,11 +123,11 @@ impl<S: Simd> Strip<S> for Q8_0 {
 
     #[inline(always)]
     fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let mut codes = loaded(simd, strip.units::<8>(8, at, 0));
+        let mut codes = loaded(simd, strip.units::<Q8_0, 8>(at, 0));
         for code in &mut codes {
             *code = widened(simd, *code);
         }
-        scaled(simd, simd.halves(strip.halves(at)), codes)
+        scaled(simd, simd.halves(strip.halves::<Q8_0>(at)), codes)
     }
 }
 
@@ -155,10 +155,10 @@ impl<S: Simd> Strip<S> for IQ4NL {
 
     #[inline(always)]
     fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let mut codes = nibbles(simd, strip.units(4, at, 0));
+        let mut codes = nibbles(simd, strip.units::<IQ4NL, _>(at, 0));
         for code in &mut codes {
             *code = simd.look_up(*code, &level_codes::<S>());
         }
-        scaled(simd, simd.halves(strip.halves(at)), codes)
+        scaled(simd, simd.halves(strip.halves::<IQ4NL>(at)), codes)
     }
 }
