@@ -4,6 +4,8 @@
 //! they begin alike. Keys lie with positions side by side (`[head_dim][PAGE]` per layer and head), because a query meets 32
 //! of them at once; values lie as they come (`[PAGE][head_dim]`), because their sum is what attention gives.
 
+use std::ops::Range;
+
 use crate::cpu::Isa;
 use crate::format::float::widen;
 use crate::simd::{Body, Simd, load_part};
@@ -116,6 +118,16 @@ impl Store {
         }
     }
 
+    /// Has memory bring numbers nearer. Scales are too few to matter.
+    #[inline(always)]
+    fn ask_for<S: Simd>(&self, simd: S, numbers: Range<usize>) {
+        match self {
+            Store::F32(all) => numbers.step_by(16).for_each(|at| simd.prefetch(all.slice(), at)),
+            Store::F16(all) => numbers.step_by(32).for_each(|at| simd.prefetch(all.slice(), at)),
+            Store::Q8 { codes, .. } => numbers.step_by(64).for_each(|at| simd.prefetch(codes.slice(), at)),
+        }
+    }
+
     fn number(&self, at: usize, scale: usize) -> f32 {
         match self {
             Store::F32(all) => all.slice()[at],
@@ -173,11 +185,20 @@ impl Page {
         }
     }
 
-    /// A head's keys as f32: `out`: `[head_dim][PAGE]`.
+    /// A head's keys as f32: `out`: `[head_dim][PAGE]`. Those of the page `next` are asked for on the way, as pages lie
+    /// anywhere in memory.
     #[inline(always)]
-    pub(crate) fn decode_keys<S: Simd>(&self, simd: S, layer: usize, head: usize, out: &mut [f32]) {
+    pub(crate) fn decode_keys<S: Simd>(
+        &self,
+        simd: S,
+        layer: usize,
+        head: usize,
+        next: &Page,
+        out: &mut [f32],
+    ) {
         let len = self.shape.head_dim * PAGE;
         let at = (layer * self.shape.kv_heads + head) * len;
+        next.keys.ask_for(simd, at..at + len);
         let out = out[..len].as_chunks_mut::<PAGE>().0;
         match &self.keys {
             Store::F32(all) => out.as_flattened_mut().copy_from_slice(&all.slice()[at..][..len]),
@@ -201,7 +222,8 @@ impl Page {
         }
     }
 
-    /// A head's values of the first `slots` positions as f32: `out`: `[slots][value_stride]`.
+    /// A head's values of the first `slots` positions as f32: `out`: `[slots][value_stride]`; of the page `next` too, as
+    /// for keys.
     #[inline(always)]
     pub(crate) fn decode_values<S: Simd>(
         &self,
@@ -209,10 +231,12 @@ impl Page {
         layer: usize,
         head: usize,
         slots: usize,
+        next: &Page,
         out: &mut [f32],
     ) {
         let stride = self.shape.value_stride();
         let (at, len) = ((layer * self.shape.kv_heads + head) * PAGE * stride, slots * stride);
+        next.values.ask_for(simd, at..at + PAGE * stride);
         let out = &mut out[..len];
         match &self.values {
             Store::F32(all) => out.copy_from_slice(&all.slice()[at..][..len]),

@@ -85,8 +85,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn transpose(self, rows: &Rows<'_>, at: usize) -> [Self::I; 4];
     /// Sixteen half-precision numbers.
     fn halves(self, from: &[u8; 32]) -> Self::F;
-    /// Asks for a line of 64 bytes, so many lines from `from` on; it need not be one of ours.
-    fn prefetch(self, from: &[[u8; 64]], line: usize);
+    /// Asks memory for the line of 64 bytes in which element `at` lies, or would lie: it need not be one of ours.
+    fn prefetch<T>(self, from: &[T], at: usize);
     /// `sum` plus, in each lane, the products of its four bytes of `a` with the four of `x`, and of `b` with `y`.
     /// The bytes of `a` and `b` are 0 … 63, or, if `WIDE`, as [`Simd::UNSIGNED`] says; those of `x` and `y` −127 … 127.
     fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I;

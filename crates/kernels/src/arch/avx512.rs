@@ -242,9 +242,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(self, from: &[[u8; 64]], line: usize) {
+    fn prefetch<T>(self, from: &[T], at: usize) {
         // A hint reads nothing, so the address need not be one of ours.
-        proven!(_mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(line).cast()));
+        proven!(_mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(at).cast()));
     }
 
     #[inline(always)]

@@ -354,7 +354,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &[[u8; 64]], _: usize) {
+    fn prefetch<T>(self, _: &[T], _: usize) {
         // The instruction has no stable name; the processors with it follow a strip by themselves.
     }
 

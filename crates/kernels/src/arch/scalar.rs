@@ -215,7 +215,7 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &[[u8; 64]], _: usize) {}
+    fn prefetch<T>(self, _: &[T], _: usize) {}
 
     #[inline(always)]
     fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I {

@@ -63,7 +63,8 @@ impl Body for Segment<'_> {
             let positions = index * PAGE..(index + 1) * PAGE;
             let slots = positions.start.max(span.start) - positions.start
                 ..positions.end.min(span.end) - positions.start;
-            page.decode_keys(simd, item.asker.layer, item.kv_head, &mut scratch.keys);
+            let next = item.asker.pages.get(index + 1).unwrap_or(page);
+            page.decode_keys(simd, item.asker.layer, item.kv_head, next, &mut scratch.keys);
             let keys = scratch.keys.as_chunks::<PAGE>().0;
             for (first, count) in blocks::<S>(rows) {
                 let queries = &scratch.queries[first * dim..][..count * dim];
@@ -84,7 +85,7 @@ impl Body for Segment<'_> {
                 let end = visible.end.clamp(positions.start, positions.end) - positions.start;
                 soften(simd, scores, state, a.scale, a.softcap, start..end);
             }
-            page.decode_values(simd, item.asker.layer, item.kv_head, slots.end, &mut scratch.values);
+            page.decode_values(simd, item.asker.layer, item.kv_head, slots.end, next, &mut scratch.values);
             for (first, count) in blocks::<S>(rows) {
                 let weights = &scratch.scores[first..][..count];
                 let part = &mut part[first * state..][..count * state];
