@@ -2,8 +2,9 @@
 //!
 //! The caller works too. Each thread has a run of neighbouring chunks, which it claims one by one, so that it reads memory in
 //! order; when its own are done it claims from the runs of others. So a thread that loses its core keeps back at most the
-//! chunk it is in, and a thread that never woke up keeps back nothing: the caller does not wait for it. Idle threads look
-//! for work for some microseconds, then sleep. A panic in a chunk comes out of the caller. Work inside work runs where it stands.
+//! chunk it is in, and a thread that never woke up keeps back nothing: the caller does not wait for it. Threads take no part
+//! while other processes need their core (`balance`). Idle threads look for work for some microseconds, then sleep. A panic
+//! in a chunk comes out of the caller. Work inside work runs where it stands.
 
 #![allow(unsafe_code, reason = "a borrowed piece of work is handed to threads that outlive it")]
 
@@ -15,7 +16,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::Instant;
 
+use crate::pool::balance::{Account, Balance};
+
+mod balance;
 pub mod cores;
 pub mod tiles;
 
@@ -36,7 +41,14 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<Worker>,
     /// Held while a job runs: callers wait for their turn.
-    turn: Mutex<()>,
+    turn: Mutex<Turn>,
+}
+
+/// What is known from the jobs before.
+#[derive(Debug)]
+struct Turn {
+    balance: Balance,
+    began: Instant,
 }
 
 #[derive(Debug)]
@@ -57,6 +69,8 @@ struct Shared {
     next: Vec<Next>,
     /// Counts the jobs, so that a worker that found one exhausted does not enter it again.
     job_number: AtomicUsize,
+    /// How many workers take part.
+    active: AtomicUsize,
     asleep: Vec<AtomicBool>,
     stopping: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -96,6 +110,7 @@ impl Pool {
             job: UnsafeCell::new(Job { work: &|_| {}, chunks: 0, caller: None }),
             next: (0..=wanted).map(|_| Next::default()).collect(),
             job_number: AtomicUsize::new(0),
+            active: AtomicUsize::new(wanted),
             asleep: (0..wanted).map(|_| AtomicBool::new(false)).collect(),
             stopping: AtomicBool::new(false),
             panic: Mutex::new(None),
@@ -109,7 +124,8 @@ impl Pool {
             };
             workers.push(Worker { thread: join.thread().clone(), join: Some(join) });
         }
-        Pool { shared, workers, turn: Mutex::new(()) }
+        let turn = Turn { balance: Balance::new(workers.len()), began: now() };
+        Pool { shared, workers, turn: Mutex::new(turn) }
     }
 
     /// How many threads work, the calling one included.
@@ -128,7 +144,9 @@ impl Pool {
             (0..chunks).for_each(work);
             return;
         }
-        let turn = locked(&self.turn);
+        let mut turn = locked(&self.turn);
+        let active = turn.balance.active();
+        let began = now();
         // SAFETY: only the lifetime changes. Nobody but workers inside the door calls the work, and this function returns
         // only when the door is shut and nobody is inside, so nobody has it after that.
         let work = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
@@ -138,19 +156,25 @@ impl Pool {
         for (run, next) in self.shared.next.iter().enumerate() {
             next.0.store(self.shared.run_of(run, chunks).start, Ordering::Relaxed);
         }
+        self.shared.active.store(active, Ordering::Relaxed);
         self.shared.job_number.fetch_add(1, Ordering::Relaxed);
         self.shared.door.store(OPEN, Ordering::Release);
         // Orders the opened door before the looks at who sleeps; a worker that falls asleep does the reverse.
         fence(Ordering::SeqCst);
-        let wanted = self.workers.len().min(chunks - 1);
+        let wanted = active.min(chunks - 1);
         for (worker, asleep) in self.workers.iter().zip(&self.shared.asleep).take(wanted) {
             if asleep.swap(false, Ordering::Relaxed) {
                 worker.thread.unpark();
             }
         }
-        self.shared.chunks(0, chunks, work);
+        let own = self.shared.chunks(0, chunks, work);
+        let done = now();
         self.shared.door.fetch_and(!OPEN, Ordering::AcqRel);
         wait(|| self.shared.door.load(Ordering::Acquire) == 0);
+        let account = Account { working: done - began, chunks: own, waiting: done.elapsed() };
+        let since = began - turn.began;
+        turn.balance.note(account, since);
+        turn.began = began;
         let panic = locked(&self.shared.panic).take();
         drop(turn);
         if let Some(panic) = panic {
@@ -178,7 +202,7 @@ impl Shared {
         let mut done = 0;
         loop {
             let mut looks = 0;
-            while !self.has_news(done) {
+            while !self.has_news(index, done) {
                 looks += 1;
                 if looks < LOOKS {
                     std::hint::spin_loop();
@@ -186,7 +210,7 @@ impl Shared {
                 }
                 self.asleep[index].store(true, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
-                if !self.has_news(done) {
+                if !self.has_news(index, done) {
                     thread::park();
                 }
                 self.asleep[index].store(false, Ordering::Relaxed);
@@ -211,9 +235,11 @@ impl Shared {
         }
     }
 
-    fn has_news(&self, done: usize) -> bool {
+    fn has_news(&self, index: usize, done: usize) -> bool {
         let open = self.door.load(Ordering::Acquire) & OPEN != 0;
-        (open && self.job_number.load(Ordering::Relaxed) != done) || self.stopping.load(Ordering::SeqCst)
+        let ours = || index < self.active.load(Ordering::Relaxed);
+        (open && self.job_number.load(Ordering::Relaxed) != done && ours())
+            || self.stopping.load(Ordering::SeqCst)
     }
 
     /// Goes in if the door is open; gives the job's number.
@@ -232,10 +258,11 @@ impl Shared {
         start..start + each + usize::from(thread < more)
     }
 
-    /// Claims and does chunks until none is left, its own first. What a chunk throws is kept for the caller, and nothing
-    /// more is begun.
-    fn chunks(&self, thread: usize, chunks: usize, work: Work<'_>) {
+    /// Claims and does chunks until none is left, its own first; gives how many. What a chunk throws is kept for the
+    /// caller, and nothing more is begun.
+    fn chunks(&self, thread: usize, chunks: usize, work: Work<'_>) -> usize {
         INSIDE.set(true);
+        let mut count = 0;
         let all = AssertUnwindSafe(|| {
             let threads = self.next.len();
             for run in (thread..threads).chain(0..thread) {
@@ -246,6 +273,7 @@ impl Shared {
                         break;
                     }
                     work(chunk);
+                    count += 1;
                 }
             }
         });
@@ -256,7 +284,14 @@ impl Shared {
             locked(&self.panic).get_or_insert(panic);
         }
         INSIDE.set(false);
+        count
     }
+}
+
+/// The time, to judge by what waiting costs; no result depends on it.
+#[expect(clippy::disallowed_methods, reason = "how many threads take part changes no bit of any result")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Looks for a while, then sleeps until it is so.
