@@ -31,6 +31,8 @@ pub(super) struct Balance {
     worked: Duration,
     /// Of that, waiting for longer than a chunk explains.
     lost: Duration,
+    /// In how many jobs.
+    losses: u32,
     pause: Duration,
     /// What is left of a pause.
     paused: Duration,
@@ -45,6 +47,7 @@ impl Balance {
             active: workers,
             worked: nothing,
             lost: nothing,
+            losses: 0,
             pause: PAUSES[0],
             paused: nothing,
         }
@@ -61,19 +64,21 @@ impl Balance {
         self.paused = self.paused.saturating_sub(since);
         if self.active < self.workers && self.paused.is_zero() {
             self.active += 1;
-            (self.worked, self.lost, self.paused) = (Duration::ZERO, Duration::ZERO, self.pause);
-            return;
+            self.paused = self.pause;
+            return self.begin_window();
         }
         // The last chunk of another may have begun when the caller's did, and be the largest.
         let explained = working * 2 / u32::try_from(chunks.max(1)).unwrap_or(u32::MAX);
         self.worked += working + waiting;
-        self.lost += waiting.saturating_sub(explained);
+        let lost = waiting.saturating_sub(explained);
+        self.lost += lost;
+        self.losses += u32::from(lost > explained);
         if self.worked < WINDOW {
             return;
         }
-        // With `a` workers, all of one thread's work more is `1 / (a + 1)` of the time. The calling thread loses its core
-        // about as often, unseen, so that half of it decides.
-        let too_much = 2 * self.lost * (self.active as u32 + 1) > self.worked;
+        // With `a` workers, what one of them does is worth `1 / (a + 1)` of the time. The calling thread loses its core about
+        // as often, unseen, so that half of it decides; and once may be chance.
+        let too_much = self.losses > 1 && 2 * self.lost * (self.active as u32 + 1) > self.worked;
         if self.active > 0 && too_much {
             self.active -= 1;
             self.paused = self.pause;
@@ -81,7 +86,11 @@ impl Balance {
         } else if self.active == self.workers {
             self.pause = (self.pause / 2).max(PAUSES[0]);
         }
-        (self.worked, self.lost) = (Duration::ZERO, Duration::ZERO);
+        self.begin_window();
+    }
+
+    fn begin_window(&mut self) {
+        (self.worked, self.lost, self.losses) = (Duration::ZERO, Duration::ZERO, 0);
     }
 }
 
@@ -105,8 +114,11 @@ mod tests {
         let mut balance = Balance::new(3);
         run(&mut balance, SMOOTH, 1000);
         assert_eq!(balance.active(), 3);
-        run(&mut balance, STALLED, 10);
-        assert_eq!(balance.active(), 2);
+        let jobs = (0..100).take_while(|_| {
+            run(&mut balance, STALLED, 1);
+            balance.active() == 3
+        });
+        assert!((1..10).contains(&jobs.count()), "it takes more than one");
         // Smooth again: it comes back, and stays.
         run(&mut balance, SMOOTH, 600);
         assert_eq!(balance.active(), 3);
