@@ -1,12 +1,15 @@
 //! What a model and its cache will need, before it is loaded.
 //!
-//! Weights are mapped, so their bytes are the file's; pages of the cache are allocated as sequences grow.
+//! Weights take as many bytes in memory as in the file, wherever they lie; pages of the cache are allocated as sequences
+//! grow.
 
 use kernels::page::{CacheFormat, PAGE, PageError};
 
 use crate::gguf::Gguf;
 use crate::network::page_shape;
 use crate::shape::Shape;
+
+pub mod machine;
 
 /// Bytes that a model will need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,6 @@ mod amount;
 mod complaint;
 mod engine;
 mod interrupt;
-mod memory;
 mod models;
 mod nab;
 mod plot;

@@ -12,6 +12,7 @@ use kernels::matrix::Matrix;
 use memmap2::MmapMut;
 
 use crate::gguf::Gguf;
+use crate::memory::machine::Memory;
 use crate::weights::Weights;
 
 /// What is read of the file before its memory is given back: the most that stands in memory twice.
@@ -26,7 +27,7 @@ fn place(matrix: &Matrix) -> Place {
 
 impl Weights {
     /// Interleaves all quantised matrices that are multiplied. An embedding that only rows are taken of stays in the file.
-    /// Where the system has no memory for it all stay there.
+    /// Where they would not fit into memory all stay there, and what is needed is read again and again.
     pub(crate) fn interleave(&mut self, file: &Gguf, compute: &Compute) {
         // Matrices that two linears share are there once.
         let mut wanted: Vec<Matrix> = Vec::new();
@@ -41,6 +42,11 @@ impl Weights {
         }
         let lengths: Vec<usize> = wanted.iter().filter_map(Matrix::interleaved_bytes).collect();
         let total = lengths.iter().fold(0_usize, |sum, length| sum.saturating_add(*length));
+        let free = Memory::of_this_machine().and_then(|memory| memory.free_bytes);
+        if let Some(free) = free.filter(|free| *free < total as u64) {
+            tracing::warn!(wanted = total, free, "weights stay in the file, which is slower");
+            return;
+        }
         let Some(mut memory) = huge(total) else { return };
         let mut rest = &mut memory[..];
         for (matrix, length) in wanted.iter().zip(&lengths) {

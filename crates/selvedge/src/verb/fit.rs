@@ -12,12 +12,12 @@ use wire::world::System;
 
 use crate::amount::{show_bytes, show_number, show_parameters};
 use crate::engine::{CacheType, Threads, parse_tokens};
-use crate::memory::Memory;
 use crate::models::Models;
 use crate::progress;
 use crate::recording::show_count;
 use crate::speed::{Plan, Speed, measure};
 use crate::table::{Side, Table};
+use lm::memory::machine::Memory;
 
 /// Say which of these models this machine can run, best first.
 ///

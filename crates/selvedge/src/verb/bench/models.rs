@@ -9,12 +9,12 @@ use wire::world::System;
 
 use crate::amount::{show_bytes, show_number, show_parameters, show_time_ns};
 use crate::engine::{CacheType, parse_threads};
-use crate::memory::{peak_bytes, reset_peak};
 use crate::models::Models;
 use crate::progress;
 use crate::recording::show_count;
 use crate::speed::{FIRST_PROMPT, Plan, Rates, Speed, Subject, measure};
 use crate::table::{Side, Table};
+use lm::memory::machine::{peak_bytes, reset_peak};
 
 #[derive(clap::Args)]
 pub(crate) struct OfModels {

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 
 /// What there is, and where the limit comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// Bytes that this process may use.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// A container's limit rather than the machine's.
-    pub(crate) limited: bool,
+    pub limited: bool,
     /// Bytes that are free now, or would be if caches were dropped; `None`: nobody says.
-    pub(crate) free_bytes: Option<u64>,
+    pub free_bytes: Option<u64>,
 }
 
 impl Memory {
     /// Of this machine; `None` where the system does not tell.
-    pub(crate) fn of_this_machine() -> Option<Memory> {
+    pub fn of_this_machine() -> Option<Memory> {
         Memory::under(Path::new("/"))
     }
 
@@ -65,7 +65,7 @@ fn cgroup_limit(root: &Path) -> Option<u64> {
 }
 
 /// The most memory that this process has had at a time since [`reset_peak`]; `None` where the system does not tell.
-pub(crate) fn peak_bytes() -> Option<u64> {
+pub fn peak_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -73,7 +73,7 @@ pub(crate) fn peak_bytes() -> Option<u64> {
 }
 
 /// Lets [`peak_bytes`] begin anew; whether that worked.
-pub(crate) fn reset_peak() -> bool {
+pub fn reset_peak() -> bool {
     // proc(5): "5" resets the peak.
     fs::write("/proc/self/clear_refs", "5").is_ok()
 }
