@@ -26,7 +26,7 @@ use crate::engine::open_path;
 /// Tokens of the prompt whose first answer is waited for.
 pub(crate) const FIRST_PROMPT: usize = 16;
 /// Tokens of a prompt that go through the model at once.
-const STEP_TOKENS: usize = 512;
+pub(crate) const STEP_TOKENS: usize = 512;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]

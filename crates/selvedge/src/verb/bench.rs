@@ -3,6 +3,7 @@
 mod against;
 mod detect;
 mod models;
+mod neighbour;
 mod peer;
 
 /// Measure how fast models are on this machine, or how good the anomaly detector is.

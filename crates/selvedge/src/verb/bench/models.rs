@@ -16,7 +16,7 @@ use crate::memory::{peak_bytes, reset_peak};
 use crate::models::Models;
 use crate::progress;
 use crate::recording::show_count;
-use crate::speed::{FIRST_PROMPT, Plan, Rates, Speed, Subject, measure};
+use crate::speed::{FIRST_PROMPT, Plan, Rates, STEP_TOKENS, Speed, Subject, measure};
 use crate::table::{Side, Table};
 use crate::verb::bench::against::{self, Comparison};
 use crate::verb::bench::peer::Peer;
@@ -52,8 +52,12 @@ pub(crate) struct OfModels {
     #[arg(long, value_name = "NAME=PATH")]
     against: Vec<Peer>,
 
+    /// Compare on several threads once more, beside a process that takes a core for no use.
+    #[arg(long, requires = "against")]
+    busy: bool,
+
     /// Seconds after which another engine that has not ended is ended, and the comparison with it.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900, requires = "against")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, requires = "against", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 
     /// Leave out what the machine could do at most, which takes a second and 256 MB of memory to measure.
@@ -127,6 +131,7 @@ pub(super) fn run(args: &OfModels) -> anyhow::Result<()> {
         let comparison = Comparison {
             peers: &args.against,
             threads: &threads,
+            busy: args.busy,
             plan,
             limit,
             cache_type: CacheType(cache).name(),
@@ -166,11 +171,11 @@ pub(super) fn run(args: &OfModels) -> anyhow::Result<()> {
         true => writeln!(out, "{}", serde_json::to_string_pretty(&reports)?)?,
         false => write!(
             out,
-            "Tokens a second: medians of {} with half the range. A prompt goes through the model {} tokens at a\ntime, up to the \
+            "Tokens a second: medians of {} with half the range. A prompt goes through the model {STEP_TOKENS} tokens at a\ntime, up to the \
              logits of its last; an answer begins after one token and takes the most probable\nnext, choosing included. First \
              token: of a prompt of {FIRST_PROMPT}, right after loading. Weights read: for each\ntoken of an answer. of peak, of \
              reading: shares of what the machine can do at most. Peak memory: of\nthe whole process.\n",
-            plan.repetitions, 512
+            plan.repetitions
         )?,
     }
     Ok(())
@@ -225,20 +230,8 @@ fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
     write!(out, "{table}")?;
     for Row { speed, limits, .. } in speeds {
         if let Some(limits) = limits {
-            show_limits(out, speed.threads, limits)?;
+            writeln!(out, "  {}", limits.line(speed.threads))?;
         }
     }
     writeln!(out)
-}
-
-/// One line: `at most, on 2 threads: 889 int8 GOP/s, reads 38.0 GB/s, from huge pages 61.0 GB/s`.
-pub(super) fn show_limits(out: &mut impl Write, threads: usize, limits: &Limits) -> io::Result<()> {
-    let giga = |per_second: f64| show_number(per_second / 1e9);
-    let Limits { operations_per_second, read_per_second, read_huge_per_second } = limits;
-    let peak = giga(*operations_per_second);
-    let read = read_per_second.map_or_else(String::new, |read| format!(", reads {} GB/s", giga(read)));
-    let huge = read_huge_per_second
-        .map_or_else(String::new, |read| format!(", from huge pages {} GB/s", giga(read)));
-    let plural = if threads == 1 { "" } else { "s" };
-    writeln!(out, "  at most, on {threads} thread{plural}: {peak} int8 GOP/s{read}{huge}")
 }

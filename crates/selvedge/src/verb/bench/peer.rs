@@ -1,11 +1,12 @@
 //! Another engine, measured by its own program: llama.cpp's `llama-bench`, and that of engines that descend from it.
 //!
 //! It loads, warms up, and times in a process of its own, so that neither loading nor starting counts. What comes back
-//! is checked: figures of other threads or lengths than were asked for would be no comparison.
+//! is checked: figures of other threads or lengths than were asked for would be no comparison. It is a stranger: what it
+//! prints is bounded, and it is ended when its time is over.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -13,11 +14,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
+use wire::world::{Clock as _, System};
+
+use crate::memory::peak_bytes_of;
 
 /// The most that is read of what a program prints; figures are some kB.
-const OUTPUT_MAX: u64 = 16 << 20;
-/// Lines of a failure that are shown.
+const OUTPUT_MAX: u64 = 1 << 20;
+/// Lines of a failure that are shown, and how much of each.
 const LAST_LINES: usize = 8;
+const LINE_MAX: usize = 200;
+/// How often a program is looked at: rarely enough to cost it nothing.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// An engine, as `NAME=PATH ARGUMENT…` says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,16 +47,28 @@ pub(super) struct Task<'a> {
     pub(super) limit: Duration,
 }
 
-/// Tokens a second, measured once.
+/// Measured once.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Run {
+    /// Tokens a second of the prompt.
     pub(super) prompt: f64,
+    /// Tokens a second of the answer.
     pub(super) answer: f64,
+    /// The most memory that the program had, loading included; absent where that cannot be told.
+    pub(super) peak_bytes: Option<u64>,
     /// The engine's own word for its version.
     pub(super) version: Option<String>,
 }
 
-/// A line of `llama-bench -o json`; it has more fields.
+/// What a program left.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) text: String,
+    /// The most memory that it had; absent where that cannot be told.
+    pub(super) peak_bytes: Option<u64>,
+}
+
+/// A row of `llama-bench -o json`; it has more fields.
 #[derive(Deserialize)]
 struct Row {
     n_threads: usize,
@@ -77,9 +96,19 @@ impl FromStr for Peer {
 }
 
 impl Peer {
-    /// Its name and what else it was told: `llama.cpp --repack 0`.
+    /// The engine, whatever it was told.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it was told: `--repack 0`. Empty: nothing.
+    pub(super) fn switches(&self) -> String {
+        self.arguments.join(" ")
+    }
+
+    /// Its name and what it was told: `llama.cpp --repack 0`.
     pub(super) fn label(&self) -> String {
-        [&self.name].into_iter().chain(&self.arguments).map(String::as_str).collect::<Vec<_>>().join(" ")
+        format!("{} {}", self.name, self.switches()).trim_end().to_owned()
     }
 
     /// Measures it once.
@@ -89,32 +118,39 @@ impl Peer {
         command.arg("-m").arg(task.model).args(["-o", "json", "-r", "1"]);
         command.args(["-t", &threads.to_string(), "-p", &prompt.to_string(), "-n", &answer.to_string()]);
         command.args(&self.arguments);
-        let out =
-            output(command, task.limit).with_context(|| format!("{} cannot be measured", self.label()))?;
-        let wrong = || format!("{} printed something else than figures:\n{}", self.label(), last_lines(&out));
+        let Output { text, peak_bytes } = output(command, task.limit).with_context(|| {
+            format!("{} cannot be measured: try its command alone, or leave it out", self.label())
+        })?;
+        let wrong = || {
+            let label = self.label();
+            format!("{label} must be a llama-bench, and printed something else:\n{}", last_lines(&text))
+        };
         // Some versions print other lines first.
-        let begin = if out.starts_with('[') { Some(0) } else { out.find("\n[").map(|at| at + 1) };
-        let rows: Vec<Row> = serde_json::from_str(&out[begin.with_context(wrong)?..]).with_context(wrong)?;
+        let begin = if text.starts_with('[') { Some(0) } else { text.find("\n[").map(|at| at + 1) };
+        let rows: Vec<Row> = serde_json::from_str(&text[begin.with_context(wrong)?..]).with_context(wrong)?;
         let figure = |n_prompt, n_gen| {
             let asked = |row: &&Row| (row.n_threads, row.n_prompt, row.n_gen) == (*threads, n_prompt, n_gen);
             let found = rows.iter().find(asked).map(|row| row.avg_ts).filter(|rate| *rate > 0.0);
             found.with_context(|| {
-                let label = self.label();
                 format!(
-                    "{label} has no figure for {n_prompt} + {n_gen} tokens on {threads} threads:\n{}",
-                    last_lines(&out)
+                    "{} has no figure for -t {threads} -p {n_prompt} -n {n_gen}, as it was asked: leave these words \
+                     to this program; it printed:\n{}",
+                    self.label(),
+                    last_lines(&text)
                 )
             })
         };
         let (prompt, answer) = (figure(*prompt, 0)?, figure(0, *answer)?);
         let version = rows.into_iter().find_map(|row| row.build_commit).filter(|commit| commit != "unknown");
-        Ok(Run { prompt, answer, version })
+        Ok(Run { prompt, answer, peak_bytes, version })
     }
 }
 
 /// What a program printed, if it ended well and in time. One that does not is ended.
-pub(super) fn output(mut command: Command, limit: Duration) -> anyhow::Result<String> {
+pub(super) fn output(mut command: Command, limit: Duration) -> anyhow::Result<Output> {
     let program = command.get_program().display().to_string();
+    let clock = System::new();
+    let over = clock.mono_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("{program} cannot be started"))?;
     let (open, closed) = mpsc::channel();
@@ -122,38 +158,56 @@ pub(super) fn output(mut command: Command, limit: Duration) -> anyhow::Result<St
         read(child.stdout.take().context("it has no output")?, open.clone()),
         read(child.stderr.take().context("it has no errors")?, open),
     ];
-    // Nobody sends: the channel ends when both readers are done.
-    if closed.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-        end(&mut child)?;
-        bail!("{program} had not ended after {} s, and was ended", limit.as_secs_f64());
-    }
-    let status = child.wait()?;
-    let [out, err] = readers.map(|reader| reader.join().unwrap_or_default());
+    let mut peak = None;
+    let status = loop {
+        peak = peak.max(peak_bytes_of(child.id()));
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if clock.mono_ns() >= over {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        thread::sleep(LOOK);
+    };
+    // Nobody sends: the channel ends when both readers are done. What the program has started may hold its output open.
+    let rest = Duration::from_nanos(over.saturating_sub(clock.mono_ns()));
+    let Some(status) = status.filter(|_| closed.recv_timeout(rest) == Err(RecvTimeoutError::Disconnected))
+    else {
+        bail!("{program} had not ended after {} s (--limit), and was ended", limit.as_secs_f64());
+    };
+    let [out, err] = readers.map(|reader| reader.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())));
+    let (Ok(text), Ok(err)) = (out, err) else {
+        bail!("{program} printed more than {} kB, of which figures are a few", OUTPUT_MAX >> 10);
+    };
     match status.success() {
-        true => Ok(out),
-        false => bail!("{program} failed ({status}):\n{}", last_lines(&(out + &err))),
+        true => Ok(Output { text, peak_bytes: peak }),
+        false => bail!("{program} failed ({status}):\n{}", last_lines(&(text + &err))),
     }
 }
 
-/// Reads to the end in a thread, which holds `open` that long.
-fn read(from: impl Read + Send + 'static, open: Sender<()>) -> JoinHandle<String> {
+/// Reads to the end in a thread, which holds `open` that long; an error: there was more than anyone wants to read.
+fn read(from: impl Read + Send + 'static, open: Sender<()>) -> JoinHandle<io::Result<String>> {
     thread::spawn(move || {
+        let _open = open;
         let mut bytes = Vec::new();
-        // A pipe that breaks has ended.
-        let _ = from.take(OUTPUT_MAX).read_to_end(&mut bytes);
-        drop(open);
-        String::from_utf8_lossy(&bytes).into_owned()
+        from.take(OUTPUT_MAX + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > OUTPUT_MAX {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        }
     })
 }
 
-fn end(child: &mut Child) -> io::Result<()> {
-    child.kill()?;
-    child.wait().map(drop)
-}
-
+/// What stands at the end of a text, without what would move a terminal's cursor.
 fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    let shown = |line: &str| line.chars().filter(|c| !c.is_control()).take(LINE_MAX).collect::<String>();
+    let lines: Vec<String> = text.lines().map(shown).filter(|line| !line.trim().is_empty()).collect();
+    match lines.len() {
+        0 => "(nothing)".to_owned(),
+        count => lines[count.saturating_sub(LAST_LINES)..].join("\n"),
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +218,9 @@ mod tests {
     fn a_peer_is_a_name_and_a_command() {
         let peer: Peer = "llama.cpp=bin/llama-bench  --repack 0".parse().unwrap();
         assert_eq!(peer.program, Path::new("bin/llama-bench"));
+        assert_eq!((peer.name(), &*peer.switches()), ("llama.cpp", "--repack 0"));
         assert_eq!(peer.label(), "llama.cpp --repack 0");
+        assert_eq!("x=y".parse::<Peer>().unwrap().label(), "x");
         for wrong in ["", "x", "=path", "name=", "name= "] {
             assert!(wrong.parse::<Peer>().is_err(), "{wrong}");
         }
@@ -172,7 +228,9 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_kept() {
-        assert_eq!(last_lines("a\n\nb\n"), "a\nb");
+        assert_eq!(last_lines("a\n\n\u{1b}[2Jb\r\n"), "a\n[2Jb");
+        assert_eq!(last_lines("\n"), "(nothing)");
+        assert_eq!(last_lines(&"x".repeat(999)).len(), LINE_MAX);
         assert_eq!(last_lines(&"x\n".repeat(99)).lines().count(), LAST_LINES);
     }
 }
