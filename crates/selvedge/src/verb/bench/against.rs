@@ -207,7 +207,9 @@ impl Comparison<'_> {
         }
         let subject: Subject = subject.context("nothing was measured")?;
         let mut speeds = Vec::new();
-        for ((setting, limits), runs) in settings.into_iter().zip(limits).zip(runs) {
+        for (setting, runs) in settings.iter().copied().zip(runs) {
+            let alike = settings.iter().zip(&limits).filter(|(other, _)| other.threads == setting.threads);
+            let Some(limits) = alike.map(|(_, limits)| *limits).reduce(Limits::higher) else { continue };
             let all = [None].into_iter().chain(peers.iter().map(Some)).zip(&runs);
             let engines = all.filter_map(|(peer, its)| Engine::of(peer, its, &runs[0], &subject, &limits));
             let engines: Vec<Engine> = engines.collect();

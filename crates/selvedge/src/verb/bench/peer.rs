@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -153,29 +153,25 @@ pub(super) fn output(mut command: Command, limit: Duration) -> anyhow::Result<Ou
     let over = clock.mono_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("{program} cannot be started"))?;
-    let (open, closed) = mpsc::channel();
+    // `done` stays here: with nobody to send, waiting would not take its time.
+    let (done, finished) = mpsc::channel();
     let readers = [
-        read(child.stdout.take().context("it has no output")?, open.clone()),
-        read(child.stderr.take().context("it has no errors")?, open),
+        read(child.stdout.take().context("it has no output")?, done.clone()),
+        read(child.stderr.take().context("it has no errors")?, done.clone()),
     ];
-    let mut peak = None;
+    let (mut reading, mut peak) = (readers.len(), None);
     let status = loop {
         peak = peak.max(peak_bytes_of(child.id()));
-        if let Some(status) = child.try_wait()? {
-            break Some(status);
+        // What the program has started may hold its output open.
+        if let Some(status) = child.try_wait()?.filter(|_| reading == 0) {
+            break status;
         }
         if clock.mono_ns() >= over {
             child.kill()?;
             child.wait()?;
-            break None;
+            bail!("{program} had not ended after {} s (--limit), and was ended", limit.as_secs_f64());
         }
-        thread::sleep(LOOK);
-    };
-    // Nobody sends: the channel ends when both readers are done. What the program has started may hold its output open.
-    let rest = Duration::from_nanos(over.saturating_sub(clock.mono_ns()));
-    let Some(status) = status.filter(|_| closed.recv_timeout(rest) == Err(RecvTimeoutError::Disconnected))
-    else {
-        bail!("{program} had not ended after {} s (--limit), and was ended", limit.as_secs_f64());
+        reading -= usize::from(finished.recv_timeout(LOOK).is_ok());
     };
     let [out, err] = readers.map(|reader| reader.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())));
     let (Ok(text), Ok(err)) = (out, err) else {
@@ -187,12 +183,14 @@ pub(super) fn output(mut command: Command, limit: Duration) -> anyhow::Result<Ou
     }
 }
 
-/// Reads to the end in a thread, which holds `open` that long; an error: there was more than anyone wants to read.
-fn read(from: impl Read + Send + 'static, open: Sender<()>) -> JoinHandle<io::Result<String>> {
+/// Reads to the end in a thread, and says when that is `done`; an error: there was more than anyone wants to read.
+fn read(from: impl Read + Send + 'static, done: Sender<()>) -> JoinHandle<io::Result<String>> {
     thread::spawn(move || {
-        let _open = open;
         let mut bytes = Vec::new();
-        from.take(OUTPUT_MAX + 1).read_to_end(&mut bytes)?;
+        let read = from.take(OUTPUT_MAX + 1).read_to_end(&mut bytes);
+        // Nobody listens any more if the program was ended.
+        let _ = done.send(());
+        read?;
         match bytes.len() as u64 > OUTPUT_MAX {
             true => Err(io::ErrorKind::FileTooLarge.into()),
             false => Ok(String::from_utf8_lossy(&bytes).into_owned()),
