@@ -79,11 +79,11 @@ fn peers_are_measured_in_turns() {
         (&llama["prompt"]["ratio"], &llama["answer"]["ratio"]),
         (&repacked["prompt_ratio"], &plain["answer_ratio"])
     );
-    // Three peers, two rounds; in the second, ours is no longer the first: the first peer is.
+    // Three peers, two rounds, the second backwards.
     let asked = std::fs::read_to_string(stage.path("asked")).unwrap();
     let extra: Vec<_> =
         asked.lines().map(|line| line.split_once("-t 1 -p 16 -n 4").unwrap().1.trim()).collect();
-    assert_eq!(extra, ["", "--repack 0", "-rtr 1", "", "--repack 0", "-rtr 1"], "{asked}");
+    assert_eq!(extra, ["", "--repack 0", "-rtr 1", "-rtr 1", "--repack 0", ""], "{asked}");
 }
 
 #[test]

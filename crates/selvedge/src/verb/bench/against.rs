@@ -1,7 +1,7 @@
 //! `selvedge bench MODEL… --against NAME=PATH`: this engine beside others, on the same file, threads and lengths.
 //!
 //! A machine changes its speed by the minute. So the engines take turns: in each round every one is measured once in each
-//! setting, in a process of its own (ours too), beginning with another one each time. A ratio is of two figures of one
+//! setting, in a process of its own (ours too), in another order each time. A ratio is of two figures of one
 //! round, and its median over the rounds is what is told. Of an engine with switches the best setting is the fair bar.
 
 use std::io::{self, Write};
@@ -192,9 +192,7 @@ impl Comparison<'_> {
                 let Plan { prompt, answer, .. } = *plan;
                 let threads = setting.threads.get();
                 let task = Task { model: &model.path, threads, prompt, answer, limit: *limit };
-                for turn in 0..runs.len() {
-                    // Nobody always comes after the same one.
-                    let at = (turn + round) % runs.len();
+                for at in order(round, runs.len()) {
                     let run = beside(setting.busy, || match at.checked_sub(1) {
                         Some(peer) => peers[peer].run(&task),
                         None => ourselves(&task, self.cache_type, &mut subject),
@@ -218,6 +216,16 @@ impl Comparison<'_> {
         let (name, rounds) = (model.name.clone(), plan.repetitions);
         Ok(Report { name, subject, rounds, prompt_tokens: plan.prompt, answer_tokens: plan.answer, speeds })
     }
+}
+
+/// In which order the engines are measured in a round: forwards and backwards by turns, so that nobody always comes after the
+/// same one, and beginning elsewhere.
+fn order(round: usize, engines: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..engines).map(|turn| (turn + round / 2) % engines).collect();
+    if !round.is_multiple_of(2) {
+        order.reverse();
+    }
+    order
 }
 
 /// This program, as another process, so that it begins as the others do.
@@ -373,4 +381,15 @@ fn print(out: &mut impl Write, report: &Report) -> io::Result<()> {
         }
     }
     writeln!(out, "  versions: {}\n", versions.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::order;
+
+    #[test]
+    fn rounds_differ_in_their_order() {
+        let orders: Vec<_> = (0..4).map(|round| order(round, 3)).collect();
+        assert_eq!(orders, [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]]);
+    }
 }
