@@ -9,6 +9,7 @@
 //! - [`quantised`]: activations in int8, as the kernels want them;
 //! - [`matrix`]: a weight matrix as it lies in its file;
 //! - [`matmul`]: activations times a weight matrix, the work that a model is made of;
+//! - [`roofline`]: how fast this machine reads its memory, the most that a multiplication can reach;
 //! - [`page`]: keys and values of a run of positions;
 //! - [`attention`]: queries against pages;
 //! - [`norm`], [`rope`], [`softmax`], [`activation`]: the small steps between;
@@ -30,6 +31,7 @@ pub mod norm;
 pub mod page;
 pub mod pool;
 pub mod quantised;
+pub mod roofline;
 pub mod rope;
 mod simd;
 pub mod softmax;

@@ -61,6 +61,11 @@ impl CacheType {
     /// All of them, as they are written.
     pub(crate) const ALL: [(&'static str, CacheFormat); 3] =
         [("f32", CacheFormat::F32), ("f16", CacheFormat::F16), ("q8_0", CacheFormat::Q8_0)];
+
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        CacheType::ALL.iter().find(|(_, format)| *format == self.0).map_or("f16", |(name, _)| name)
+    }
 }
 
 impl FromStr for CacheType {

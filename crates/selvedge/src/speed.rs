@@ -11,13 +11,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use kernels::compute::Compute;
 use kernels::cpu::Isa;
+use kernels::matrix::Matrix;
 use kernels::page::CacheFormat;
 use lm::embed::embed;
 use lm::forward::{Part, Scratch, Wanted};
 use lm::model::{Facts, Model};
 use lm::sample::{Sampler, Settings};
 use lm::shape::Pooling;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wire::world::{Clock as _, MonoNs, System};
 
 use crate::engine::open_path;
@@ -25,7 +26,7 @@ use crate::engine::open_path;
 /// Tokens of the prompt whose first answer is waited for.
 pub(crate) const FIRST_PROMPT: usize = 16;
 /// Tokens of a prompt that go through the model at once.
-const STEP_TOKENS: usize = 512;
+pub(crate) const STEP_TOKENS: usize = 512;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +59,7 @@ pub(crate) struct Speed {
 }
 
 /// Tokens a second, of several measurements.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Rates {
     pub(crate) median: f64,
     pub(crate) least: f64,
@@ -74,10 +75,13 @@ pub(crate) struct Subject {
     pub(crate) kernels: Vec<(String, usize)>,
     /// Bytes of weights that each token of an answer is multiplied with.
     pub(crate) bytes_a_token: u64,
+    /// Multiplications and additions of weights for each token of a prompt: without the output, which only its last needs.
+    pub(crate) operations_a_token: u64,
 }
 
 impl Rates {
-    fn of(mut rates: Vec<f64>) -> Option<Rates> {
+    /// Absent where nothing was measured.
+    pub(crate) fn of(mut rates: Vec<f64>) -> Option<Rates> {
         rates.sort_by(f64::total_cmp);
         let (least, most) = (*rates.first()?, *rates.last()?);
         let middle = rates.len() / 2;
@@ -120,8 +124,8 @@ pub(crate) fn measure(
     let prompt_tokens = plan.prompt.clamp(1, context);
     // From one token on, so that an answer may be as long as the context.
     let answer_tokens = if writes { plan.answer.clamp(1, context - 1) } else { 0 };
-    // The first time weights come from the disk and clocks go up: not measured.
-    bench.read(prompt_tokens.min(32))?;
+    // The first time weights come from the disk, memory is given and clocks go up: not measured.
+    bench.read(prompt_tokens)?;
     let (mut prompts, mut answers) = (Vec::new(), Vec::new());
     for _ in 0..plan.repetitions.max(1) {
         prompts.push(per_second(prompt_tokens, bench.read(prompt_tokens)?));
@@ -145,17 +149,25 @@ pub(crate) fn measure(
 
 fn subject(model: &Model, isa: Isa) -> Subject {
     let mut kernels: Vec<(String, usize)> = Vec::new();
-    let mut bytes_a_token = 0;
-    for linear in model.network.weights().linears() {
+    let (mut bytes_a_token, mut operations_a_token) = (0, 0);
+    let weights = model.network.weights();
+    for linear in weights.linears() {
         bytes_a_token += linear.weight.bytes().len() as u64;
+        operations_a_token += operations(&linear.weight);
         let name = linear.weight.kernel_name(isa);
         match kernels.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => kernels.push((name, 1)),
         }
     }
+    operations_a_token -= weights.output.as_ref().map_or(0, |output| operations(&output.weight));
     kernels.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    Subject { facts: model.facts.clone(), kernels, bytes_a_token }
+    Subject { facts: model.facts.clone(), kernels, bytes_a_token, operations_a_token }
+}
+
+/// A multiplication and an addition for each weight.
+fn operations(weight: &Matrix) -> u64 {
+    2 * (weight.rows() * weight.cols()) as u64
 }
 
 fn ms(ns: MonoNs) -> f64 {

@@ -66,7 +66,16 @@ fn cgroup_limit(root: &Path) -> Option<u64> {
 
 /// The most memory that this process has had at a time since [`reset_peak`]; `None` where the system does not tell.
 pub fn peak_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    peak_in(Path::new("/proc/self/status"))
+}
+
+/// The most memory that another process, which still runs, has had at a time.
+pub fn peak_bytes_of(process: u32) -> Option<u64> {
+    peak_in(Path::new(&format!("/proc/{process}/status")))
+}
+
+fn peak_in(status: &Path) -> Option<u64> {
+    let status = fs::read_to_string(status).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1_024)
@@ -121,6 +130,7 @@ mod tests {
     fn this_process_has_had_some_memory() {
         if cfg!(target_os = "linux") {
             assert!(peak_bytes().is_some_and(|bytes| bytes > 100_000));
+            assert!(peak_bytes_of(std::process::id()).is_some_and(|bytes| bytes > 100_000));
             assert!(Memory::of_this_machine().is_some_and(|memory| memory.bytes > 1 << 20));
         }
     }

@@ -78,11 +78,19 @@ fn speeds_are_measured() {
                 "{speed}"
             );
         }
+        let share = |of: &str| speed[of].as_f64().unwrap();
+        assert!(share("prompt_share") > 0.0 && share("answer_share") > 0.0, "{speed}");
     }
     // Every matrix but the embedding: 7 of each layer, and the output.
     assert_eq!(report[0]["kernels"][0][1], 15);
     let table = stage.run(&quick).ok();
     assert!(table.contains("prompt of 16") && table.contains("answer of 4"), "{table}");
+    assert!(table.contains("at most, on 2 threads:"), "{table}");
+    // The line of kernels is as long as they are many.
+    let lines = table.lines().filter(|line| !line.starts_with("kernels"));
+    assert!(lines.map(|line| line.chars().count()).all(|width| width <= 100), "{table}");
+    let without = stage.run(&[&quick[..], &["--no-limits"]].concat()).ok();
+    assert!(!without.contains("at most, on"), "{without}");
     let (code, _) = stage.run(&["bench"]).failed();
     assert_eq!(code, Some(2));
     assert!(stage.run(&["bench", "detect", "--help"]).ok().contains("--nab"));

@@ -1,10 +1,10 @@
 //! Says how fast a model reads and writes here, for who changes the engine:
-//! `cargo run --release -p lm --example pace -- FILE [PROMPT [ANSWER [THREADS [CACHE [TIMES]]]]]`.
+//! `cargo bench -p lm --bench pace -- FILE [PROMPT [ANSWER [THREADS [CACHE [TIMES]]]]]`.
 //!
 //! Less than `selvedge bench`, and built in a fraction of the time. On one thread its own processor time counts, so that
 //! what others do on the machine counts little; the fastest of some runs is told, as others only ever add. A path of the
 //! instructions is forced by `KERNELS_ISA`. With `perf record` before it, it shows where the time goes: build it with
-//! `CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only`.
+//! `CARGO_PROFILE_BENCH_STRIP=none CARGO_PROFILE_BENCH_DEBUG=line-tables-only`.
 
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
@@ -26,7 +26,8 @@ use rustix::time::{ClockId, clock_gettime};
 const STEP: usize = 512;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo bench` adds a word of its own.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let file = args.first().ok_or("usage: pace FILE [PROMPT [ANSWER [THREADS [CACHE [TIMES]]]]]")?;
     let number = |at: usize, otherwise: usize| args.get(at).map_or(Ok(otherwise), |text| text.parse());
     let (prompt, answer, times) = (number(1, 512)?, number(2, 128)?, number(5, 3)?);
