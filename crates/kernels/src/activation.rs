@@ -66,37 +66,41 @@ impl Body for Bend<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.curve {
-            Curve::Silu => {
-                bend(simd, self.x, self.up, |x| over_one_plus_exp(simd, x, simd.mul(x, simd.splat(-1.0))));
+        let (chunks, rest) = self.x.as_chunks_mut();
+        let (up, up_rest) = self.up.map_or((None, None), |up| {
+            let (chunks, rest) = up.as_chunks();
+            (Some(chunks), Some(rest))
+        });
+        for (i, chunk) in chunks.iter_mut().enumerate() {
+            let mut y = self.curve.bend(simd, simd.load(chunk));
+            if let Some(up) = up {
+                y = simd.mul(y, simd.load(&up[i]));
             }
-            Curve::GeluTanh => bend(simd, self.x, self.up, |x| {
-                // (1 + tanh y) / 2 = 1 / (1 + e⁻²ʸ)
-                let inner = simd.mul(simd.mul_add(simd.mul(x, x), simd.splat(0.044_715), simd.splat(1.0)), x);
-                over_one_plus_exp(simd, x, simd.mul(inner, simd.splat(-1.595_769_2)))
-            }),
-            Curve::GeluErf => bend(simd, self.x, self.up, |x| gelu_by_erf(simd, x)),
+            simd.store(y, chunk);
+        }
+        if !rest.is_empty() {
+            let mut y = self.curve.bend(simd, load_part(simd, rest, 0.0));
+            if let Some(up) = up_rest {
+                y = simd.mul(y, load_part(simd, up, 0.0));
+            }
+            store_part(simd, y, rest);
         }
     }
 }
 
-#[inline(always)]
-fn bend<S: Simd>(simd: S, x: &mut [f32], up: Option<&[f32]>, curve: impl Fn(S::F) -> S::F) {
-    let (chunks, rest) = x.as_chunks_mut();
-    let whole = chunks.len() * 16;
-    for (i, chunk) in chunks.iter_mut().enumerate() {
-        let mut y = curve(simd.load(chunk));
-        if let Some(up) = up {
-            y = simd.mul(y, load_part(simd, &up[i * 16..i * 16 + 16], 0.0));
+impl Curve {
+    /// Sixteen numbers. No closure: it would be compiled without this path's instructions, a call for each operation.
+    #[inline(always)]
+    fn bend<S: Simd>(self, simd: S, x: S::F) -> S::F {
+        match self {
+            Curve::Silu => over_one_plus_exp(simd, x, simd.mul(x, simd.splat(-1.0))),
+            Curve::GeluTanh => {
+                // (1 + tanh y) / 2 = 1 / (1 + e⁻²ʸ)
+                let inner = simd.mul(simd.mul_add(simd.mul(x, x), simd.splat(0.044_715), simd.splat(1.0)), x);
+                over_one_plus_exp(simd, x, simd.mul(inner, simd.splat(-1.595_769_2)))
+            }
+            Curve::GeluErf => gelu_by_erf(simd, x),
         }
-        simd.store(y, chunk);
-    }
-    if !rest.is_empty() {
-        let mut y = curve(load_part(simd, rest, 0.0));
-        if let Some(up) = up {
-            y = simd.mul(y, load_part(simd, &up[whole..], 0.0));
-        }
-        store_part(simd, y, rest);
     }
 }
 

@@ -23,6 +23,7 @@ pub mod attention;
 pub mod compute;
 pub mod cpu;
 pub mod format;
+mod interleave;
 pub mod matmul;
 pub mod matrix;
 pub mod norm;

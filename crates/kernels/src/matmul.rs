@@ -54,16 +54,33 @@ impl<'a> Input<'a> {
 /// # Panics
 /// If input, weights and output do not fit each other.
 pub fn matmul(compute: &Compute, weights: &Matrix, input: &Input<'_>, out: &mut [f32]) {
-    let (tokens, rows, cols) = (input.tokens(), weights.rows(), weights.cols());
-    assert_eq!(input.cols, cols, "the input is as wide as the matrix");
-    assert_eq!(out.len(), tokens * rows, "{tokens} × {rows} results");
+    matmul_each(compute, input, &mut [(weights, out)]);
+}
+
+/// [`matmul`] for several matrices that meet the same input: quantised ones are one piece of work for the threads, who then
+/// wait for each other once rather than once a matrix. The same bits as one by one.
+///
+/// # Panics
+/// Like [`matmul`].
+pub fn matmul_each(compute: &Compute, input: &Input<'_>, products: &mut [(&Matrix, &mut [f32])]) {
+    let tokens = input.tokens();
+    for (weights, out) in products.iter() {
+        assert_eq!(input.cols, weights.cols(), "the input is as wide as the matrix");
+        assert_eq!(out.len(), tokens * weights.rows(), "{tokens} × {} results", weights.rows());
+    }
     if tokens == 0 {
         return;
     }
-    if weights.format().is_quantised() {
-        blocks::matmul(compute, weights, input.packed(compute), tokens, out);
-    } else {
-        floats::matmul(compute, weights, input.values, out);
+    if products.iter().all(|(weights, _)| weights.format().is_quantised()) {
+        blocks::matmul(compute, input.packed(compute), tokens, products);
+        return;
+    }
+    for (weights, out) in products {
+        if weights.format().is_quantised() {
+            blocks::matmul(compute, input.packed(compute), tokens, &mut [(*weights, &mut **out)]);
+        } else {
+            floats::matmul(compute, weights, input.values, out);
+        }
     }
 }
 

@@ -1,14 +1,17 @@
-//! A weight matrix as it lies in its file: rows of blocks.
+//! A weight matrix: rows of blocks as in its file, or interleaved for the kernels.
 //!
-//! The bytes are shared, not copied: a matrix and its views hold the file's memory alive. They are opaque to callers, so that
-//! a layout that suits a processor better can come without them noticing.
+//! The bytes are shared, not copied: a matrix and its views hold the file's memory alive. Rows cost nothing to load and are
+//! interleaved anew whenever they are multiplied; a matrix that was interleaved for good is read as fast as memory allows.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::compute::Compute;
 use crate::cpu::Isa;
 use crate::format::Format;
+use crate::interleave::{self, Interleave, Interleaved, LANES, Layout};
+use crate::simd::Rows;
 
 /// The weights of a linear layer: `y[rows] = W[rows, cols] x[cols]`.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub struct Matrix {
     cols: usize,
     row_bytes: usize,
     bytes: Bytes,
+    /// How strips lie, if they were interleaved; otherwise the bytes are as in the file.
+    interleaved: Option<Layout>,
 }
 
 /// Why bytes are not a matrix.
@@ -67,7 +72,7 @@ impl Matrix {
         }
         match format.row_bytes(cols) {
             Some(row_bytes) if row_bytes.checked_mul(rows) == Some(bytes.len()) => {
-                Ok(Matrix { format, rows, cols, row_bytes, bytes })
+                Ok(Matrix { format, rows, cols, row_bytes, bytes, interleaved: None })
             }
             _ => Err(MatrixError::WrongSize { format, rows, cols, found: bytes.len() }),
         }
@@ -88,7 +93,7 @@ impl Matrix {
         self.format
     }
 
-    /// All rows, as in the file.
+    /// All rows, as they lie in memory.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -98,28 +103,90 @@ impl Matrix {
         &self.bytes[row * self.row_bytes..][..self.row_bytes]
     }
 
-    /// The bytes of sixteen rows from `first` on; where there are fewer, in `padding`, with rows of zeros behind them.
-    pub(crate) fn sixteen_rows<'a>(&'a self, first: usize, padding: &'a mut Vec<u8>) -> &'a [u8] {
-        let (start, whole) = (first * self.row_bytes, 16 * self.row_bytes);
-        if first + 16 <= self.rows {
-            return &self.bytes[start..start + whole];
-        }
-        padding.extend_from_slice(&self.bytes[start..]);
-        padding.resize(whole, 0);
-        padding
+    /// Bytes that the matrix takes interleaved, a multiple of 64; `None` where it stays as it is: floats, and what is
+    /// interleaved already.
+    pub fn interleaved_bytes(&self) -> Option<usize> {
+        let layout = Layout::of(self.format).filter(|_| self.interleaved.is_none())?;
+        layout.strip_bytes(self.row_bytes).checked_mul(self.rows.div_ceil(LANES))
+    }
+
+    /// Writes the matrix interleaved; `out`: [`Matrix::interleaved_bytes`].
+    ///
+    /// # Panics
+    /// If `out` is of another length.
+    pub fn interleave(&self, compute: &Compute, out: &mut [u8]) {
+        assert_eq!(Some(out.len()), self.interleaved_bytes(), "the bytes of an interleaved matrix");
+        let Some(layout) = Layout::of(self.format) else { return };
+        compute.pool().rows(out, layout.strip_bytes(self.row_bytes), |strip, out| {
+            self.interleave_strip(compute.isa(), layout, LANES * strip, out);
+        });
+    }
+
+    /// The same matrix on bytes that [`Matrix::interleave`] wrote.
+    ///
+    /// # Panics
+    /// If there are more or fewer.
+    #[must_use]
+    pub fn with_interleaved(&self, bytes: Bytes) -> Matrix {
+        assert_eq!(Some(bytes.len()), self.interleaved_bytes(), "the bytes of an interleaved matrix");
+        Matrix { bytes, interleaved: Layout::of(self.format), ..*self }
+    }
+
+    fn interleave_strip(&self, isa: Isa, layout: Layout, first: usize, out: &mut [u8]) {
+        let (start, whole) = (first * self.row_bytes, LANES * self.row_bytes);
+        let mut padded = Vec::new();
+        let bytes = if first + LANES <= self.rows {
+            &self.bytes[start..start + whole]
+        } else {
+            // Rows of zeros below the last one.
+            padded.extend_from_slice(&self.bytes[start..]);
+            padded.resize(whole, 0);
+            &padded
+        };
+        isa.run(Interleave { layout, rows: Rows::new(bytes), out });
+    }
+
+    /// The strip of sixteen rows from `first` on, a multiple of sixteen; interleaved in `spare` if it is not already.
+    ///
+    /// # Panics
+    /// If the matrix is of floats.
+    #[inline]
+    pub(crate) fn strip<'a>(&'a self, isa: Isa, first: usize, spare: &'a mut Vec<u8>) -> Interleaved<'a> {
+        let layout = self.interleaved.or_else(|| Layout::of(self.format)).expect("floats have no strips");
+        let strip_bytes = layout.strip_bytes(self.row_bytes);
+        let strip = if self.interleaved.is_some() {
+            &self.bytes[first / LANES * strip_bytes..][..strip_bytes]
+        } else {
+            spare.resize(strip_bytes, 0);
+            self.interleave_strip(isa, layout, first, spare);
+            spare
+        };
+        Interleaved::new(layout, strip, self.row_bytes)
     }
 
     /// Multiplies one row out: `out`: `[cols]`.
     pub fn decode_row(&self, row: usize, out: &mut [f32]) {
-        self.format.decode(self.row(row), out);
+        let Some(layout) = self.interleaved else { return self.format.decode(self.row(row), out) };
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.cols, "a row of {} numbers", self.cols);
+        let strip_bytes = layout.strip_bytes(self.row_bytes);
+        let strip = &self.bytes[row / LANES * strip_bytes..][..strip_bytes];
+        let strip = Interleaved::new(layout, strip, self.row_bytes);
+        let mut block = [0; interleave::LARGEST_BLOCK];
+        let block = &mut block[..self.format.block_bytes()];
+        for (at, out) in out.chunks_exact_mut(self.format.block_len()).enumerate() {
+            strip.block(at, row % LANES, block);
+            self.format.decode(block, out);
+        }
     }
 
     /// Some of the rows as a matrix of their own, on the same memory: for tensors that a file has fused.
     ///
     /// # Panics
-    /// If the range is empty or reaches beyond the last row.
+    /// If the range is empty or reaches beyond the last row, or the matrix is interleaved.
     pub fn rows_range(&self, rows: Range<usize>) -> Matrix {
         assert!(rows.start < rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert!(self.interleaved.is_none(), "interleaved rows have no views");
         let bytes = self.bytes.slice(rows.start * self.row_bytes..rows.end * self.row_bytes);
         Matrix { rows: rows.len(), bytes, ..*self }
     }

@@ -1,14 +1,16 @@
 //! Threads that share a piece of work in small chunks and do not collapse when a core is taken.
 //!
-//! The caller works too. Chunks are claimed from one counter, so a thread that loses its core keeps back at most the chunk it
-//! is in, and a thread that never woke up keeps back nothing: the caller does not wait for it. Idle threads look for work for
-//! some microseconds, then sleep. A panic in a chunk comes out of the caller. Work inside work runs where it stands.
+//! The caller works too. Each thread has a run of neighbouring chunks, which it claims one by one, so that it reads memory in
+//! order; when its own are done it claims from the runs of others. So a thread that loses its core keeps back at most the
+//! chunk it is in, and a thread that never woke up keeps back nothing: the caller does not wait for it. Idle threads look
+//! for work for some microseconds, then sleep. A panic in a chunk comes out of the caller. Work inside work runs where it stands.
 
 #![allow(unsafe_code, reason = "a borrowed piece of work is handed to threads that outlive it")]
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,13 +53,19 @@ struct Worker {
 struct Shared {
     door: AtomicUsize,
     job: UnsafeCell<Job>,
-    next: AtomicUsize,
+    /// For each thread, the caller's first: the next chunk of its run.
+    next: Vec<Next>,
     /// Counts the jobs, so that a worker that found one exhausted does not enter it again.
     job_number: AtomicUsize,
     asleep: Vec<AtomicBool>,
     stopping: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
+
+/// Alone on its lines of the cache: each thread counts for itself most of the time.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Next(AtomicUsize);
 
 struct Job {
     work: Work<'static>,
@@ -86,7 +94,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             door: AtomicUsize::new(0),
             job: UnsafeCell::new(Job { work: &|_| {}, chunks: 0, caller: None }),
-            next: AtomicUsize::new(0),
+            next: (0..=wanted).map(|_| Next::default()).collect(),
             job_number: AtomicUsize::new(0),
             asleep: (0..wanted).map(|_| AtomicBool::new(false)).collect(),
             stopping: AtomicBool::new(false),
@@ -127,7 +135,9 @@ impl Pool {
         let job = Job { work, chunks, caller: Some(thread::current()) };
         // SAFETY: the turn is ours and the last job ended with the door shut and nobody inside, so nobody reads the job.
         unsafe { *self.shared.job.get() = job };
-        self.shared.next.store(0, Ordering::Relaxed);
+        for (run, next) in self.shared.next.iter().enumerate() {
+            next.0.store(self.shared.run_of(run, chunks).start, Ordering::Relaxed);
+        }
         self.shared.job_number.fetch_add(1, Ordering::Relaxed);
         self.shared.door.store(OPEN, Ordering::Release);
         // Orders the opened door before the looks at who sleeps; a worker that falls asleep does the reverse.
@@ -138,7 +148,7 @@ impl Pool {
                 worker.thread.unpark();
             }
         }
-        self.shared.chunks(chunks, work);
+        self.shared.chunks(0, chunks, work);
         self.shared.door.fetch_and(!OPEN, Ordering::AcqRel);
         wait(|| self.shared.door.load(Ordering::Acquire) == 0);
         let panic = locked(&self.shared.panic).take();
@@ -189,7 +199,7 @@ impl Shared {
                 done = number;
                 // SAFETY: inside the door the job is not written.
                 let job = unsafe { &*self.job.get() };
-                self.chunks(job.chunks, job.work);
+                self.chunks(index + 1, job.chunks, job.work);
                 let caller = job.caller.clone();
                 // The last one out of a shut door wakes the caller, who may sleep.
                 if self.door.fetch_sub(ONE_INSIDE, Ordering::AcqRel) == ONE_INSIDE
@@ -213,20 +223,36 @@ impl Shared {
         Some(self.job_number.load(Ordering::Relaxed))
     }
 
-    /// Claims and does chunks until none is left. What a chunk throws is kept for the caller, and nothing more is begun.
-    fn chunks(&self, chunks: usize, work: Work<'_>) {
+    /// The chunks that a thread begins with.
+    fn run_of(&self, thread: usize, chunks: usize) -> Range<usize> {
+        let threads = self.next.len();
+        let each = chunks / threads;
+        let more = chunks % threads;
+        let start = thread * each + thread.min(more);
+        start..start + each + usize::from(thread < more)
+    }
+
+    /// Claims and does chunks until none is left, its own first. What a chunk throws is kept for the caller, and nothing
+    /// more is begun.
+    fn chunks(&self, thread: usize, chunks: usize, work: Work<'_>) {
         INSIDE.set(true);
         let all = AssertUnwindSafe(|| {
-            loop {
-                let chunk = self.next.fetch_add(1, Ordering::Relaxed);
-                if chunk >= chunks {
-                    break;
+            let threads = self.next.len();
+            for run in (thread..threads).chain(0..thread) {
+                let end = self.run_of(run, chunks).end;
+                loop {
+                    let chunk = self.next[run].0.fetch_add(1, Ordering::Relaxed);
+                    if chunk >= end {
+                        break;
+                    }
+                    work(chunk);
                 }
-                work(chunk);
             }
         });
         if let Err(panic) = catch_unwind(all) {
-            self.next.store(chunks, Ordering::Relaxed);
+            for next in &self.next {
+                next.0.store(chunks, Ordering::Relaxed);
+            }
             locked(&self.panic).get_or_insert(panic);
         }
         INSIDE.set(false);

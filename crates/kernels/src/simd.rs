@@ -16,7 +16,7 @@ pub(crate) trait Body {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Sixteen rows of blocks, one after the other: what lanes are made of.
+/// Sixteen rows of blocks, one after the other, as in a file: what is [interleaved](crate::interleave).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows<'a> {
     bytes: &'a [u8],
@@ -83,10 +83,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn half_to_f(self, a: Self::I) -> Self::F;
     /// 16 bytes of each of sixteen rows, transposed: value j holds in lane r the bytes `4 j … 4 j + 3` of row r.
     fn transpose(self, rows: &Rows<'_>, at: usize) -> [Self::I; 4];
-    /// The half-precision number at that byte of each row.
-    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F;
-    /// Asks for the line that holds this byte (counted over all rows, not beyond what follows them).
-    fn prefetch(self, rows: &Rows<'_>, at: usize);
+    /// Sixteen half-precision numbers.
+    fn halves(self, from: &[u8; 32]) -> Self::F;
+    /// Asks for a line of 64 bytes, so many lines from `from` on; it need not be one of ours.
+    fn prefetch(self, from: &[[u8; 64]], line: usize);
     /// `sum` plus, in each lane, the products of its four bytes of `a` with the four of `x`, and of `b` with `y`.
     /// The bytes of `a` and `b` are 0 … 63, or, if `WIDE`, as [`Simd::UNSIGNED`] says; those of `x` and `y` −127 … 127.
     fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I;

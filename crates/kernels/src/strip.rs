@@ -1,9 +1,10 @@
 //! Sixteen rows of a quantised matrix at once, 32 columns at a time: how each format's blocks become lanes.
 //!
-//! Stands between [`matrix`](crate::matrix) (bytes as in the file) and `multiply` (lanes in, sums out). A lane is a row. What
+//! Stands between [`interleave`](crate::interleave) (how the bytes lie) and `multiply` (lanes in, sums out). A lane is a row. What
 //! comes out is what [`Block::unpack`](crate::format::block::Block) says, so all formats and paths share one multiplication.
 
-use crate::simd::{Rows, Simd};
+use crate::interleave::Interleaved;
+use crate::simd::Simd;
 
 pub(crate) mod by_block;
 pub(crate) mod k_quants;
@@ -49,16 +50,16 @@ pub(crate) trait Strip<S: Simd> {
     type Kind: Kind;
     /// What was added to each number to make its code.
     const OFFSET: i32;
-    /// Few tokens are multiplied straight from the file; otherwise by way of a panel, which costs less to compile.
+    /// Few tokens are multiplied straight from the strip; otherwise by way of a panel, which costs less to compile.
     const DIRECT: bool;
     /// What is read once for a block.
     type Block;
 
-    /// Reads what the groups of a block share; `at` is its first byte in each row.
-    fn block(simd: S, rows: &Rows<'_>, at: usize) -> Self::Block;
+    /// Reads what the groups of block `at` share.
+    fn block(simd: S, strip: &Interleaved<'_>, at: usize) -> Self::Block;
 
-    /// Reads 32 columns, group `index` of the block at `at`.
-    fn group(simd: S, rows: &Rows<'_>, at: usize, block: &mut Self::Block, index: usize) -> Group<S>;
+    /// Reads 32 columns, group `index` of block `at`.
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, block: &mut Self::Block, index: usize) -> Group<S>;
 }
 
 /// The offset of wide codes.
@@ -84,10 +85,20 @@ pub(crate) fn high<S: Simd>(simd: S, bytes: S::I) -> S::I {
     low(simd, simd.shift_down(bytes, 4))
 }
 
-/// Sixteen bytes of each row as 32 codes: the lower halves of the bytes, then the upper ones.
+/// Units as lanes.
 #[inline(always)]
-pub(crate) fn nibbles<S: Simd>(simd: S, rows: &Rows<'_>, at: usize) -> [S::I; 8] {
-    let [a, b, c, d] = simd.transpose(rows, at);
+pub(crate) fn loaded<S: Simd, const N: usize>(simd: S, units: &[[u8; 64]; N]) -> [S::I; N] {
+    let mut lanes = [simd.splat_i(0); N];
+    for (lane, unit) in lanes.iter_mut().zip(units) {
+        *lane = simd.load_i(unit);
+    }
+    lanes
+}
+
+/// Four units as 32 codes: the lower halves of the bytes, then the upper ones.
+#[inline(always)]
+pub(crate) fn nibbles<S: Simd>(simd: S, units: &[[u8; 64]; 4]) -> [S::I; 8] {
+    let [a, b, c, d] = loaded(simd, units);
     [
         low(simd, a),
         low(simd, b),
@@ -98,11 +109,4 @@ pub(crate) fn nibbles<S: Simd>(simd: S, rows: &Rows<'_>, at: usize) -> [S::I; 8]
         high(simd, c),
         high(simd, d),
     ]
-}
-
-/// 32 bytes of each row.
-#[inline(always)]
-pub(crate) fn thirty_two<S: Simd>(simd: S, rows: &Rows<'_>, at: usize) -> [S::I; 8] {
-    let ([a, b, c, d], [e, f, g, h]) = (simd.transpose(rows, at), simd.transpose(rows, at + 16));
-    [a, b, c, d, e, f, g, h]
 }

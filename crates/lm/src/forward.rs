@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kernels::activation::{gelu, gelu_erf, gelu_erf_gate, gelu_gate, silu, silu_gate};
 use kernels::attention::{Attention, Sequence, attend};
 use kernels::compute::Compute;
-use kernels::matmul::{Input, matmul};
+use kernels::matmul::{Input, matmul, matmul_each};
 use kernels::matrix::Matrix;
 use kernels::norm::{layer_norm, rms_norm};
 use kernels::page::Page;
@@ -288,9 +288,8 @@ impl Network {
         let (query_width, key_width) = (shape.query_width(), shape.key_width());
 
         let input = Input::new(normed, shape.width);
-        self.linear(&layer.query, &input, normed, queries, step);
-        self.linear(&layer.key, &input, normed, keys, step);
-        self.linear(&layer.value, &input, normed, values, step);
+        let each = [(&layer.query, &mut *queries), (&layer.key, &mut *keys), (&layer.value, &mut *values)];
+        self.linears(each, &input, normed, step);
         self.norm_in_place(layer.query_norm.as_ref(), queries, spare);
         self.norm_in_place(layer.key_norm.as_ref(), keys, spare);
 
@@ -333,7 +332,7 @@ impl Network {
         attend(compute, &attention, &mut sequences);
 
         let input = Input::new(attended, query_width);
-        self.linear(&layer.output, &input, attended, added, step);
+        self.linears([(&layer.output, added)], &input, attended, step);
     }
 
     /// `added = D (act(G x) · U x)`, or `D act(U x)` without a gate, from the normed states (Shazeer 2020).
@@ -341,10 +340,9 @@ impl Network {
         let Scratch { normed, gate, up, added, .. } = scratch;
         let (width, feed) = (self.shape.width, self.shape.feed_forward);
         let input = Input::new(normed, width);
-        self.linear(&layer.up, &input, normed, up, step);
         let middle = match &layer.gate {
             Some(linear) => {
-                self.linear(linear, &input, normed, gate, step);
+                self.linears([(&layer.up, &mut *up), (linear, &mut *gate)], &input, normed, step);
                 match self.shape.activation {
                     Activation::Silu => silu_gate(&self.compute, gate, up),
                     Activation::GeluTanh => gelu_gate(&self.compute, gate, up),
@@ -353,6 +351,7 @@ impl Network {
                 gate
             }
             None => {
+                self.linears([(&layer.up, &mut *up)], &input, normed, step);
                 match self.shape.activation {
                     Activation::Silu => silu(&self.compute, up),
                     Activation::GeluTanh => gelu(&self.compute, up),
@@ -362,18 +361,37 @@ impl Network {
             }
         };
         let input = Input::new(middle, feed);
-        self.linear(&layer.down, &input, middle, added, step);
+        self.linears([(&layer.down, added)], &input, middle, step);
     }
 
-    /// `out = W x + b`, with each part's own correction. `rows` are the numbers behind `input`.
-    fn linear(&self, linear: &Linear, input: &Input, rows: &[f32], out: &mut Vec<f32>, step: &mut Step) {
-        let (outs, ins) = (linear.weight.rows(), linear.weight.cols());
-        // Of linears that share a tensor only the first is told: their input is the same.
-        if let Some(observer) = step.observer.as_deref_mut().filter(|_| linear.rows.start == 0) {
-            observer.input(&linear.name, rows, ins);
+    /// `out = W x + b` of linears that share their input, with each part's own corrections. `rows` are the numbers behind
+    /// `input`.
+    fn linears<const N: usize>(
+        &self,
+        mut each: [(&Linear, &mut Vec<f32>); N],
+        input: &Input,
+        rows: &[f32],
+        step: &mut Step,
+    ) {
+        let tokens = input.tokens();
+        let mut products = Vec::with_capacity(N);
+        for (linear, out) in &mut each {
+            // Of linears that share a tensor only the first is told: their input is the same.
+            if let Some(observer) = step.observer.as_deref_mut().filter(|_| linear.rows.start == 0) {
+                observer.input(&linear.name, rows, linear.weight.cols());
+            }
+            out.resize(tokens * linear.weight.rows(), 0.0);
+            products.push((&linear.weight, out.as_mut_slice()));
         }
-        out.resize(rows.len() / ins * outs, 0.0);
-        matmul(&self.compute, &linear.weight, input, out);
+        matmul_each(&self.compute, input, &mut products);
+        for (linear, out) in each {
+            self.correct(linear, rows, out, step);
+        }
+    }
+
+    /// What comes on top of a product: an encoder's remainder, the bias, the parts' adapters.
+    fn correct(&self, linear: &Linear, rows: &[f32], out: &mut [f32], step: &Step) {
+        let (outs, ins) = (linear.weight.rows(), linear.weight.cols());
         if !self.shape.causal && linear.weight.format().is_quantised() {
             self.add_remainder(&linear.weight, rows, out);
         }

@@ -249,6 +249,17 @@ impl Gguf {
         }
     }
 
+    /// Tells the system that these bytes of the file will not be read again soon, so that it takes their memory back; does
+    /// nothing for a file that was read into memory. They may be read nevertheless.
+    pub fn done_with(&self, bytes: &Bytes) {
+        for part in &self.parts {
+            let start = (bytes.as_ptr() as usize).wrapping_sub(part.bytes.as_ptr() as usize);
+            if let Some(map) = part.map.as_ref().filter(|_| start < part.bytes.len()) {
+                map.done_with(start, bytes.len());
+            }
+        }
+    }
+
     /// Tells the system that all parts will be read once, from front to back.
     pub fn sequential(&self) {
         for map in self.parts.iter().filter_map(|part| part.map.as_ref()) {

@@ -92,6 +92,29 @@ impl Map {
         self.advise(0, self.bytes.len(), Hint::Sequential);
     }
 
+    /// Gives back the memory of the whole pages inside `start..start + length`; read again, they come from the file again.
+    #[cfg(unix)]
+    pub fn done_with(&self, start: usize, length: usize) {
+        let Some(end) = start.checked_add(length).filter(|end| *end <= self.bytes.len()) else { return };
+        // The map begins on a page. Pages of 64 KiB are the largest that processors of our kind use for files.
+        const PAGE: usize = 1 << 16;
+        let (first, last) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
+        if first >= last {
+            return;
+        }
+        // SAFETY: the map is a read-only map of a file, so pages that go come back with the same bytes.
+        let done = unsafe {
+            self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, last - first)
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "the system takes no pages back");
+        }
+    }
+
+    /// Nothing: there is no such advice here.
+    #[cfg(not(unix))]
+    pub fn done_with(&self, _start: usize, _length: usize) {}
+
     #[cfg(unix)]
     fn advise(&self, start: usize, length: usize, hint: Hint) {
         let inside = start.checked_add(length).is_some_and(|end| end <= self.bytes.len());

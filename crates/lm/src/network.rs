@@ -37,10 +37,11 @@ pub enum NetworkError {
 }
 
 impl Network {
-    /// Loads the model of a file. Matrices stay where they lie in it.
+    /// Loads the model of a file. Quantised matrices are interleaved in memory, others stay where they lie in it.
     pub fn load(file: &Gguf, compute: Arc<Compute>) -> Result<Network, NetworkError> {
         let mut shape = family::shape(file.metadata())?;
-        let weights = Weights::load(file, &mut shape)?;
+        let mut weights = Weights::load(file, &mut shape)?;
+        weights.interleave(file, &compute);
         let turner = shape.rope.as_ref().map(|rope| Turner::new(rope, &weights.factors));
         let local_turner = shape.local_rope.as_ref().map(|rope| Turner::new(rope, &Factors::default()));
         Ok(Network { shape, weights, turner, local_turner, compute })

@@ -4,6 +4,8 @@
 //! are cut into views, so the forward pass knows one layout. A tensor that nothing here asks for is an error: a model
 //! that is run without one of its tensors gives wrong answers, not fewer.
 
+mod place;
+
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -202,6 +204,14 @@ impl Weights {
             [query, key, value, output, up, down].into_iter().chain(gate)
         });
         layers.chain(&self.output)
+    }
+
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let layers = self.layers.iter_mut().flat_map(|layer| {
+            let Layer { query, key, value, output, gate, up, down, .. } = layer;
+            [query, key, value, output, up, down].into_iter().chain(gate)
+        });
+        layers.chain(&mut self.output)
     }
 }
 

@@ -22,18 +22,6 @@ fn sixteen_bytes(rows: &Rows<'_>, row: usize, at: usize) -> __m128i {
     unsafe { _mm_loadu_si128(rows.bytes().as_ptr().add(row * rows.stride() + at).cast()) }
 }
 
-/// The two bytes at `at` of each row.
-#[inline(always)]
-fn halves(rows: &Rows<'_>, at: usize) -> [u16; 16] {
-    assert!(at + 2 <= rows.stride(), "inside a row");
-    let mut out = [0; 16];
-    for (row, out) in out.iter_mut().enumerate() {
-        // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
-        *out = unsafe { rows.bytes().as_ptr().add(row * rows.stride() + at).cast::<u16>().read_unaligned() };
-    }
-    out
-}
-
 /// Sixteen bytes of row `first` and of the fourth behind it.
 #[inline(always)]
 fn both(rows: &Rows<'_>, first: usize, at: usize) -> __m256i {
@@ -334,14 +322,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
-        self.widen_f16(&halves(rows, at))
+    fn halves(self, from: &[u8; 32]) -> Self::F {
+        let (low, high) = from.split_at(16);
+        proven!([
+            _mm256_cvtph_ps(_mm_loadu_si128(low.as_ptr().cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(high.as_ptr().cast())),
+        ])
     }
 
     #[inline(always)]
-    fn prefetch(self, rows: &Rows<'_>, at: usize) {
+    fn prefetch(self, from: &[[u8; 64]], line: usize) {
         // A hint reads nothing, so the address need not be one of ours.
-        proven!(_mm_prefetch::<_MM_HINT_T0>(rows.bytes().as_ptr().wrapping_add(at).cast()));
+        proven!(_mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(line).cast()));
     }
 
     #[inline(always)]

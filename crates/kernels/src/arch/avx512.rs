@@ -22,18 +22,6 @@ fn sixteen_bytes(rows: &Rows<'_>, row: usize, at: usize) -> __m128i {
     unsafe { _mm_loadu_si128(rows.bytes().as_ptr().add(row * rows.stride() + at).cast()) }
 }
 
-/// The two bytes at `at` of each row.
-#[inline(always)]
-fn halves(rows: &Rows<'_>, at: usize) -> [u16; 16] {
-    assert!(at + 2 <= rows.stride(), "inside a row");
-    let mut out = [0; 16];
-    for (row, out) in out.iter_mut().enumerate() {
-        // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
-        *out = unsafe { rows.bytes().as_ptr().add(row * rows.stride() + at).cast::<u16>().read_unaligned() };
-    }
-    out
-}
-
 /// Sixteen bytes of rows `first`, and 4, 8 and 12 behind it.
 #[inline(always)]
 fn every_fourth(rows: &Rows<'_>, first: usize, at: usize) -> __m512i {
@@ -249,14 +237,14 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
-        self.widen_f16(&halves(rows, at))
+    fn halves(self, from: &[u8; 32]) -> Self::F {
+        proven!(_mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())))
     }
 
     #[inline(always)]
-    fn prefetch(self, rows: &Rows<'_>, at: usize) {
+    fn prefetch(self, from: &[[u8; 64]], line: usize) {
         // A hint reads nothing, so the address need not be one of ours.
-        proven!(_mm_prefetch::<_MM_HINT_T0>(rows.bytes().as_ptr().wrapping_add(at).cast()));
+        proven!(_mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(line).cast()));
     }
 
     #[inline(always)]

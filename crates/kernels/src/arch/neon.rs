@@ -24,18 +24,6 @@ fn sixteen_bytes(rows: &Rows<'_>, row: usize, at: usize) -> int32x4_t {
     unsafe { vreinterpretq_s32_u8(vld1q_u8(rows.bytes().as_ptr().add(row * rows.stride() + at))) }
 }
 
-/// The two bytes at `at` of each row.
-#[inline(always)]
-fn halves(rows: &Rows<'_>, at: usize) -> [u16; 16] {
-    assert!(at + 2 <= rows.stride(), "inside a row");
-    let mut out = [0; 16];
-    for (row, out) in out.iter_mut().enumerate() {
-        // SAFETY: `Rows` holds sixteen rows of `stride` bytes, and the range lies in one of them.
-        *out = unsafe { rows.bytes().as_ptr().add(row * rows.stride() + at).cast::<u16>().read_unaligned() };
-    }
-    out
-}
-
 /// Sixteen bytes of each of four rows, transposed: [`Simd::transpose`] for a quarter of the lanes.
 #[inline(always)]
 fn transpose_four(rows: &Rows<'_>, first: usize, at: usize) -> [int32x4_t; 4] {
@@ -357,13 +345,17 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
-        self.widen_f16(&halves(rows, at))
+    fn halves(self, from: &[u8; 32]) -> Self::F {
+        let mut halves = [0; 16];
+        for (half, bytes) in halves.iter_mut().zip(from.as_chunks::<2>().0) {
+            *half = u16::from_le_bytes(*bytes);
+        }
+        self.widen_f16(&halves)
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &Rows<'_>, _: usize) {
-        // The instruction has no stable name; the processors with it follow sixteen rows by themselves.
+    fn prefetch(self, _: &[[u8; 64]], _: usize) {
+        // The instruction has no stable name; the processors with it follow a strip by themselves.
     }
 
     #[inline(always)]

@@ -210,15 +210,12 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
-    fn halves(self, rows: &Rows<'_>, at: usize) -> Self::F {
-        std::array::from_fn(|row| {
-            let row = rows.row(row);
-            widen(u16::from_le_bytes([row[at], row[at + 1]]))
-        })
+    fn halves(self, from: &[u8; 32]) -> Self::F {
+        std::array::from_fn(|row| widen(u16::from_le_bytes([from[2 * row], from[2 * row + 1]])))
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &Rows<'_>, _: usize) {}
+    fn prefetch(self, _: &[[u8; 64]], _: usize) {}
 
     #[inline(always)]
     fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I {

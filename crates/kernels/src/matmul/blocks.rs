@@ -1,12 +1,13 @@
 //! Quantised weights times activations: which rows and tokens go together, on which thread.
 //!
-//! Few tokens: rows are multiplied straight from the file, which is read once and decides the speed. Many tokens: strips of
+//! Few tokens: strips are multiplied straight from memory, which is read once and decides the speed. Many tokens: strips of
 //! sixteen rows are read out into panels that stay in the cache while all tokens pass by.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use crate::compute::Compute;
+use crate::cpu::Isa;
 use crate::format::Format;
 use crate::format::iq4_nl::IQ4NL;
 use crate::format::iq4_xs::IQ4XS;
@@ -21,20 +22,20 @@ use crate::format::q5_k::Q5K;
 use crate::format::q6_k::Q6K;
 use crate::format::q8_0::Q8_0;
 use crate::format::q8_k::Q8K;
-use crate::matmul::multiply::{ByPanel, Panel, by_rows};
+use crate::matmul::multiply::{ByPanel, Panel, by_strip};
 use crate::matmul::packed::{Packed, Tile as Tokens};
 use crate::matrix::Matrix;
-use crate::pool::tiles::Tile;
-use crate::simd::{Body, Rows, Simd};
+use crate::pool::tiles::{Grid, Tile};
+use crate::simd::{Body, Simd};
 use crate::strip::by_block::ByBlock;
 use crate::strip::{Kind, Strip};
 
-/// Up to so many tokens are multiplied straight from the file.
+/// Up to so many tokens are multiplied straight from memory.
 pub(crate) const FEW: usize = 4;
 
 /// Bytes of weights that a thread takes at a time with few tokens: some microseconds of reading, so that claiming is cheap
 /// and a core that is lost keeps little back.
-const SHARE_BYTES: usize = 1 << 16;
+const SHARE_BYTES: usize = 1 << 18;
 
 /// Bytes of panels at a time with many tokens: a part of the second cache, beside the tokens that pass by.
 const PANEL_BYTES: usize = 1 << 18;
@@ -42,22 +43,36 @@ const PANEL_BYTES: usize = 1 << 18;
 thread_local! {
     /// Panels that a thread keeps from call to call.
     static PANELS: RefCell<Vec<Panel>> = const { RefCell::new(Vec::new()) };
+    /// Room to interleave a strip in.
+    static STRIP: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `out`: `[tokens, rows]`.
-pub(crate) fn matmul(compute: &Compute, weights: &Matrix, packed: &Packed, tokens: usize, out: &mut [f32]) {
-    compute.isa().run(Prepare { format: weights.format(), packed });
-    let rows = weights.rows();
-    let strips = rows.div_ceil(16);
-    let bytes = if tokens <= FEW {
-        (SHARE_BYTES, 16 * weights.bytes().len() / rows)
-    } else {
-        (PANEL_BYTES, 16 * weights.cols())
-    };
+/// Each `out`: `[tokens, rows]` of its matrix. The strips of all matrices are shared out together.
+pub(crate) fn matmul(
+    compute: &Compute,
+    packed: &Packed,
+    tokens: usize,
+    products: &mut [(&Matrix, &mut [f32])],
+) {
+    let few = tokens <= FEW;
+    let strips: usize = products.iter().map(|(weights, _)| weights.rows().div_ceil(16)).sum();
     // At least four pieces for each thread, if there are as many strips.
-    let step = (bytes.0 / bytes.1).min(strips / (4 * compute.pool().threads())).max(1);
-    compute.pool().columns(out, rows, 16 * step, |tile| {
-        compute.isa().run(Share { weights, packed, few: tokens <= FEW, out: tile });
+    let most = strips / (4 * compute.pool().threads());
+    let mut matrices = Vec::with_capacity(products.len());
+    let mut grids = Vec::with_capacity(products.len());
+    for (weights, out) in products {
+        compute.isa().run(Prepare { format: weights.format(), packed });
+        let rows = weights.rows();
+        let fit = match few {
+            true => SHARE_BYTES / (16 * weights.bytes().len() / rows),
+            false => PANEL_BYTES / (16 * weights.cols()),
+        };
+        matrices.push(*weights);
+        grids.push(Grid { out, width: rows, row_step: tokens, column_step: 16 * fit.min(most).max(1) });
+    }
+    compute.pool().tiles(&mut grids, |index, tile| {
+        let isa = compute.isa();
+        isa.run(Share { isa, weights: matrices[index], packed, few, out: tile });
     });
 }
 
@@ -110,6 +125,7 @@ impl<S: Simd> WithStrip<S> for Prepare<'_> {
 
 /// The rows that one thread has claimed.
 struct Share<'a, 't> {
+    isa: Isa,
     weights: &'a Matrix,
     packed: &'a Packed,
     few: bool,
@@ -130,27 +146,27 @@ impl<S: Simd> WithStrip<S> for Share<'_, '_> {
     fn with<F: Strip<S>>(mut self, simd: S) {
         let columns = self.out.columns();
         let firsts = columns.clone().step_by(16);
+        // Taken out and put back rather than borrowed: a closure would be compiled without this path's instructions.
+        let mut spare = STRIP.take();
         if F::DIRECT && S::VECTORS && self.few {
             for first in firsts {
-                let mut padding = Vec::new();
-                let rows = Rows::new(self.weights.sixteen_rows(first, &mut padding));
+                let strip = self.weights.strip(self.isa, first, &mut spare);
                 for tokens in &self.packed.tiles {
                     let out = (&mut self.out, first - columns.start, tokens.first);
                     match tokens.tokens {
-                        1 => hand_out(out, by_rows::<S, F, 1>(simd, &rows, tokens)),
-                        2 => hand_out(out, by_rows::<S, F, 2>(simd, &rows, tokens)),
-                        _ => hand_out(out, by_rows::<S, F, 4>(simd, &rows, tokens)),
+                        1 => hand_out(out, by_strip::<S, F, 1>(simd, &strip, tokens)),
+                        2 => hand_out(out, by_strip::<S, F, 2>(simd, &strip, tokens)),
+                        _ => hand_out(out, by_strip::<S, F, 4>(simd, &strip, tokens)),
                     }
                 }
             }
+            STRIP.set(spare);
             return;
         }
-        // Taken out and put back rather than borrowed: a closure would be compiled without this path's instructions.
         let mut panels = PANELS.take();
         panels.resize_with(panels.len().max(firsts.len()), Panel::default);
         for (first, panel) in firsts.clone().zip(panels.iter_mut()) {
-            let mut padding = Vec::new();
-            panel.fill::<S, F>(simd, &Rows::new(self.weights.sixteen_rows(first, &mut padding)));
+            panel.fill::<S, F>(simd, &self.weights.strip(self.isa, first, &mut spare));
         }
         for tokens in &self.packed.tiles {
             for (first, panel) in firsts.clone().zip(panels.iter()) {
@@ -168,6 +184,7 @@ impl<S: Simd> WithStrip<S> for Share<'_, '_> {
             }
         }
         PANELS.set(panels);
+        STRIP.set(spare);
     }
 }
 

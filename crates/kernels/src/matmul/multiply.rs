@@ -2,12 +2,13 @@
 //!
 //! Per 32 columns: `part = scale · Σ codes − minimum · Σ activations` (for each half, if groups are short), and
 //! `total += d · part`, each operation rounded once: [`block::dot`](crate::format::block::dot), sixteen times at once. That
-//! weights come from a panel or straight from the file, and how many tokens go together, changes no bit.
+//! weights come from a panel or straight from a strip, and how many tokens go together, changes no bit.
 
 use std::marker::PhantomData;
 
+use crate::interleave::{Interleaved, Parts};
 use crate::matmul::packed::Tile;
-use crate::simd::{Body, Rows, Simd};
+use crate::simd::{Body, Simd};
 use crate::strip::{Group, Kind, Strip};
 
 /// Bytes in line with what a register loads.
@@ -34,17 +35,17 @@ pub(crate) struct Panel {
 impl Panel {
     /// Reads sixteen rows.
     #[inline(always)]
-    pub(crate) fn fill<S: Simd, F: Strip<S>>(&mut self, simd: S, rows: &Rows<'_>) {
-        let groups = rows.stride() / F::BYTES * (F::LEN / 32);
+    pub(crate) fn fill<S: Simd, F: Strip<S>>(&mut self, simd: S, strip: &Interleaved<'_>) {
+        let groups = strip.blocks() * (F::LEN / 32);
         let halves = if F::Kind::SHORT { 2 } else { 1 };
         self.codes.resize(groups * 8, Line([0; 64]));
         self.scales.resize(groups * halves, Lanes([0.0; 16]));
         self.minima.resize(if F::Kind::MINIMA { groups * halves } else { 0 }, Lanes([0.0; 16]));
         let per_block = F::LEN / 32;
-        for at in 0..rows.stride() / F::BYTES {
-            let mut block = F::block(simd, rows, at * F::BYTES);
+        for at in 0..strip.blocks() {
+            let mut block = F::block(simd, strip, at);
             for index in 0..per_block {
-                let group = F::group(simd, rows, at * F::BYTES, &mut block, index);
+                let group = F::group(simd, strip, at, &mut block, index);
                 let place = at * per_block + index;
                 for (to, codes) in self.codes[place * 8..place * 8 + 8].iter_mut().zip(group.codes) {
                     simd.store_i(codes, &mut to.0);
@@ -169,7 +170,7 @@ fn of_halves<S: Simd, K: Kind>(simd: S, all: &[Lanes], place: usize) -> [S::F; 2
 /// One block of sixteen rows, on its way into the totals.
 struct Add<'a, S: Simd, F: Strip<S>, const T: usize> {
     simd: S,
-    rows: &'a Rows<'a>,
+    strip: &'a Interleaved<'a>,
     at: usize,
     shared: &'a mut F::Block,
     totals: &'a mut [S::F; T],
@@ -179,31 +180,38 @@ struct Add<'a, S: Simd, F: Strip<S>, const T: usize> {
 impl<S: Simd, F: Strip<S>, const T: usize> Add<'_, S, F, T> {
     #[inline(always)]
     fn group(&mut self, index: usize, first: usize) {
-        let Group { codes, scales, minima } = F::group(self.simd, self.rows, self.at, self.shared, index);
+        let Group { codes, scales, minima } = F::group(self.simd, self.strip, self.at, self.shared, index);
         let place = first + index;
         add_group::<S, F::Kind, T>(self.simd, self.totals, |j| codes[j], scales, minima, self.x, place);
     }
 }
 
-/// Sixteen rows as they lie in the file times `T` tokens: `[token][row]`.
+/// Lines between what is read and what is asked for: beyond the page at hand, where a processor stops looking ahead by
+/// itself.
+const AHEAD: usize = 512;
+
+/// A strip times `T` tokens: `[token][row]`.
 #[inline(always)]
-pub(crate) fn by_rows<S: Simd, F: Strip<S>, const T: usize>(
+pub(crate) fn by_strip<S: Simd, F: Strip<S>, const T: usize>(
     simd: S,
-    rows: &Rows<'_>,
+    strip: &Interleaved<'_>,
     tile: &Tile,
 ) -> [[f32; 16]; T] {
     let x = Activations::<T>::of::<F::Kind>(tile, F::OFFSET);
     let mut totals = [simd.splat(0.0); T];
     let per_block = F::LEN / 32;
-    for block in 0..rows.stride() / F::BYTES {
-        let at = block * F::BYTES;
-        // What comes next lies behind these sixteen rows: as much of it as is read here.
-        for line in 0..(16 * F::BYTES).div_ceil(64) {
-            simd.prefetch(rows, 16 * (rows.stride() + at) + 64 * line);
+    let parts = const { Parts::of(F::BYTES) };
+    for at in 0..strip.blocks() {
+        if F::LEN == 256 {
+            // The work on such a block is long enough for the processor to lose track of what is read next; short blocks
+            // are read faster without being asked for.
+            for line in parts.units_of(at)..parts.units_of(at + 1) {
+                simd.prefetch(strip.lines(), line + AHEAD);
+            }
         }
-        let mut shared = F::block(simd, rows, at);
-        let mut add = Add::<S, F, T> { simd, rows, at, shared: &mut shared, totals: &mut totals, x: &x };
-        let first = block * per_block;
+        let mut shared = F::block(simd, strip, at);
+        let mut add = Add::<S, F, T> { simd, strip, at, shared: &mut shared, totals: &mut totals, x: &x };
+        let first = at * per_block;
         if F::LEN == 256 && T == 1 {
             // Written out: with a constant index what a block shares stays in registers (Q6_K: three times as fast). Only for
             // one token, because it takes the compiler as many times as long.

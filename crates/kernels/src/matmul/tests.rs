@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::compute::Compute;
 use crate::cpu::Isa;
 use crate::format::Format;
-use crate::matmul::{Input, matmul};
+use crate::matmul::{Input, matmul, matmul_each};
 use crate::matrix::Matrix;
 use crate::quantised::Quantised;
 
@@ -72,23 +72,32 @@ fn expected(weights: &Matrix, values: &[f32], out: &mut Vec<f32>) {
     }
 }
 
-/// Multiplies on every path and number of threads; all must give the same bits. Gives them.
+/// The same matrix, interleaved for good.
+fn interleaved(weights: &Matrix, compute: &Compute) -> Option<Matrix> {
+    let mut bytes = vec![0; weights.interleaved_bytes()?];
+    weights.interleave(compute, &mut bytes);
+    Some(weights.with_interleaved(Bytes::from(bytes)))
+}
+
+/// Multiplies on every path and number of threads, rows and interleaved; all must give the same bits. Gives them.
 fn on_every_path(weights: &Matrix, values: &[f32]) -> Vec<f32> {
     let input = Input::new(values, weights.cols());
     let mut first: Option<Vec<f32>> = None;
     for isa in Isa::all_here() {
         for threads in [1, 3] {
             let compute = Compute::new(isa, NonZeroUsize::new(threads).unwrap());
-            let mut out = vec![f32::NAN; input.tokens() * weights.rows()];
-            matmul(&compute, weights, &input, &mut out);
-            let first = first.get_or_insert_with(|| out.clone());
-            let same = first.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits());
-            assert!(
-                same,
-                "{} {threads} threads, {:?}",
-                weights.kernel_name(isa),
-                (weights.rows(), weights.cols(), input.tokens())
-            );
+            for weights in [Some(weights.clone()), interleaved(weights, &compute)].into_iter().flatten() {
+                let mut out = vec![f32::NAN; input.tokens() * weights.rows()];
+                matmul(&compute, &weights, &input, &mut out);
+                let first = first.get_or_insert_with(|| out.clone());
+                let same = first.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(
+                    same,
+                    "{} {threads} threads, {:?}",
+                    weights.kernel_name(isa),
+                    (weights.rows(), weights.cols(), input.tokens())
+                );
+            }
         }
     }
     first.unwrap()
@@ -166,5 +175,56 @@ fn one_input_serves_matrices_of_all_formats() {
         matmul(&compute, &weights, &shared, &mut a);
         matmul(&compute, &weights, &Input::new(&values, 256), &mut b);
         assert_eq!(a, b, "{}", format.name());
+    }
+}
+
+#[test]
+fn rows_of_an_interleaved_matrix_are_those_of_the_file() {
+    let mut random = Random(13);
+    let compute = Compute::new(Isa::best(), NonZeroUsize::new(2).unwrap());
+    for format in Format::ALL {
+        let cols = 2 * format.block_len().max(16);
+        let weights = weights(format, 19, cols, &mut random);
+        let Some(interleaved) = interleaved(&weights, &compute) else { continue };
+        let (mut a, mut b) = (vec![0.0; cols], vec![0.0; cols]);
+        for row in [0, 7, 15, 16, 18] {
+            weights.decode_row(row, &mut a);
+            interleaved.decode_row(row, &mut b);
+            assert_eq!(a, b, "{} row {row}", format.name());
+        }
+        assert_eq!(interleaved.interleaved_bytes(), None);
+    }
+}
+
+#[test]
+fn matrices_multiplied_together_are_the_same_as_one_by_one() {
+    let mut random = Random(13);
+    for (formats, rows) in [
+        (&[Format::Q4K, Format::Q4K, Format::Q6K][..], &[64, 16, 17][..]),
+        (&[Format::Q4_0, Format::Q8_0], &[5, 300]),
+        (&[Format::Q4_0, Format::F16, Format::Q5_0], &[33, 20, 48]),
+        (&[Format::BF16, Format::F32], &[7, 40]),
+    ] {
+        let matrices: Vec<Matrix> = formats
+            .iter()
+            .zip(rows)
+            .map(|(format, rows)| weights(*format, *rows, 256, &mut random))
+            .collect();
+        for tokens in [1, 4, 29] {
+            let values: Vec<f32> = (0..tokens * 256).map(|_| random.float()).collect();
+            let wanted: Vec<Vec<f32>> =
+                matrices.iter().map(|matrix| on_every_path(matrix, &values)).collect();
+            for threads in [1, 3] {
+                let compute = Compute::new(Isa::best(), NonZeroUsize::new(threads).unwrap());
+                let mut outs: Vec<Vec<f32>> = wanted.iter().map(|out| vec![f32::NAN; out.len()]).collect();
+                let mut products: Vec<_> = matrices
+                    .iter()
+                    .zip(&mut outs)
+                    .map(|(matrix, out)| (matrix, out.as_mut_slice()))
+                    .collect();
+                matmul_each(&compute, &Input::new(&values, 256), &mut products);
+                assert_eq!(outs, wanted, "{formats:?}, {tokens} tokens, {threads} threads");
+            }
+        }
     }
 }

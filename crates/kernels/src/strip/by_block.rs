@@ -3,11 +3,15 @@
 //! For formats that are rare enough to do without a reader of their own. Codes are wide.
 
 use crate::format::block::{Block, MAX_GROUPS, MAX_LEN};
-use crate::simd::{Rows, Simd};
+use crate::interleave::Interleaved;
+use crate::simd::Simd;
 use crate::strip::{Group, Of, Strip, wide_offset, widened};
 
 /// A format, read by its [`Block`]; whether it is short and has minima is said again, because a kind is a type.
 pub(crate) struct ByBlock<B, const SHORT: bool, const MINIMA: bool>(std::marker::PhantomData<B>);
+
+/// The most bytes of a block of these: Q8_K.
+const MAX_BYTES: usize = 292;
 
 /// A block of each row.
 pub(crate) struct Unpacked {
@@ -29,7 +33,7 @@ impl<S: Simd, B: Block, const SHORT: bool, const MINIMA: bool> Strip<S> for ByBl
     type Block = Unpacked;
 
     #[inline(always)]
-    fn block(_: S, rows: &Rows<'_>, at: usize) -> Unpacked {
+    fn block(_: S, strip: &Interleaved<'_>, at: usize) -> Unpacked {
         let mut out = Unpacked {
             codes: [[0; 64]; MAX_LEN / 4],
             scales: [[0.0; 16]; MAX_GROUPS],
@@ -37,8 +41,10 @@ impl<S: Simd, B: Block, const SHORT: bool, const MINIMA: bool> Strip<S> for ByBl
         };
         let mut q = [0; MAX_LEN];
         let (mut scale, mut min) = ([0.0; MAX_GROUPS], [0.0; MAX_GROUPS]);
+        let mut bytes = [0; MAX_BYTES];
         for row in 0..16 {
-            B::unpack(&rows.row(row)[at..at + B::BYTES], &mut q, &mut scale, &mut min);
+            strip.block(at, row, &mut bytes[..B::BYTES]);
+            B::unpack(&bytes[..B::BYTES], &mut q, &mut scale, &mut min);
             for (to, codes) in out.codes.iter_mut().zip(q[..B::LEN].as_chunks::<4>().0) {
                 to[4 * row..4 * row + 4].copy_from_slice(&codes.map(i8::cast_unsigned));
             }
@@ -51,7 +57,7 @@ impl<S: Simd, B: Block, const SHORT: bool, const MINIMA: bool> Strip<S> for ByBl
     }
 
     #[inline(always)]
-    fn group(simd: S, _: &Rows<'_>, _: usize, block: &mut Unpacked, index: usize) -> Group<S> {
+    fn group(simd: S, _: &Interleaved<'_>, _: usize, block: &mut Unpacked, index: usize) -> Group<S> {
         let mut codes = [simd.splat_i(0); 8];
         for (code, bytes) in codes.iter_mut().zip(&block.codes[index * 8..]) {
             *code = simd.load_i(bytes);

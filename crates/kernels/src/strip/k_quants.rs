@@ -4,8 +4,9 @@ use crate::format::block::Block;
 use crate::format::q4_k::Q4K;
 use crate::format::q5_k::Q5K;
 use crate::format::q6_k::Q6K;
-use crate::simd::{Rows, Simd};
-use crate::strip::{Group, Of, Strip, high, low, thirty_two};
+use crate::interleave::Interleaved;
+use crate::simd::Simd;
+use crate::strip::{Group, Of, Strip, high, loaded, low};
 
 /// The scales and minima of Q4_K and Q5_K, multiplied out.
 pub(crate) struct Scales<S: Simd> {
@@ -27,10 +28,10 @@ fn upper_two<S: Simd>(simd: S, bytes: S::I) -> S::I {
     simd.and(simd.shift_down(bytes, 2), simd.splat_i(0x3030_3030))
 }
 
-/// The first sixteen bytes of a block: d, dmin and twelve bytes of scales, see `format/scales_k4.rs`.
+/// The first four units of a block: d, dmin and twelve bytes of scales, see `format/scales_k4.rs`.
 #[inline(always)]
-fn scales<S: Simd>(simd: S, rows: &Rows<'_>, at: usize) -> Scales<S> {
-    let [both, first, second, third] = simd.transpose(rows, at);
+fn scales<S: Simd>(simd: S, units: &[[u8; 64]; 4]) -> Scales<S> {
+    let [both, first, second, third] = loaded(simd, units);
     let (d, dmin) = (simd.half_to_f(both), simd.half_to_f(simd.shift_down(both, 16)));
     let six = simd.splat_i(0x3f3f_3f3f);
     // Four numbers to a lane, a byte each.
@@ -44,18 +45,9 @@ fn scales<S: Simd>(simd: S, rows: &Rows<'_>, at: usize) -> Scales<S> {
     out
 }
 
-/// The codes of group `index`: 32 bytes hold two groups, the even one below, the odd one above.
+/// The codes of group `index`, whose 32 bytes hold two groups, the even one below, the odd one above.
 #[inline(always)]
-fn four_bits<S: Simd>(
-    simd: S,
-    rows: &Rows<'_>,
-    at: usize,
-    shared: &mut [S::I; 8],
-    index: usize,
-) -> [S::I; 8] {
-    if index.is_multiple_of(2) {
-        *shared = thirty_two(simd, rows, at + index / 2 * 32);
-    }
+fn four_bits<S: Simd>(simd: S, shared: &[S::I; 8], index: usize) -> [S::I; 8] {
     let mut codes = *shared;
     for code in &mut codes {
         *code = if index.is_multiple_of(2) { low(simd, *code) } else { high(simd, *code) };
@@ -72,13 +64,16 @@ impl<S: Simd> Strip<S> for Q4K {
     type Block = Scales<S>;
 
     #[inline(always)]
-    fn block(simd: S, rows: &Rows<'_>, at: usize) -> Scales<S> {
-        scales(simd, rows, at)
+    fn block(simd: S, strip: &Interleaved<'_>, at: usize) -> Scales<S> {
+        scales(simd, strip.units::<Q4K, _>(at, 0))
     }
 
     #[inline(always)]
-    fn group(simd: S, rows: &Rows<'_>, at: usize, block: &mut Scales<S>, index: usize) -> Group<S> {
-        let codes = four_bits(simd, rows, at + 16, &mut block.shared, index);
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, block: &mut Scales<S>, index: usize) -> Group<S> {
+        if index.is_multiple_of(2) {
+            block.shared = loaded(simd, strip.units::<Q4K, _>(at, 4 + index / 2 * 8));
+        }
+        let codes = four_bits(simd, &block.shared, index);
         Group { codes, scales: [block.scales[index]; 2], minima: [block.minima[index]; 2] }
     }
 }
@@ -92,19 +87,22 @@ impl<S: Simd> Strip<S> for Q5K {
     type Block = (Scales<S>, [S::I; 8]);
 
     #[inline(always)]
-    fn block(simd: S, rows: &Rows<'_>, at: usize) -> Self::Block {
-        (scales(simd, rows, at), thirty_two(simd, rows, at + 16))
+    fn block(simd: S, strip: &Interleaved<'_>, at: usize) -> Self::Block {
+        (scales(simd, strip.units::<Q5K, _>(at, 0)), loaded(simd, strip.units::<Q5K, _>(at, 4)))
     }
 
     #[inline(always)]
     fn group(
         simd: S,
-        rows: &Rows<'_>,
+        strip: &Interleaved<'_>,
         at: usize,
         (block, fifth): &mut Self::Block,
         index: usize,
     ) -> Group<S> {
-        let mut codes = four_bits(simd, rows, at + 48, &mut block.shared, index);
+        if index.is_multiple_of(2) {
+            block.shared = loaded(simd, strip.units::<Q5K, _>(at, 12 + index / 2 * 8));
+        }
+        let mut codes = four_bits(simd, &block.shared, index);
         for (code, fifth) in codes.iter_mut().zip(fifth) {
             // Bit `index` of each byte is the fifth bit of its code.
             let bit = simd.and(simd.shift_down(*fifth, index as u32), simd.splat_i(0x0101_0101));
@@ -123,20 +121,23 @@ impl<S: Simd> Strip<S> for Q6K {
     type Block = SixBits<S>;
 
     #[inline(always)]
-    fn block(simd: S, rows: &Rows<'_>, at: usize) -> SixBits<S> {
+    fn block(simd: S, strip: &Interleaved<'_>, at: usize) -> SixBits<S> {
         let nothing = [simd.splat_i(0); 8];
-        let (d, scales) = (simd.halves(rows, at + 208), simd.transpose(rows, at + 192));
+        let d = simd.halves(strip.halves::<Q6K>(at));
+        let scales = loaded(simd, strip.units::<Q6K, _>(at, 0));
         SixBits { d, scales, lower: [nothing; 2], upper: nothing }
     }
 
     #[inline(always)]
-    fn group(simd: S, rows: &Rows<'_>, at: usize, block: &mut SixBits<S>, index: usize) -> Group<S> {
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, block: &mut SixBits<S>, index: usize) -> Group<S> {
         // A half of 128 numbers has 64 bytes of lower bits (columns 0–63 below, 64–127 above) and 32 of upper bits.
         let (half, k) = (index / 4, index % 4);
         if k == 0 {
-            block.lower =
-                [thirty_two(simd, rows, at + 64 * half), thirty_two(simd, rows, at + 64 * half + 32)];
-            block.upper = thirty_two(simd, rows, at + 128 + 32 * half);
+            block.lower = [
+                loaded(simd, strip.units::<Q6K, _>(at, 4 + 24 * half)),
+                loaded(simd, strip.units::<Q6K, _>(at, 12 + 24 * half)),
+            ];
+            block.upper = loaded(simd, strip.units::<Q6K, _>(at, 20 + 24 * half));
         }
         let mut codes = block.lower[k % 2];
         for (code, upper) in codes.iter_mut().zip(block.upper) {

@@ -8,27 +8,29 @@ use crate::format::q4_1::Q4_1;
 use crate::format::q5_0::Q5_0;
 use crate::format::q5_1::Q5_1;
 use crate::format::q8_0::Q8_0;
-use crate::simd::{Rows, Simd};
-use crate::strip::{Group, Of, Strip, nibbles, thirty_two, wide_offset, widened};
+use crate::interleave::Interleaved;
+use crate::simd::Simd;
+use crate::strip::{Group, Of, Strip, loaded, nibbles, wide_offset, widened};
 
-/// 32 codes with the scale at the block's first two bytes.
+/// 32 codes with the block's scale.
 #[inline(always)]
-fn scaled<S: Simd>(simd: S, rows: &Rows<'_>, at: usize, codes: [S::I; 8]) -> Group<S> {
-    Group { codes, scales: [simd.halves(rows, at); 2], minima: [simd.splat(0.0); 2] }
+fn scaled<S: Simd>(simd: S, scale: S::F, codes: [S::I; 8]) -> Group<S> {
+    Group { codes, scales: [scale; 2], minima: [simd.splat(0.0); 2] }
 }
 
-/// The same, with what is added to each number behind the scale. A block says `+ m` where a group says `− minimum`.
+/// The same, from a unit that holds the scale and what is added to each number. A block says `+ m` where a group says
+/// `− minimum`.
 #[inline(always)]
-fn scaled_from<S: Simd>(simd: S, rows: &Rows<'_>, at: usize, codes: [S::I; 8]) -> Group<S> {
-    let minimum = simd.sub(simd.splat(-0.0), simd.halves(rows, at + 2));
-    Group { minima: [minimum; 2], ..scaled(simd, rows, at, codes) }
+fn scaled_from<S: Simd>(simd: S, both: &[u8; 64], codes: [S::I; 8]) -> Group<S> {
+    let both = simd.load_i(both);
+    let minimum = simd.sub(simd.splat(-0.0), simd.half_to_f(simd.shift_down(both, 16)));
+    Group { minima: [minimum; 2], ..scaled(simd, simd.half_to_f(both), codes) }
 }
 
-/// Adds a fifth bit to each code, from the 32 bits at `at`.
+/// Adds a fifth bit to each code, from a unit of 32 bits.
 #[inline(always)]
-fn with_fifth_bits<S: Simd>(simd: S, rows: &Rows<'_>, at: usize, codes: [S::I; 8]) -> [S::I; 8] {
-    // The bits are transposed along with twelve bytes that are not needed: bits, then codes, follow each other.
-    let bits = simd.transpose(rows, at)[0];
+fn with_fifth_bits<S: Simd>(simd: S, bits: &[u8; 64], codes: [S::I; 8]) -> [S::I; 8] {
+    let bits = simd.load_i(bits);
     let mut out = codes;
     for (quarter, (out, code)) in out.iter_mut().zip(codes).enumerate() {
         *out = simd.or(code, simd.sixteens(bits, quarter));
@@ -45,11 +47,11 @@ impl<S: Simd> Strip<S> for Q4_0 {
     type Block = ();
 
     #[inline(always)]
-    fn block(_: S, _: &Rows<'_>, _: usize) {}
+    fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, rows: &Rows<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        scaled(simd, rows, at, nibbles(simd, rows, at + 2))
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
+        scaled(simd, simd.halves(strip.halves::<Q4_0>(at)), nibbles(simd, strip.units::<Q4_0, _>(at, 0)))
     }
 }
 
@@ -62,11 +64,12 @@ impl<S: Simd> Strip<S> for Q4_1 {
     type Block = ();
 
     #[inline(always)]
-    fn block(_: S, _: &Rows<'_>, _: usize) {}
+    fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, rows: &Rows<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        scaled_from(simd, rows, at, nibbles(simd, rows, at + 4))
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
+        let [both, codes @ ..] = strip.units::<Q4_1, 5>(at, 0);
+        scaled_from(simd, both, nibbles(simd, codes))
     }
 }
 
@@ -79,12 +82,13 @@ impl<S: Simd> Strip<S> for Q5_0 {
     type Block = ();
 
     #[inline(always)]
-    fn block(_: S, _: &Rows<'_>, _: usize) {}
+    fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, rows: &Rows<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let codes = nibbles(simd, rows, at + 6);
-        scaled(simd, rows, at, with_fifth_bits(simd, rows, at + 2, codes))
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
+        let [bits, codes @ ..] = strip.units::<Q5_0, 5>(at, 0);
+        let codes = with_fifth_bits(simd, bits, nibbles(simd, codes));
+        scaled(simd, simd.halves(strip.halves::<Q5_0>(at)), codes)
     }
 }
 
@@ -97,12 +101,12 @@ impl<S: Simd> Strip<S> for Q5_1 {
     type Block = ();
 
     #[inline(always)]
-    fn block(_: S, _: &Rows<'_>, _: usize) {}
+    fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, rows: &Rows<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let codes = nibbles(simd, rows, at + 8);
-        scaled_from(simd, rows, at, with_fifth_bits(simd, rows, at + 4, codes))
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
+        let [both, bits, codes @ ..] = strip.units::<Q5_1, 6>(at, 0);
+        scaled_from(simd, both, with_fifth_bits(simd, bits, nibbles(simd, codes)))
     }
 }
 
@@ -115,15 +119,15 @@ impl<S: Simd> Strip<S> for Q8_0 {
     type Block = ();
 
     #[inline(always)]
-    fn block(_: S, _: &Rows<'_>, _: usize) {}
+    fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, rows: &Rows<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let mut codes = thirty_two(simd, rows, at + 2);
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
+        let mut codes = loaded(simd, strip.units::<Q8_0, 8>(at, 0));
         for code in &mut codes {
             *code = widened(simd, *code);
         }
-        scaled(simd, rows, at, codes)
+        scaled(simd, simd.halves(strip.halves::<Q8_0>(at)), codes)
     }
 }
 
@@ -147,14 +151,14 @@ impl<S: Simd> Strip<S> for IQ4NL {
     type Block = ();
 
     #[inline(always)]
-    fn block(_: S, _: &Rows<'_>, _: usize) {}
+    fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, rows: &Rows<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let mut codes = nibbles(simd, rows, at + 2);
+    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
+        let mut codes = nibbles(simd, strip.units::<IQ4NL, _>(at, 0));
         for code in &mut codes {
             *code = simd.look_up(*code, &level_codes::<S>());
         }
-        scaled(simd, rows, at, codes)
+        scaled(simd, simd.halves(strip.halves::<IQ4NL>(at)), codes)
     }
 }

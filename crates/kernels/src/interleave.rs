@@ -1,0 +1,217 @@
+//! Sixteen rows of blocks interleaved, so that lanes are loads: how quantised weights lie in memory.
+//!
+//! A *strip* is sixteen rows. Blocks are cut into units of four bytes, and unit `u` of a block, of all sixteen rows, is one
+//! line of 64 bytes: lane r is row r. Where four does not divide a block, its scale in half precision, first or last, is in
+//! no unit: the scales of two blocks are a line before the units of both. So a strip is read from end to end, which is what
+//! memory is fast at, and takes as many bytes as its rows did, but for padding to whole lines. Kernels read nothing else; a
+//! matrix in rows is interleaved on the way, or once for good.
+
+use crate::format::Format;
+use crate::format::block::Block;
+use crate::simd::{Body, Rows, Simd};
+
+/// Lanes, and rows of a strip.
+pub(crate) const LANES: usize = 16;
+
+/// Bytes of the largest block that is interleaved: of Q8_K.
+pub(crate) const LARGEST_BLOCK: usize = 292;
+
+/// Where the parts of a block go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Bytes of a block.
+    block: usize,
+    /// Where its units begin: behind the scale, if that comes first.
+    units_at: usize,
+    /// Where the scale is that no unit holds.
+    half_at: Option<usize>,
+    parts: Parts,
+    /// The units in the order of their lines: runs from one unit up to another, the order in which kernels read them.
+    runs: [(usize, usize); 5],
+}
+
+/// What lines a block becomes: of a format that a kernel is compiled for, a constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    units: usize,
+    halves: bool,
+}
+
+impl Parts {
+    /// Of a block of so many bytes.
+    pub(crate) const fn of(block_bytes: usize) -> Parts {
+        Parts { units: block_bytes / 4, halves: !block_bytes.is_multiple_of(4) }
+    }
+
+    /// Lines of two blocks.
+    const fn pair(self) -> usize {
+        2 * self.units + self.halves as usize
+    }
+
+    /// Lines of so many blocks.
+    const fn lines(self, blocks: usize) -> usize {
+        blocks * self.units + if self.halves { blocks.div_ceil(2) } else { 0 }
+    }
+
+    /// The first line of a block's units.
+    #[inline(always)]
+    pub(crate) const fn units_of(self, block: usize) -> usize {
+        block / 2 * self.pair() + self.halves as usize + block % 2 * self.units
+    }
+
+    /// The line with a block's scales.
+    #[inline(always)]
+    const fn halves_of(self, block: usize) -> usize {
+        block / 2 * self.pair()
+    }
+}
+
+impl Layout {
+    /// Of a quantised format; `None` for floats, which stay in rows.
+    pub(crate) fn of(format: Format) -> Option<Layout> {
+        if !format.is_quantised() {
+            return None;
+        }
+        let block = format.block_bytes();
+        let parts = Parts::of(block);
+        let half_at = match format {
+            _ if !parts.halves => None,
+            Format::Q3K | Format::Q6K => Some(block - 2),
+            _ => Some(0),
+        };
+        let units_at = if half_at == Some(0) { 2 } else { 0 };
+        let runs = match format {
+            // The scales, then for each half of the block the lower bits and the upper ones.
+            Format::Q6K => [(48, 52), (0, 16), (32, 40), (16, 32), (40, 48)],
+            _ => [(0, parts.units), (0, 0), (0, 0), (0, 0), (0, 0)],
+        };
+        Some(Layout { block, units_at, half_at, parts, runs })
+    }
+
+    /// Bytes of a strip of rows of `row_bytes`, a multiple of 64.
+    pub(crate) fn strip_bytes(&self, row_bytes: usize) -> usize {
+        64 * self.parts.lines(row_bytes / self.block)
+    }
+}
+
+/// A strip to read from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interleaved<'a> {
+    layout: Layout,
+    lines: &'a [[u8; 64]],
+    blocks: usize,
+}
+
+impl<'a> Interleaved<'a> {
+    /// `strip`: what [`Interleave`] wrote of sixteen rows of `row_bytes`.
+    #[inline(always)]
+    pub(crate) fn new(layout: Layout, strip: &'a [u8], row_bytes: usize) -> Interleaved<'a> {
+        Interleaved { layout, lines: strip.as_chunks().0, blocks: row_bytes / layout.block }
+    }
+
+    /// Blocks of a row.
+    #[inline(always)]
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// `N` units of a block, from `unit` on.
+    #[inline(always)]
+    pub(crate) fn units<B: Block, const N: usize>(&self, block: usize, unit: usize) -> &'a [[u8; 64]; N] {
+        let from = const { Parts::of(B::BYTES) }.units_of(block) + unit;
+        self.lines[from..from + N].as_chunks().0.first().expect("N lines")
+    }
+
+    /// The scales of a block.
+    #[inline(always)]
+    pub(crate) fn halves<B: Block>(&self, block: usize) -> &'a [u8; 32] {
+        &self.lines[const { Parts::of(B::BYTES) }.halves_of(block)].as_chunks().0[block % 2]
+    }
+
+    /// The lines, to ask for what comes next.
+    #[inline(always)]
+    pub(crate) fn lines(&self) -> &'a [[u8; 64]] {
+        self.lines
+    }
+
+    /// One row's block, as in a file.
+    #[inline(always)]
+    pub(crate) fn block(&self, block: usize, row: usize, out: &mut [u8]) {
+        let Layout { units_at, half_at, parts, runs, .. } = self.layout;
+        let mut lines = self.lines[parts.units_of(block)..].iter();
+        let units = out[units_at..].as_chunks_mut::<4>().0;
+        for (from, to) in runs {
+            for (unit, line) in units[from..to].iter_mut().zip(&mut lines) {
+                unit.copy_from_slice(&line[4 * row..4 * row + 4]);
+            }
+        }
+        if let Some(at) = half_at {
+            let halves = &self.lines[parts.halves_of(block)][block % 2 * 32..];
+            out[at..at + 2].copy_from_slice(&halves[2 * row..2 * row + 2]);
+        }
+    }
+}
+
+/// Interleaves sixteen rows: `out`: [`Layout::strip_bytes`].
+pub(crate) struct Interleave<'a> {
+    pub(crate) layout: Layout,
+    pub(crate) rows: Rows<'a>,
+    pub(crate) out: &'a mut [u8],
+}
+
+impl Body for Interleave<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Interleave { layout: Layout { block, units_at, half_at, parts, runs }, rows, out } = self;
+        let lines = out.as_chunks_mut::<64>().0;
+        for at in 0..rows.stride() / block {
+            let from = at * block + units_at;
+            let mut behind = parts.units_of(at);
+            for (mut unit, end) in runs {
+                while unit < end {
+                    // The last four overlap those before where four does not divide the units.
+                    let back = (unit + 4).saturating_sub(end);
+                    let four = simd.transpose(&rows, from + 4 * (unit - back));
+                    for (line, lanes) in lines[behind - back..][..4].iter_mut().zip(four) {
+                        simd.store_i(lanes, line);
+                    }
+                    (unit, behind) = (unit - back + 4, behind - back + 4);
+                }
+            }
+            let Some(half_at) = half_at else { continue };
+            let halves = &mut lines[parts.halves_of(at)].as_chunks_mut::<32>().0[at % 2];
+            for (row, half) in halves.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                let from = row * rows.stride() + at * block + half_at;
+                half.copy_from_slice(&rows.bytes()[from..from + 2]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Isa;
+
+    #[test]
+    fn rows_come_back_as_they_were() {
+        for format in Format::ALL {
+            let Some(layout) = Layout::of(format) else { continue };
+            let row_bytes = 3 * format.block_bytes();
+            let bytes: Vec<u8> = (0..16 * row_bytes).map(|i| (i * 31 % 251) as u8).collect();
+            for isa in Isa::all_here() {
+                let mut strip = vec![0; layout.strip_bytes(row_bytes)];
+                isa.run(Interleave { layout, rows: Rows::new(&bytes), out: &mut strip });
+                let strip = Interleaved::new(layout, &strip, row_bytes);
+                for (index, expected) in bytes.chunks_exact(format.block_bytes()).enumerate() {
+                    let mut out = [0; LARGEST_BLOCK];
+                    let out = &mut out[..expected.len()];
+                    strip.block(index % 3, index / 3, out);
+                    assert_eq!(out, expected, "{} {isa}", format.name());
+                }
+            }
+        }
+    }
+}
