@@ -289,13 +289,20 @@ impl Batch {
                 return;
             }
             let reach = reach.min((left / self.pages.bytes().max(1) * PAGE).max(least));
+            if !request.echo && self.is_being_read(request, reach) {
+                return;
+            }
             let Some((id, request)) = self.waiting.pop_front() else { return };
             let network = &self.model.network;
             let adapter = request.adapter.as_ref();
             // Who wants to hear of each token of the prompt must have each read.
             let begun = match request.echo {
                 true => None,
-                false => self.prefixes.begin(network, &request.prompt, adapter, reach),
+                false => {
+                    let kept = self.prefixes.begin(network, &request.prompt, adapter, reach);
+                    let running = self.fork(&request, reach);
+                    running.into_iter().chain(kept).max_by_key(|(_, len)| *len)
+                }
             };
             let (cache, reused) = begun.unwrap_or_else(|| (network.sequence(self.pages, reach), 0));
             events.push(Event::Begun { id, reused });
@@ -314,6 +321,32 @@ impl Batch {
                 finish: None,
             });
         }
+    }
+
+    /// Running sequences that begin as `request` does, each with how many tokens they share; at least the last token of
+    /// the prompt is left, as its logits are wanted.
+    fn alike(&self, request: &Request, reach: usize) -> impl Iterator<Item = (&Running, usize)> {
+        let usable = move |one: &&Running| {
+            let same = one.adapter.as_ref().map(Arc::as_ptr) == request.adapter.as_ref().map(Arc::as_ptr);
+            same && self.model.network.same_angles(one.cache.reach(), reach)
+        };
+        self.running.iter().filter(usable).map(|one| {
+            let shared = one.tokens.iter().zip(&request.prompt).take_while(|(a, b)| a == b).count();
+            (one, shared.min(request.prompt.len() - 1))
+        })
+    }
+
+    /// Whether a running sequence is about to read a page or more of what `request` begins with: to wait for it is
+    /// quicker than to read it twice.
+    fn is_being_read(&self, request: &Request, reach: usize) -> bool {
+        self.alike(request, reach).any(|(one, shared)| shared >= one.cache.len() + PAGE)
+    }
+
+    /// The longest beginning of `request` that a running sequence has read.
+    fn fork(&self, request: &Request, reach: usize) -> Option<(Cache, usize)> {
+        let read = self.alike(request, reach).map(|(one, shared)| (one, shared.min(one.cache.len())));
+        let (one, len) = read.max_by_key(|(_, len)| *len).filter(|(_, len)| *len > 0)?;
+        Some((one.cache.fork(len, reach), len))
     }
 
     /// Puts the next tokens of all sequences through the model: those who write first, prompts with what is left.

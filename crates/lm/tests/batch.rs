@@ -122,6 +122,30 @@ fn a_known_beginning_is_not_read_again_and_changes_nothing() {
 }
 
 #[test]
+fn what_several_begin_with_is_read_once() {
+    let model = model();
+    let text = "and the other ".repeat(9) + "and so on";
+    let prompt = model.tokenizer.encode_for_model(&text, Special::Plain);
+    assert!(prompt.len() > 2 * PAGE, "{} tokens", prompt.len());
+    let longer = format!("{text} to the end");
+    let mut fresh = batch(&model, LIMITS);
+    let alone = [&text, &longer].map(|text| {
+        fresh.clear();
+        let id = fresh.submit(request(&model, text, 20)).expect("taken");
+        finish(&mut fresh, &[id]).remove(0).0
+    });
+    let mut batch = batch(&model, Limits { prefix_bytes: 0, ..LIMITS });
+    let ids = [&text, &text, &longer].map(|text| batch.submit(request(&model, text, 20)).expect("taken"));
+    let found = finish(&mut batch, &ids);
+    let reused: Vec<usize> = found.iter().map(|(_, reused, _)| *reused).collect();
+    // Nobody waits for less than a page.
+    assert!(reused[0] == 0 && reused[1..].iter().all(|reused| reused + PAGE >= prompt.len()), "{reused:?}");
+    for ((tokens, ..), alone) in found.iter().zip([&alone[0], &alone[0], &alone[1]]) {
+        assert_eq!(tokens, alone);
+    }
+}
+
+#[test]
 fn what_cannot_fit_is_refused_with_its_figures() {
     let model = model();
     let mut small = batch(&model, Limits { running: 1, waiting: 1, context: 32, ..LIMITS });
