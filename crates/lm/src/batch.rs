@@ -5,7 +5,7 @@
 //! order is first come, first served. A batch has no clock and starts no thread: whoever owns it calls
 //! [`step`](Batch::step) as long as it is [`busy`](Batch::busy).
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use kernels::page::{PAGE, PageShape};
@@ -205,9 +205,14 @@ impl Batch {
         (self.running.len(), self.waiting.len())
     }
 
-    /// Bytes of pages in use, and kept for later. Shared pages count each time.
+    /// Bytes of pages in use, and kept for later. What several sequences share counts once.
     pub fn cache_bytes(&self) -> (usize, usize) {
-        (self.running.iter().map(|one| one.cache.bytes()).sum(), self.prefixes.bytes())
+        (self.pages_used() * self.pages.bytes(), self.prefixes.bytes())
+    }
+
+    fn pages_used(&self) -> usize {
+        let pages = self.running.iter().flat_map(|one| one.cache.pages());
+        pages.map(Arc::as_ptr).collect::<HashSet<_>>().len()
     }
 
     /// Takes a request, which begins when there is room.
@@ -244,7 +249,7 @@ impl Batch {
         self.waiting.retain(|(other, _)| *other != id);
         if let Some(index) = self.running.iter().position(|one| one.id == id) {
             let one = self.running.remove(index);
-            self.prefixes.keep(one.tokens, one.cache, one.adapter);
+            self.prefixes.keep(&self.model.network, &one.tokens, &one.cache, one.adapter.as_ref());
         }
     }
 
@@ -267,7 +272,7 @@ impl Batch {
         let (done, running): (Vec<_>, Vec<_>) = self.running.drain(..).partition(|one| one.finish.is_some());
         self.running = running;
         for Running { id, tokens, cache, adapter, finish, .. } in done {
-            self.prefixes.keep(tokens, cache, adapter);
+            self.prefixes.keep(&self.model.network, &tokens, &cache, adapter.as_ref());
             events.extend(finish.map(|finish| Event::Finished { id, finish }));
         }
         Ok(events)
@@ -280,7 +285,8 @@ impl Batch {
             let room = self.limits.context - request.prompt.len();
             let reach = request.prompt.len() + request.max_tokens.unwrap_or(room).clamp(1, room);
             let bytes = |reach: usize| reach.div_ceil(PAGE).saturating_mul(self.pages.bytes());
-            let promised: usize = self.running.iter().map(|one| bytes(one.cache.reach())).sum();
+            let to_come: usize = self.running.iter().map(|one| one.cache.pages_to_come()).sum();
+            let promised = (self.pages_used() + to_come).saturating_mul(self.pages.bytes());
             let left = self.limits.cache_bytes.saturating_sub(promised);
             // An answer without a bound takes what there is rather than waiting for the whole context.
             let least = request.prompt.len()
@@ -295,16 +301,14 @@ impl Batch {
             let Some((id, request)) = self.waiting.pop_front() else { return };
             let network = &self.model.network;
             let adapter = request.adapter.as_ref();
+            let (mut cache, mut reused) = (network.sequence(self.pages, reach), 0);
             // Who wants to hear of each token of the prompt must have each read.
-            let begun = match request.echo {
-                true => None,
-                false => {
-                    let kept = self.prefixes.begin(network, &request.prompt, adapter, reach);
-                    let running = self.fork(&request, reach);
-                    running.into_iter().chain(kept).max_by_key(|(_, len)| *len)
+            if !request.echo {
+                reused = self.prefixes.begin(network, &request.prompt, adapter, &mut cache);
+                if let Some((fork, len)) = self.fork(&request, reach).filter(|(_, len)| *len > reused) {
+                    (cache, reused) = (fork, len);
                 }
-            };
-            let (cache, reused) = begun.unwrap_or_else(|| (network.sequence(self.pages, reach), 0));
+            }
             events.push(Event::Begun { id, reused });
             self.running.push(Running {
                 id,
