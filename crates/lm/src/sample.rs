@@ -244,7 +244,7 @@ impl Sampler {
 }
 
 /// The token with the highest logit; of equals the first.
-fn highest(logits: &[f32]) -> Result<u32, NothingAllowed> {
+pub(crate) fn highest(logits: &[f32]) -> Result<u32, NothingAllowed> {
     let mut best = None;
     for (token, logit) in (0u32..).zip(logits) {
         if *logit > best.map_or(f32::NEG_INFINITY, |(_, highest)| highest) {

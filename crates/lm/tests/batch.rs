@@ -57,7 +57,7 @@ fn finish(batch: &mut Batch, ids: &[Id]) -> Vec<(Vec<u32>, usize, Option<Finish>
                 Event::Begun { id, reused } => found[of(id)].1 = reused,
                 Event::Token { id, chosen } => found[of(id)].0.push(chosen.token),
                 Event::Finished { id, finish } => found[of(id)].2 = Some(finish),
-                Event::Read { .. } => {}
+                Event::Read { .. } | Event::Guessed { .. } => {}
             }
         }
     }
