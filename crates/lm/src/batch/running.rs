@@ -83,7 +83,7 @@ impl Running {
             return;
         }
         let forced = match &mut self.constraint {
-            Some(constraint) if speculation.forced => constraint.forced(),
+            Some(constraint) if speculation.forced => constraint.probable(),
             _ => Vec::new(),
         };
         let mut guess = match forced.is_empty() {

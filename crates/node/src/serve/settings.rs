@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kernels::page::CacheFormat;
@@ -56,6 +57,10 @@ pub struct EngineSettings {
     pub cache_bytes: Option<usize>,
     /// Threads; `None`: as many as this process may use cores.
     pub threads: Option<NonZeroUsize>,
+    /// Guess ahead what stood in a sequence before, and what a grammar leaves no choice about.
+    pub guess: bool,
+    /// The file of a small model that guesses ahead, too; its vocabulary is that of the models it guesses for.
+    pub draft: Option<PathBuf>,
 }
 
 /// The context where nobody says otherwise: room for long chats, and on small machines for more than one.
@@ -74,6 +79,8 @@ impl Default for EngineSettings {
             cache: CacheFormat::F16,
             cache_bytes: None,
             threads: None,
+            guess: true,
+            draft: None,
         }
     }
 }

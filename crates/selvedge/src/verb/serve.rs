@@ -14,6 +14,7 @@ use node::serve::offer::{Offer, Offers};
 use node::serve::settings::{EngineSettings, PORT, Settings};
 use wire::world::System;
 
+use crate::engine::Ahead;
 use crate::interrupt::Interrupt;
 use crate::models::Models;
 
@@ -97,6 +98,9 @@ pub(crate) struct Args {
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 
+    #[command(flatten)]
+    ahead: Ahead,
+
     /// A model that nobody asked for so long is unloaded, such as 30m; or `never`.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = keep_alive)]
     keep_alive: KeepAlive,
@@ -137,6 +141,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     let has_key = key.is_some();
     let offers = offers(&args)?;
+    let draft = args.ahead.draft.as_deref().map(|word| args.models.locate(word)).transpose()?;
+    let draft = draft.map(|located| located.path);
     let settings = Settings {
         listen: SocketAddr::new(args.host, args.port),
         key,
@@ -154,6 +160,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 .transpose()
                 .context("--cache is more than this machine has")?,
             threads: args.threads,
+            guess: !args.ahead.no_guess,
+            draft,
         },
         keep_alive: args.keep_alive.0,
         memory_bytes: args.memory,
