@@ -11,7 +11,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::thread;
 
-use kernels::page::{PAGE, PageShape};
+use kernels::page::{PAGE, Page, PageShape};
 
 use self::running::{Running, look_ahead};
 use crate::adapter::Adapter;
@@ -20,7 +20,7 @@ use crate::constraint::Constraint;
 use crate::forward::{Scratch, StepError};
 use crate::guess::{self, Speculation};
 use crate::model::Model;
-use crate::prefix::Prefixes;
+use crate::prefix::{Prefixes, Saved};
 use crate::sample::{Chosen, Settings};
 
 /// What a batch may use.
@@ -216,6 +216,21 @@ impl Batch {
     fn pages_used(&self) -> usize {
         let pages = self.running.iter().flat_map(|one| one.cache.pages());
         pages.map(Arc::as_ptr).collect::<HashSet<_>>().len()
+    }
+
+    /// Beginnings of sequences that are kept, to be written down.
+    pub fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
+    }
+
+    /// How its sequences are kept.
+    pub fn pages(&self) -> PageShape {
+        self.pages
+    }
+
+    /// Takes beginnings back that were written down; gives how many pages there was room for.
+    pub fn restore(&mut self, pages: impl IntoIterator<Item = Saved<Page>>) -> usize {
+        self.prefixes.restore(&self.model.network, pages)
     }
 
     /// Takes a request, which begins when there is room.

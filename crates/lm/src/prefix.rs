@@ -7,7 +7,7 @@
 //! what it must change), and the one unused for longest goes first. A page counts as used a moment after those that
 //! follow it, so none goes before what follows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kernels::page::{PAGE, Page};
@@ -52,6 +52,18 @@ struct Root {
     reach: usize,
 }
 
+/// A page that is kept, as it can be written down and taken back.
+pub struct Saved<P> {
+    /// After which of those before it; `None`: it begins a sequence.
+    pub after: Option<usize>,
+    /// How far the sequence may reach: rope factors may depend on it.
+    pub reach: usize,
+    /// The tokens in it.
+    pub tokens: Vec<u32>,
+    /// Their keys and values.
+    pub page: P,
+}
+
 impl Prefixes {
     /// Keeps at most `limit` bytes of pages.
     pub fn new(limit: usize) -> Prefixes {
@@ -93,11 +105,7 @@ impl Prefixes {
     /// Keeps the pages of a sequence that ended.
     pub fn keep(&mut self, network: &Network, tokens: &[u32], cache: &Cache, adapter: Option<&Arc<Adapter>>) {
         let tokens = &tokens[..tokens.len().min(cache.len())];
-        let mut after = self.root(network, adapter, cache.reach()).unwrap_or_else(|| {
-            let name = self.next();
-            self.roots.push(Root { name, adapter: adapter.cloned(), reach: cache.reach() });
-            name
-        });
+        let mut after = self.root_or_new(network, adapter, cache.reach());
         let mut path = Vec::new();
         for (tokens, page) in tokens.chunks(PAGE).zip(cache.pages()) {
             let place = Place { after, tokens: tokens.to_vec() };
@@ -134,6 +142,51 @@ impl Prefixes {
         });
     }
 
+    /// All pages, the last used first; but for those of adapters, which have no name that would outlive them.
+    pub fn saved(&self) -> Vec<Saved<&Page>> {
+        let mut all: Vec<Saved<&Page>> = Vec::new();
+        // Places by name, as those that follow see them: which they are, and how far their root reaches.
+        let mut known: HashMap<u64, (Option<usize>, usize)> = HashMap::new();
+        let roots = self.roots.iter().filter(|root| root.adapter.is_none());
+        known.extend(roots.map(|root| (root.name, (None, root.reach))));
+        for place in self.order.values().rev() {
+            let (Some(kept), Some(&(after, reach))) = (self.kept.get(place), known.get(&place.after)) else {
+                continue;
+            };
+            known.insert(kept.name, (Some(all.len()), reach));
+            all.push(Saved { after, reach, tokens: place.tokens.clone(), page: &kept.page });
+        }
+        all
+    }
+
+    /// Takes pages back in the order of [`saved`](Prefixes::saved), as many as there is room for; gives how many that were.
+    pub fn restore(&mut self, network: &Network, pages: impl IntoIterator<Item = Saved<Page>>) -> usize {
+        let (mut names, mut path) = (Vec::new(), Vec::new());
+        for Saved { after, reach, tokens, page } in pages {
+            let bytes = page.shape().bytes();
+            // What follows must follow a whole page.
+            let after = match after {
+                None => Some(self.root_or_new(network, None, reach)),
+                Some(index) => names.get(index).copied().flatten(),
+            };
+            let (Some(after), 1..=PAGE, true) = (after, tokens.len(), self.bytes + bytes <= self.limit)
+            else {
+                break;
+            };
+            let place = Place { after, tokens };
+            let name = self.next();
+            names.push((place.tokens.len() == PAGE).then_some(name));
+            if !self.kept.contains_key(&place) {
+                self.bytes += bytes;
+                self.kept.insert(place.clone(), Kept { name, page: Arc::new(page), used: name });
+                path.push(place);
+            }
+        }
+        let count = path.len();
+        self.touch(path);
+        count
+    }
+
     /// Gives all pages back.
     pub fn clear(&mut self) {
         *self = Prefixes::new(self.limit);
@@ -145,6 +198,14 @@ impl Prefixes {
                 && network.same_angles(root.reach, reach)
         };
         self.roots.iter().find(same).map(|root| root.name)
+    }
+
+    fn root_or_new(&mut self, network: &Network, adapter: Option<&Arc<Adapter>>, reach: usize) -> u64 {
+        self.root(network, adapter, reach).unwrap_or_else(|| {
+            let name = self.next();
+            self.roots.push(Root { name, adapter: adapter.cloned(), reach });
+            name
+        })
     }
 
     /// The page after the same page that begins most like `wanted`, and how many tokens they share; `None` of nothing.
@@ -301,5 +362,36 @@ mod tests {
         assert_eq!([&one, &long].map(|tokens| begin(&mut prefixes, &network, tokens)), [0, 6 * PAGE]);
         prefixes.clear();
         assert_eq!((prefixes.bytes(), begin(&mut prefixes, &network, &long)), (0, 0));
+    }
+
+    #[test]
+    fn what_was_saved_is_known_again_as_far_as_there_is_room() {
+        let network = network();
+        let (mut prefixes, mut dice, mut kept) = (Prefixes::new(usize::MAX), Dice(2), Vec::<Vec<u32>>::new());
+        for _ in 0..60 {
+            kept.push(branch(&mut dice, &kept));
+            let tokens = &kept[kept.len() - 1];
+            prefixes.keep(&network, tokens, &sequence(&network, tokens.len()), None);
+        }
+        let restored = |limit: usize| {
+            let mut again = Prefixes::new(limit);
+            let pages = prefixes.saved().into_iter().map(|saved| {
+                let Saved { after, reach, tokens, page } = saved;
+                Saved { after, reach, tokens, page: page.clone() }
+            });
+            let count = again.restore(&network, pages);
+            (again, count)
+        };
+        let page = network.page_shape(CacheFormat::F16).unwrap().bytes();
+        let (mut whole, count) = restored(usize::MAX);
+        assert_eq!((count * page, whole.bytes()), (prefixes.bytes(), prefixes.bytes()));
+        let (mut less, count) = restored(5 * page + 1);
+        assert_eq!((count, less.bytes()), (5, 5 * page));
+        // The last is the last used.
+        let last = kept.iter().rev().find(|tokens| tokens.len() > 1).unwrap();
+        assert_eq!(begin(&mut less, &network, last), (last.len() - 1).min(5 * PAGE));
+        for tokens in &kept {
+            assert_eq!(begin(&mut whole, &network, tokens), begin(&mut prefixes, &network, tokens));
+        }
     }
 }

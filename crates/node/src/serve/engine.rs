@@ -103,14 +103,14 @@ pub(super) enum Command {
     Stop,
 }
 
-/// Asks `model` until told to stop, or until nobody can ask any more.
+/// Asks `model` until told to stop, or until nobody can ask any more. Gives the batch back, unless a step panicked.
 pub(super) fn run(
     model: &Arc<Model>,
     batch: Batch,
     commands: &Receiver<Command>,
     now: &Now,
     gauges: &Gauges,
-) {
+) -> Option<Batch> {
     let mut engine = Engine {
         model,
         batch,
@@ -128,7 +128,7 @@ pub(super) fn run(
         };
         loop {
             match command {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return,
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Some(engine.batch),
                 Err(TryRecvError::Empty) => break,
                 Ok(command) => engine.take(command),
             }
@@ -140,7 +140,7 @@ pub(super) fn run(
             // What the panic left behind is not to be trusted: whoever asks next has the model loaded anew.
             tracing::error!("a step of the model panicked; it is unloaded");
             engine.break_all("the engine failed on this step");
-            return;
+            return None;
         }
         engine.tell_gauges();
     }

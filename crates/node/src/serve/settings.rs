@@ -61,6 +61,8 @@ pub struct EngineSettings {
     pub guess: bool,
     /// The file of a small model that guesses ahead, too; its vocabulary is that of the models it guesses for.
     pub draft: Option<PathBuf>,
+    /// The folder where keys and values of what was read last outlive the server; `None`: they end with it.
+    pub prefixes: Option<PathBuf>,
 }
 
 /// The context where nobody says otherwise: room for long chats, and on small machines for more than one.
@@ -81,6 +83,7 @@ impl Default for EngineSettings {
             threads: None,
             guess: true,
             draft: None,
+            prefixes: None,
         }
     }
 }

@@ -90,6 +90,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     cache: Option<u64>,
 
+    /// A folder where keys and values of what was read last outlive the server, so that it is not read again. They tell what
+    /// was asked: keep it to yourself.
+    #[arg(long, value_name = "DIR")]
+    prefixes: Option<PathBuf>,
+
     /// Memory that all loaded models may need together, such as 8GiB; idle ones make room for others.
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     memory: Option<u64>,
@@ -162,6 +167,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             threads: args.threads,
             guess: !args.ahead.no_guess,
             draft,
+            prefixes: args.prefixes,
         },
         keep_alive: args.keep_alive.0,
         memory_bytes: args.memory,
