@@ -53,9 +53,9 @@ pub enum DraftError {
     Pages(#[from] PageError),
 }
 
-/// The most tokens guessed in a step, over all sequences and with the tokens that are certain: as many columns as the
-/// kernels take in one go, beyond which a step costs as much more as it has tokens.
-const STEP_MOST: usize = 16;
+/// The most tokens guessed in a step, with those that are certain and over all sequences: as many as pass by a panel of
+/// weights in one go (`LARGEST` in `kernels/src/matmul/blocks.rs`). Beyond, a step costs as much more as it has tokens.
+const STEP_MOST: usize = 12;
 /// The fewest last tokens that must have stood in the sequence before, and the most that are compared.
 const ALIKE: std::ops::RangeInclusive<usize> = 2..=8;
 /// A token costs about this share of a step beside others: it is guessed while it is right as often.
