@@ -207,6 +207,7 @@ impl Trust {
 
 /// Guesses for one sequence.
 pub(crate) struct Guesser {
+    form: Trust,
     lookup: Trust,
     draft: Trust,
     /// What the draft model has read.
@@ -217,8 +218,7 @@ pub(crate) struct Guesser {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// A grammar leaves no choice: there is nothing to learn of it.
-    Forced,
+    Form,
     Lookup,
     Draft,
 }
@@ -226,12 +226,15 @@ enum Source {
 impl Guesser {
     pub(crate) fn new() -> Guesser {
         let (lookup, draft) = (Trust::new(WORTH), Trust::new(DRAFT_WORTH));
-        Guesser { lookup, draft, cache: None, source: Source::Lookup }
+        // What a form forces is right, but where the tokenizer could not say which tokens spell it.
+        let form = Trust { rate: 0.95, ..Trust::new(WORTH) };
+        Guesser { form, lookup, draft, cache: None, source: Source::Lookup }
     }
 
-    /// Takes what must follow for a guess.
-    pub(crate) fn forced(&mut self, tokens: Vec<u32>) -> Vec<u32> {
-        self.source = Source::Forced;
+    /// At most `most` of the tokens that a form leaves no choice about, for a guess.
+    pub(crate) fn forced(&mut self, mut tokens: Vec<u32>, most: usize) -> Vec<u32> {
+        self.source = Source::Form;
+        tokens.truncate(self.form.length(most));
         tokens
     }
 
@@ -266,7 +269,7 @@ impl Guesser {
     /// Learns how much of its last guess was right.
     pub(crate) fn learn(&mut self, guessed: usize, accepted: usize) {
         match self.source {
-            Source::Forced => {}
+            Source::Form => self.form.learn(guessed, accepted),
             Source::Lookup => self.lookup.learn(guessed, accepted),
             Source::Draft => self.draft.learn(guessed, accepted),
         }
@@ -274,6 +277,7 @@ impl Guesser {
 
     /// Takes note that so many tokens were written, and that the sequence's first `len` are as the draft has read them.
     pub(crate) fn written(&mut self, tokens: usize, len: usize) {
+        self.form.written(tokens);
         self.lookup.written(tokens);
         self.draft.written(tokens);
         if let Some(cache) = &mut self.cache {

@@ -88,9 +88,8 @@ impl Running {
         };
         let mut guess = match forced.is_empty() {
             true => self.guesser.guess(speculation, scratch, &self.tokens, (most, reach, read_most)),
-            false => self.guesser.forced(forced),
+            false => self.guesser.forced(forced, most),
         };
-        guess.truncate(most);
         if let Some(constraint) = &mut self.constraint {
             guess.truncate(constraint.allowed_prefix(&guess));
         }
