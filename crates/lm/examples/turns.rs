@@ -6,6 +6,7 @@
 //! A model of random weights writes nonsense, which is as quick as sense, but whose guesses are right less often.
 
 #![allow(clippy::print_stdout, reason = "a program for people")]
+#![allow(clippy::disallowed_methods, reason = "a stopwatch is what this is")]
 
 use std::error::Error;
 use std::num::NonZeroUsize;
