@@ -128,6 +128,35 @@ impl Store {
         }
     }
 
+    /// Appends all numbers as they lie, each with its lowest byte first.
+    fn save(&self, out: &mut Vec<u8>) {
+        match self {
+            Store::F32(all) => all.slice().iter().for_each(|x| out.extend(x.to_le_bytes())),
+            Store::F16(all) => all.slice().iter().for_each(|x| out.extend(x.to_le_bytes())),
+            Store::Q8 { codes, scales } => {
+                out.extend(codes.slice().iter().map(|code| code.cast_unsigned()));
+                scales.iter().for_each(|scale| out.extend(scale.to_le_bytes()));
+            }
+        }
+    }
+
+    /// Takes what `save` gave from the beginning of `from`, as far as it goes; gives the rest.
+    fn restore<'a>(&mut self, from: &'a [u8]) -> &'a [u8] {
+        fn fill<'a, const N: usize, T>(to: &mut [T], from: &'a [u8], of: impl Fn([u8; N]) -> T) -> &'a [u8] {
+            let (mine, rest) = from.split_at((to.len() * N).min(from.len()));
+            to.iter_mut().zip(mine.as_chunks().0).for_each(|(to, bytes)| *to = of(*bytes));
+            rest
+        }
+        match self {
+            Store::F32(all) => fill(all.slice_mut(), from, f32::from_le_bytes),
+            Store::F16(all) => fill(all.slice_mut(), from, u16::from_le_bytes),
+            Store::Q8 { codes, scales } => {
+                let rest = fill(codes.slice_mut(), from, i8::from_le_bytes);
+                fill(scales, rest, u16::from_le_bytes)
+            }
+        }
+    }
+
     fn number(&self, at: usize, scale: usize) -> f32 {
         match self {
             Store::F32(all) => all.slice()[at],
@@ -154,6 +183,23 @@ impl Page {
     /// What it has room for.
     pub fn shape(&self) -> PageShape {
         self.shape
+    }
+
+    /// Appends all that is in it, [`PageShape::bytes`] of it, for [`Page::restore`] of the same version.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        self.keys.save(out);
+        self.values.save(out);
+    }
+
+    /// The page that was saved as `bytes`; `None` if they are not as many as such a page has.
+    pub fn restore(shape: PageShape, bytes: &[u8]) -> Option<Page> {
+        if bytes.len() != shape.bytes() {
+            return None;
+        }
+        let mut page = Page::new(shape);
+        let rest = page.keys.restore(bytes);
+        page.values.restore(rest);
+        Some(page)
     }
 
     /// Stores a position's keys and values of one layer, each `[kv_heads * head_dim]`.
@@ -401,7 +447,10 @@ mod tests {
                         page.write(layer, slot, &numbers(layer, slot, 0), &numbers(layer, slot, 7));
                     }
                 }
-                let page = page.clone();
+                let mut saved = Vec::new();
+                page.save(&mut saved);
+                let page = Page::restore(shape, &saved).expect("a whole page");
+                assert!(Page::restore(shape, &saved[1..]).is_none());
                 for layer in 0..2 {
                     for slot in 0..PAGE {
                         let (mut keys, mut values) = (vec![0.0; 3 * head_dim], vec![0.0; 3 * head_dim]);

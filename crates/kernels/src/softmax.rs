@@ -13,6 +13,27 @@ pub fn log_sum_exp(x: &[f32]) -> f32 {
     Isa::best().run(LogSumExp { x })
 }
 
+/// The largest number; −∞ for nothing. What is no number counts as nothing.
+pub fn highest(x: &[f32]) -> f32 {
+    Isa::best().run(Highest { x })
+}
+
+/// How scores lie to each other, as the probabilities that [`softmax`] makes of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// `ln Σ e^x[i]`
+    pub log_sum: f32,
+    /// The two largest scores; −∞ where there is none.
+    pub largest: [f32; 2],
+    /// `−Σ p[i] ln p[i]`, in nats.
+    pub entropy: f32,
+}
+
+/// How scores lie to each other.
+pub fn spread(x: &[f32]) -> Spread {
+    Isa::best().run(Spreads { x })
+}
+
 /// The largest number.
 #[inline(always)]
 fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
@@ -76,9 +97,77 @@ impl Body for LogSumExp<'_> {
     }
 }
 
+struct Highest<'a> {
+    x: &'a [f32],
+}
+
+impl Body for Highest<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        largest(simd, self.x)
+    }
+}
+
+/// Numbers that are summed in lanes before the sums go on in f64, as a vocabulary has up to a quarter of a million.
+const BLOCK: usize = 4096;
+/// What lies so far below the largest score has no part: e^-100 is less than any f32 times another.
+const BELOW: f32 = -100.0;
+
+struct Spreads<'a> {
+    x: &'a [f32],
+}
+
+impl Body for Spreads<'_> {
+    type Output = Spread;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Spread {
+        let low = simd.splat(f32::NEG_INFINITY);
+        let (mut first, mut second) = (low, low);
+        let mut meet = |x: S::F| {
+            second = simd.max(simd.min(x, first), second);
+            first = simd.max(x, first);
+        };
+        let (chunks, rest) = self.x.as_chunks();
+        chunks.iter().for_each(|chunk| meet(simd.load(chunk)));
+        meet(load_part(simd, rest, f32::NEG_INFINITY));
+        let mut lanes = [[0.0; 16]; 2];
+        simd.store(first, &mut lanes[0]);
+        simd.store(second, &mut lanes[1]);
+        let mut largest = [f32::NEG_INFINITY; 2];
+        for x in lanes.as_flattened() {
+            largest = [x.max(largest[0]), x.min(largest[0]).max(largest[1])];
+        }
+        let most = largest[0];
+        if most == f32::NEG_INFINITY {
+            return Spread { log_sum: most, largest, entropy: 0.0 };
+        }
+        let (most_all, below) = (simd.splat(most), simd.splat(BELOW));
+        // Of e^d and d e^d, d being how far below the largest a score lies.
+        let (mut sum, mut weighted) = (0.0, 0.0);
+        for block in self.x.chunks(BLOCK) {
+            let mut sums = [simd.splat(0.0); 2];
+            let mut add = |x: S::F| {
+                let d = simd.max(simd.sub(x, most_all), below);
+                let y = exp(simd, d);
+                sums = [simd.add(sums[0], y), simd.mul_add(y, d, sums[1])];
+            };
+            let (chunks, rest) = block.as_chunks();
+            chunks.iter().for_each(|chunk| add(simd.load(chunk)));
+            add(load_part(simd, rest, f32::NEG_INFINITY));
+            sum += f64::from(simd.sum(sums[0]));
+            weighted += f64::from(simd.sum(sums[1]));
+        }
+        let log_sum = (f64::from(most) + sum.ln()) as f32;
+        Spread { log_sum, largest, entropy: (sum.ln() - weighted / sum).max(0.0) as f32 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{LogSumExp, Softmax, log_sum_exp, softmax};
+    use super::{Highest, LogSumExp, Softmax, Spread, Spreads, highest, log_sum_exp, softmax, spread};
     use crate::cpu::Isa;
     use crate::simd::{Body, Simd, exp};
 
@@ -157,6 +246,35 @@ mod tests {
                 assert_eq!(isa.run(LogSumExp { x: &x }), log_sum_exp(&x), "{isa}");
             }
         }
+    }
+
+    #[test]
+    fn the_spread_is_that_of_f64_and_alike_on_every_path() {
+        for len in [1, 2, 15, 16, 17, 100, 4096, 4097, 50_000] {
+            for scale in [0.0, 0.1, 25.0] {
+                let mut x: Vec<f32> = (0..len).map(|i| ((i * 7919) % 1000) as f32 / 1000.0 * scale).collect();
+                x[len / 2] = if len > 2 { f32::NEG_INFINITY } else { 1.0 };
+                let found = spread(&x);
+                let total: f64 = x.iter().map(|x| f64::from(*x).exp()).sum();
+                let p = x.iter().map(|x| f64::from(*x).exp() / total).filter(|p| *p > 0.0);
+                let entropy: f64 = p.map(|p| -p * p.ln()).sum();
+                assert!((f64::from(found.log_sum) - total.ln()).abs() < 2e-6 * total.ln().abs().max(1.0));
+                assert!(
+                    (f64::from(found.entropy) - entropy).abs() < 1e-5 * entropy.max(1.0),
+                    "{found:?} {entropy}"
+                );
+                for isa in Isa::all_here() {
+                    assert_eq!(isa.run(Spreads { x: &x }), found, "{isa}");
+                    assert_eq!(isa.run(Highest { x: &x }), found.largest[0], "{isa}");
+                }
+                x.sort_by(|a, b| b.total_cmp(a));
+                let second = x.get(1).copied().unwrap_or(f32::NEG_INFINITY);
+                assert_eq!(found.largest, [x[0], second]);
+            }
+        }
+        let nothing = Spread { log_sum: f32::NEG_INFINITY, largest: [f32::NEG_INFINITY; 2], entropy: 0.0 };
+        assert_eq!((spread(&[]), spread(&[f32::NEG_INFINITY; 3])), (nothing, nothing));
+        assert_eq!(highest(&[1.0, f32::NAN, 2.0, f32::NAN]), 2.0);
     }
 
     #[test]

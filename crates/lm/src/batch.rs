@@ -2,22 +2,26 @@
 //!
 //! Continuous batching (Yu et al. 2022, Orca): every step takes the next token of each sequence that writes, and fills
 //! up with a piece of the prompts that are still to be read, so a long prompt does not hold up those who write. The
-//! order is first come, first served. A batch has no clock and starts no thread: whoever owns it calls
-//! [`step`](Batch::step) as long as it is [`busy`](Batch::busy).
+//! order is first come, first served. A batch has no clock: whoever owns it calls [`step`](Batch::step) as long as it is
+//! [`busy`](Batch::busy). `batch/running.rs` is one sequence; what it may write next is guessed by [`guess`].
 
-use std::collections::VecDeque;
+mod running;
+
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::thread;
 
-use kernels::page::{PAGE, PageShape};
+use kernels::page::{PAGE, Page, PageShape};
 
+use self::running::{Running, look_ahead};
 use crate::adapter::Adapter;
 use crate::cache::Cache;
 use crate::constraint::Constraint;
-use crate::forward::{Part, Scratch, StepError, Wanted};
+use crate::forward::{Scratch, StepError};
+use crate::guess::{self, Speculation};
 use crate::model::Model;
-use crate::prefix::Prefixes;
-use crate::sample::{Chosen, Sampler, Settings};
-use crate::signal::Distribution;
+use crate::prefix::{Prefixes, Saved};
+use crate::sample::{Chosen, Settings};
 
 /// What a batch may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +119,15 @@ pub enum Event {
         /// The token.
         chosen: Chosen,
     },
+    /// Tokens were guessed ahead, and checked in this step. Those that were right are told after this as all are.
+    Guessed {
+        /// Which.
+        id: Id,
+        /// Tokens guessed.
+        guessed: usize,
+        /// How many of them, from the first, were right.
+        accepted: usize,
+    },
     /// A token was written.
     Token {
         /// Which.
@@ -150,29 +163,12 @@ pub struct Batch {
     limits: Limits,
     pages: PageShape,
     scratch: Scratch,
+    speculation: Speculation,
+    draft_scratch: Scratch,
     prefixes: Prefixes,
     waiting: VecDeque<(Id, Request)>,
     running: Vec<Running>,
     next: u64,
-}
-
-/// A sequence that reads or writes.
-struct Running {
-    id: Id,
-    /// Prompt and answer.
-    tokens: Vec<u32>,
-    /// Tokens of the prompt.
-    prompt: usize,
-    cache: Cache,
-    sampler: Sampler,
-    top: usize,
-    echo: bool,
-    constraint: Option<Constraint>,
-    ignore_end: bool,
-    adapter: Option<Arc<Adapter>>,
-    /// Of the step under way: new tokens taken.
-    taken: usize,
-    finish: Option<Finish>,
 }
 
 impl Batch {
@@ -183,11 +179,18 @@ impl Batch {
             limits,
             pages,
             scratch: Scratch::default(),
+            speculation: Speculation::default(),
+            draft_scratch: Scratch::default(),
             prefixes: Prefixes::new(limits.prefix_bytes),
             waiting: VecDeque::new(),
             running: Vec::new(),
             next: 0,
         }
+    }
+
+    /// The same, which guesses ahead. What is written stays the same.
+    pub fn speculating(self, speculation: Speculation) -> Batch {
+        Batch { speculation, ..self }
     }
 
     /// The model.
@@ -205,9 +208,29 @@ impl Batch {
         (self.running.len(), self.waiting.len())
     }
 
-    /// Bytes of pages in use, and kept for later. Shared pages count each time.
+    /// Bytes of pages in use, and kept for later. What several sequences share counts once.
     pub fn cache_bytes(&self) -> (usize, usize) {
-        (self.running.iter().map(|one| one.cache.bytes()).sum(), self.prefixes.bytes())
+        (self.pages_used() * self.pages.bytes(), self.prefixes.bytes())
+    }
+
+    fn pages_used(&self) -> usize {
+        let pages = self.running.iter().flat_map(|one| one.cache.pages());
+        pages.map(Arc::as_ptr).collect::<HashSet<_>>().len()
+    }
+
+    /// Beginnings of sequences that are kept, to be written down.
+    pub fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
+    }
+
+    /// How its sequences are kept.
+    pub fn pages(&self) -> PageShape {
+        self.pages
+    }
+
+    /// Takes beginnings back that were written down; gives how many pages there was room for.
+    pub fn restore(&mut self, pages: impl IntoIterator<Item = Saved<Page>>) -> usize {
+        self.prefixes.restore(&self.model.network, pages)
     }
 
     /// Takes a request, which begins when there is room.
@@ -244,7 +267,7 @@ impl Batch {
         self.waiting.retain(|(other, _)| *other != id);
         if let Some(index) = self.running.iter().position(|one| one.id == id) {
             let one = self.running.remove(index);
-            self.prefixes.keep(one.tokens, one.cache, one.adapter);
+            self.prefixes.keep(&self.model.network, &one.tokens, &one.cache, one.adapter.as_ref());
         }
     }
 
@@ -262,12 +285,13 @@ impl Batch {
         if self.running.is_empty() {
             return Ok(events);
         }
-        let logits = self.forward()?;
-        self.read_out(logits, &mut events);
+        let logits = self.forward();
+        let guesses: Vec<_> = self.running.iter_mut().map(Running::take_guess).collect();
+        self.read_out(&mut logits?, &guesses, &mut events);
         let (done, running): (Vec<_>, Vec<_>) = self.running.drain(..).partition(|one| one.finish.is_some());
         self.running = running;
         for Running { id, tokens, cache, adapter, finish, .. } in done {
-            self.prefixes.keep(tokens, cache, adapter);
+            self.prefixes.keep(&self.model.network, &tokens, &cache, adapter.as_ref());
             events.extend(finish.map(|finish| Event::Finished { id, finish }));
         }
         Ok(events)
@@ -280,7 +304,8 @@ impl Batch {
             let room = self.limits.context - request.prompt.len();
             let reach = request.prompt.len() + request.max_tokens.unwrap_or(room).clamp(1, room);
             let bytes = |reach: usize| reach.div_ceil(PAGE).saturating_mul(self.pages.bytes());
-            let promised: usize = self.running.iter().map(|one| bytes(one.cache.reach())).sum();
+            let to_come: usize = self.running.iter().map(|one| one.cache.pages_to_come()).sum();
+            let promised = (self.pages_used() + to_come).saturating_mul(self.pages.bytes());
             let left = self.limits.cache_bytes.saturating_sub(promised);
             // An answer without a bound takes what there is rather than waiting for the whole context.
             let least = request.prompt.len()
@@ -289,119 +314,85 @@ impl Batch {
                 return;
             }
             let reach = reach.min((left / self.pages.bytes().max(1) * PAGE).max(least));
+            if !request.echo && self.is_being_read(request, reach) {
+                return;
+            }
             let Some((id, request)) = self.waiting.pop_front() else { return };
             let network = &self.model.network;
             let adapter = request.adapter.as_ref();
+            let (mut cache, mut reused) = (network.sequence(self.pages, reach), 0);
             // Who wants to hear of each token of the prompt must have each read.
-            let begun = match request.echo {
-                true => None,
-                false => self.prefixes.begin(network, &request.prompt, adapter, reach),
-            };
-            let (cache, reused) = begun.unwrap_or_else(|| (network.sequence(self.pages, reach), 0));
-            events.push(Event::Begun { id, reused });
-            self.running.push(Running {
-                id,
-                prompt: request.prompt.len(),
-                sampler: Sampler::new(request.sampling, &request.prompt),
-                tokens: request.prompt,
-                cache,
-                top: request.top,
-                echo: request.echo,
-                constraint: request.constraint,
-                ignore_end: request.ignore_end,
-                adapter: request.adapter,
-                taken: 0,
-                finish: None,
-            });
-        }
-    }
-
-    /// Puts the next tokens of all sequences through the model: those who write first, prompts with what is left.
-    fn forward(&mut self) -> Result<Vec<f32>, StepError> {
-        let writing = self.running.iter().filter(|one| one.tokens.len() - one.cache.len() == 1).count();
-        let mut left = self.limits.step_tokens.saturating_sub(writing);
-        let mut parts = Vec::with_capacity(self.running.len());
-        for one in &mut self.running {
-            let new = &one.tokens[one.cache.len()..];
-            one.taken = match new.len() {
-                1 => 1,
-                len => len.min(left),
-            };
-            left -= if one.taken > 1 || new.len() > 1 { one.taken } else { 0 };
-            let wanted = match (one.echo && one.cache.len() < one.prompt, one.taken == new.len()) {
-                (true, _) => Wanted::All,
-                (false, true) => Wanted::Last,
-                (false, false) => Wanted::Nothing,
-            };
-            let tokens = &new[..one.taken];
-            parts.push(Part { tokens, cache: &mut one.cache, adapter: one.adapter.as_deref(), wanted });
-        }
-        // A sequence whose prompt found no room in this step has no part in it.
-        parts.retain(|part| !part.tokens.is_empty());
-        self.model.network.step(&mut self.scratch, &mut parts)
-    }
-
-    /// Tells what the logits of a step say: of prompts that want to hear it, and of each next token.
-    fn read_out(&mut self, mut logits: Vec<f32>, events: &mut Vec<Event>) {
-        let vocabulary = self.model.network.shape().vocabulary;
-        let mut rows = logits.chunks_exact_mut(vocabulary);
-        let ends = self.model.tokenizer.ends();
-        for one in self.running.iter_mut().filter(|one| one.taken > 0) {
-            let done = one.cache.len() == one.tokens.len();
-            let echoed = one.echo && one.cache.len() <= one.prompt;
-            let count = if echoed { one.taken } else { usize::from(done) };
-            let first = one.cache.len() - one.taken;
-            for index in 0..count {
-                let Some(row) = rows.next() else { return };
-                match one.tokens.get(first + index + 1) {
-                    Some(next) if echoed => {
-                        let distribution = Distribution::of(row);
-                        let signal = distribution.signal(row[*next as usize]);
-                        let chosen = Chosen { token: *next, signal, top: distribution.top(row, one.top) };
-                        events.push(Event::Read { id: one.id, chosen });
-                    }
-                    _ => one.write(row, ends, events),
+            if !request.echo {
+                reused = self.prefixes.begin(network, &request.prompt, adapter, &mut cache);
+                if let Some((fork, len)) = self.fork(&request, reach).filter(|(_, len)| *len > reused) {
+                    (cache, reused) = (fork, len);
                 }
             }
-        }
-    }
-}
-
-impl Running {
-    /// Chooses the next token.
-    fn write(&mut self, logits: &mut [f32], ends: &[u32], events: &mut Vec<Event>) {
-        match self.choose(logits) {
-            Err(stuck) => self.finish = Some(Finish::Stuck(stuck)),
-            Ok(chosen) => {
-                let token = chosen.token;
-                events.push(Event::Token { id: self.id, chosen });
-                self.tokens.push(token);
-                let complete = self.constraint.as_ref().is_some_and(Constraint::is_done);
-                self.finish = if ends.contains(&token) && !self.ignore_end {
-                    Some(Finish::End(token))
-                } else if complete {
-                    Some(Finish::Complete)
-                } else if self.tokens.len() >= self.cache.reach() {
-                    Some(Finish::Length)
-                } else {
-                    None
-                };
-            }
+            events.push(Event::Begun { id, reused });
+            self.running.push(Running::new(id, request, cache));
         }
     }
 
-    fn choose(&mut self, logits: &mut [f32]) -> Result<Chosen, String> {
-        let chosen = match &mut self.constraint {
-            None => self.sampler.choose(logits, |_| {}, self.top),
-            Some(constraint) => {
-                let mask = constraint.mask().map_err(|error| error.to_string())?;
-                self.sampler.choose(logits, |logits| mask.apply(logits), self.top)
-            }
+    /// Running sequences that begin as `request` does, each with how many tokens they share; at least the last token of
+    /// the prompt is left, as its logits are wanted.
+    fn alike(&self, request: &Request, reach: usize) -> impl Iterator<Item = (&Running, usize)> {
+        let usable = move |one: &&Running| {
+            let same = one.adapter.as_ref().map(Arc::as_ptr) == request.adapter.as_ref().map(Arc::as_ptr);
+            same && self.model.network.same_angles(one.cache.reach(), reach)
         };
-        let chosen = chosen.map_err(|error| error.to_string())?;
-        if let Some(constraint) = &mut self.constraint {
-            constraint.accept(chosen.token).map_err(|error| error.to_string())?;
+        self.running.iter().filter(usable).map(|one| {
+            let shared = one.tokens.iter().zip(&request.prompt).take_while(|(a, b)| a == b).count();
+            (one, shared.min(request.prompt.len() - 1))
+        })
+    }
+
+    /// Whether a running sequence is about to read a page or more of what `request` begins with: to wait for it is
+    /// quicker than to read it twice.
+    fn is_being_read(&self, request: &Request, reach: usize) -> bool {
+        self.alike(request, reach).any(|(one, shared)| shared >= one.cache.len() + PAGE)
+    }
+
+    /// The longest beginning of `request` that a running sequence has read.
+    fn fork(&self, request: &Request, reach: usize) -> Option<(Cache, usize)> {
+        let read = self.alike(request, reach).map(|(one, shared)| (one, shared.min(one.cache.len())));
+        let (one, len) = read.max_by_key(|(_, len)| *len).filter(|(_, len)| *len > 0)?;
+        Some((one.cache.fork(len, reach), len))
+    }
+
+    /// Puts the next tokens of all sequences through the model: those who write first, with what may follow; prompts with
+    /// what is left. Meanwhile constraints tell what they allow next.
+    fn forward(&mut self) -> Result<Vec<f32>, StepError> {
+        let most = guess::most_each(self.running.iter().filter(|one| one.writes()).count());
+        let mut left = self.limits.step_tokens;
+        for one in self.running.iter_mut().filter(|one| one.writes()) {
+            one.guess(&self.speculation, &mut self.draft_scratch, most, self.limits.step_tokens);
+            left = left.saturating_sub(one.tokens.len() - one.cache.len());
         }
-        Ok(chosen)
+        let (mut parts, asked): (Vec<_>, Vec<_>) =
+            self.running.iter_mut().map(|one| one.part(&mut left)).unzip();
+        // A sequence whose prompt found no room in this step has no part in it.
+        parts.retain(|part| !part.tokens.is_empty());
+        let asked: Vec<_> = asked.into_iter().flatten().collect();
+        thread::scope(|scope| {
+            if !asked.is_empty() {
+                // Without a thread each mask is computed when it is needed.
+                let _ = thread::Builder::new()
+                    .name("masks".to_owned())
+                    .spawn_scoped(scope, || asked.into_iter().for_each(look_ahead));
+            }
+            self.model.network.step(&mut self.scratch, &mut parts)
+        })
+    }
+
+    /// Tells what the logits of a step say, a sequence after the other.
+    fn read_out(&mut self, logits: &mut [f32], guesses: &[Vec<u32>], events: &mut Vec<Event>) {
+        let vocabulary = self.model.network.shape().vocabulary;
+        let ends = self.model.tokenizer.ends();
+        let mut rest = logits;
+        for (one, guess) in self.running.iter_mut().zip(guesses) {
+            let (rows, others) = rest.split_at_mut(one.rows * vocabulary);
+            one.read_out(rows.chunks_exact_mut(vocabulary), guess, ends, events);
+            rest = others;
+        }
     }
 }

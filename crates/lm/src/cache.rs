@@ -52,6 +52,13 @@ impl Cache {
         self.pages.len() * self.shape.bytes()
     }
 
+    /// Pages that are still to be allocated, or copied from those shared, before the sequence has reached its end.
+    pub(crate) fn pages_to_come(&self) -> usize {
+        let shares_last = self.pages.last().is_some_and(|page| Arc::strong_count(page) > 1);
+        let own = self.pages.len() - usize::from(shares_last && !self.len.is_multiple_of(PAGE));
+        self.reach.div_ceil(PAGE) - own
+    }
+
     /// Forgets all but the first `len` tokens.
     pub fn truncate(&mut self, len: usize) {
         if len < self.len {
@@ -65,6 +72,13 @@ impl Cache {
         let mut fork = Cache { reach, ..self.clone() };
         fork.truncate(len);
         fork
+    }
+
+    /// Goes on with the first `tokens` of a page that another sequence wrote. Only whole pages may lie before it.
+    pub(crate) fn share(&mut self, page: Arc<Page>, tokens: usize) {
+        assert!(self.len.is_multiple_of(PAGE) && tokens <= PAGE, "a page begins where one ended");
+        self.pages.push(page);
+        self.len += tokens;
     }
 
     /// Makes room for more tokens, whose keys and values [`write`](Cache::write) then gives layer by layer.

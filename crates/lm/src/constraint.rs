@@ -274,6 +274,20 @@ impl Constraint {
         self.matcher.compute_ff_tokens()
     }
 
+    /// Tokens that will probably come next, as whatever follows begins with their bytes: those that must come, or without an
+    /// encoder the longest ones, but for the last, which may go on. Takes none of them.
+    pub fn probable(&mut self) -> Vec<u32> {
+        let forced = self.forced();
+        if !forced.is_empty() {
+            return forced;
+        }
+        let bytes = self.matcher.compute_ff_bytes();
+        let Ok(environment) = self.matcher.tok_env() else { return forced };
+        let mut tokens = environment.tok_trie().greedy_tokenize(&bytes);
+        tokens.pop();
+        tokens
+    }
+
     /// Whether the output may end here.
     pub fn may_end(&mut self) -> bool {
         self.matcher.is_accepting().unwrap_or(false)

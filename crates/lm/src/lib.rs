@@ -13,6 +13,7 @@
 //! - [`sample`]: the next token from logits; [`signal`]: how sure the model was;
 //! - [`answer`]: what a sequence writes, as text, up to its stop strings;
 //! - [`prefix`]: sequences kept for the next with the same beginning;
+//! - [`guess`]: what probably comes next, to be checked in one step;
 //! - [`batch`]: several sequences at once through one model, a step at a time;
 //! - [`chat`]: messages and tools to a prompt and back, by the model's own template;
 //! - [`constraint`]: output that must follow a JSON schema, a regular expression or a grammar;
@@ -31,6 +32,7 @@ pub mod embed;
 pub mod family;
 pub mod forward;
 pub mod gguf;
+pub mod guess;
 pub mod map;
 pub mod memory;
 pub mod model;

@@ -57,6 +57,11 @@ impl Network {
         &self.compute
     }
 
+    /// The same, for another model that computes on it too.
+    pub fn shared_compute(&self) -> Arc<Compute> {
+        Arc::clone(&self.compute)
+    }
+
     /// Its tensors.
     pub fn weights(&self) -> &Weights {
         &self.weights

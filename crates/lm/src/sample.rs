@@ -5,9 +5,12 @@
 //! what a model's page says. A sampler draws from its own generator: the same seed, logits and settings give the same
 //! tokens, whatever else runs.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use crate::signal::{Distribution, Signal, most_probable};
+use kernels::softmax::highest as highest_logit;
+
+use crate::signal::{Distribution, Signal, higher_first, most_probable};
 
 /// How tokens are chosen. The default draws from the model's own distribution.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,18 +199,18 @@ impl Sampler {
         if settings.temperature == 0.0 {
             return highest(logits);
         }
-        let mut candidates = self.candidates(logits);
-        if candidates.first().is_none_or(|(_, logit)| *logit == f32::NEG_INFINITY) {
-            return highest(logits);
+        let highest = highest_logit(logits);
+        if highest == f32::NEG_INFINITY {
+            return Err(NothingAllowed);
         }
-        // Logits to probabilities at this temperature; the highest stands first.
-        let highest = candidates[0].1;
+        let mut candidates = self.candidates(logits, highest);
+        // Logits to probabilities at this temperature, but for what all of them are divided by.
         candidates.iter_mut().for_each(|(_, x)| *x = ((*x - highest) / settings.temperature).exp());
         if settings.typical_p < 1.0 {
             keep_typical(&mut candidates, settings.typical_p);
         }
         if settings.top_p < 1.0 {
-            keep_top_p(&mut candidates, settings.top_p);
+            keep_share(&mut candidates, settings.top_p, higher_first);
         }
         if settings.min_p > 0.0 {
             let most = candidates.iter().map(|(_, p)| *p).fold(0.0, f32::max);
@@ -224,46 +227,55 @@ impl Sampler {
         candidates.last().map(|(token, _)| *token).ok_or(NothingAllowed)
     }
 
-    /// The tokens that may be drawn with their logits, highest first. Of a large vocabulary only a part is ever sorted:
-    /// what lies more than this far below the highest has, all together, less than 1e-9 of its probability.
-    fn candidates(&self, logits: &[f32]) -> Vec<(u32, f32)> {
-        let settings = &self.settings;
-        let mut candidates = match settings.top_k {
-            0 => {
-                let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let reach = settings.temperature * (21.0 + (logits.len().max(1) as f32).ln());
-                let enough = highest - reach;
-                let near = (0u32..).zip(logits.iter().copied());
-                near.filter(|(_, logit)| *logit >= enough && *logit > f32::NEG_INFINITY).collect()
-            }
-            top_k => most_probable(logits, top_k),
-        };
-        candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        candidates
+    /// The tokens that may be drawn with their logits, in the order of the vocabulary. What lies more than this far below
+    /// the highest has, all together, less than 1e-9 of its probability, and is left out.
+    fn candidates(&self, logits: &[f32], highest: f32) -> Vec<(u32, f32)> {
+        let Settings { top_k, temperature, .. } = self.settings;
+        let least = highest - temperature * (21.0 + (logits.len().max(1) as f32).ln());
+        let may = |logit: f32| logit >= least && logit > f32::NEG_INFINITY;
+        if (1..logits.len()).contains(&top_k) {
+            let mut candidates = most_probable(logits, top_k);
+            candidates.retain(|(_, logit)| may(*logit));
+            candidates.sort_unstable_by_key(|(token, _)| *token);
+            return candidates;
+        }
+        (0u32..).zip(logits.iter().copied()).filter(|(_, logit)| may(*logit)).collect()
     }
 }
 
 /// The token with the highest logit; of equals the first.
-fn highest(logits: &[f32]) -> Result<u32, NothingAllowed> {
-    let mut best = None;
-    for (token, logit) in (0u32..).zip(logits) {
-        if *logit > best.map_or(f32::NEG_INFINITY, |(_, highest)| highest) {
-            best = Some((token, *logit));
-        }
-    }
-    best.map(|(token, _)| token).ok_or(NothingAllowed)
+pub(crate) fn highest(logits: &[f32]) -> Result<u32, NothingAllowed> {
+    let highest = highest_logit(logits);
+    let found = logits.iter().position(|logit| *logit == highest && highest > f32::NEG_INFINITY);
+    found.map(|token| token as u32).ok_or(NothingAllowed)
 }
 
-/// Keeps the fewest that together have `top_p` of the probability; `candidates` are sorted, most probable first.
-fn keep_top_p(candidates: &mut Vec<(u32, f32)>, top_p: f32) {
-    let sum: f64 = candidates.iter().map(|(_, p)| f64::from(*p)).sum();
-    let mut left = f64::from(top_p) * sum;
-    let cut = candidates.iter().position(|(_, p)| {
-        left -= f64::from(*p);
-        left <= 0.0
-    });
-    if let Some(cut) = cut {
-        candidates.truncate(cut + 1);
+/// Keeps the fewest that together have `share` of the probability, those first in `order` before the others. Halves what is
+/// in question until the last one to be kept is found, so nothing is sorted; those kept stay in their places.
+fn keep_share(
+    candidates: &mut Vec<(u32, f32)>,
+    share: f32,
+    order: impl Fn(&(u32, f32), &(u32, f32)) -> Ordering,
+) {
+    let mass = |of: &[(u32, f32)]| of.iter().map(|(_, p)| f64::from(*p)).sum::<f64>();
+    let mut left = f64::from(share) * mass(candidates);
+    let mut copy = candidates.clone();
+    let mut question = copy.as_mut_slice();
+    while question.len() > 1 {
+        let half = question.len() / 2;
+        question.select_nth_unstable_by(half, &order);
+        let (first, rest) = question.split_at_mut(half);
+        let its = mass(first);
+        question = match its < left {
+            true => {
+                left -= its;
+                rest
+            }
+            false => first,
+        };
+    }
+    if let [last] = question {
+        candidates.retain(|one| order(one, last).is_le());
     }
 }
 
@@ -274,9 +286,9 @@ fn keep_typical(candidates: &mut Vec<(u32, f32)>, typical_p: f32) {
     let entropy: f64 =
         candidates.iter().filter(|(_, p)| *p > 0.0).map(|(_, p)| f64::from(*p) / sum * surprise(*p)).sum();
     let distance = |p: f32| (surprise(p) - entropy).abs();
-    candidates.sort_by(|a, b| distance(a.1).total_cmp(&distance(b.1)));
-    keep_top_p(candidates, typical_p);
-    candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    keep_share(candidates, typical_p, |one, other| {
+        distance(one.1).total_cmp(&distance(other.1)).then(one.0.cmp(&other.0))
+    });
 }
 
 /// xoshiro256++ (Blackman & Vigna 2021), seeded by SplitMix64.
@@ -364,6 +376,32 @@ mod tests {
         check(Settings { typical_p: 0.2, ..settings() }, &p, &[0.0, 1.0, 0.0, 0.0]);
         check(Settings { typical_p: 0.7, ..settings() }, &p, &[2.0 / 3.0, 1.0 / 3.0, 0.0, 0.0]);
         check(Settings { bias: vec![(0, -100.0)], ..settings() }, &p, &[0.0, 0.5, 0.3, 0.2]);
+    }
+
+    #[test]
+    fn what_is_kept_is_what_sorting_would_keep() {
+        let mut dice = Dice::new(5);
+        for len in [1, 2, 3, 10, 500] {
+            for share in [1e-6, 0.1, 0.5, 0.9, 0.999] {
+                let all: Vec<(u32, f32)> =
+                    (0..len).map(|token| (token, (dice.fraction() * 8.0).floor().exp() as f32)).collect();
+                let mut sorted = all.clone();
+                sorted.sort_by(higher_first);
+                let sum: f64 = all.iter().map(|(_, p)| f64::from(*p)).sum();
+                let mut left = f64::from(share) * sum;
+                let mut expected: Vec<(u32, f32)> = Vec::new();
+                for one in sorted {
+                    if left > 0.0 {
+                        expected.push(one);
+                    }
+                    left -= f64::from(one.1);
+                }
+                expected.sort_by_key(|(token, _)| *token);
+                let mut kept = all;
+                keep_share(&mut kept, share, higher_first);
+                assert_eq!(kept, expected, "{len} {share}");
+            }
+        }
     }
 
     #[test]

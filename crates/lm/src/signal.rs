@@ -3,7 +3,9 @@
 //! All three are of the model's own distribution, before temperature, penalties, bias or a grammar changed it: they say
 //! what the model thought, not what it was made to say.
 
-use kernels::softmax::log_sum_exp;
+use std::cmp::Ordering;
+
+use kernels::softmax::{Spread, spread};
 
 /// How sure the model was when it wrote one token. In nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,21 +30,9 @@ pub struct Distribution {
 impl Distribution {
     /// Of logits as the model gave them.
     pub fn of(logits: &[f32]) -> Distribution {
-        let log_sum = log_sum_exp(logits);
-        let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
-        // In f64, as entropy sums over up to a quarter of a million small numbers.
-        let mut entropy = 0.0f64;
-        for &logit in logits {
-            second = second.max(logit.min(first));
-            first = first.max(logit);
-            let logprob = logit - log_sum;
-            // Beyond this a token adds less than 1e-10 to the entropy; and most tokens are beyond.
-            if logprob > -26.0 {
-                entropy -= f64::from(logprob.exp() * logprob);
-            }
-        }
+        let Spread { log_sum, largest: [first, second], entropy } = spread(logits);
         let margin = if second == f32::NEG_INFINITY { 0.0 } else { first - second };
-        Distribution { log_sum, margin, entropy: entropy as f32 }
+        Distribution { log_sum, margin, entropy }
     }
 
     /// Of the token with this logit.
@@ -53,22 +43,46 @@ impl Distribution {
     /// The `count` most probable tokens with their log probabilities, most probable first; of equals the lower token.
     pub fn top(&self, logits: &[f32], count: usize) -> Vec<(u32, f32)> {
         let mut tokens = most_probable(logits, count);
-        tokens.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         tokens.iter_mut().for_each(|(_, logit)| *logit -= self.log_sum);
         tokens
     }
 }
 
-/// The `count` tokens with the highest logits, in no order; without sorting the vocabulary.
+/// Of two tokens with a number each: the higher number before the lower, of equals the lower token.
+pub(crate) fn higher_first(one: &(u32, f32), other: &(u32, f32)) -> Ordering {
+    other.1.total_cmp(&one.1).then(one.0.cmp(&other.0))
+}
+
+/// So many are found by keeping the best while going through the vocabulary once.
+const FEW: usize = 64;
+
+/// The `count` tokens with the highest logits, highest first; without sorting the vocabulary.
 pub(crate) fn most_probable(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
-    let mut tokens: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).collect();
-    if count < tokens.len() {
-        if count > 0 {
-            tokens.select_nth_unstable_by(count - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let tokens = (0u32..).zip(logits.iter().copied());
+    if count > FEW {
+        let mut tokens: Vec<(u32, f32)> = tokens.collect();
+        if count < tokens.len() {
+            tokens.select_nth_unstable_by(count - 1, higher_first);
+            tokens.truncate(count);
         }
-        tokens.truncate(count);
+        tokens.sort_unstable_by(higher_first);
+        return tokens;
     }
-    tokens
+    let mut most: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
+    let mut least = if count == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
+    for token in tokens {
+        // The first few come in whatever they are.
+        if token.1 <= least && most.len() >= count {
+            continue;
+        }
+        let place = most.partition_point(|other| higher_first(other, &token).is_lt());
+        most.insert(place, token);
+        most.truncate(count);
+        if most.len() == count {
+            least = most.last().map_or(least, |(_, logit)| *logit);
+        }
+    }
+    most
 }
 
 #[cfg(test)]
@@ -101,5 +115,11 @@ mod tests {
         assert_eq!(tokens, [1, 3, 2]);
         assert_eq!(Distribution::of(&logits).top(&logits, 0), []);
         assert_eq!(Distribution::of(&logits).top(&logits, 99).len(), 5);
+        let many: Vec<f32> = (0..1_000).map(|token| ((token * 37) % 200) as f32).collect();
+        let mut sorted: Vec<(u32, f32)> = (0..).zip(many.iter().copied()).collect();
+        sorted.sort_by(higher_first);
+        for count in [1, 2, FEW, FEW + 1, 500, 2_000] {
+            assert_eq!(most_probable(&many, count), sorted[..count.min(1_000)], "{count}");
+        }
     }
 }

@@ -57,7 +57,7 @@ fn finish(batch: &mut Batch, ids: &[Id]) -> Vec<(Vec<u32>, usize, Option<Finish>
                 Event::Begun { id, reused } => found[of(id)].1 = reused,
                 Event::Token { id, chosen } => found[of(id)].0.push(chosen.token),
                 Event::Finished { id, finish } => found[of(id)].2 = Some(finish),
-                Event::Read { .. } => {}
+                Event::Read { .. } | Event::Guessed { .. } => {}
             }
         }
     }
@@ -119,6 +119,59 @@ fn a_known_beginning_is_not_read_again_and_changes_nothing() {
     assert_eq!(reused, model.tokenizer.encode_for_model(&longer, Special::Plain).len() - 1);
     batch.clear();
     assert_eq!(batch.cache_bytes(), (0, 0));
+}
+
+#[test]
+fn a_long_known_beginning_is_one_step_away_from_its_first_token() {
+    let model = model();
+    let context = 2_304;
+    let known: Vec<u32> = (0..2_000).map(|index| 20 + index * 7 % 251).collect();
+    let asked = |end: u32| Request { prompt: [&known[..], &[end]].concat(), ..request(&model, "", 3) };
+    let mut batch = batch(&model, Limits { context, step_tokens: 128, ..LIMITS });
+    let mut steps_to_first = |end| {
+        batch.submit(asked(end)).expect("taken");
+        let mut first = None;
+        for step in 1.. {
+            let events = batch.step().expect("a step");
+            let wrote = events.iter().any(|event| matches!(event, Event::Token { .. }));
+            first = first.or(wrote.then_some(step));
+            if !batch.busy() {
+                break;
+            }
+        }
+        (first, batch.cache_bytes().1)
+    };
+    let (cold, once) = steps_to_first(30);
+    assert_eq!(cold, Some(2_001_usize.div_ceil(128)));
+    let (warm, twice) = steps_to_first(31);
+    assert_eq!(warm, Some(1));
+    // Of the second only the page that ends otherwise is kept beside the first.
+    let page = model.network.page_shape(CacheFormat::F16).expect("pages").bytes();
+    assert_eq!((once, twice), (2_003_usize.div_ceil(PAGE) * page, (2_003_usize.div_ceil(PAGE) + 1) * page));
+}
+
+#[test]
+fn what_several_begin_with_is_read_once() {
+    let model = model();
+    let text = "and the other ".repeat(9) + "and so on";
+    let prompt = model.tokenizer.encode_for_model(&text, Special::Plain);
+    assert!(prompt.len() > 2 * PAGE, "{} tokens", prompt.len());
+    let longer = format!("{text} to the end");
+    let mut fresh = batch(&model, LIMITS);
+    let alone = [&text, &longer].map(|text| {
+        fresh.clear();
+        let id = fresh.submit(request(&model, text, 20)).expect("taken");
+        finish(&mut fresh, &[id]).remove(0).0
+    });
+    let mut batch = batch(&model, Limits { prefix_bytes: 0, ..LIMITS });
+    let ids = [&text, &text, &longer].map(|text| batch.submit(request(&model, text, 20)).expect("taken"));
+    let found = finish(&mut batch, &ids);
+    let reused: Vec<usize> = found.iter().map(|(_, reused, _)| *reused).collect();
+    // Nobody waits for less than a page.
+    assert!(reused[0] == 0 && reused[1..].iter().all(|reused| reused + PAGE >= prompt.len()), "{reused:?}");
+    for ((tokens, ..), alone) in found.iter().zip([&alone[0], &alone[0], &alone[1]]) {
+        assert_eq!(tokens, alone);
+    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod order;
 mod problem;
 mod responses;
 pub mod settings;
+mod spill;
 mod sse;
 mod state;
 mod tally;

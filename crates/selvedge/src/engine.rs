@@ -14,6 +14,7 @@ use kernels::page::{CacheFormat, PageShape};
 use kernels::pool::cores::default_threads;
 use lm::adapter::Adapter;
 use lm::gguf::Gguf;
+use lm::guess::{Draft, Speculation};
 use lm::model::Model;
 
 use crate::models::{Located, Models};
@@ -29,6 +30,32 @@ pub(crate) struct Threads {
     /// Threads to compute on; without it one for each physical core that this process may use.
     #[arg(long, value_name = "COUNT", value_parser = parse_threads)]
     threads: Option<NonZeroUsize>,
+}
+
+/// What is guessed ahead. The text is the same with and without.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Ahead {
+    /// A small model with the same vocabulary that writes ahead; the model then checks several tokens at once.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) draft: Option<String>,
+
+    /// Do not guess that what stood in the text before comes again, nor what the form of the answer leaves no choice about.
+    #[arg(long)]
+    pub(crate) no_guess: bool,
+}
+
+impl Ahead {
+    /// For `engine`, whose draft is loaded too.
+    pub(crate) fn speculation(&self, engine: &Engine, models: &Models) -> anyhow::Result<Speculation> {
+        let draft = self.draft.as_deref().map(|wanted| {
+            let located = models.locate(wanted)?;
+            let model = Model::load(&open(&located)?, engine.model.network.shared_compute())
+                .with_context(|| format!("{} cannot be loaded", located.name))?;
+            Draft::new(Arc::new(model), &engine.model, engine.pages.format)
+                .with_context(|| format!("{} cannot guess for {}", located.name, engine.name))
+        });
+        Ok(Speculation { forced: !self.no_guess, lookup: !self.no_guess, draft: draft.transpose()? })
+    }
 }
 
 /// How a model is loaded.

@@ -11,6 +11,7 @@ use lm::answer::Answer;
 use lm::batch::{Batch, Event, Finish, Limits, Request};
 use lm::chat::answer::{Answer as Reader, Delta};
 use lm::constraint::Constraint;
+use lm::guess::Speculation;
 use lm::model::Model;
 use lm::sample::{Chosen, Settings};
 use serde::Serialize;
@@ -109,6 +110,9 @@ pub(crate) struct Said {
     pub(crate) prompt_tokens: usize,
     /// Tokens of the prompt that were known from before.
     pub(crate) reused_tokens: usize,
+    /// Tokens that were guessed ahead, and how many of them were right.
+    pub(crate) guessed_tokens: usize,
+    pub(crate) accepted_tokens: usize,
     pub(crate) times: Times,
 }
 
@@ -150,8 +154,8 @@ pub(crate) fn rate(count: usize, ns: MonoNs) -> Option<f64> {
 }
 
 impl Speaker {
-    /// Of a model that is loaded.
-    pub(crate) fn new(engine: &Engine, clock: System) -> Speaker {
+    /// Of a model that is loaded, with what is guessed ahead.
+    pub(crate) fn new(engine: &Engine, speculation: Speculation, clock: System) -> Speaker {
         let whole = engine.context.div_ceil(PAGE).saturating_mul(engine.pages.bytes());
         let limits = Limits {
             running: 1,
@@ -163,7 +167,7 @@ impl Speaker {
             prefix_bytes: whole,
         };
         let model = Arc::clone(&engine.model);
-        let batch = Batch::new(Arc::clone(&model), engine.pages, limits);
+        let batch = Batch::new(Arc::clone(&model), engine.pages, limits).speculating(speculation);
         Speaker { model, batch, adapter: engine.adapter.clone(), clock }
     }
 
@@ -184,6 +188,8 @@ impl Speaker {
             end: End::Interrupted,
             prompt_tokens: prompt.len(),
             reused_tokens: 0,
+            guessed_tokens: 0,
+            accepted_tokens: 0,
             times: Times { asked: self.clock.mono_ns(), ..Times::default() },
         };
         let request = Request {
@@ -201,16 +207,27 @@ impl Speaker {
         while ended.is_none() {
             let events = self.batch.step()?;
             said.times.last = self.clock.mono_ns();
+            // The token that ends a turn is no part of what was said.
+            let written = events.iter().filter(|event| matches!(event, Event::Token { .. })).count();
             let ends =
                 events.iter().any(|event| matches!(event, Event::Finished { finish: Finish::End(_), .. }));
+            let mut to_say = written - usize::from(ends);
             let mut text = String::new();
             for event in events {
                 match event {
                     Event::Begun { reused, .. } => said.reused_tokens = reused,
+                    Event::Guessed { guessed, accepted, .. } => {
+                        said.guessed_tokens += guessed;
+                        said.accepted_tokens += accepted;
+                    }
+                    // What comes with a stop string in one step is not said any more.
+                    Event::Token { .. } if answer.stop().is_some() => {}
                     Event::Token { chosen, .. } => {
                         said.times.first.get_or_insert(said.times.last);
-                        // The token that ends a turn is no part of what was said.
-                        text += &if ends { String::new() } else { answer.push(chosen.token) };
+                        if to_say > 0 {
+                            text += &answer.push(chosen.token);
+                            to_say -= 1;
+                        }
                         said.tokens.push(token(&model, chosen));
                     }
                     Event::Finished { finish, .. } => {

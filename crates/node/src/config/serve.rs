@@ -85,7 +85,9 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Option<ServeConfig>
         text => Ok(Some(Duration::from_millis(duration_ms(text)?.unsigned_abs()))),
     });
     part.finish();
-    let engine = EngineSettings { context, parallel, queue, cache: cache.value, cache_bytes, threads };
+    let cache = cache.value;
+    let engine =
+        EngineSettings { context, parallel, queue, cache, cache_bytes, threads, ..EngineSettings::default() };
     let settings =
         Settings { listen, hosts, origins, engine, keep_alive: keep_alive.value, memory_bytes, ..default };
     Some(ServeConfig { settings, offers: offers?, token_file })

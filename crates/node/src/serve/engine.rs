@@ -54,6 +54,15 @@ pub(super) struct Ended {
     pub(super) times: Times,
     /// Tokens written, the one that ended the turn included.
     pub(super) written: usize,
+    pub(super) ahead: Ahead,
+}
+
+/// Tokens that were guessed ahead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ahead {
+    pub(super) guessed: usize,
+    /// How many of them were right, and so written.
+    pub(super) accepted: usize,
 }
 
 /// Why a sequence ended.
@@ -94,14 +103,14 @@ pub(super) enum Command {
     Stop,
 }
 
-/// Asks `model` until told to stop, or until nobody can ask any more.
+/// Asks `model` until told to stop, or until nobody can ask any more. Gives the batch back, unless a step panicked.
 pub(super) fn run(
     model: &Arc<Model>,
     batch: Batch,
     commands: &Receiver<Command>,
     now: &Now,
     gauges: &Gauges,
-) {
+) -> Option<Batch> {
     let mut engine = Engine {
         model,
         batch,
@@ -119,7 +128,7 @@ pub(super) fn run(
         };
         loop {
             match command {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return,
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Some(engine.batch),
                 Err(TryRecvError::Empty) => break,
                 Ok(command) => engine.take(command),
             }
@@ -131,7 +140,7 @@ pub(super) fn run(
             // What the panic left behind is not to be trusted: whoever asks next has the model loaded anew.
             tracing::error!("a step of the model panicked; it is unloaded");
             engine.break_all("the engine failed on this step");
-            return;
+            return None;
         }
         engine.tell_gauges();
     }
@@ -158,6 +167,7 @@ struct Writing<'m> {
     times: Times,
     prompt: usize,
     written: usize,
+    ahead: Ahead,
     ignore_end: bool,
 }
 
@@ -201,6 +211,7 @@ impl Engine<'_> {
                                 times,
                                 prompt,
                                 written: 0,
+                                ahead: Ahead::default(),
                                 ignore_end,
                             };
                             self.writing.insert(id, writing);
@@ -278,6 +289,12 @@ impl Engine<'_> {
                 let Some(writing) = self.writing.get(&id) else { return };
                 writing.tell(Piece::Read(chosen));
             }
+            Event::Guessed { id, guessed, accepted } => {
+                let Some(writing) = self.writing.get_mut(&id) else { return };
+                writing.ahead.guessed += guessed;
+                writing.ahead.accepted += accepted;
+                self.gauges.guessed(guessed, accepted);
+            }
             Event::Token { id, chosen } => {
                 let Some(writing) = self.writing.get_mut(&id) else { return };
                 let after_ns = since(now_ns, writing.asked_ns);
@@ -314,7 +331,8 @@ impl Engine<'_> {
             writing.tell(Piece::Text { text: rest, tokens });
         }
         self.gauges.ended();
-        writing.tell(Piece::Ended(Ended { finish, times: writing.times, written: writing.written }));
+        let Writing { times, written, ahead, .. } = writing;
+        writing.tell(Piece::Ended(Ended { finish, times, written, ahead }));
     }
 
     fn break_all(&mut self, reason: &str) {

@@ -26,6 +26,9 @@ pub(super) fn block(order: &Order) -> Value {
     put("first_token_ms", ms(turns.iter().filter_map(|turn| turn.times.first_ns).min()));
     let reused: usize = turns.iter().map(|turn| turn.reused).sum();
     put("reused_prompt_tokens", Some(json!(reused)));
+    let ahead = order.ahead();
+    put("draft_tokens", Some(json!(ahead.guessed)));
+    put("accepted_draft_tokens", Some(json!(ahead.accepted)));
     put(
         "prompt_tokens_per_s",
         per_second(turns.iter().map(|turn| {

@@ -44,6 +44,8 @@ pub(super) struct Gauges {
     pub(super) written_tokens: AtomicU64,
     pub(super) prompt_tokens: AtomicU64,
     pub(super) reused_tokens: AtomicU64,
+    pub(super) guessed_tokens: AtomicU64,
+    pub(super) accepted_tokens: AtomicU64,
     pub(super) embedded_tokens: AtomicU64,
     pub(super) ended: AtomicU64,
     pub(super) cancelled: AtomicU64,
@@ -102,6 +104,11 @@ impl Gauges {
 
     pub(super) fn first_token(&self, after_ns: MonoNs) {
         self.first_token.add(after_ns);
+    }
+
+    pub(super) fn guessed(&self, guessed: usize, accepted: usize) {
+        self.guessed_tokens.fetch_add(guessed as u64, Relaxed);
+        self.accepted_tokens.fetch_add(accepted as u64, Relaxed);
     }
 
     pub(super) fn embedded(&self, tokens: usize, ns: MonoNs) {

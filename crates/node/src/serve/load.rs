@@ -4,13 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use kernels::compute::Compute;
 use kernels::cpu::Isa;
-use kernels::page::PAGE;
+use kernels::page::{CacheFormat, PAGE};
 use kernels::pool::cores::default_threads;
 use lm::batch::{Batch, Limits};
 use lm::chat::template::Template;
 use lm::constraint::vocabulary::Vocabulary;
 use lm::family;
 use lm::gguf::Gguf;
+use lm::guess::{Draft, Speculation};
 use lm::memory::Needed;
 use lm::model::Model;
 use lm::speech;
@@ -67,7 +68,9 @@ pub(super) fn load(
         Problem::unavailable("model_not_loaded", message)
     };
     let file = Gguf::open(&offer.file).map_err(|error| failed(&error))?;
-    let plan = plan(&file, settings).map_err(|error| failed(&*error))?;
+    let draft = settings.draft.as_ref().map(|path| Gguf::open(path)).transpose();
+    let draft = draft.map_err(|error| failed(&error))?;
+    let plan = plan(&file, draft.as_ref(), settings).map_err(|error| failed(&*error))?;
     make_room(plan.needed_bytes)?;
     let isa = Isa::from_environment().map_err(|error| failed(&error))?;
     let threads = settings.threads.unwrap_or_else(default_threads);
@@ -76,7 +79,19 @@ pub(super) fn load(
     let pages = model.network.page_shape(settings.cache).map_err(|error| failed(&error))?;
     let template = speech::template(file.metadata(), &model.tokenizer).map_err(|error| why(&error));
     let model = Arc::new(model);
-    let batch = Batch::new(Arc::clone(&model), pages, plan.limits);
+    let draft = match (&settings.draft, draft) {
+        (Some(path), Some(file)) => {
+            let guess = draft_of(&file, &model, settings.cache);
+            Some(guess.map_err(|error| {
+                let message =
+                    format!("{} cannot guess for {:?}: {}", path.display(), offer.name, why(&*error));
+                Problem::unavailable("model_not_loaded", message)
+            })?)
+        }
+        _ => None,
+    };
+    let speculation = Speculation { forced: settings.guess, lookup: settings.guess, draft };
+    let batch = Batch::new(Arc::clone(&model), pages, plan.limits).speculating(speculation);
     let loaded = Loaded {
         offer,
         model,
@@ -91,7 +106,17 @@ pub(super) fn load(
     Ok((loaded, batch))
 }
 
-fn plan(file: &Gguf, settings: &EngineSettings) -> Result<Plan, Box<dyn std::error::Error>> {
+/// The model of a file, to guess for `target`.
+fn draft_of(file: &Gguf, target: &Model, cache: CacheFormat) -> Result<Draft, Box<dyn std::error::Error>> {
+    let model = Model::load(file, target.network.shared_compute())?;
+    Ok(Draft::new(Arc::new(model), target, cache)?)
+}
+
+fn plan(
+    file: &Gguf,
+    draft: Option<&Gguf>,
+    settings: &EngineSettings,
+) -> Result<Plan, Box<dyn std::error::Error>> {
     let shape = family::shape(file.metadata())?;
     let trained = shape.context.max(1);
     // A context beyond what it was trained for gives nonsense, not more.
@@ -111,6 +136,12 @@ fn plan(file: &Gguf, settings: &EngineSettings) -> Result<Plan, Box<dyn std::err
         cache_bytes,
         prefix_bytes,
     };
-    let needed_bytes = needed.weights + needed.scratch + (cache_bytes + prefix_bytes) as u64;
+    let mut needed_bytes = needed.weights + needed.scratch + (cache_bytes + prefix_bytes) as u64;
+    if let Some(draft) = draft {
+        let its = Needed::reckon(draft, &family::shape(draft.metadata())?, context, settings.cache)?;
+        // It keeps each sequence under way once more, in pages of its own.
+        let kept = u128::from(its.cache) * cache_bytes as u128 / one.max(1) as u128;
+        needed_bytes += its.weights + its.scratch + u64::try_from(kept)?;
+    }
     Ok(Plan { limits, needed_bytes })
 }

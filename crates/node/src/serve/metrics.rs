@@ -70,7 +70,7 @@ impl Metrics {
 
 type Number = (&'static str, &'static str, &'static str, fn(&Gauges) -> f64);
 
-const NUMBERS: [Number; 11] = [
+const NUMBERS: [Number; 13] = [
     ("selvedge_model_running", "gauge", "answers being read or written", |g| g.running.load(Relaxed) as f64),
     ("selvedge_model_waiting", "gauge", "answers that wait for their turn", |g| {
         g.waiting.load(Relaxed) as f64
@@ -87,6 +87,12 @@ const NUMBERS: [Number; 11] = [
     }),
     ("selvedge_model_reused_tokens_total", "counter", "tokens of prompts that were known already", |g| {
         g.reused_tokens.load(Relaxed) as f64
+    }),
+    ("selvedge_model_draft_tokens_total", "counter", "tokens guessed ahead", |g| {
+        g.guessed_tokens.load(Relaxed) as f64
+    }),
+    ("selvedge_model_accepted_draft_tokens_total", "counter", "tokens guessed ahead that were right", |g| {
+        g.accepted_tokens.load(Relaxed) as f64
     }),
     ("selvedge_model_embedded_tokens_total", "counter", "tokens of embedded texts", |g| {
         g.embedded_tokens.load(Relaxed) as f64

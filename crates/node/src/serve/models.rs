@@ -20,6 +20,7 @@ use super::load::{Loaded, load};
 use super::offer::{Offer, OfferError, Offers};
 use super::problem::Problem;
 use super::settings::Settings;
+use super::spill::Spill;
 use crate::api::connections::Now;
 use crate::why::why;
 
@@ -298,7 +299,7 @@ impl Inner {
         let gauges = Arc::new(Gauges::default());
         let begun_ns = (self.now)();
         let room = |bytes| self.make_room(&name, bytes);
-        let (loaded, batch) =
+        let (loaded, mut batch) =
             match load(offer, &self.settings.engine, Arc::clone(&gauges), || (self.now)(), room) {
                 Ok(loaded) => loaded,
                 Err(problem) => {
@@ -315,9 +316,28 @@ impl Inner {
             context = loaded.context,
             "loaded"
         );
+        let folder = self.settings.engine.prefixes.as_deref();
+        let spill = folder.map(|folder| Spill::new(folder, &loaded.offer, batch.pages())).transpose();
+        let known = spill.and_then(|spill| {
+            let pages = spill.as_ref().map_or(Ok(0), |spill| spill.read(&mut batch))?;
+            Ok((spill, pages))
+        });
+        // Whatever is wrong with the file: prompts are read again, that is all.
+        let (spill, pages) = known.unwrap_or_else(|error| {
+            tracing::warn!(model = name, error = why(&error), "what was read before cannot be taken back");
+            (None, 0)
+        });
+        if pages > 0 {
+            tracing::info!(model = name, pages, "what was read before is known again");
+        }
         let model = Arc::clone(&loaded.model);
         tell.send_replace(State::Ready(Arc::new(loaded)));
-        engine::run(&model, batch, orders, &self.now, &gauges);
+        let batch = engine::run(&model, batch, orders, &self.now, &gauges);
+        if let (Some(spill), Some(batch)) = (spill, batch)
+            && let Err(error) = spill.write(&batch)
+        {
+            tracing::warn!(model = name, error = why(&error), "what was read cannot be written down");
+        }
         // The other holds are in requests, which end with the engine, and in the state.
         tell.send_replace(State::Loading);
         tracing::info!(model = name, "unloaded");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use wire::world::WallMs;
 
-use super::engine::{self, Finish, Piece, Times, Wish};
+use super::engine::{self, Ahead, Finish, Piece, Times, Wish};
 use super::models::Lease;
 use super::problem::Problem;
 use super::tally::Tally;
@@ -50,6 +50,7 @@ pub(super) struct Turn {
     pub(super) prompt_tokens: usize,
     pub(super) reused: usize,
     pub(super) written: usize,
+    pub(super) ahead: Ahead,
     /// Tokens that wrote nothing but thoughts.
     pub(super) thinking_tokens: usize,
     pub(super) times: Times,
@@ -74,6 +75,7 @@ impl Turn {
             prompt_tokens,
             reused: 0,
             written: 0,
+            ahead: Ahead::default(),
             thinking_tokens: 0,
             times: Times::default(),
             finish: None,
@@ -108,7 +110,7 @@ impl Turn {
                 deltas
             }
             Piece::Ended(ended) => {
-                (self.times, self.written) = (ended.times, ended.written);
+                (self.times, self.written, self.ahead) = (ended.times, ended.written, ended.ahead);
                 self.finish = Some(ended.finish);
                 self.reader.as_mut().map(Reader::finish).unwrap_or_default()
             }
@@ -209,12 +211,23 @@ impl Order {
         let cached: usize =
             self.turns.iter().step_by(answers_per_prompt.max(1)).map(|turn| turn.reused).sum();
         let written = self.written();
-        json!({
+        let mut usage = json!({
             "prompt_tokens": prompt,
             "completion_tokens": written,
             "total_tokens": prompt + written,
             "prompt_tokens_details": { "cached_tokens": cached },
-        })
+        });
+        if self.ahead().guessed > 0 {
+            usage["completion_tokens_details"] =
+                json!({ "accepted_prediction_tokens": self.ahead().accepted });
+        }
+        usage
+    }
+
+    /// Tokens guessed ahead in all answers.
+    pub(super) fn ahead(&self) -> Ahead {
+        let sum = |of: fn(&Ahead) -> usize| self.turns.iter().map(|turn| of(&turn.ahead)).sum();
+        Ahead { guessed: sum(|ahead| ahead.guessed), accepted: sum(|ahead| ahead.accepted) }
     }
 }
 

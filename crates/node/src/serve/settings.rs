@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kernels::page::CacheFormat;
@@ -56,6 +57,12 @@ pub struct EngineSettings {
     pub cache_bytes: Option<usize>,
     /// Threads; `None`: as many as this process may use cores.
     pub threads: Option<NonZeroUsize>,
+    /// Guess ahead what stood in a sequence before, and what a grammar leaves no choice about.
+    pub guess: bool,
+    /// The file of a small model that guesses ahead, too; its vocabulary is that of the models it guesses for.
+    pub draft: Option<PathBuf>,
+    /// The folder where keys and values of what was read last outlive the server; `None`: they end with it.
+    pub prefixes: Option<PathBuf>,
 }
 
 /// The context where nobody says otherwise: room for long chats, and on small machines for more than one.
@@ -74,6 +81,9 @@ impl Default for EngineSettings {
             cache: CacheFormat::F16,
             cache_bytes: None,
             threads: None,
+            guess: true,
+            draft: None,
+            prefixes: None,
         }
     }
 }

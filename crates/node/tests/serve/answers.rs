@@ -85,6 +85,60 @@ fn a_chat_is_answered_and_the_stream_says_the_same() {
 }
 
 #[test]
+fn what_is_guessed_ahead_is_told_and_changes_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let draft = folder.path().join("draft.gguf");
+    crate::tiny::chat(&draft, 1);
+    let with = |guess: bool, draft: Option<&std::path::Path>| {
+        let mut settings = settings();
+        settings.engine.guess = guess;
+        settings.engine.draft = draft.map(Into::into);
+        house(settings)
+    };
+    let schema = json!({ "enum": ["what it was made for", "what it was not made for"] });
+    let format =
+        json!({ "type": "json_schema", "json_schema": { "name": "x", "strict": true, "schema": schema } });
+    let bodies = [
+        chat("and so on", 60, json!({ "logit_bias": { "97": 100 } })),
+        chat("and so on", 60, json!({ "temperature": 0.3, "seed": 7 })),
+        chat("and so on", 60, json!({ "logit_bias": {}, "response_format": format })),
+    ];
+    let ask =
+        |house: &crate::house::House| bodies.clone().map(|body| post(house.address, CHAT, &body).json());
+    let plain = ask(&with(false, None));
+    assert!(plain.iter().all(|answer| answer["x_selvedge"]["draft_tokens"] == 0));
+    assert_eq!(plain[0]["usage"]["completion_tokens_details"], Value::Null);
+    for (guess, draft) in [(true, None), (false, Some(draft.as_path())), (true, Some(draft.as_path()))] {
+        let answers = ask(&with(guess, draft));
+        for (answer, plain) in answers.iter().zip(&plain) {
+            assert_eq!(answer["choices"], plain["choices"]);
+            let told = &answer["x_selvedge"];
+            assert!(
+                told["accepted_draft_tokens"].as_u64().unwrap() <= told["draft_tokens"].as_u64().unwrap()
+            );
+        }
+        let accepted: u64 =
+            answers.iter().map(|one| one["x_selvedge"]["accepted_draft_tokens"].as_u64().unwrap()).sum();
+        let counted: u64 = answers
+            .iter()
+            .filter_map(|one| {
+                one["usage"]["completion_tokens_details"]["accepted_prediction_tokens"].as_u64()
+            })
+            .sum();
+        assert!(accepted == counted && (accepted > 0 || !guess), "{answers:?}");
+    }
+    let other = folder.path().join("other.gguf");
+    crate::tiny::encoder(&other);
+    let answer = post(with(true, Some(&other)).address, CHAT, &bodies[0]);
+    assert_eq!(answer.status, 503);
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(
+        message.contains("other.gguf cannot guess for") && message.contains("is an encoder"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_stop_string_ends_an_answer_before_it() {
     let house = house(settings());
     let answer = post(house.address, CHAT, &chat("stop", 40, json!({}))).json();

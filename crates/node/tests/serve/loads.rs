@@ -3,8 +3,11 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use node::serve::offer::{Offer, Offers};
 use node::serve::settings::{EngineSettings, Settings};
+use node::serve::start;
 use serde_json::{Value, json};
+use wire::world::System;
 
 use crate::client::{Events, ask_with, get, post};
 use crate::house::{chat, house, loaded, settings, until};
@@ -49,6 +52,57 @@ fn who_goes_away_cancels_his_answer() {
     until("a busy batch", || loaded(address, "chat").unwrap()["running"] == 1);
     drop(stream);
     until("an empty batch", || loaded(address, "chat").unwrap()["running"] == 0);
+}
+
+#[test]
+fn what_was_read_is_known_to_the_next_server_unless_it_was_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    let model = folder.path().join("chat.gguf");
+    crate::tiny::chat(&model, 1);
+    let ask = || {
+        let mut settings = settings();
+        settings.engine.prefixes = Some(kept.clone());
+        let offers = Offers::Listed(vec![Offer { name: "chat".to_owned(), ..Offer::of_file(&model) }]);
+        let serving = start(settings, offers, System::new()).unwrap();
+        let answer =
+            post(serving.address(), CHAT, &chat("a long beginning that is worth to be kept", 8, json!({})));
+        serving.stop();
+        let answer = answer.json();
+        let known = answer["x_selvedge"]["reused_prompt_tokens"].as_u64().unwrap();
+        let prompt = answer["usage"]["prompt_tokens"].as_u64().unwrap();
+        (answer["choices"].clone(), known, prompt)
+    };
+    let (first, known, prompt) = ask();
+    assert_eq!(known, 0);
+    assert_eq!(ask(), (first.clone(), prompt - 1, prompt));
+    let file = std::fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&file).unwrap();
+    // A page is torn, or a byte of it another, or the head is: what is not whole is not known.
+    let pages = (prompt as usize + 7).div_ceil(32);
+    let page = (whole.len() - 48) / pages;
+    let torn = (prompt - 1).min(32 * (pages as u64 - 1));
+    let change = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    for (bytes, expected) in [
+        (whole[..whole.len() - 1].to_vec(), torn),
+        (change(48 + page + 40), 32),
+        (change(48 + 4), 0),
+        (change(20), 0),
+        (change(3), 0),
+        (whole[..7].to_vec(), 0),
+        (Vec::new(), 0),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        assert_eq!(ask(), (first.clone(), expected, prompt));
+    }
+    // Of another model.
+    crate::tiny::chat(&model, 2);
+    let (other, known, _) = ask();
+    assert!(other != first && known == 0);
 }
 
 #[test]

@@ -89,7 +89,8 @@ fn once(
     let settings = args.sampling.settings(engine)?;
     let seed = settings.seed;
     let question = question(args, engine, prepared, settings)?;
-    let mut speaker = Speaker::new(engine, clock);
+    let speculation = args.ahead.speculation(engine, &args.options.models)?;
+    let mut speaker = Speaker::new(engine, speculation, clock);
     if args.json {
         let said = speaker.ask(question, |_| Ok(Go::On))?;
         return print_record(&record(engine, &said, seed, load_ns));
@@ -126,6 +127,8 @@ fn record(engine: &Engine, said: &Said, seed: u64, load_ns: u64) -> serde_json::
         "prompt_tokens": said.prompt_tokens,
         "reused_tokens": said.reused_tokens,
         "written_tokens": said.tokens.len(),
+        "draft_tokens": said.guessed_tokens,
+        "accepted_draft_tokens": said.accepted_tokens,
         "signals": {
             "mean_logprob": said.mean(|token| token.logprob),
             "mean_margin": said.mean(|token| token.margin),

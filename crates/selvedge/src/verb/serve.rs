@@ -14,6 +14,7 @@ use node::serve::offer::{Offer, Offers};
 use node::serve::settings::{EngineSettings, PORT, Settings};
 use wire::world::System;
 
+use crate::engine::Ahead;
 use crate::interrupt::Interrupt;
 use crate::models::Models;
 
@@ -89,6 +90,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     cache: Option<u64>,
 
+    /// A folder where keys and values of what was read last outlive the server, so that it is not read again. They tell what
+    /// was asked: keep it to yourself.
+    #[arg(long, value_name = "DIR")]
+    prefixes: Option<PathBuf>,
+
     /// Memory that all loaded models may need together, such as 8GiB; idle ones make room for others.
     #[arg(long, value_name = "SIZE", value_parser = size_bytes)]
     memory: Option<u64>,
@@ -96,6 +102,9 @@ pub(crate) struct Args {
     /// Threads; without it as many as this process may use cores.
     #[arg(long)]
     threads: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    ahead: Ahead,
 
     /// A model that nobody asked for so long is unloaded, such as 30m; or `never`.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = keep_alive)]
@@ -137,6 +146,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     let has_key = key.is_some();
     let offers = offers(&args)?;
+    let draft = args.ahead.draft.as_deref().map(|word| args.models.locate(word)).transpose()?;
+    let draft = draft.map(|located| located.path);
     let settings = Settings {
         listen: SocketAddr::new(args.host, args.port),
         key,
@@ -154,6 +165,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
                 .transpose()
                 .context("--cache is more than this machine has")?,
             threads: args.threads,
+            guess: !args.ahead.no_guess,
+            draft,
+            prefixes: args.prefixes,
         },
         keep_alive: args.keep_alive.0,
         memory_bytes: args.memory,

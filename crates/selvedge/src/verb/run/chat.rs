@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lm::chat::message::{Message, Role};
+use lm::guess::Speculation;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
 use wire::world::System;
@@ -74,7 +75,8 @@ pub(crate) fn run(args: &Args, engine: &Engine, manner: &Manner, clock: System) 
     let mut keyboard = Keyboard(rustyline::Editor::with_history(rustyline::Config::default(), history)?);
     let interrupt = Interrupt::listen_to_ctrl_c()?;
     let interrupted = || interrupt.wait(Duration::ZERO);
-    let mut chat = Chat::new(args, engine, manner, clock);
+    let speculation = args.ahead.speculation(engine, &args.options.models)?;
+    let mut chat = Chat::new(args, engine, manner, speculation, clock);
     chat.hold(&mut keyboard, &mut io::stdout(), &interrupted)
 }
 
@@ -98,9 +100,15 @@ enum After {
 }
 
 impl<'a> Chat<'a> {
-    fn new(args: &'a Args, engine: &'a Engine, manner: &'a Manner, clock: System) -> Chat<'a> {
+    fn new(
+        args: &'a Args,
+        engine: &'a Engine,
+        manner: &'a Manner,
+        speculation: Speculation,
+        clock: System,
+    ) -> Chat<'a> {
         let messages = args.system.iter().map(|text| Message::new(Role::System, text.as_str())).collect();
-        let speaker = Speaker::new(engine, clock);
+        let speaker = Speaker::new(engine, speculation, clock);
         Chat { args, engine, manner, speaker, messages, figures: args.verbose }
     }
 

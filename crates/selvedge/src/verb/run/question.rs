@@ -5,7 +5,7 @@ use lm::sample;
 use super::conversation::Prepared;
 use super::sampling::{Form, Sampling};
 use crate::complaint::Usage;
-use crate::engine::{Engine, Options};
+use crate::engine::{Ahead, Engine, Options};
 use crate::speak::Question;
 
 /// Ask a model: once, or turn by turn.
@@ -55,6 +55,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(super) form: Form,
+
+    #[command(flatten)]
+    pub(super) ahead: Ahead,
 
     /// Print one JSON record: text, tokens with how sure the model was, times.
     #[arg(long)]

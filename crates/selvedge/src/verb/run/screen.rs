@@ -137,6 +137,14 @@ pub(crate) fn show_figures(
         show_count(said.tokens.len() as u64),
         per_second(said.answer_rate())
     )?;
+    if said.guessed_tokens > 0 {
+        writeln!(
+            out,
+            "ahead        {} tokens guessed, {} right",
+            show_count(said.guessed_tokens as u64),
+            show_count(said.accepted_tokens as u64)
+        )?;
+    }
     if let (Some(logprob), Some(margin), Some(entropy)) =
         (said.mean(|token| token.logprob), said.mean(|token| token.margin), said.mean(|token| token.entropy))
     {
