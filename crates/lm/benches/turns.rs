@@ -32,7 +32,8 @@ const KNOWN: usize = 2_000;
 const WRITTEN: usize = 128;
 
 fn main() -> Outcome<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo bench` adds a word of its own.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let file = args.first().ok_or("usage: turns FILE [THREADS [DRAFT [TIMES]]]")?;
     let number = |at: usize, otherwise: usize| args.get(at).map_or(Ok(otherwise), |text| text.parse());
     let threads = NonZeroUsize::new(number(1, 1)?).ok_or("at least one thread")?;
