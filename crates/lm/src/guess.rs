@@ -6,7 +6,7 @@
 //! the guess had otherwise. The text is the same with and without (Leviathan et al. 2023 draw otherwise, and keep only the
 //! distribution). Two sources: what followed the last few tokens when they stood there before ([`lookup`], Saxena 2023),
 //! and a small model with the same vocabulary, a [`Draft`]. How long a guess may be depends on how often its source was
-//! right ([`Trust`]).
+//! right (`Trust`).
 
 use std::sync::Arc;
 
