@@ -1,7 +1,8 @@
 //! A file as memory: the one memory map of the house.
 //!
-//! Stands between the disk and `gguf`. A mapped model costs no copy and no waiting: pages come when they are touched
-//! and may leave when memory is short. The price is stated, not hidden: while a map lives, the file must not be
+//! Stands between the disk and `gguf`. What is mapped costs no copy and no waiting: pages come when they are touched, may
+//! leave when memory is short, and are given back when weights were taken out of them for good ([`crate::weights`]). The
+//! price is stated, not hidden: while a map lives, the file must not be
 //! shortened. If it is, touching a page past the new end ends the process with SIGBUS (on Windows the system refuses
 //! to shorten it instead); if it is overwritten, the numbers change under the reader. Replace a model by renaming a
 //! new file over it, as our own writer does: the old map then keeps the old file. Where strangers can write to the file,
