@@ -2,7 +2,7 @@
 //!
 //! - [`verb`]: the verbs;
 //! - [`models`]: which model a word means; [`engine`]: a model made ready to be asked; [`speak`]: one answer of it;
-//! - [`speed`]: how fast a model is here; [`limits`]: what the machine could do at most; [`memory`]: how much memory there is;
+//! - [`speed`]: how fast a model is here; [`limits`]: what the machine could do at most;
 //! - [`amount`], [`table`], [`progress`]: how amounts, lists and long work are shown;
 //! - [`complaint`]: how an error is shown, and the exit code that goes with it;
 //! - [`interrupt`]: Ctrl-C as something to wait for;
