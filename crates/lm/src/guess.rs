@@ -4,9 +4,9 @@
 //! is put through the model beside the token that is certain, and of the guess as much is taken as the model would have
 //! written by itself: each token is chosen from the model's own logits, in order, by the same draws, up to the first that
 //! the guess had otherwise. The text is the same with and without (Leviathan et al. 2023 draw otherwise, and keep only the
-//! distribution). Two sources: what followed the last few tokens when they stood there before ([`lookup`], Saxena 2023),
-//! and a small model with the same vocabulary, a [`Draft`]. How long a guess may be depends on how often its source was
-//! right (`Trust`).
+//! distribution). Three sources: what followed the last few tokens when they stood there before ([`lookup`], Saxena 2023);
+//! what a form leaves little choice about; and a small model with the same vocabulary, a [`Draft`]. How long a guess may be
+//! depends on how often its source was right (`Trust`).
 
 use std::sync::Arc;
 
