@@ -26,20 +26,48 @@ pub(crate) struct Layout {
     /// Where the scale is that no unit holds.
     half_at: Option<usize>,
     parts: Parts,
-    /// The units in the order of their lines: runs from one unit up to another, the order in which kernels read them.
-    runs: [(usize, usize); 5],
+    order: Order,
+}
+
+/// In which order the units of a block have their lines: that in which kernels read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// As in the block.
+    Kept,
+    /// Of Q5_K: d, dmin and scales; then what four columns of all groups are made of, eight times: a unit of fifth bits, four of
+    /// lower bits.
+    FiveBits,
+    /// Of Q6_K: the scales; then, for each half of the block, what four columns of its four groups are made of, eight times:
+    /// two units of lower bits, one of upper bits.
+    SixBits,
+}
+
+impl Order {
+    /// The line of a unit, counted from the block's first.
+    #[inline(always)]
+    const fn line_of(self, unit: usize) -> usize {
+        match (self, unit) {
+            (Order::Kept, _) => unit,
+            (Order::FiveBits, 0..4) => unit,
+            (Order::FiveBits, 4..12) => 4 + (unit - 4) * 5,
+            (Order::FiveBits, _) => 4 + (unit - 12) % 8 * 5 + 1 + (unit - 12) / 8,
+            (Order::SixBits, 0..32) => 4 + unit / 16 * 24 + unit % 8 * 3 + unit / 8 % 2,
+            (Order::SixBits, 32..48) => 4 + (unit - 32) / 8 * 24 + unit % 8 * 3 + 2,
+            (Order::SixBits, _) => unit - 48,
+        }
+    }
 }
 
 /// What lines a block becomes: of a format that a kernel is compiled for, a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Parts {
+struct Parts {
     units: usize,
     halves: bool,
 }
 
 impl Parts {
     /// Of a block of so many bytes.
-    pub(crate) const fn of(block_bytes: usize) -> Parts {
+    const fn of(block_bytes: usize) -> Parts {
         Parts { units: block_bytes / 4, halves: !block_bytes.is_multiple_of(4) }
     }
 
@@ -55,7 +83,7 @@ impl Parts {
 
     /// The first line of a block's units.
     #[inline(always)]
-    pub(crate) const fn units_of(self, block: usize) -> usize {
+    const fn units_of(self, block: usize) -> usize {
         block / 2 * self.pair() + self.halves as usize + block % 2 * self.units
     }
 
@@ -80,12 +108,12 @@ impl Layout {
             _ => Some(0),
         };
         let units_at = if half_at == Some(0) { 2 } else { 0 };
-        let runs = match format {
-            // The scales, then for each half of the block the lower bits and the upper ones.
-            Format::Q6K => [(48, 52), (0, 16), (32, 40), (16, 32), (40, 48)],
-            _ => [(0, parts.units), (0, 0), (0, 0), (0, 0), (0, 0)],
+        let order = match format {
+            Format::Q5K => Order::FiveBits,
+            Format::Q6K => Order::SixBits,
+            _ => Order::Kept,
         };
-        Some(Layout { block, units_at, half_at, parts, runs })
+        Some(Layout { block, units_at, half_at, parts, order })
     }
 
     /// Bytes of a strip of rows of `row_bytes`, a multiple of 64.
@@ -115,10 +143,10 @@ impl<'a> Interleaved<'a> {
         self.blocks
     }
 
-    /// `N` units of a block, from `unit` on.
+    /// `N` lines of a block, from `line` on: its units in the order of the layout.
     #[inline(always)]
-    pub(crate) fn units<B: Block, const N: usize>(&self, block: usize, unit: usize) -> &'a [[u8; 64]; N] {
-        let from = const { Parts::of(B::BYTES) }.units_of(block) + unit;
+    pub(crate) fn units<B: Block, const N: usize>(&self, block: usize, line: usize) -> &'a [[u8; 64]; N] {
+        let from = const { Parts::of(B::BYTES) }.units_of(block) + line;
         self.lines[from..from + N].as_chunks().0.first().expect("N lines")
     }
 
@@ -128,22 +156,13 @@ impl<'a> Interleaved<'a> {
         &self.lines[const { Parts::of(B::BYTES) }.halves_of(block)].as_chunks().0[block % 2]
     }
 
-    /// The lines, to ask for what comes next.
-    #[inline(always)]
-    pub(crate) fn lines(&self) -> &'a [[u8; 64]] {
-        self.lines
-    }
-
     /// One row's block, as in a file.
     #[inline(always)]
     pub(crate) fn block(&self, block: usize, row: usize, out: &mut [u8]) {
-        let Layout { units_at, half_at, parts, runs, .. } = self.layout;
-        let mut lines = self.lines[parts.units_of(block)..].iter();
-        let units = out[units_at..].as_chunks_mut::<4>().0;
-        for (from, to) in runs {
-            for (unit, line) in units[from..to].iter_mut().zip(&mut lines) {
-                unit.copy_from_slice(&line[4 * row..4 * row + 4]);
-            }
+        let Layout { units_at, half_at, parts, order, .. } = self.layout;
+        let lines = &self.lines[parts.units_of(block)..][..parts.units];
+        for (unit, bytes) in out[units_at..].as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            *bytes = lines[order.line_of(unit)].as_chunks().0[row];
         }
         if let Some(at) = half_at {
             let halves = &self.lines[parts.halves_of(block)][block % 2 * 32..];
@@ -164,20 +183,17 @@ impl Body for Interleave<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Interleave { layout: Layout { block, units_at, half_at, parts, runs }, rows, out } = self;
+        let Interleave { layout: Layout { block, units_at, half_at, parts, order }, rows, out } = self;
         let lines = out.as_chunks_mut::<64>().0;
         for at in 0..rows.stride() / block {
             let from = at * block + units_at;
-            let mut behind = parts.units_of(at);
-            for (mut unit, end) in runs {
-                while unit < end {
-                    // The last four overlap those before where four does not divide the units.
-                    let back = (unit + 4).saturating_sub(end);
-                    let four = simd.transpose(&rows, from + 4 * (unit - back));
-                    for (line, lanes) in lines[behind - back..][..4].iter_mut().zip(four) {
-                        simd.store_i(lanes, line);
-                    }
-                    (unit, behind) = (unit - back + 4, behind - back + 4);
+            let behind = parts.units_of(at);
+            for first in (0..parts.units).step_by(4) {
+                // The last four overlap those before where four does not divide the units.
+                let first = first.min(parts.units - 4);
+                let four = simd.transpose(&rows, from + 4 * first);
+                for (unit, lanes) in (first..).zip(four) {
+                    simd.store_i(lanes, &mut lines[behind + order.line_of(unit)]);
                 }
             }
             let Some(half_at) = half_at else { continue };

@@ -124,18 +124,15 @@ impl Body for Spreads<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Spread {
-        let low = simd.splat(f32::NEG_INFINITY);
-        let (mut first, mut second) = (low, low);
-        let mut meet = |x: S::F| {
-            second = simd.max(simd.min(x, first), second);
-            first = simd.max(x, first);
-        };
+        let mut two = [simd.splat(f32::NEG_INFINITY); 2];
         let (chunks, rest) = self.x.as_chunks();
-        chunks.iter().for_each(|chunk| meet(simd.load(chunk)));
-        meet(load_part(simd, rest, f32::NEG_INFINITY));
+        for chunk in chunks {
+            meet(simd, &mut two, simd.load(chunk));
+        }
+        meet(simd, &mut two, load_part(simd, rest, f32::NEG_INFINITY));
         let mut lanes = [[0.0; 16]; 2];
-        simd.store(first, &mut lanes[0]);
-        simd.store(second, &mut lanes[1]);
+        simd.store(two[0], &mut lanes[0]);
+        simd.store(two[1], &mut lanes[1]);
         let mut largest = [f32::NEG_INFINITY; 2];
         for x in lanes.as_flattened() {
             largest = [x.max(largest[0]), x.min(largest[0]).max(largest[1])];
@@ -144,25 +141,38 @@ impl Body for Spreads<'_> {
         if most == f32::NEG_INFINITY {
             return Spread { log_sum: most, largest, entropy: 0.0 };
         }
-        let (most_all, below) = (simd.splat(most), simd.splat(BELOW));
+        let most_all = simd.splat(most);
         // Of e^d and d e^d, d being how far below the largest a score lies.
         let (mut sum, mut weighted) = (0.0, 0.0);
         for block in self.x.chunks(BLOCK) {
             let mut sums = [simd.splat(0.0); 2];
-            let mut add = |x: S::F| {
-                let d = simd.max(simd.sub(x, most_all), below);
-                let y = exp(simd, d);
-                sums = [simd.add(sums[0], y), simd.mul_add(y, d, sums[1])];
-            };
             let (chunks, rest) = block.as_chunks();
-            chunks.iter().for_each(|chunk| add(simd.load(chunk)));
-            add(load_part(simd, rest, f32::NEG_INFINITY));
+            for chunk in chunks {
+                weigh(simd, &mut sums, simd.sub(simd.load(chunk), most_all));
+            }
+            weigh(simd, &mut sums, simd.sub(load_part(simd, rest, f32::NEG_INFINITY), most_all));
             sum += f64::from(simd.sum(sums[0]));
             weighted += f64::from(simd.sum(sums[1]));
         }
         let log_sum = (f64::from(most) + sum.ln()) as f32;
         Spread { log_sum, largest, entropy: (sum.ln() - weighted / sum).max(0.0) as f32 }
     }
+}
+
+/// The two largest of each lane so far, with the next.
+#[inline(always)]
+fn meet<S: Simd>(simd: S, [first, second]: &mut [S::F; 2], x: S::F) {
+    *second = simd.max(simd.min(x, *first), *second);
+    *first = simd.max(x, *first);
+}
+
+/// Adds e^d and d e^d to their sums.
+#[inline(always)]
+fn weigh<S: Simd>(simd: S, [sum, weighted]: &mut [S::F; 2], d: S::F) {
+    let d = simd.max(d, simd.splat(BELOW));
+    let y = exp(simd, d);
+    *sum = simd.add(*sum, y);
+    *weighted = simd.mul_add(y, d, *weighted);
 }
 
 #[cfg(test)]

@@ -10,15 +10,21 @@ pub(crate) mod by_block;
 pub(crate) mod k_quants;
 pub(crate) mod simple;
 
-/// 32 columns of sixteen rows.
+/// What 32 columns of sixteen rows are scaled with.
 #[derive(Clone, Copy)]
-pub(crate) struct Group<S: Simd> {
-    /// Value j: columns `4 j … 4 j + 3`; each number plus [`Strip::OFFSET`], see [`Kind::WIDE`].
-    pub(crate) codes: [S::I; 8],
+pub(crate) struct Scales<S: Simd> {
     /// For each half of 16 columns, if the format's groups are that short; otherwise only the first counts.
     pub(crate) scales: [S::F; 2],
     /// Like `scales`; only for formats that have minima.
     pub(crate) minima: [S::F; 2],
+}
+
+impl<S: Simd> Scales<S> {
+    /// One scale for all 32 columns, and no minimum.
+    #[inline(always)]
+    pub(crate) fn one(simd: S, scale: S::F) -> Scales<S> {
+        Scales { scales: [scale; 2], minima: [simd.splat(0.0); 2] }
+    }
 }
 
 /// What the multiplication has to know of a format: it is compiled once for each kind, not for each format.
@@ -44,22 +50,40 @@ impl<const SHORT: bool, const MINIMA: bool, const WIDE: bool> Kind for Of<SHORT,
 pub(crate) trait Strip<S: Simd> {
     /// Columns of a block.
     const LEN: usize;
-    /// Bytes of a block.
-    const BYTES: usize;
     /// What the multiplication has to know.
     type Kind: Kind;
     /// What was added to each number to make its code.
     const OFFSET: i32;
     /// Few tokens are multiplied straight from the strip; otherwise by way of a panel, which costs less to compile.
     const DIRECT: bool;
+    /// How many groups of 32 columns share bytes: a bundle, whose groups are read side by side.
+    const BUNDLE: usize;
     /// What is read once for a block.
     type Block;
 
     /// Reads what the groups of block `at` share.
     fn block(simd: S, strip: &Interleaved<'_>, at: usize) -> Self::Block;
 
-    /// Reads 32 columns, group `index` of block `at`.
-    fn group(simd: S, strip: &Interleaved<'_>, at: usize, block: &mut Self::Block, index: usize) -> Group<S>;
+    /// Reads columns `8 pair … 8 pair + 7` of a group, four to a value: each number plus [`Strip::OFFSET`], see [`Kind::WIDE`].
+    fn eight(
+        simd: S,
+        strip: &Interleaved<'_>,
+        block: (usize, &Self::Block),
+        group: Place,
+        pair: usize,
+    ) -> [S::I; 2];
+
+    /// Reads the scales of a group.
+    fn scales(simd: S, strip: &Interleaved<'_>, block: (usize, &Self::Block), group: Place) -> Scales<S>;
+}
+
+/// Which group of a block.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The bundle that it is in.
+    pub(crate) bundle: usize,
+    /// Which of the bundle.
+    pub(crate) of: usize,
 }
 
 /// The offset of wide codes.
@@ -95,18 +119,8 @@ pub(crate) fn loaded<S: Simd, const N: usize>(simd: S, units: &[[u8; 64]; N]) ->
     lanes
 }
 
-/// Four units as 32 codes: the lower halves of the bytes, then the upper ones.
+/// Lower or upper four bits, as `half` is even or odd.
 #[inline(always)]
-pub(crate) fn nibbles<S: Simd>(simd: S, units: &[[u8; 64]; 4]) -> [S::I; 8] {
-    let [a, b, c, d] = loaded(simd, units);
-    [
-        low(simd, a),
-        low(simd, b),
-        low(simd, c),
-        low(simd, d),
-        high(simd, a),
-        high(simd, b),
-        high(simd, c),
-        high(simd, d),
-    ]
+pub(crate) fn nibble<S: Simd>(simd: S, bytes: S::I, half: usize) -> S::I {
+    if half.is_multiple_of(2) { low(simd, bytes) } else { high(simd, bytes) }
 }

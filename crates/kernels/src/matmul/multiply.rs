@@ -6,10 +6,10 @@
 
 use std::marker::PhantomData;
 
-use crate::interleave::{Interleaved, Parts};
+use crate::interleave::Interleaved;
 use crate::matmul::packed::Tile;
 use crate::simd::{Body, Simd};
-use crate::strip::{Group, Kind, Strip};
+use crate::strip::{Kind, Place, Scales, Strip};
 
 /// Bytes in line with what a register loads.
 #[derive(Clone, Copy)]
@@ -41,19 +41,21 @@ impl Panel {
         self.codes.resize(groups * 8, Line([0; 64]));
         self.scales.resize(groups * halves, Lanes([0.0; 16]));
         self.minima.resize(if F::Kind::MINIMA { groups * halves } else { 0 }, Lanes([0.0; 16]));
-        let per_block = F::LEN / 32;
         for at in 0..strip.blocks() {
-            let mut block = F::block(simd, strip, at);
-            for index in 0..per_block {
-                let group = F::group(simd, strip, at, &mut block, index);
-                let place = at * per_block + index;
-                for (to, codes) in self.codes[place * 8..place * 8 + 8].iter_mut().zip(group.codes) {
-                    simd.store_i(codes, &mut to.0);
+            let block = F::block(simd, strip, at);
+            for index in 0..F::LEN / 32 {
+                let group = Place { bundle: index / F::BUNDLE, of: index % F::BUNDLE };
+                let place = at * (F::LEN / 32) + index;
+                for (pair, to) in self.codes[place * 8..][..8].as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                    let [a, b] = F::eight(simd, strip, (at, &block), group, pair);
+                    simd.store_i(a, &mut to[0].0);
+                    simd.store_i(b, &mut to[1].0);
                 }
+                let Scales { scales, minima } = F::scales(simd, strip, (at, &block), group);
                 for half in 0..halves {
-                    simd.store(group.scales[half], &mut self.scales[place * halves + half].0);
+                    simd.store(scales[half], &mut self.scales[place * halves + half].0);
                     if F::Kind::MINIMA {
-                        simd.store(group.minima[half], &mut self.minima[place * halves + half].0);
+                        simd.store(minima[half], &mut self.minima[place * halves + half].0);
                     }
                 }
             }
@@ -82,54 +84,76 @@ impl<'a, const T: usize> Activations<'a, T> {
     }
 }
 
-/// Adds 32 columns to the totals. `codes(j)`: four columns of sixteen rows.
+/// The most groups of a bundle.
+const LARGEST_BUNDLE: usize = 8;
+
+/// Where the weights of a bundle of groups come from.
+trait Bundle<S: Simd> {
+    /// How many groups it has: see [`Strip::BUNDLE`].
+    const GROUPS: usize;
+
+    /// See [`Strip::eight`].
+    fn eight(&self, simd: S, group: usize, pair: usize) -> [S::I; 2];
+
+    /// See [`Strip::scales`].
+    fn scales(&self, simd: S, group: usize) -> Scales<S>;
+}
+
+/// Adds the groups of a bundle to the totals, 32 columns each. `first`: which of all groups of a row is the bundle's first.
 #[inline(always)]
-fn add_group<S: Simd, K: Kind, const T: usize>(
+fn add<S: Simd, K: Kind, B: Bundle<S>, const T: usize>(
     simd: S,
     totals: &mut [S::F; T],
-    codes: impl Fn(usize) -> S::I,
-    scales: [S::F; 2],
-    minima: [S::F; 2],
+    bundle: &B,
     x: &Activations<'_, T>,
-    place: usize,
+    first: usize,
 ) {
     let halves = if K::SHORT { 2 } else { 1 };
-    let x_codes = &x.codes[place];
-    let mut parts = [simd.splat(0.0); T];
+    let mut parts = [[simd.splat(0.0); T]; LARGEST_BUNDLE];
     for half in 0..halves {
-        let mut sums = [simd.splat_i(0); T];
+        let mut sums = [[simd.splat_i(0); T]; LARGEST_BUNDLE];
         if !K::MINIMA {
-            let starts = &x.starts[place * halves + half];
-            for t in 0..T {
-                sums[t] = simd.splat_i(starts[t]);
+            for (group, sums) in sums.iter_mut().enumerate().take(B::GROUPS) {
+                let starts = &x.starts[(first + group) * halves + half];
+                for t in 0..T {
+                    sums[t] = simd.splat_i(starts[t]);
+                }
             }
         }
-        for pair in 0..4 / halves {
-            let j = half * 4 + 2 * pair;
-            let (a, b) = (codes(j), codes(j + 1));
-            for t in 0..T {
-                let (x, y) = (x_codes[j][t], x_codes[j + 1][t]);
-                sums[t] = if K::WIDE {
-                    simd.dot8::<true>(sums[t], a, b, x, y)
-                } else {
-                    simd.dot8::<false>(sums[t], a, b, x, y)
-                };
+        // Pair by pair, not group by group: so the bytes that groups share are read once, one after the other.
+        for pair in half * (4 / halves)..(half + 1) * (4 / halves) {
+            for (group, sums) in sums.iter_mut().enumerate().take(B::GROUPS) {
+                let [a, b] = bundle.eight(simd, group, pair);
+                let codes = &x.codes[first + group];
+                for t in 0..T {
+                    let (x, y) = (codes[2 * pair][t], codes[2 * pair + 1][t]);
+                    sums[t] = if K::WIDE {
+                        simd.dot8::<true>(sums[t], a, b, x, y)
+                    } else {
+                        simd.dot8::<false>(sums[t], a, b, x, y)
+                    };
+                }
             }
         }
-        for t in 0..T {
-            let product = simd.mul(scales[half], simd.to_f(sums[t]));
-            parts[t] = if half == 0 { product } else { simd.add(parts[t], product) };
-        }
-        if K::MINIMA {
-            let sums = &x.sums[place * halves + half];
+        for (group, (parts, codes)) in parts.iter_mut().zip(sums).enumerate().take(B::GROUPS) {
+            let Scales { scales, minima } = bundle.scales(simd, group);
             for t in 0..T {
-                parts[t] = simd.sub(parts[t], simd.mul(minima[half], simd.splat(sums[t])));
+                let product = simd.mul(scales[half], simd.to_f(codes[t]));
+                parts[t] = if half == 0 { product } else { simd.add(parts[t], product) };
+            }
+            if K::MINIMA {
+                let sums = &x.sums[(first + group) * halves + half];
+                for t in 0..T {
+                    parts[t] = simd.sub(parts[t], simd.mul(minima[half], simd.splat(sums[t])));
+                }
             }
         }
     }
-    let d = &x.scales[place];
-    for t in 0..T {
-        totals[t] = simd.add(totals[t], simd.mul(simd.splat(d[t]), parts[t]));
+    for (group, parts) in parts.into_iter().enumerate().take(B::GROUPS) {
+        let d = &x.scales[first + group];
+        for t in 0..T {
+            totals[t] = simd.add(totals[t], simd.mul(simd.splat(d[t]), parts[t]));
+        }
     }
 }
 
@@ -151,11 +175,34 @@ impl<K: Kind, const T: usize> Body for ByPanel<'_, K, T> {
         let x = Activations::<T>::of::<K>(tile, offset);
         let mut totals = [simd.splat(0.0); T];
         for (place, codes) in panel.codes.as_chunks::<8>().0.iter().enumerate() {
-            let scales = of_halves::<S, K>(simd, &panel.scales, place);
-            let minima = if K::MINIMA { of_halves::<S, K>(simd, &panel.minima, place) } else { scales };
-            add_group::<S, K, T>(simd, &mut totals, |j| simd.load_i(&codes[j].0), scales, minima, &x, place);
+            let group = OfPanel::<K> { codes, panel, place, kind: PhantomData };
+            add::<S, K, _, T>(simd, &mut totals, &group, &x, place);
         }
         stored(simd, totals)
+    }
+}
+
+/// A group of a panel, by itself.
+struct OfPanel<'a, K> {
+    codes: &'a [Line; 8],
+    panel: &'a Panel,
+    place: usize,
+    kind: PhantomData<K>,
+}
+
+impl<S: Simd, K: Kind> Bundle<S> for OfPanel<'_, K> {
+    const GROUPS: usize = 1;
+
+    #[inline(always)]
+    fn eight(&self, simd: S, _: usize, pair: usize) -> [S::I; 2] {
+        [simd.load_i(&self.codes[2 * pair].0), simd.load_i(&self.codes[2 * pair + 1].0)]
+    }
+
+    #[inline(always)]
+    fn scales(&self, simd: S, _: usize) -> Scales<S> {
+        let scales = of_halves::<S, K>(simd, &self.panel.scales, self.place);
+        let minima = if K::MINIMA { of_halves::<S, K>(simd, &self.panel.minima, self.place) } else { scales };
+        Scales { scales, minima }
     }
 }
 
@@ -167,28 +214,27 @@ fn of_halves<S: Simd, K: Kind>(simd: S, all: &[Lanes], place: usize) -> [S::F; 2
     [simd.load(&all[0].0), simd.load(&all[halves - 1].0)]
 }
 
-/// One block of sixteen rows, on its way into the totals.
-struct Add<'a, S: Simd, F: Strip<S>, const T: usize> {
-    simd: S,
+/// A bundle as it lies in a strip.
+struct OfStrip<'a, S: Simd, F: Strip<S>> {
     strip: &'a Interleaved<'a>,
     at: usize,
-    shared: &'a mut F::Block,
-    totals: &'a mut [S::F; T],
-    x: &'a Activations<'a, T>,
+    block: &'a F::Block,
+    bundle: usize,
 }
 
-impl<S: Simd, F: Strip<S>, const T: usize> Add<'_, S, F, T> {
+impl<S: Simd, F: Strip<S>> Bundle<S> for OfStrip<'_, S, F> {
+    const GROUPS: usize = F::BUNDLE;
+
     #[inline(always)]
-    fn group(&mut self, index: usize, first: usize) {
-        let Group { codes, scales, minima } = F::group(self.simd, self.strip, self.at, self.shared, index);
-        let place = first + index;
-        add_group::<S, F::Kind, T>(self.simd, self.totals, |j| codes[j], scales, minima, self.x, place);
+    fn eight(&self, simd: S, of: usize, pair: usize) -> [S::I; 2] {
+        F::eight(simd, self.strip, (self.at, self.block), Place { bundle: self.bundle, of }, pair)
+    }
+
+    #[inline(always)]
+    fn scales(&self, simd: S, of: usize) -> Scales<S> {
+        F::scales(simd, self.strip, (self.at, self.block), Place { bundle: self.bundle, of })
     }
 }
-
-/// Lines between what is read and what is asked for: beyond the page at hand, where a processor stops looking ahead by
-/// itself.
-const AHEAD: usize = 512;
 
 /// A strip times `T` tokens: `[token][row]`.
 #[inline(always)]
@@ -199,34 +245,11 @@ pub(crate) fn by_strip<S: Simd, F: Strip<S>, const T: usize>(
 ) -> [[f32; 16]; T] {
     let x = Activations::<T>::of::<F::Kind>(tile, F::OFFSET);
     let mut totals = [simd.splat(0.0); T];
-    let per_block = F::LEN / 32;
-    let parts = const { Parts::of(F::BYTES) };
     for at in 0..strip.blocks() {
-        if F::LEN == 256 {
-            // The work on such a block is long enough for the processor to lose track of what is read next; short blocks
-            // are read faster without being asked for.
-            for line in parts.units_of(at)..parts.units_of(at + 1) {
-                simd.prefetch(strip.lines(), line + AHEAD);
-            }
-        }
-        let mut shared = F::block(simd, strip, at);
-        let mut add = Add::<S, F, T> { simd, strip, at, shared: &mut shared, totals: &mut totals, x: &x };
-        let first = at * per_block;
-        if F::LEN == 256 && T == 1 {
-            // Written out: with a constant index what a block shares stays in registers (Q6_K: three times as fast). Only for
-            // one token, because it takes the compiler as many times as long.
-            add.group(0, first);
-            add.group(1, first);
-            add.group(2, first);
-            add.group(3, first);
-            add.group(4, first);
-            add.group(5, first);
-            add.group(6, first);
-            add.group(7, first);
-        } else {
-            for index in 0..per_block {
-                add.group(index, first);
-            }
+        let block = F::block(simd, strip, at);
+        for bundle in 0..F::LEN / 32 / F::BUNDLE {
+            let groups = OfStrip::<S, F> { strip, at, block: &block, bundle };
+            add::<S, F::Kind, _, T>(simd, &mut totals, &groups, &x, at * (F::LEN / 32) + bundle * F::BUNDLE);
         }
     }
     stored(simd, totals)

@@ -5,7 +5,7 @@
 use crate::format::block::{Block, MAX_GROUPS, MAX_LEN};
 use crate::interleave::Interleaved;
 use crate::simd::Simd;
-use crate::strip::{Group, Of, Strip, wide_offset, widened};
+use crate::strip::{Of, Place, Scales, Strip, wide_offset, widened};
 
 /// A format, read by its [`Block`]; whether it is short and has minima is said again, because a kind is a type.
 pub(crate) struct ByBlock<B, const SHORT: bool, const MINIMA: bool>(std::marker::PhantomData<B>);
@@ -23,12 +23,12 @@ pub(crate) struct Unpacked {
 
 impl<S: Simd, B: Block, const SHORT: bool, const MINIMA: bool> Strip<S> for ByBlock<B, SHORT, MINIMA> {
     const LEN: usize = B::LEN;
-    const BYTES: usize = B::BYTES;
     const OFFSET: i32 = {
         assert!(SHORT == (B::GROUP == 16) && MINIMA != B::SYMMETRIC);
         if MINIMA { 0 } else { wide_offset::<S>() }
     };
     const DIRECT: bool = false;
+    const BUNDLE: usize = 1;
     type Kind = Of<SHORT, MINIMA, true>;
     type Block = Unpacked;
 
@@ -57,17 +57,23 @@ impl<S: Simd, B: Block, const SHORT: bool, const MINIMA: bool> Strip<S> for ByBl
     }
 
     #[inline(always)]
-    fn group(simd: S, _: &Interleaved<'_>, _: usize, block: &mut Unpacked, index: usize) -> Group<S> {
-        let mut codes = [simd.splat_i(0); 8];
-        for (code, bytes) in codes.iter_mut().zip(&block.codes[index * 8..]) {
-            *code = simd.load_i(bytes);
-            if !MINIMA {
-                *code = widened(simd, *code);
-            }
-        }
+    fn eight(
+        simd: S,
+        _: &Interleaved<'_>,
+        (_, block): (usize, &Unpacked),
+        group: Place,
+        pair: usize,
+    ) -> [S::I; 2] {
+        let codes = &block.codes[group.bundle * 8 + 2 * pair..][..2];
+        let codes = [simd.load_i(&codes[0]), simd.load_i(&codes[1])];
+        if MINIMA { codes } else { [widened(simd, codes[0]), widened(simd, codes[1])] }
+    }
+
+    #[inline(always)]
+    fn scales(simd: S, _: &Interleaved<'_>, (_, block): (usize, &Unpacked), group: Place) -> Scales<S> {
+        let index = group.bundle;
         let (first, second) = if SHORT { (2 * index, 2 * index + 1) } else { (index, index) };
-        Group {
-            codes,
+        Scales {
             scales: [simd.load(&block.scales[first]), simd.load(&block.scales[second])],
             minima: [simd.load(&block.minima[first]), simd.load(&block.minima[second])],
         }

@@ -1,6 +1,5 @@
 //! The formats of one scale for 32 numbers: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL, as lanes.
 
-use crate::format::block::Block;
 use crate::format::iq4_nl::IQ4NL;
 use crate::format::levels::LEVELS;
 use crate::format::q4_0::Q4_0;
@@ -10,39 +9,35 @@ use crate::format::q5_1::Q5_1;
 use crate::format::q8_0::Q8_0;
 use crate::interleave::Interleaved;
 use crate::simd::Simd;
-use crate::strip::{Group, Of, Strip, loaded, nibbles, wide_offset, widened};
+use crate::strip::{Of, Place, Scales, Strip, high, loaded, low, wide_offset, widened};
 
-/// 32 codes with the block's scale.
+/// Eight of the 32 codes that four units hold: the lower halves of all bytes, then the upper ones.
 #[inline(always)]
-fn scaled<S: Simd>(simd: S, scale: S::F, codes: [S::I; 8]) -> Group<S> {
-    Group { codes, scales: [scale; 2], minima: [simd.splat(0.0); 2] }
+fn nibbles<S: Simd>(simd: S, units: &[[u8; 64]; 4], pair: usize) -> [S::I; 2] {
+    let (a, b) = (simd.load_i(&units[pair % 2 * 2]), simd.load_i(&units[pair % 2 * 2 + 1]));
+    if pair < 2 { [low(simd, a), low(simd, b)] } else { [high(simd, a), high(simd, b)] }
 }
 
-/// The same, from a unit that holds the scale and what is added to each number. A block says `+ m` where a group says
-/// `− minimum`.
+/// Adds a fifth bit to eight codes, from a unit of 32 bits.
 #[inline(always)]
-fn scaled_from<S: Simd>(simd: S, both: &[u8; 64], codes: [S::I; 8]) -> Group<S> {
+fn with_fifth_bits<S: Simd>(simd: S, bits: &[u8; 64], pair: usize, [a, b]: [S::I; 2]) -> [S::I; 2] {
+    let bits = simd.load_i(bits);
+    [simd.or(a, simd.sixteens(bits, 2 * pair)), simd.or(b, simd.sixteens(bits, 2 * pair + 1))]
+}
+
+/// From a unit that holds the scale and what is added to each number. A block says `+ m` where a group says `− minimum`.
+#[inline(always)]
+fn scale_and_minimum<S: Simd>(simd: S, both: &[u8; 64]) -> Scales<S> {
     let both = simd.load_i(both);
     let minimum = simd.sub(simd.splat(-0.0), simd.half_to_f(simd.shift_down(both, 16)));
-    Group { minima: [minimum; 2], ..scaled(simd, simd.half_to_f(both), codes) }
-}
-
-/// Adds a fifth bit to each code, from a unit of 32 bits.
-#[inline(always)]
-fn with_fifth_bits<S: Simd>(simd: S, bits: &[u8; 64], codes: [S::I; 8]) -> [S::I; 8] {
-    let bits = simd.load_i(bits);
-    let mut out = codes;
-    for (quarter, (out, code)) in out.iter_mut().zip(codes).enumerate() {
-        *out = simd.or(code, simd.sixteens(bits, quarter));
-    }
-    out
+    Scales { scales: [simd.half_to_f(both); 2], minima: [minimum; 2] }
 }
 
 impl<S: Simd> Strip<S> for Q4_0 {
     const LEN: usize = 32;
-    const BYTES: usize = <Q4_0 as Block>::BYTES;
     const OFFSET: i32 = 8;
     const DIRECT: bool = true;
+    const BUNDLE: usize = 1;
     type Kind = Of<false, false, false>;
     type Block = ();
 
@@ -50,16 +45,21 @@ impl<S: Simd> Strip<S> for Q4_0 {
     fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        scaled(simd, simd.halves(strip.halves::<Q4_0>(at)), nibbles(simd, strip.units::<Q4_0, _>(at, 0)))
+    fn eight(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place, pair: usize) -> [S::I; 2] {
+        nibbles(simd, strip.units::<Q4_0, _>(at, 0), pair)
+    }
+
+    #[inline(always)]
+    fn scales(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place) -> Scales<S> {
+        Scales::one(simd, simd.halves(strip.halves::<Q4_0>(at)))
     }
 }
 
 impl<S: Simd> Strip<S> for Q4_1 {
     const LEN: usize = 32;
-    const BYTES: usize = <Q4_1 as Block>::BYTES;
     const OFFSET: i32 = 0;
     const DIRECT: bool = true;
+    const BUNDLE: usize = 1;
     type Kind = Of<false, true, false>;
     type Block = ();
 
@@ -67,17 +67,21 @@ impl<S: Simd> Strip<S> for Q4_1 {
     fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let [both, codes @ ..] = strip.units::<Q4_1, 5>(at, 0);
-        scaled_from(simd, both, nibbles(simd, codes))
+    fn eight(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place, pair: usize) -> [S::I; 2] {
+        nibbles(simd, strip.units::<Q4_1, _>(at, 1), pair)
+    }
+
+    #[inline(always)]
+    fn scales(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place) -> Scales<S> {
+        scale_and_minimum(simd, &strip.units::<Q4_1, 1>(at, 0)[0])
     }
 }
 
 impl<S: Simd> Strip<S> for Q5_0 {
     const LEN: usize = 32;
-    const BYTES: usize = <Q5_0 as Block>::BYTES;
     const OFFSET: i32 = 16;
     const DIRECT: bool = true;
+    const BUNDLE: usize = 1;
     type Kind = Of<false, false, false>;
     type Block = ();
 
@@ -85,18 +89,22 @@ impl<S: Simd> Strip<S> for Q5_0 {
     fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
+    fn eight(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place, pair: usize) -> [S::I; 2] {
         let [bits, codes @ ..] = strip.units::<Q5_0, 5>(at, 0);
-        let codes = with_fifth_bits(simd, bits, nibbles(simd, codes));
-        scaled(simd, simd.halves(strip.halves::<Q5_0>(at)), codes)
+        with_fifth_bits(simd, bits, pair, nibbles(simd, codes, pair))
+    }
+
+    #[inline(always)]
+    fn scales(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place) -> Scales<S> {
+        Scales::one(simd, simd.halves(strip.halves::<Q5_0>(at)))
     }
 }
 
 impl<S: Simd> Strip<S> for Q5_1 {
     const LEN: usize = 32;
-    const BYTES: usize = <Q5_1 as Block>::BYTES;
     const OFFSET: i32 = 0;
     const DIRECT: bool = true;
+    const BUNDLE: usize = 1;
     type Kind = Of<false, true, false>;
     type Block = ();
 
@@ -104,17 +112,22 @@ impl<S: Simd> Strip<S> for Q5_1 {
     fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let [both, bits, codes @ ..] = strip.units::<Q5_1, 6>(at, 0);
-        scaled_from(simd, both, with_fifth_bits(simd, bits, nibbles(simd, codes)))
+    fn eight(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place, pair: usize) -> [S::I; 2] {
+        let [_, bits, codes @ ..] = strip.units::<Q5_1, 6>(at, 0);
+        with_fifth_bits(simd, bits, pair, nibbles(simd, codes, pair))
+    }
+
+    #[inline(always)]
+    fn scales(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place) -> Scales<S> {
+        scale_and_minimum(simd, &strip.units::<Q5_1, 1>(at, 0)[0])
     }
 }
 
 impl<S: Simd> Strip<S> for Q8_0 {
     const LEN: usize = 32;
-    const BYTES: usize = <Q8_0 as Block>::BYTES;
     const OFFSET: i32 = wide_offset::<S>();
     const DIRECT: bool = true;
+    const BUNDLE: usize = 1;
     type Kind = Of<false, false, true>;
     type Block = ();
 
@@ -122,12 +135,14 @@ impl<S: Simd> Strip<S> for Q8_0 {
     fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let mut codes = loaded(simd, strip.units::<Q8_0, 8>(at, 0));
-        for code in &mut codes {
-            *code = widened(simd, *code);
-        }
-        scaled(simd, simd.halves(strip.halves::<Q8_0>(at)), codes)
+    fn eight(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place, pair: usize) -> [S::I; 2] {
+        let [a, b] = loaded(simd, strip.units::<Q8_0, 2>(at, 2 * pair));
+        [widened(simd, a), widened(simd, b)]
+    }
+
+    #[inline(always)]
+    fn scales(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place) -> Scales<S> {
+        Scales::one(simd, simd.halves(strip.halves::<Q8_0>(at)))
     }
 }
 
@@ -144,9 +159,9 @@ const fn level_codes<S: Simd>() -> [u8; 16] {
 
 impl<S: Simd> Strip<S> for IQ4NL {
     const LEN: usize = 32;
-    const BYTES: usize = <IQ4NL as Block>::BYTES;
     const OFFSET: i32 = wide_offset::<S>();
     const DIRECT: bool = true;
+    const BUNDLE: usize = 1;
     type Kind = Of<false, false, true>;
     type Block = ();
 
@@ -154,11 +169,14 @@ impl<S: Simd> Strip<S> for IQ4NL {
     fn block(_: S, _: &Interleaved<'_>, _: usize) {}
 
     #[inline(always)]
-    fn group(simd: S, strip: &Interleaved<'_>, at: usize, (): &mut (), _: usize) -> Group<S> {
-        let mut codes = nibbles(simd, strip.units::<IQ4NL, _>(at, 0));
-        for code in &mut codes {
-            *code = simd.look_up(*code, &level_codes::<S>());
-        }
-        scaled(simd, simd.halves(strip.halves::<IQ4NL>(at)), codes)
+    fn eight(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place, pair: usize) -> [S::I; 2] {
+        let [a, b] = nibbles(simd, strip.units::<IQ4NL, _>(at, 0), pair);
+        let levels = const { level_codes::<S>() };
+        [simd.look_up(a, &levels), simd.look_up(b, &levels)]
+    }
+
+    #[inline(always)]
+    fn scales(simd: S, strip: &Interleaved<'_>, (at, ()): (usize, &()), _: Place) -> Scales<S> {
+        Scales::one(simd, simd.halves(strip.halves::<IQ4NL>(at)))
     }
 }
