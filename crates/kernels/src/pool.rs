@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::pool::balance::{Account, Balance};
 
@@ -167,11 +167,17 @@ impl Pool {
                 worker.thread.unpark();
             }
         }
-        let own = self.shared.chunks(0, chunks, work);
+        let (own, longest) = self.shared.chunks(0, chunks, work);
         let done = now();
         self.shared.door.fetch_and(!OPEN, Ordering::AcqRel);
         wait(|| self.shared.door.load(Ordering::Acquire) == 0);
-        let account = Account { working: done - began, chunks: own, waiting: done.elapsed() };
+        let account = Account {
+            working: done - began,
+            chunks: own,
+            fair: chunks / (active + 1),
+            longest,
+            waiting: done.elapsed(),
+        };
         let since = began - turn.began;
         turn.balance.note(account, since);
         turn.began = began;
@@ -258,11 +264,13 @@ impl Shared {
         start..start + each + usize::from(thread < more)
     }
 
-    /// Claims and does chunks until none is left, its own first; gives how many. What a chunk throws is kept for the
-    /// caller, and nothing more is begun.
-    fn chunks(&self, thread: usize, chunks: usize, work: Work<'_>) -> usize {
+    /// Claims and does chunks until none is left, its own first; gives how many, and how long the longest took. What a chunk
+    /// throws is kept for the caller, and nothing more is begun.
+    fn chunks(&self, thread: usize, chunks: usize, work: Work<'_>) -> (usize, Duration) {
         INSIDE.set(true);
         let mut count = 0;
+        let mut longest = Duration::ZERO;
+        let mut last = now();
         let all = AssertUnwindSafe(|| {
             let threads = self.next.len();
             for run in (thread..threads).chain(0..thread) {
@@ -274,6 +282,9 @@ impl Shared {
                     }
                     work(chunk);
                     count += 1;
+                    let done = now();
+                    longest = longest.max(done - last);
+                    last = done;
                 }
             }
         });
@@ -284,7 +295,7 @@ impl Shared {
             locked(&self.panic).get_or_insert(panic);
         }
         INSIDE.set(false);
-        count
+        (count, longest)
     }
 }
 

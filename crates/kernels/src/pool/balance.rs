@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Work after which the threads are judged: several slices of a scheduler.
 const WINDOW: Duration = Duration::from_millis(16);
 
+/// What a scheduler gives another process at least, once it has the core.
+const SLICE: Duration = Duration::from_micros(300);
+
 /// How long a thread is left out, the first time and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(3200)];
 
@@ -19,8 +22,34 @@ pub(super) struct Account {
     pub(super) working: Duration,
     /// How many they were.
     pub(super) chunks: usize,
+    /// How many would be its part.
+    pub(super) fair: usize,
+    /// Of working, on the longest of them.
+    pub(super) longest: Duration,
     /// On waiting for the others.
     pub(super) waiting: Duration,
+}
+
+impl Account {
+    /// Waiting that chunks do not explain: the last chunk of another may have begun when the caller's did, and be the largest.
+    fn waited(&self) -> Duration {
+        self.waiting.saturating_sub(2 * self.working / count(self.chunks))
+    }
+
+    /// How long the caller itself had lost its core: all the time, if others did most of its part, which they take only when
+    /// theirs is done; or its longest chunk beyond what the others took.
+    fn absent(&self) -> Duration {
+        if self.fair > 1 && 2 * self.chunks < self.fair {
+            return self.working;
+        }
+        let others = (self.working - self.longest) / count(self.chunks.saturating_sub(1));
+        let beyond = self.longest.saturating_sub(4 * others);
+        if self.chunks < 2 || beyond < SLICE { Duration::ZERO } else { beyond }
+    }
+}
+
+fn count(chunks: usize) -> u32 {
+    u32::try_from(chunks.max(1)).unwrap_or(u32::MAX)
 }
 
 /// How many workers take part, besides the calling thread.
@@ -29,10 +58,12 @@ pub(super) struct Balance {
     workers: usize,
     active: usize,
     worked: Duration,
-    /// Of that, waiting for longer than a chunk explains.
+    /// Of that, waiting or working for longer than chunks explain.
     lost: Duration,
     /// In how many jobs.
     losses: u32,
+    /// The window is the first after a pause.
+    trying: bool,
     pause: Duration,
     /// What is left of a pause.
     paused: Duration,
@@ -48,6 +79,7 @@ impl Balance {
             worked: nothing,
             lost: nothing,
             losses: 0,
+            trying: false,
             pause: PAUSES[0],
             paused: nothing,
         }
@@ -60,25 +92,25 @@ impl Balance {
 
     /// Takes note of a job; `since`: how long ago the one before it began.
     pub(super) fn note(&mut self, account: Account, since: Duration) {
-        let Account { working, chunks, waiting } = account;
         self.paused = self.paused.saturating_sub(since);
         if self.active < self.workers && self.paused.is_zero() {
             self.active += 1;
             self.paused = self.pause;
-            return self.begin_window();
+            self.begin_window();
+            self.trying = true;
+            return;
         }
-        // The last chunk of another may have begun when the caller's did, and be the largest.
-        let explained = working * 2 / u32::try_from(chunks.max(1)).unwrap_or(u32::MAX);
-        self.worked += working + waiting;
-        let lost = waiting.saturating_sub(explained);
-        self.lost += lost;
-        self.losses += u32::from(lost > explained);
+        let (waited, absent) = (account.waited(), account.absent());
+        self.worked += account.working + account.waiting;
+        self.lost += waited + absent;
+        self.losses += u32::from(waited > SLICE || !absent.is_zero());
         if self.worked < WINDOW {
             return;
         }
-        // With `a` workers, what one of them does is worth `1 / (a + 1)` of the time. The calling thread loses its core about
-        // as often, unseen, so that half of it decides; and once may be chance.
-        let too_much = self.losses > 1 && 2 * self.lost * (self.active as u32 + 1) > self.worked;
+        // Reading memory, a thread more is worth far less than its share: half of that decides. Once may be chance, but not when
+        // it has just been so.
+        let too_often = self.losses > 1 || self.losses == 1 && self.trying;
+        let too_much = too_often && 2 * self.lost * (self.active as u32 + 1) > self.worked;
         if self.active > 0 && too_much {
             self.active -= 1;
             self.paused = self.pause;
@@ -90,7 +122,7 @@ impl Balance {
     }
 
     fn begin_window(&mut self) {
-        (self.worked, self.lost, self.losses) = (Duration::ZERO, Duration::ZERO, 0);
+        (self.worked, self.lost, self.losses, self.trying) = (Duration::ZERO, Duration::ZERO, 0, false);
     }
 }
 
@@ -99,9 +131,21 @@ mod tests {
     use super::{Account, Balance};
     use std::time::Duration;
 
-    const SMOOTH: Account =
-        Account { working: Duration::from_micros(400), chunks: 10, waiting: Duration::from_micros(30) };
+    const SMOOTH: Account = Account {
+        working: MOMENT,
+        chunks: 10,
+        fair: 12,
+        longest: Duration::from_micros(60),
+        waiting: Duration::from_micros(30),
+    };
+    const MOMENT: Duration = Duration::from_micros(400);
+    /// Another thread has lost its core.
     const STALLED: Account = Account { waiting: Duration::from_millis(3), ..SMOOTH };
+    /// Another has done the caller's part.
+    const ABSENT: Account = Account { chunks: 0, longest: Duration::ZERO, ..SMOOTH };
+    /// The caller has lost its core.
+    const STALLING: Account =
+        Account { working: Duration::from_millis(3), longest: Duration::from_micros(2600), ..SMOOTH };
 
     fn run(balance: &mut Balance, account: Account, jobs: usize) {
         for _ in 0..jobs {
@@ -130,8 +174,9 @@ mod tests {
     fn where_a_core_stays_taken_the_pauses_grow() {
         let mut balance = Balance::new(1);
         let mut with = 0;
-        for _ in 0..40_000 {
-            let account = if balance.active() == 1 { STALLED } else { SMOOTH };
+        for job in 0..40_000 {
+            let stalled = [STALLED, STALLING, ABSENT][job % 3];
+            let account = if balance.active() == 1 { stalled } else { SMOOTH };
             with += balance.active();
             run(&mut balance, account, 1);
         }
