@@ -1,6 +1,8 @@
 //! Arithmetic on slices and quantised blocks, chosen for the CPU at hand.
 //!
-//! Floor 1: pure, without IO, clocks or chance. In reading order:
+//! Floor 1: pure: what is computed depends on the arguments alone. Only how fast depends on the machine, which is asked for its
+//! instructions ([`cpu`]; `KERNELS_ISA` overrules them), its cores ([`pool`], from `/sys`) and huge pages ([`roofline`]); the
+//! pool alone has a clock, to leave out threads that keep others waiting. No network, no chance. In reading order:
 //!
 //! - [`cpu`]: what this processor can do, as values; which path is taken;
 //! - [`pool`]: threads that share a piece of work and survive the loss of a core;

@@ -2,6 +2,7 @@
 //!
 //! Floor 2, over `kernels`: no network, no clock, no chance of its own (a sampler is given its seed). In reading order:
 //!
+//! - [`durable`]: files that a power cut leaves whole;
 //! - [`gguf`]: the file: metadata and tensors, read with every count bounded, and written;
 //! - [`map`]: a file as memory; the one memory map of the house;
 //! - [`shape`]: what a model is, as data; [`family`]: how each family's metadata says it;
@@ -28,6 +29,7 @@ pub mod batch;
 pub mod cache;
 pub mod chat;
 pub mod constraint;
+pub mod durable;
 pub mod embed;
 pub mod family;
 pub mod forward;

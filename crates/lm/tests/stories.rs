@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 use kernels::compute::Compute;
 use kernels::cpu::Isa;
+use kernels::format::Format;
 use kernels::page::CacheFormat;
 use lm::cache::Cache;
 use lm::forward::{Part, Scratch, Wanted};
+use lm::gguf::Gguf;
+use lm::gguf::write::Writer;
 use lm::model::Model;
 use serde_json::Value;
 
@@ -234,5 +237,76 @@ fn shared_data_perplexities_are_the_recorded_ones_to_three_digits() {
             let digits = |x: f64| (x * 100.0).round();
             assert_eq!(digits(perplexity), digits(recorded), "{}: {perplexity} and {recorded}", case.format);
         }
+    }
+}
+
+/// What rounding activations to int8 may cost: the model's own blocks of integers against the same weights multiplied out,
+/// over all positions of the recorded texts and the whole vocabulary. `docs/performance.md` tells what was measured.
+struct Rounding {
+    format: &'static str,
+    /// The largest difference of a logit, and the mean.
+    most: f64,
+    mean: f64,
+    /// Kullback-Leibler divergence from the exact distribution, in nats, on average.
+    divergence: f64,
+}
+
+const ROUNDING: [Rounding; 2] = [
+    Rounding { format: "q8_0", most: 0.4, mean: 0.05, divergence: 4e-4 },
+    Rounding { format: "q4_0", most: 0.5, mean: 0.05, divergence: 5e-4 },
+];
+
+/// The file with all its weights in f32, as they decode.
+fn multiplied_out(path: &Path) -> Vec<u8> {
+    let file = Gguf::open(path).expect("a GGUF file");
+    let mut writer = Writer::new(file.metadata().clone()).expect("metadata of a file");
+    for tensor in file.tensors() {
+        writer.tensor(&tensor.name, &tensor.dims, Format::F32).expect("a tensor of a file");
+    }
+    let mut bytes = Vec::new();
+    let written = writer.write_to(&mut bytes, &mut |tensor, sink| {
+        let coded = file.tensor(&tensor.name).expect("a tensor of the file");
+        let mut values = vec![0.0; coded.len() as usize];
+        coded.format.known().expect("a format of ours").decode(&file.bytes_of(coded), &mut values);
+        Ok(values.iter().try_for_each(|value| sink.write_all(&value.to_le_bytes()))?)
+    });
+    written.expect("memory takes all");
+    bytes
+}
+
+#[test]
+fn shared_data_rounding_activations_costs_what_is_told() {
+    let Some(folder) = shared() else { return };
+    let recorded = read(&folder.join("stories260K.perplexity.json"));
+    for told in ROUNDING {
+        let story = Story::open(&folder, told.format, Isa::best());
+        let path = folder.join(format!("stories260K-{}.gguf", told.format));
+        let file = Gguf::parse(multiplied_out(&path).into()).expect("what was written is read");
+        let exact =
+            Story { model: Model::load(&file, story.model.network.shared_compute()).expect("it loads") };
+        let (mut most, mut sum, mut logits, mut divergence, mut same, mut rows) = (0.0f64, 0.0, 0, 0.0, 0, 0);
+        for tokens in recorded["token_ids"].as_array().unwrap() {
+            let tokens = ids(tokens);
+            let [ours, theirs] = [&story, &exact]
+                .map(|one| one.logits(&mut one.cache(CacheFormat::F32), &tokens, Wanted::All));
+            for (x, y) in ours.iter().zip(&theirs) {
+                let apart = f64::from((x - y).abs());
+                (most, sum, logits) = (most.max(apart), sum + apart, logits + 1);
+            }
+            let vocabulary = story.model.network.shape().vocabulary;
+            for (ours, theirs) in ours.chunks_exact(vocabulary).zip(theirs.chunks_exact(vocabulary)) {
+                let (ours, theirs) = (log_softmax(ours), log_softmax(theirs));
+                divergence += theirs.iter().zip(&ours).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+                same += usize::from(likeliest(&ours) == likeliest(&theirs));
+                rows += 1;
+            }
+        }
+        let (mean, divergence) = (sum / f64::from(logits), divergence / f64::from(rows));
+        println!(
+            "{}: logits differ by {most:.3} at most and {mean:.4} on average; divergence {divergence:.2e} nats; \
+             {same} of {rows} positions have the same likeliest token",
+            told.format
+        );
+        assert!(most < told.most && mean < told.mean && divergence < told.divergence, "{}", told.format);
     }
 }

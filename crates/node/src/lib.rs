@@ -22,7 +22,7 @@
 //! - [`shelf`]: the models on this machine; [`pull`] brings them here;
 //! - [`serve`]: an OpenAI-compatible server over them.
 //!
-//! Both joined: [`agent`], with [`keep`] for what models have learnt, [`api`] for apps on this machine, [`status`]
+//! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine, [`status`]
 //! for who asks how it is, and [`latency`] for how quick it is.
 
 #![forbid(unsafe_code)]
@@ -31,6 +31,7 @@ pub mod agent;
 pub mod api;
 pub mod config;
 pub mod decide;
+pub mod durable;
 pub mod flow;
 pub mod journal;
 pub mod keep;

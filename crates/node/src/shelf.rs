@@ -2,13 +2,11 @@
 //!
 //! Stands between whoever brings a model (`shelf::import`, `pull`) and whoever runs one. In reading order: [`name`] says
 //! what a model may be called ([`quant`] finds the quantisation in a file's name), [`facts`] what is known of it,
-//! [`part`] what is known of a download under way, [`slot`] changes a model, on [`durable`] files; [`room`] watches the
-//! disk, [`look`] tells a model from a web page.
+//! [`part`] what is known of a download under way, [`slot`] changes a model; [`room`] watches the disk, [`look`] tells a model from a web page.
 //!
 //! What always holds: a model that is listed is whole. A process killed at any instant leaves the old model, the new one
 //! or none, and perhaps a part that the next download goes on with.
 
-pub mod durable;
 pub mod facts;
 pub mod import;
 pub mod look;
@@ -22,10 +20,10 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use lm::durable::FileError;
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;
 
-use self::durable::FileError;
 use self::facts::{Facts, FactsError, Origin, Weights};
 use self::name::ModelName;
 use self::part::{PART_FILE, PartState};

@@ -7,8 +7,7 @@
 
 use std::collections::HashSet;
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::Gguf;
@@ -16,6 +15,7 @@ use super::header::{self, HeaderError, MAX_NAME_BYTES};
 use super::metadata::Metadata;
 use super::tensor::{Tensor, TensorFormat};
 use super::value::{Array, Strings, Value};
+use crate::durable::{self, FileError, Readers};
 
 /// The longest tensor name that llama.cpp loads: one less than its `GGML_MAX_NAME`.
 pub const TENSOR_NAME_MAX_BYTES: usize = 63;
@@ -73,15 +73,8 @@ pub enum WriteError {
         given: u64,
     },
     /// The disk or the system refused.
-    #[error("cannot {doing} {}", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The sink of [`Writer::write_to`] refused.
     #[error("cannot write the file")]
     Sink(#[source] io::Error),
@@ -169,33 +162,16 @@ impl Writer {
     /// Writes the file under its name. Until it is whole and on disk it lies beside it under another name; if anything
     /// fails, it is removed and what was under the name before is still there.
     pub fn write(&self, path: &Path, data: &mut Data) -> Result<(), WriteError> {
-        let io = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| WriteError::Io { doing, path, source }
+        let Some(partial) = partial(path) else {
+            let why = io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file");
+            return Err(FileError::at(path)(why).into());
         };
-        let Some(name) = path.file_name() else {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file");
-            return Err(io("create", path)(source));
-        };
-        let partial = path.with_file_name(format!(".{}.{}.partial", name.display(), std::process::id()));
-        let file = File::create(&partial).map_err(io("create", &partial))?;
-        let written = (|| {
-            let mut buffer = BufWriter::with_capacity(1 << 20, file);
-            self.write_to(&mut buffer, data).map_err(|error| match error {
-                WriteError::Sink(source) => io("write", &partial)(source),
+        durable::replace(path, &partial, Readers::Usual, |sink| {
+            self.write_to(sink, data).map_err(|error| match error {
+                WriteError::Sink(source) => FileError::at(&partial)(source).into(),
                 other => other,
-            })?;
-            let file = buffer.into_inner().map_err(|error| io("write", &partial)(error.into_error()))?;
-            file.sync_all().map_err(io("write", &partial))?;
-            drop(file);
-            std::fs::rename(&partial, path).map_err(io("create", path))
-        })();
-        if written.is_err() {
-            // The first failure is the one to tell; a second one here would hide it.
-            drop(std::fs::remove_file(&partial));
-        }
-        written?;
-        sync_folder_of(path).map_err(io("write the folder of", path))
+            })
+        })
     }
 
     /// Writes the file into `sink`.
@@ -243,6 +219,13 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Where this process writes the file at `path` until it is whole; `None` if that names no file. Two processes may make the
+/// same file at once: each writes its own, and the last one stays.
+pub fn partial(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.display();
+    Some(path.with_file_name(format!(".{name}.{}.partial", std::process::id())))
 }
 
 /// The data of a tensor of the same name from another file, for [`Writer::write`].
@@ -339,18 +322,6 @@ fn write_items(sink: &mut dyn Write, array: &Array) -> io::Result<()> {
         Array::I64(items) => all(sink, items, i64::to_le_bytes),
         Array::F64(items) => all(sink, items, f64::to_le_bytes),
     }
-}
-
-/// After a rename, the name itself must reach the disk too.
-#[cfg(unix)]
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder_of(_path: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -207,6 +207,7 @@ fn smaller_caches_cost_little() {
 #[test]
 fn quantised_weights_compute_what_they_decode_to() {
     for format in Format::ALL.into_iter().filter(|format| format.is_quantised()) {
+        let mut most: f64 = 0.0;
         // Rows of 256 fit every format; fused tensors, GELU and biases are worth a look beside them.
         for name in ["llama-wide", "phi3", "phi2", "gemma2"] {
             let golden = Golden::load(name);
@@ -219,9 +220,11 @@ fn quantised_weights_compute_what_they_decode_to() {
             let quantised = load(&tiny, format);
             for (how, way) in &WAYS[..2] {
                 let noise = noise(&way(&quantised, CacheFormat::F32, &golden.tokens), &exact);
-                assert!(noise < 0.05, "{name}, {how}, {}: noise of {noise}", format.name());
+                assert!(noise < 0.03, "{name}, {how}, {}: noise of {noise}", format.name());
+                most = most.max(noise);
             }
         }
+        println!("{}: noise of at most {:.2} % of the logits' spread", format.name(), most * 100.0);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::part::{Part, Placed};
 use crate::config::quantity::{duration_ms, size_bytes};
 use crate::serve::offer::{Offer, Offers};
 use crate::serve::settings::{EngineSettings, Settings};
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, State};
 
 /// The language models that a node serves.
 #[derive(Debug, Clone)]
@@ -79,16 +79,49 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Option<ServeConfig>
     let size = |text: &str| usize::try_from(size_bytes(text)?).map_err(|_| format!("{text:?} is too much"));
     let cache_bytes = part.take_text("cache_bytes", size).map(|placed| placed.value);
     let memory_bytes = part.take_text("memory_bytes", size_bytes).map(|placed| placed.value);
+    let guess = part.take_or("guess", default.engine.guess, "true").value;
+    let draft = part.take_text("draft", |text| draft_file(folder, offers.as_ref(), text));
+    let prefixes = part.take_text("prefixes", |text| match folder.join(text) {
+        // The folder itself is made when there is something to keep.
+        prefixes if prefixes.exists() && !prefixes.is_dir() => {
+            Err(format!("{} is a file; name a folder", prefixes.display()))
+        }
+        prefixes => Ok(prefixes),
+    });
     let threads = part.take::<NonZeroUsize>("threads").map(|placed| placed.value);
     let keep_alive = part.take_text_or("keep_alive", "10m", |text| match text {
         "never" => Ok(None),
         text => Ok(Some(Duration::from_millis(duration_ms(text)?.unsigned_abs()))),
     });
     part.finish();
-    let cache = cache.value;
-    let engine =
-        EngineSettings { context, parallel, queue, cache, cache_bytes, threads, ..EngineSettings::default() };
+    let engine = EngineSettings {
+        context,
+        parallel,
+        queue,
+        cache: cache.value,
+        cache_bytes,
+        threads,
+        guess,
+        draft: draft.map(|placed| placed.value),
+        prefixes: prefixes.map(|placed| placed.value),
+    };
     let settings =
         Settings { listen, hosts, origins, engine, keep_alive: keep_alive.value, memory_bytes, ..default };
     Some(ServeConfig { settings, offers: offers?, token_file })
+}
+
+/// The model that guesses ahead: a file beside `node.toml`, or with a shelf a model on it.
+fn draft_file(folder: &Path, offers: Option<&Offers>, text: &str) -> Result<PathBuf, String> {
+    let file = folder.join(text);
+    if file.is_file() {
+        return Ok(file);
+    }
+    let Some(Offers::Shelf(shelf)) = offers else {
+        return Err(format!("there is no file {}", file.display()));
+    };
+    match shelf.find(text) {
+        Ok(entry) if entry.state == State::Ready => Ok(entry.path),
+        Ok(entry) => Err(format!("the file of the model {} is gone or has changed", entry.facts.name)),
+        Err(error) => Err(format!("there is no file {}, and on the shelf: {error}", file.display())),
+    }
 }

@@ -8,11 +8,12 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 
+use lm::durable::FileError;
 use lm::gguf::{Gguf, GgufError};
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;
 
-use crate::shelf::durable::{self, FileError};
+use crate::durable;
 use crate::shelf::facts::Facts;
 use crate::shelf::look::{HEAD_BYTES, NotAModel, look};
 use crate::shelf::part::{PART_FILE, PART_STATE_FILE, PartState};

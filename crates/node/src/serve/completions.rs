@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use lm::batch::Request;
+use lm::batch::request::Request;
 use lm::chat::answer::Delta;
 use lm::tokenizer::special::Special;
 use serde::Deserialize;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
 use lm::answer::Answer;
-use lm::batch::{self, Batch, Event, Id, Refused};
+use lm::batch::Batch;
+use lm::batch::request::{self, Event, Id, Refused, Request};
 use lm::embed::embed;
 use lm::forward::Scratch;
 use lm::model::Model;
@@ -28,7 +29,7 @@ const EMBED_TOKENS: usize = 2_048;
 
 /// A sequence to be written, and how its text is read.
 pub(super) struct Wish {
-    pub(super) request: batch::Request,
+    pub(super) request: Request,
     pub(super) stops: Vec<String>,
     /// Control tokens that are text all the same.
     pub(super) shown: Vec<u32>,
@@ -312,9 +313,9 @@ impl Engine<'_> {
             }
             Event::Finished { id, finish } => {
                 let finish = match finish {
-                    batch::Finish::End(_) | batch::Finish::Complete => Finish::Stop,
-                    batch::Finish::Length => Finish::Length,
-                    batch::Finish::Stuck(reason) => Finish::Broken(reason),
+                    request::Finish::End(_) | request::Finish::Complete => Finish::Stop,
+                    request::Finish::Length => Finish::Length,
+                    request::Finish::Stuck(reason) => Finish::Broken(reason),
                 };
                 self.end(id, finish);
             }

@@ -3,7 +3,7 @@
 //! Whole answers and streams are made of the same [`Turn`]s: an endpoint either collects an order to its end, or tells
 //! each thing it hears. Dropping an order cancels what is not written yet.
 
-use lm::batch::Refused;
+use lm::batch::request::Refused;
 use lm::chat::answer::{Answer as Reader, Delta, Parsed};
 use lm::sample::Chosen;
 use serde_json::{Value, json};

@@ -5,16 +5,18 @@
 //! prompts are read again. The pages tell what was asked to whoever can read the file, so nobody else can.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use kernels::page::{PAGE, Page, PageShape};
 use lm::batch::Batch;
+use lm::durable::{FileError, Readers, replace};
 use lm::prefix::Saved;
 use sha2::{Digest as _, Sha256};
 
 use super::offer::Offer;
+use crate::durable;
 
 /// What a file begins with.
 const MAGIC: &[u8; 16] = b"selvedge pages 1";
@@ -49,16 +51,17 @@ impl Spill {
     }
 
     /// Writes down what `batch` keeps, in place of what was there.
-    pub(super) fn write(&self, batch: &Batch) -> io::Result<()> {
-        let beside = self.path.with_extension("new");
+    pub(super) fn write(&self, batch: &Batch) -> Result<(), FileError> {
         if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
+            durable::make_folder(folder)?;
         }
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut out = BufWriter::new(options.open(&beside)?);
+        let beside = durable::beside(&self.path);
+        replace(&self.path, &beside, Readers::Owner, |out| {
+            self.write_to(out, batch).map_err(FileError::at(&beside))
+        })
+    }
+
+    fn write_to(&self, out: &mut impl Write, batch: &Batch) -> io::Result<()> {
         out.write_all(MAGIC)?;
         out.write_all(&self.key)?;
         let mut record = Vec::new();
@@ -75,8 +78,7 @@ impl Spill {
             out.write_all(&record)?;
             out.write_all(&self.sum(index, &record))?;
         }
-        out.into_inner()?.sync_all()?;
-        fs::rename(&beside, &self.path)
+        Ok(())
     }
 
     /// Gives `batch` what was written down; how many pages that were. None if nothing was, or of another model.

@@ -5,11 +5,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use lm::durable::FileError;
 use serde::{Deserialize, Serialize};
 use wire::hash::Hash;
 use wire::world::WallMs;
 
-use crate::shelf::durable::{self, FileError};
+use crate::durable;
 use crate::shelf::name::ModelName;
 
 /// The facts' file in a model's folder.

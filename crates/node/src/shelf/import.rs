@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use lm::durable::FileError;
 use lm::gguf::{Gguf, GgufError};
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;
 use wire::world::WallMs;
 
-use crate::shelf::durable::FileError;
 use crate::shelf::facts::{Facts, Origin, Weights};
 use crate::shelf::look::{HEAD_BYTES, NotAModel, look};
 use crate::shelf::name::ModelName;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use lm::durable::FileError;
 use serde::{Deserialize, Serialize};
 use wire::hash::Hash;
 
-use crate::shelf::durable::{self, FileError};
+use crate::durable;
 use crate::shelf::facts::Origin;
 
 /// The bytes so far, in the model's folder.

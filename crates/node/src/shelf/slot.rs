@@ -8,9 +8,10 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use lm::durable::FileError;
 use wire::hash::Hash;
 
-use crate::shelf::durable::{self, FileError};
+use crate::durable;
 use crate::shelf::facts::{FACTS_FILE, Facts, FactsError, Weights};
 use crate::shelf::name::ModelName;
 use crate::shelf::part::{PART_FILE, PART_STATE_FILE};
@@ -197,7 +198,7 @@ fn is_weights(file: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shelf::durable::fatal;
+    use crate::durable::fatal;
     use crate::shelf::facts::Origin;
     use crate::shelf::part::PartState;
 
@@ -248,6 +249,9 @@ mod tests {
                     put(root, before).unwrap();
                 }
                 let died = fatal::after(steps, || drop(put(root, b"new")));
+                if died && root.join("tiny").is_dir() {
+                    fs::write(durable::beside(&root.join("tiny").join(FACTS_FILE)), b"torn").unwrap();
+                }
                 let left = numbers(root);
                 assert!(left.as_deref() == Some(b"new") || left.as_deref() == before, "step {steps}");
                 // The next one finds a place that works, and what was downloaded is not lost: it is a part or the model.

@@ -1,6 +1,7 @@
 //! A node that serves a language model beside its flow.
 
 use std::fs;
+use std::path::PathBuf;
 
 use node::agent;
 use node::config::Config;
@@ -29,7 +30,8 @@ fn read(folder: &TempDir) -> Result<Config, String> {
 #[test]
 fn a_node_serves_its_model_with_its_key() {
     let folder = folder(
-        "[serve]\nlisten = \"127.0.0.1:0\"\nmodels = [\"chat.gguf\"]\ntoken_file = \"key\"\nthreads = 1\n",
+        "[serve]\nlisten = \"127.0.0.1:0\"\nmodels = [\"chat.gguf\"]\ntoken_file = \"key\"\nthreads = 1\n\
+         draft = \"chat.gguf\"\nprefixes = \"kept\"\n",
     );
     tiny::chat(&folder.path().join("chat.gguf"), 1);
     fs::write(folder.path().join("key"), "sk-node\n").unwrap();
@@ -42,6 +44,11 @@ fn a_node_serves_its_model_with_its_key() {
     assert_eq!((answer.status, &answer.json()["usage"]["completion_tokens"]), (200, &json!(4)));
     running.stop().unwrap();
     assert!(std::net::TcpStream::connect(address).is_err());
+    assert_eq!(
+        fs::read_dir(folder.path().join("kept")).unwrap().count(),
+        1,
+        "what was read outlives the node"
+    );
 }
 
 #[test]
@@ -55,7 +62,8 @@ fn a_node_without_the_table_serves_nothing() {
 fn what_the_table_says_is_read_or_refused() {
     let config = read(&folder(
         "[serve]\nshelf = \"models\"\ncontext = 2048\nparallel = 2\nqueue = 3\ncache_type = \"q8_0\"\n\
-         cache_bytes = \"64MiB\"\nmemory_bytes = \"1GiB\"\nkeep_alive = \"never\"\n",
+         cache_bytes = \"64MiB\"\nmemory_bytes = \"1GiB\"\nkeep_alive = \"never\"\nguess = false\n\
+         draft = \"node.toml\"\nprefixes = \"kept\"\n",
     ));
     let serve = config.unwrap().serve.unwrap();
     let engine = &serve.settings.engine;
@@ -63,6 +71,8 @@ fn what_the_table_says_is_read_or_refused() {
         (engine.context, engine.parallel, engine.queue, engine.cache_bytes),
         (Some(2048), 2, 3, Some(64 << 20))
     );
+    let ends_with = |path: &Option<PathBuf>, end| path.as_ref().is_some_and(|path| path.ends_with(end));
+    assert!(!engine.guess && ends_with(&engine.draft, "node.toml") && ends_with(&engine.prefixes, "kept"));
     assert_eq!((serve.settings.memory_bytes, serve.settings.keep_alive), (Some(1 << 30), None));
     assert_eq!(serve.settings.listen.to_string(), "127.0.0.1:8422");
     assert!(matches!(serve.offers, Offers::Shelf(shelf) if shelf.root().ends_with("models")));
@@ -76,5 +86,8 @@ fn what_the_table_says_is_read_or_refused() {
     check("shelf = \"x\"\nlisten = \"0.0.0.0:1\"\nallow_remote = true", "and a `token_file`");
     check("shelf = \"x\"\ncache_type = \"q4\"", "none of");
     check("shelf = \"x\"\nparallel = 0", "parallel");
+    check("shelf = \"x\"\nprefixes = \"node.toml\"", "node.toml is a file; name a folder");
+    check("models = [\"a.gguf\"]\ndraft = \"none.gguf\"", "`draft` of `serve`: there is no file ");
+    check("shelf = \"x\"\ndraft = \"none\"", "and on the shelf: there is no model \"none\"");
     check("shelf = \"x\"\nkeepalive = \"1m\"", "did you mean `keep_alive`?");
 }

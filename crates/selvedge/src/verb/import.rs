@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use forge::import as folder;
 use indicatif::ProgressBar;
 use kernels::format::Format;
+use lm::gguf::write::partial;
 use node::shelf::facts::{Facts, Origin, Weights};
 use node::shelf::import::Import;
 use node::shelf::name::ModelName;
@@ -19,6 +20,7 @@ use wire::world::{Clock as _, System};
 
 use crate::amount::show_bytes;
 use crate::complaint::Usage;
+use crate::interrupt::Interrupt;
 use crate::models::Models;
 use crate::progress;
 
@@ -170,6 +172,9 @@ fn put(
 }
 
 fn write(opened: folder::Import, to: &Path) -> anyhow::Result<folder::Imported> {
+    if let Some(partial) = partial(to) {
+        Interrupt::listen()?.remove(partial)?;
+    }
     let bar = progress::bytes(Some(opened.file_bytes())).with_message("writing");
     let made = opened.write(to, &mut |at| {
         bar.set_length(at.total_bytes);

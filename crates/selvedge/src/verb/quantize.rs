@@ -9,6 +9,7 @@ use forge::evaluate::{Cut, Perplexity};
 use forge::importance::Importance;
 use forge::mix::{MIXES, Mix};
 use kernels::page::CacheFormat;
+use lm::gguf::write::partial;
 use lm::model::Model;
 use lm::tokenizer::special::Special;
 use serde_json::json;
@@ -18,6 +19,7 @@ use super::perplexity::{WINDOW, measure, read_text, show};
 use crate::amount::{show_bytes, show_number};
 use crate::complaint::Usage;
 use crate::engine::{Engine, Threads, open_path};
+use crate::interrupt::Interrupt;
 use crate::models::Models;
 use crate::progress;
 
@@ -100,6 +102,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Some(text) => Some(surprise(args, from, &located.name, text, "before")?),
         None => None,
     };
+    if let Some(partial) = partial(to) {
+        Interrupt::listen()?.remove(partial)?;
+    }
     let bar = progress::steps(1).with_prefix(format!("to {}", args.mix.name().0));
     let options =
         Compression { mix: args.mix, importance: importance.as_ref(), again: args.allow_requantize };

@@ -1,5 +1,11 @@
 //! `perplexity`, `imatrix`, `quantize`: a model is made smaller, and what that cost is measured.
 
+use std::process::Command;
+use std::time::Duration;
+
+use kernels::format::Format;
+use lm::specimen::{LEAST_VOCABULARY, Specimen};
+
 use crate::stage::Stage;
 
 #[test]
@@ -48,4 +54,23 @@ fn what_cannot_be_made_smaller_is_said() {
     check(&["perplexity", "plain.gguf", "short.txt"], 1, "tokens");
     check(&["imatrix", "plain.gguf", "short.txt"], 1, "take a longer text");
     stage.run(&["quantize", "q8.gguf", "q4.gguf", "q4_0", "--allow-requantize"]).ok();
+}
+
+#[test]
+fn who_ends_it_half_way_finds_no_half_a_file() {
+    let stage = Stage::new();
+    let (width, feed_forward, vocabulary) = (1_024, 4_096, LEAST_VOCABULARY);
+    let big = Specimen { width, feed_forward, vocabulary, layers: 1, format: Format::F16, ..Specimen::SMALL };
+    big.write(&mut std::fs::File::create(stage.path("big.gguf")).unwrap()).unwrap();
+    for signal in ["-INT", "-TERM"] {
+        let mut child = stage.command(&["quantize", "big.gguf", "small.gguf", "q4_k_m"]).spawn().unwrap();
+        let partial = stage.path(&format!(".small.gguf.{}.partial", child.id()));
+        while !partial.exists() {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended before it began to write");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+        assert!(!partial.exists() && !stage.path("small.gguf").exists(), "{signal}");
+    }
 }

@@ -1,38 +1,26 @@
-//! Files that a power cut leaves whole: written beside their place, brought to the disk, moved, and the move itself
-//! brought to the disk. Errors name the path.
+//! Small files of the node, over [`lm::durable`]: whole after a kill at any step, which tests try step by step.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// A file or folder refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{} cannot be used", path.display())]
-pub struct FileError {
-    /// Which.
-    pub path: PathBuf,
-    /// Why.
-    pub source: io::Error,
-}
-
-impl FileError {
-    /// For `map_err`.
-    pub fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError {
-        let path = path.to_owned();
-        move |source| FileError { path, source }
-    }
-}
+use lm::durable::{FileError, Readers, replace, sync_folder_of};
 
 /// Replaces a file. At any instant the old content or the new one stands there.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    step(path)?;
+    replace(path, &beside(path), Readers::Usual, |file| {
+        file.write_all(bytes).map_err(FileError::at(path))?;
+        step(path)
+    })?;
+    step(path)
+}
+
+/// Where the next content of a file lies until it is whole.
+pub fn beside(path: &Path) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let beside = PathBuf::from(beside);
-    step(&beside)?;
-    let mut file = File::create(&beside).map_err(FileError::at(&beside))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(FileError::at(&beside))?;
-    drop(file);
-    rename(&beside, path)
+    PathBuf::from(beside)
 }
 
 /// Moves a file within its folder, replacing what stands there, and brings the move to the disk.
@@ -77,15 +65,6 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
         return Err(FileError::at(path)(why));
     }
     Ok(Some(bytes))
-}
-
-/// A move is on disk only when its folder is. Where a folder cannot be opened as a file, nothing can be done.
-fn sync_folder_of(path: &Path) -> Result<(), FileError> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    match File::open(folder) {
-        Ok(file) => file.sync_all().map_err(FileError::at(folder)),
-        Err(_) => Ok(()),
-    }
 }
 
 /// Where a test may end the process: see `fatal`.
@@ -143,6 +122,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.toml");
             write(&path, b"old").unwrap();
+            fs::write(beside(&path), b"of a process that was killed half way").unwrap();
             let died = fatal::after(steps, || drop(write(&path, b"new")));
             let there = read(&path, 10).unwrap().unwrap();
             assert!(there == b"old" || there == b"new");
