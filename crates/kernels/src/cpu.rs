@@ -28,6 +28,24 @@ impl Avx2 {
     }
 }
 
+/// Proof of AVX2, FMA, F16C and AVX-VNNI: x86-64 clients from 2021 (Alder Lake, N100) on, which have no AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub struct AvxVnni(());
+
+#[cfg(target_arch = "x86_64")]
+impl AvxVnni {
+    /// The proof, if this processor and the operating system give it.
+    pub fn detect() -> Option<AvxVnni> {
+        // Tests of this crate take another encoding, see `arch/avx_vnni.rs`.
+        let vnni = match cfg!(test) {
+            true => is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512vnni"),
+            false => is_x86_feature_detected!("avxvnni"),
+        };
+        (Avx2::detect().is_some() && vnni).then_some(AvxVnni(()))
+    }
+}
+
 /// Proof of AVX-512 F, BW, VL, DQ and VNNI: x86-64 servers from 2019 (Cascade Lake), Zen 4, Tiger Lake on.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +88,9 @@ pub enum Isa {
     /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// AVX2 with AVX-VNNI.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
     /// AVX-512 with VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
@@ -82,7 +103,7 @@ pub enum Isa {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The word is not one of ours.
-    #[error("KERNELS_ISA={0}: unknown, must be one of scalar, avx2, avx512, neon")]
+    #[error("KERNELS_ISA={0}: unknown, must be one of scalar, avx2, avxvnni, avx512, neon")]
     Unknown(String),
     /// The word is right, but the processor (or this build's target) cannot.
     #[error("KERNELS_ISA={wanted}: this processor cannot; possible here: {possible}")]
@@ -107,6 +128,8 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         all.extend(Avx2::detect().map(Isa::Avx2));
         #[cfg(target_arch = "x86_64")]
+        all.extend(AvxVnni::detect().map(Isa::AvxVnni));
+        #[cfg(target_arch = "x86_64")]
         all.extend(Avx512::detect().map(Isa::Avx512));
         #[cfg(target_arch = "aarch64")]
         all.extend(Neon::detect().map(Isa::Neon));
@@ -121,9 +144,9 @@ impl Isa {
         }
     }
 
-    /// The one of this name (`scalar`, `avx2`, `avx512`, `neon`), if this processor can.
+    /// The one of this name (`scalar`, `avx2`, `avxvnni`, `avx512`, `neon`), if this processor can.
     pub fn from_name(wanted: &str) -> Result<Isa, IsaError> {
-        if !["scalar", "avx2", "avx512", "neon"].contains(&wanted) {
+        if !["scalar", "avx2", "avxvnni", "avx512", "neon"].contains(&wanted) {
             return Err(IsaError::Unknown(wanted.to_owned()));
         }
         let here = Isa::all_here();
@@ -140,6 +163,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni(_) => "avxvnni",
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => "avx512",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => "neon",
@@ -152,6 +177,8 @@ impl Isa {
             Isa::Scalar(token) => token.enter(body),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(token) => token.enter(body),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni(token) => token.enter(body),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(token) => token.enter(body),
             #[cfg(target_arch = "aarch64")]

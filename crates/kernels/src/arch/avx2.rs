@@ -1,4 +1,5 @@
-//! The path of AVX2 with FMA and F16C: sixteen lanes are two registers.
+//! The paths of 256 bits: sixteen lanes are two registers. AVX2 with FMA and F16C is all that they need; what newer processors
+//! multiply in one instruction stands in `avx_vnni`.
 
 use std::arch::x86_64::*;
 
@@ -46,25 +47,6 @@ fn transpose_eight(rows: &Rows<'_>, first: usize, at: usize) -> [__m256i; 4] {
     })
 }
 
-/// [`Simd::dot8`] for half of the lanes.
-#[inline(always)]
-fn dot8_half<const WIDE: bool>(sum: __m256i, a: __m256i, b: __m256i, x: __m256i, y: __m256i) -> __m256i {
-    proven!({
-        let ones = _mm256_set1_epi16(1);
-        if WIDE {
-            // |w| ≤ 128 and |x| ≤ 127: a pair of products stays below 2¹⁵, two pairs may not.
-            let ax = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(x, a));
-            let by = _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(y, b));
-            let both = _mm256_add_epi32(_mm256_madd_epi16(ax, ones), _mm256_madd_epi16(by, ones));
-            _mm256_add_epi32(sum, both)
-        } else {
-            // w ≤ 63: two pairs of products stay below 2¹⁵ (4 · 63 · 127 = 32 004).
-            let both = _mm256_add_epi16(_mm256_maddubs_epi16(a, x), _mm256_maddubs_epi16(b, y));
-            _mm256_add_epi32(sum, _mm256_madd_epi16(both, ones))
-        }
-    })
-}
-
 /// [`Simd::sixteens`] for half of the lanes.
 #[inline(always)]
 fn sixteens_half(a: __m256i, byte: i32, bits: i32) -> __m256i {
@@ -96,6 +78,23 @@ fn half_to_f_half(a: __m256i) -> __m256 {
     })
 }
 
+/// A token of AVX2, and what its path does in its own way: multiply bytes. All else is the same.
+pub(crate) trait TwoRegisters: Copy + Send + Sync + 'static {
+    /// [`Simd::UNSIGNED`]
+    const UNSIGNED: bool;
+    /// [`Simd::enter`]
+    fn enter<B: Body>(self, body: B) -> B::Output;
+    /// [`Simd::dot8`] for half of the lanes.
+    fn dot8_half<const WIDE: bool>(
+        self,
+        sum: __m256i,
+        a: __m256i,
+        b: __m256i,
+        x: __m256i,
+        y: __m256i,
+    ) -> __m256i;
+}
+
 /// Compiles the body with the instructions that the token proves; one function for each body, wherever it is entered.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -103,17 +102,51 @@ fn enter<B: Body>(token: Avx2, body: B) -> B::Output {
     body.run(token)
 }
 
-impl Simd for Avx2 {
-    type F = [__m256; 2];
-    type I = [__m256i; 2];
-
-    const MANY_REGISTERS: bool = false;
-    const VECTORS: bool = true;
+impl TwoRegisters for Avx2 {
     const UNSIGNED: bool = false;
 
     #[inline(always)]
     fn enter<B: Body>(self, body: B) -> B::Output {
         proven!(enter(self, body))
+    }
+
+    #[inline(always)]
+    fn dot8_half<const WIDE: bool>(
+        self,
+        sum: __m256i,
+        a: __m256i,
+        b: __m256i,
+        x: __m256i,
+        y: __m256i,
+    ) -> __m256i {
+        proven!({
+            let ones = _mm256_set1_epi16(1);
+            if WIDE {
+                // |w| ≤ 128 and |x| ≤ 127: a pair of products stays below 2¹⁵, two pairs may not.
+                let ax = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(x, a));
+                let by = _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(y, b));
+                let both = _mm256_add_epi32(_mm256_madd_epi16(ax, ones), _mm256_madd_epi16(by, ones));
+                _mm256_add_epi32(sum, both)
+            } else {
+                // w ≤ 63: two pairs of products stay below 2¹⁵ (4 · 63 · 127 = 32 004).
+                let both = _mm256_add_epi16(_mm256_maddubs_epi16(a, x), _mm256_maddubs_epi16(b, y));
+                _mm256_add_epi32(sum, _mm256_madd_epi16(both, ones))
+            }
+        })
+    }
+}
+
+impl<P: TwoRegisters> Simd for P {
+    type F = [__m256; 2];
+    type I = [__m256i; 2];
+
+    const MANY_REGISTERS: bool = false;
+    const VECTORS: bool = true;
+    const UNSIGNED: bool = <P as TwoRegisters>::UNSIGNED;
+
+    #[inline(always)]
+    fn enter<B: Body>(self, body: B) -> B::Output {
+        TwoRegisters::enter(self, body)
     }
 
     #[inline(always)]
@@ -339,6 +372,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I {
         let (x, y) = proven!((_mm256_set1_epi32(x), _mm256_set1_epi32(y)));
-        [dot8_half::<WIDE>(sum[0], a[0], b[0], x, y), dot8_half::<WIDE>(sum[1], a[1], b[1], x, y)]
+        [self.dot8_half::<WIDE>(sum[0], a[0], b[0], x, y), self.dot8_half::<WIDE>(sum[1], a[1], b[1], x, y)]
     }
 }
