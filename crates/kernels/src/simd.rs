@@ -91,8 +91,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The bytes of `a` and `b` are 0 … 63, or, if `WIDE`, as [`Simd::UNSIGNED`] says; those of `x` and `y` −127 … 127.
     fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I;
 
-    /// Whether a kernel has 32 registers of 16 lanes (or as good) at hand, rather than 8.
-    const MANY_REGISTERS: bool;
+    /// One of the registers that hold sixteen `f32`.
+    type Register: Copy;
+
+    /// Registers that sixteen lanes take.
+    const REGISTERS: usize;
+    /// Registers that there are.
+    const REGISTER_FILE: usize;
+    /// Whether a kernel has 32 registers of 16 lanes at hand, rather than 8.
+    const MANY_REGISTERS: bool = Self::REGISTER_FILE / Self::REGISTERS >= 32;
+
+    fn load_register(self, from: &[f32; 16], register: usize) -> Self::Register;
+    fn store_register(self, value: Self::Register, to: &mut [f32; 16], register: usize);
+    /// `a * b + c`, rounded once.
+    fn mul_add_register(self, a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register;
 
     /// Compiles the body with this instruction set, and runs it.
     fn enter<B: Body>(self, body: B) -> B::Output;
@@ -138,6 +150,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
             }
         }
         lanes[0]
+    }
+
+    /// The sums of four, each in the order of [`Simd::sum`].
+    #[inline(always)]
+    fn sum_four(self, values: [Self::F; 4]) -> [f32; 4] {
+        let [a, b, c, d] = values;
+        [self.sum(a), self.sum(b), self.sum(c), self.sum(d)]
     }
 
     /// The largest lane (of numbers: what is not a number may be passed over).

@@ -139,14 +139,52 @@ impl TwoRegisters for Avx2 {
 impl<P: TwoRegisters> Simd for P {
     type F = [__m256; 2];
     type I = [__m256i; 2];
+    type Register = __m256;
 
-    const MANY_REGISTERS: bool = false;
+    const REGISTERS: usize = 2;
+    const REGISTER_FILE: usize = 16;
     const VECTORS: bool = true;
     const UNSIGNED: bool = <P as TwoRegisters>::UNSIGNED;
 
     #[inline(always)]
     fn enter<B: Body>(self, body: B) -> B::Output {
         TwoRegisters::enter(self, body)
+    }
+
+    #[inline(always)]
+    fn load_register(self, from: &[f32; 16], register: usize) -> Self::Register {
+        let from = &from.as_chunks::<8>().0[register];
+        proven!(_mm256_loadu_ps(from.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn store_register(self, value: Self::Register, to: &mut [f32; 16], register: usize) {
+        let to = &mut to.as_chunks_mut::<8>().0[register];
+        proven!(_mm256_storeu_ps(to.as_mut_ptr(), value));
+    }
+
+    #[inline(always)]
+    fn mul_add_register(self, a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register {
+        proven!(_mm256_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn sum_four(self, [a, b, c, d]: [Self::F; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        proven!({
+            // Lanes i and i + 8, then i and i + 4 of two in one register, then i and i + 2 of four, then i and i + 1.
+            let (a, b) = (_mm256_add_ps(a[0], a[1]), _mm256_add_ps(b[0], b[1]));
+            let (c, d) = (_mm256_add_ps(c[0], c[1]), _mm256_add_ps(d[0], d[1]));
+            let ac =
+                _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, c), _mm256_permute2f128_ps::<0x31>(a, c));
+            let bd =
+                _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(b, d), _mm256_permute2f128_ps::<0x31>(b, d));
+            let all = _mm256_add_ps(_mm256_shuffle_ps::<0x44>(ac, bd), _mm256_shuffle_ps::<0xee>(ac, bd));
+            let all = _mm256_add_ps(_mm256_permute_ps::<0b10_00>(all), _mm256_permute_ps::<0b11_01>(all));
+            let sum = _mm_movelh_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
+            _mm_storeu_ps(sums.as_mut_ptr(), sum);
+        });
+        sums
     }
 
     #[inline(always)]

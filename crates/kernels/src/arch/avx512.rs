@@ -43,14 +43,49 @@ fn enter<B: Body>(token: Avx512, body: B) -> B::Output {
 impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
+    type Register = __m512;
 
-    const MANY_REGISTERS: bool = true;
+    const REGISTERS: usize = 1;
+    const REGISTER_FILE: usize = 32;
     const VECTORS: bool = true;
     const UNSIGNED: bool = true;
 
     #[inline(always)]
     fn enter<B: Body>(self, body: B) -> B::Output {
         proven!(enter(self, body))
+    }
+
+    #[inline(always)]
+    fn load_register(self, from: &[f32; 16], _: usize) -> Self::Register {
+        self.load(from)
+    }
+
+    #[inline(always)]
+    fn store_register(self, value: Self::Register, to: &mut [f32; 16], _: usize) {
+        self.store(value, to);
+    }
+
+    #[inline(always)]
+    fn mul_add_register(self, a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register {
+        self.mul_add(a, b, c)
+    }
+
+    #[inline(always)]
+    fn sum_four(self, [a, b, c, d]: [Self::F; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        proven!({
+            // Lanes i and i + 8 of two in one register, then i and i + 4 of four; then i and i + 2, i and i + 1 of each.
+            let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+            let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+            let all =
+                _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+            let all = _mm512_add_ps(all, _mm512_permute_ps::<0b01_00_11_10>(all));
+            let all = _mm512_add_ps(all, _mm512_permute_ps::<0b10_11_00_01>(all));
+            let firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            let sum = _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, all));
+            _mm_storeu_ps(sums.as_mut_ptr(), sum);
+        });
+        sums
     }
 
     #[inline(always)]

@@ -52,6 +52,18 @@ fn sixteens_quarter(a: int32x4_t, byte: u8, bits: i32) -> int32x4_t {
     })
 }
 
+/// The lower halves of two.
+#[inline(always)]
+fn two_low(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    proven!(vcombine_f32(vget_low_f32(a), vget_low_f32(b)))
+}
+
+/// The upper halves of two.
+#[inline(always)]
+fn two_high(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    proven!(vcombine_f32(vget_high_f32(a), vget_high_f32(b)))
+}
+
 /// Compiles the body with the instructions that the token proves; one function for each body, wherever it is entered.
 #[inline(never)]
 #[target_feature(enable = "neon,dotprod")]
@@ -62,14 +74,50 @@ fn enter<B: Body>(token: Neon, body: B) -> B::Output {
 impl Simd for Neon {
     type F = [float32x4_t; 4];
     type I = [int32x4_t; 4];
+    type Register = float32x4_t;
 
-    const MANY_REGISTERS: bool = false;
+    const REGISTERS: usize = 4;
+    const REGISTER_FILE: usize = 32;
     const VECTORS: bool = true;
     const UNSIGNED: bool = false;
 
     #[inline(always)]
     fn enter<B: Body>(self, body: B) -> B::Output {
         proven!(enter(self, body))
+    }
+
+    #[inline(always)]
+    fn load_register(self, from: &[f32; 16], register: usize) -> Self::Register {
+        let from = &from.as_chunks::<4>().0[register];
+        proven!(vld1q_f32(from.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn store_register(self, value: Self::Register, to: &mut [f32; 16], register: usize) {
+        let to = &mut to.as_chunks_mut::<4>().0[register];
+        proven!(vst1q_f32(to.as_mut_ptr(), value));
+    }
+
+    #[inline(always)]
+    fn mul_add_register(self, a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register {
+        proven!(vfmaq_f32(c, a, b))
+    }
+
+    #[inline(always)]
+    fn sum_four(self, values: [Self::F; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        proven!({
+            // Lanes i and i + 8, then i and i + 4; then i and i + 2 of two in one register, i and i + 1 of four.
+            let mut fours = [vdupq_n_f32(0.0); 4];
+            for (four, v) in fours.iter_mut().zip(values) {
+                *four = vaddq_f32(vaddq_f32(v[0], v[2]), vaddq_f32(v[1], v[3]));
+            }
+            let [a, b, c, d] = fours;
+            let ab = vaddq_f32(two_low(a, b), two_high(a, b));
+            let cd = vaddq_f32(two_low(c, d), two_high(c, d));
+            vst1q_f32(sums.as_mut_ptr(), vaddq_f32(vuzp1q_f32(ab, cd), vuzp2q_f32(ab, cd)));
+        });
+        sums
     }
 
     #[inline(always)]

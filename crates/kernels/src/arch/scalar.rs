@@ -27,14 +27,31 @@ fn pairs(a: [f32; 16], b: [f32; 16], f: impl Fn(f32, f32) -> f32) -> [f32; 16] {
 impl Simd for Scalar {
     type F = [f32; 16];
     type I = [i32; 16];
+    type Register = [f32; 16];
 
-    const MANY_REGISTERS: bool = false;
+    const REGISTERS: usize = 1;
+    const REGISTER_FILE: usize = 16;
     const VECTORS: bool = false;
     const UNSIGNED: bool = false;
 
     #[inline(never)]
     fn enter<B: Body>(self, body: B) -> B::Output {
         body.run(self)
+    }
+
+    #[inline(always)]
+    fn load_register(self, from: &[f32; 16], _: usize) -> Self::Register {
+        *from
+    }
+
+    #[inline(always)]
+    fn store_register(self, value: Self::Register, to: &mut [f32; 16], _: usize) {
+        *to = value;
+    }
+
+    #[inline(always)]
+    fn mul_add_register(self, a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register {
+        self.mul_add(a, b, c)
     }
 
     #[inline(always)]

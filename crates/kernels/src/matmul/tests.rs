@@ -131,6 +131,23 @@ fn every_format_on_every_path_is_the_definition_and_a_token_alone_is_the_same() 
 }
 
 #[test]
+fn long_rows_of_floats_pass_in_pieces() {
+    let mut random = Random(17);
+    for format in [Format::F16, Format::BF16, Format::F32] {
+        for cols in [1025, 2048, 2049, 2500] {
+            let (rows, tokens) = (6, 7);
+            let weights = weights(format, rows, cols, &mut random);
+            let values: Vec<f32> = (0..tokens * cols).map(|_| random.float()).collect();
+            let together = on_every_path(&weights, &values);
+            for token in 0..tokens {
+                let alone = on_every_path(&weights, &values[token * cols..][..cols]);
+                assert_eq!(alone, together[token * rows..][..rows], "{} {cols} columns", format.name());
+            }
+        }
+    }
+}
+
+#[test]
 fn the_extremes_of_every_code_do_not_overflow() {
     for format in Format::ALL.into_iter().filter(|format| format.is_quantised()) {
         for byte in [0x00, 0xff, 0x80, 0x7f] {
