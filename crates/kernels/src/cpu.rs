@@ -80,6 +80,20 @@ impl Neon {
     }
 }
 
+/// Proof of NEON with the dot product and int8 matrices: Armv8.6 cores from 2021 (Cortex-A510, Neoverse V1, Apple M2) on.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy, Debug)]
+pub struct I8mm(());
+
+#[cfg(target_arch = "aarch64")]
+impl I8mm {
+    /// The proof, if this processor and the operating system give it.
+    pub fn detect() -> Option<I8mm> {
+        let has = Neon::detect().is_some() && std::arch::is_aarch64_feature_detected!("i8mm");
+        has.then_some(I8mm(()))
+    }
+}
+
 /// The instructions that a computation uses.
 #[derive(Clone, Copy, Debug)]
 pub enum Isa {
@@ -97,13 +111,16 @@ pub enum Isa {
     /// NEON with the dot product.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
+    /// NEON with the dot product and int8 matrices.
+    #[cfg(target_arch = "aarch64")]
+    I8mm(I8mm),
 }
 
 /// Why the wanted instructions cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// The word is not one of ours.
-    #[error("KERNELS_ISA={0}: unknown, must be one of scalar, avx2, avxvnni, avx512, neon")]
+    #[error("KERNELS_ISA={0}: unknown, must be one of scalar, avx2, avxvnni, avx512, neon, i8mm")]
     Unknown(String),
     /// The word is right, but the processor (or this build's target) cannot.
     #[error("KERNELS_ISA={wanted}: this processor cannot; possible here: {possible}")]
@@ -133,6 +150,8 @@ impl Isa {
         all.extend(Avx512::detect().map(Isa::Avx512));
         #[cfg(target_arch = "aarch64")]
         all.extend(Neon::detect().map(Isa::Neon));
+        #[cfg(target_arch = "aarch64")]
+        all.extend(I8mm::detect().map(Isa::I8mm));
         all
     }
 
@@ -144,9 +163,9 @@ impl Isa {
         }
     }
 
-    /// The one of this name (`scalar`, `avx2`, `avxvnni`, `avx512`, `neon`), if this processor can.
+    /// The one of this name (`scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `i8mm`), if this processor can.
     pub fn from_name(wanted: &str) -> Result<Isa, IsaError> {
-        if !["scalar", "avx2", "avxvnni", "avx512", "neon"].contains(&wanted) {
+        if !["scalar", "avx2", "avxvnni", "avx512", "neon", "i8mm"].contains(&wanted) {
             return Err(IsaError::Unknown(wanted.to_owned()));
         }
         let here = Isa::all_here();
@@ -168,6 +187,8 @@ impl Isa {
             Isa::Avx512(_) => "avx512",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm(_) => "i8mm",
         }
     }
 
@@ -183,6 +204,8 @@ impl Isa {
             Isa::Avx512(token) => token.enter(body),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(token) => token.enter(body),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm(token) => token.enter(body),
         }
     }
 }

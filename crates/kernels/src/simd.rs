@@ -91,6 +91,34 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The bytes of `a` and `b` are 0 … 63, or, if `WIDE`, as [`Simd::UNSIGNED`] says; those of `x` and `y` −127 … 127.
     fn dot8<const WIDE: bool>(self, sum: Self::I, a: Self::I, b: Self::I, x: i32, y: i32) -> Self::I;
 
+    /// Whether two tokens at once are faster than one after the other, with weights that are [woven](Simd::woven) beforehand.
+    const PAIRS: bool = false;
+
+    /// Two values in the order that [`Simd::dot8_two`] works in: four columns of weights and the next four, or the sums of two
+    /// tokens.
+    #[inline(always)]
+    fn woven(self, two: [Self::I; 2]) -> [Self::I; 2] {
+        two
+    }
+
+    /// Undoes [`Simd::woven`].
+    #[inline(always)]
+    fn unwoven(self, two: [Self::I; 2]) -> [Self::I; 2] {
+        two
+    }
+
+    /// [`Simd::dot8`] for two tokens, whose bytes are `x` and `y`; weights and sums are woven.
+    #[inline(always)]
+    fn dot8_two<const WIDE: bool>(
+        self,
+        sums: [Self::I; 2],
+        [a, b]: [Self::I; 2],
+        x: [i32; 2],
+        y: [i32; 2],
+    ) -> [Self::I; 2] {
+        [self.dot8::<WIDE>(sums[0], a, b, x[0], x[1]), self.dot8::<WIDE>(sums[1], a, b, y[0], y[1])]
+    }
+
     /// One of the registers that hold sixteen `f32`.
     type Register: Copy;
 

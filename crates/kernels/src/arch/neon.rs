@@ -1,10 +1,10 @@
-//! The path of NEON with the dot product: sixteen lanes are four registers.
+//! The paths of NEON: sixteen lanes are four registers. The dot product is all that they need; newer processors multiply two
+//! rows with two tokens in one instruction, `smmla`.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use crate::cpu::Neon;
-use crate::format::float::{narrow, widen};
+use crate::cpu::{I8mm, Neon};
 use crate::simd::{Body, Rows, Simd};
 
 /// One or more instructions of this file's set.
@@ -64,14 +64,45 @@ fn two_high(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     proven!(vcombine_f32(vget_high_f32(a), vget_high_f32(b)))
 }
 
-/// Compiles the body with the instructions that the token proves; one function for each body, wherever it is entered.
-#[inline(never)]
-#[target_feature(enable = "neon,dotprod")]
-fn enter<B: Body>(token: Neon, body: B) -> B::Output {
-    body.run(token)
+/// A token of NEON and what its path does in its own way. All else is the same.
+pub(crate) trait FourRegisters: Copy + Send + Sync + 'static {
+    /// [`Simd::PAIRS`]: the token proves `smmla`.
+    const PAIRS: bool;
+    /// [`Simd::enter`]
+    fn enter<B: Body>(self, body: B) -> B::Output;
 }
 
-impl Simd for Neon {
+impl FourRegisters for Neon {
+    const PAIRS: bool = false;
+
+    #[inline(always)]
+    fn enter<B: Body>(self, body: B) -> B::Output {
+        /// Compiles the body with the instructions that the token proves; one function for each body, wherever it is entered.
+        #[inline(never)]
+        #[target_feature(enable = "neon,dotprod")]
+        fn enter<B: Body>(token: Neon, body: B) -> B::Output {
+            body.run(token)
+        }
+        proven!(enter(self, body))
+    }
+}
+
+impl FourRegisters for I8mm {
+    const PAIRS: bool = true;
+
+    #[inline(always)]
+    fn enter<B: Body>(self, body: B) -> B::Output {
+        /// Like that of [`Neon`].
+        #[inline(never)]
+        #[target_feature(enable = "neon,dotprod,i8mm")]
+        fn enter<B: Body>(token: I8mm, body: B) -> B::Output {
+            body.run(token)
+        }
+        proven!(enter(self, body))
+    }
+}
+
+impl<P: FourRegisters> Simd for P {
     type F = [float32x4_t; 4];
     type I = [int32x4_t; 4];
     type Register = float32x4_t;
@@ -80,10 +111,11 @@ impl Simd for Neon {
     const REGISTER_FILE: usize = 32;
     const VECTORS: bool = true;
     const UNSIGNED: bool = false;
+    const PAIRS: bool = <P as FourRegisters>::PAIRS;
 
     #[inline(always)]
     fn enter<B: Body>(self, body: B) -> B::Output {
-        proven!(enter(self, body))
+        FourRegisters::enter(self, body)
     }
 
     #[inline(always)]
@@ -231,20 +263,18 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn widen_f16(self, from: &[u16; 16]) -> Self::F {
-        // The conversion instruction wants a type that is not stable; the integer steps are exact too.
-        let mut wide = [0.0; 16];
-        for (wide, half) in wide.iter_mut().zip(from) {
-            *wide = widen(*half);
-        }
-        self.load(&wide)
+        proven!([
+            widen_four(vld1_u16(from.as_ptr())),
+            widen_four(vld1_u16(from.as_ptr().add(4))),
+            widen_four(vld1_u16(from.as_ptr().add(4 * 2))),
+            widen_four(vld1_u16(from.as_ptr().add(4 * 3))),
+        ])
     }
 
     #[inline(always)]
     fn narrow_f16(self, value: Self::F, to: &mut [u16; 16]) {
-        let mut lanes = [0.0; 16];
-        self.store(value, &mut lanes);
-        for (to, lane) in to.iter_mut().zip(lanes) {
-            *to = narrow(lane);
+        for (i, value) in value.into_iter().enumerate() {
+            proven!(vst1_u16(to.as_mut_ptr().add(4 * i), narrow_four(value)));
         }
     }
 
@@ -371,13 +401,12 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn half_to_f(self, a: Self::I) -> Self::F {
-        let mut bytes = [0; 64];
-        self.store_i(a, &mut bytes);
-        let mut halves = [0; 16];
-        for (half, lane) in halves.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *half = u16::from_le_bytes([lane[0], lane[1]]);
-        }
-        self.widen_f16(&halves)
+        proven!([
+            widen_four(vmovn_u32(vreinterpretq_u32_s32(a[0]))),
+            widen_four(vmovn_u32(vreinterpretq_u32_s32(a[1]))),
+            widen_four(vmovn_u32(vreinterpretq_u32_s32(a[2]))),
+            widen_four(vmovn_u32(vreinterpretq_u32_s32(a[3]))),
+        ])
     }
 
     #[inline(always)]
@@ -402,8 +431,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn prefetch<T>(self, _: &[T], _: usize) {
-        // The instruction has no stable name; the processors with it follow a strip by themselves.
+    fn prefetch<T>(self, from: &[T], at: usize) {
+        let place = from.as_ptr().wrapping_add(at);
+        // SAFETY: a hint reads nothing, so the address need not be one of ours. Its intrinsic is not stable yet
+        // (rust-lang/rust#117217).
+        unsafe { asm!("prfm pldl2keep, [{}]", in(reg) place, options(readonly, nostack, preserves_flags)) };
     }
 
     #[inline(always)]
@@ -416,12 +448,76 @@ impl Simd for Neon {
             sdot(self, sdot(self, sum[3], a[3], x), b[3], y),
         ]
     }
+
+    #[inline(always)]
+    fn woven(self, two: [Self::I; 2]) -> [Self::I; 2] {
+        let [a, b] = two;
+        match P::PAIRS {
+            true => [zipped([a[0], a[1]], [b[0], b[1]]), zipped([a[2], a[3]], [b[2], b[3]])],
+            false => two,
+        }
+    }
+
+    #[inline(always)]
+    fn unwoven(self, two: [Self::I; 2]) -> [Self::I; 2] {
+        let [a, b] = two;
+        let ([c, d], [e, f]) = (unzipped([a[0], a[1]]), unzipped([a[2], a[3]]));
+        let ([g, h], [i, j]) = (unzipped([b[0], b[1]]), unzipped([b[2], b[3]]));
+        if P::PAIRS { [[c, e, g, i], [d, f, h, j]] } else { two }
+    }
+
+    #[inline(always)]
+    fn dot8_two<const WIDE: bool>(
+        self,
+        sums: [Self::I; 2],
+        [a, b]: [Self::I; 2],
+        x: [i32; 2],
+        y: [i32; 2],
+    ) -> [Self::I; 2] {
+        if !P::PAIRS {
+            return [
+                self.dot8::<WIDE>(sums[0], a, b, x[0], x[1]),
+                self.dot8::<WIDE>(sums[1], a, b, y[0], y[1]),
+            ];
+        }
+        let tokens = proven!(vld1q_s32([x[0], x[1], y[0], y[1]].as_ptr()));
+        let mut out = sums;
+        for i in 0..4 {
+            out[0][i] = smmla(self, sums[0][i], a[i], tokens);
+            out[1][i] = smmla(self, sums[1][i], b[i], tokens);
+        }
+        out
+    }
+}
+
+/// Lanes of two by turns: so are two rows, eight bytes of each, of four bytes of four rows and the next four.
+#[inline(always)]
+fn zipped(a: [int32x4_t; 2], b: [int32x4_t; 2]) -> [int32x4_t; 4] {
+    proven!([vzip1q_s32(a[0], b[0]), vzip2q_s32(a[0], b[0]), vzip1q_s32(a[1], b[1]), vzip2q_s32(a[1], b[1])])
+}
+
+/// Undoes [`zipped`], for half of it.
+#[inline(always)]
+fn unzipped([a, b]: [int32x4_t; 2]) -> [int32x4_t; 2] {
+    proven!([vuzp1q_s32(a, b), vuzp2q_s32(a, b)])
+}
+
+/// Half precision to single.
+#[inline(always)]
+fn widen_four(half: uint16x4_t) -> float32x4_t {
+    proven!(vcvt_f32_f16(vreinterpret_f16_u16(half)))
+}
+
+/// Single precision to half, to the nearest, ties to even: how Rust leaves the processor.
+#[inline(always)]
+fn narrow_four(wide: float32x4_t) -> uint16x4_t {
+    proven!(vreinterpret_u16_f16(vcvt_f16_f32(wide)))
 }
 
 /// Adds to each lane the products of its four signed bytes in `a` and in `b`. The intrinsic, `vdotq_s32`, is not stable yet
 /// (rust-lang/rust#117224).
 #[inline(always)]
-fn sdot(_: Neon, mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+fn sdot(_: impl FourRegisters, mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
     // SAFETY: the token proves the dot product; only the named registers are touched.
     unsafe {
         asm!(
@@ -430,6 +526,24 @@ fn sdot(_: Neon, mut sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
             sum = inout(vreg) sum,
             a = in(vreg) a,
             b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+/// Adds to lanes 0 to 3 the products of eight signed bytes: of row 0 with token 0 and 1, of row 1 with token 0 and 1. The
+/// intrinsic, `vmmlaq_s32`, is not stable yet (rust-lang/rust#117223).
+#[inline(always)]
+fn smmla(_: impl FourRegisters, mut sum: int32x4_t, rows: int32x4_t, tokens: int32x4_t) -> int32x4_t {
+    // SAFETY: only a path of pairs gets here, whose token proves the instruction; only the named registers are touched.
+    unsafe {
+        asm!(
+            ".arch_extension i8mm",
+            "smmla {sum:v}.4s, {rows:v}.16b, {tokens:v}.16b",
+            sum = inout(vreg) sum,
+            rows = in(vreg) rows,
+            tokens = in(vreg) tokens,
             options(pure, nomem, nostack, preserves_flags),
         );
     }

@@ -47,7 +47,7 @@ impl Panel {
                 let group = Place { bundle: index / F::BUNDLE, of: index % F::BUNDLE };
                 let place = at * (F::LEN / 32) + index;
                 for (pair, to) in self.codes[place * 8..][..8].as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                    let [a, b] = F::eight(simd, strip, (at, &block), group, pair);
+                    let [a, b] = simd.woven(F::eight(simd, strip, (at, &block), group, pair));
                     simd.store_i(a, &mut to[0].0);
                     simd.store_i(b, &mut to[1].0);
                 }
@@ -91,6 +91,8 @@ const LARGEST_BUNDLE: usize = 8;
 trait Bundle<S: Simd> {
     /// How many groups it has: see [`Strip::BUNDLE`].
     const GROUPS: usize;
+    /// Whether weights are [woven](Simd::woven), and two tokens are multiplied at once.
+    const WOVEN: bool;
 
     /// See [`Strip::eight`].
     fn eight(&self, simd: S, group: usize, pair: usize) -> [S::I; 2];
@@ -120,19 +122,28 @@ fn add<S: Simd, K: Kind, B: Bundle<S>, const T: usize>(
                 }
             }
         }
+        if B::WOVEN {
+            for two in sums[0].as_chunks_mut::<2>().0 {
+                *two = simd.woven(*two);
+            }
+        }
         // Pair by pair, not group by group: so the bytes that groups share are read once, one after the other.
         for pair in half * (4 / halves)..(half + 1) * (4 / halves) {
             for (group, sums) in sums.iter_mut().enumerate().take(B::GROUPS) {
-                let [a, b] = bundle.eight(simd, group, pair);
+                let weights = bundle.eight(simd, group, pair);
                 let codes = &x.codes[first + group];
-                for t in 0..T {
-                    let (x, y) = (codes[2 * pair][t], codes[2 * pair + 1][t]);
-                    sums[t] = if K::WIDE {
-                        simd.dot8::<true>(sums[t], a, b, x, y)
-                    } else {
-                        simd.dot8::<false>(sums[t], a, b, x, y)
-                    };
+                let (x, y) = (&codes[2 * pair], &codes[2 * pair + 1]);
+                match (B::WOVEN, K::WIDE) {
+                    (false, true) => add_eight::<S, true, T>(simd, sums, weights, x, y),
+                    (false, false) => add_eight::<S, false, T>(simd, sums, weights, x, y),
+                    (true, true) => add_eight_in_pairs::<S, true, T>(simd, sums, weights, x, y),
+                    (true, false) => add_eight_in_pairs::<S, false, T>(simd, sums, weights, x, y),
                 }
+            }
+        }
+        if B::WOVEN {
+            for two in sums[0].as_chunks_mut::<2>().0 {
+                *two = simd.unwoven(*two);
             }
         }
         for (group, (parts, codes)) in parts.iter_mut().zip(sums).enumerate().take(B::GROUPS) {
@@ -154,6 +165,40 @@ fn add<S: Simd, K: Kind, B: Bundle<S>, const T: usize>(
         for t in 0..T {
             totals[t] = simd.add(totals[t], simd.mul(simd.splat(d[t]), parts[t]));
         }
+    }
+}
+
+/// Adds eight columns to the sums of each token; `x` and `y`: four codes of each, and the next four.
+#[inline(always)]
+fn add_eight<S: Simd, const WIDE: bool, const T: usize>(
+    simd: S,
+    sums: &mut [S::I; T],
+    [a, b]: [S::I; 2],
+    x: &[i32; T],
+    y: &[i32; T],
+) {
+    for t in 0..T {
+        sums[t] = simd.dot8::<WIDE>(sums[t], a, b, x[t], y[t]);
+    }
+}
+
+/// The same with weights and the sums of pairs woven.
+#[inline(always)]
+fn add_eight_in_pairs<S: Simd, const WIDE: bool, const T: usize>(
+    simd: S,
+    sums: &mut [S::I; T],
+    weights: [S::I; 2],
+    x: &[i32; T],
+    y: &[i32; T],
+) {
+    let (pairs, single) = sums.as_chunks_mut::<2>();
+    for (pair, two) in pairs.iter_mut().enumerate() {
+        let (t, u) = (2 * pair, 2 * pair + 1);
+        *two = simd.dot8_two::<WIDE>(*two, weights, [x[t], y[t]], [x[u], y[u]]);
+    }
+    if let [sum] = single {
+        let [a, b] = simd.unwoven(weights);
+        *sum = simd.dot8::<WIDE>(*sum, a, b, x[T - 1], y[T - 1]);
     }
 }
 
@@ -192,6 +237,7 @@ struct OfPanel<'a, K> {
 
 impl<S: Simd, K: Kind> Bundle<S> for OfPanel<'_, K> {
     const GROUPS: usize = 1;
+    const WOVEN: bool = S::PAIRS;
 
     #[inline(always)]
     fn eight(&self, simd: S, _: usize, pair: usize) -> [S::I; 2] {
@@ -224,6 +270,7 @@ struct OfStrip<'a, S: Simd, F: Strip<S>> {
 
 impl<S: Simd, F: Strip<S>> Bundle<S> for OfStrip<'_, S, F> {
     const GROUPS: usize = F::BUNDLE;
+    const WOVEN: bool = false;
 
     #[inline(always)]
     fn eight(&self, simd: S, of: usize, pair: usize) -> [S::I; 2] {
