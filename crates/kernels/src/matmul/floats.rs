@@ -19,7 +19,8 @@ const SHARE_BYTES: usize = 1 << 17;
 /// Bytes of a page of memory.
 const PAGE: usize = 4096;
 
-/// Rows that a thread takes at a time with many tokens: as f32 they fit into the second cache, beside the tokens that pass by.
+/// Rows that a thread takes at a time with many tokens: of some thousand columns they fit into a second cache as f32, beside
+/// the tokens that pass by.
 const SHARE_ROWS: usize = 32;
 
 /// Rows that go together.
@@ -185,8 +186,7 @@ fn many<S: Simd, N: Numbers, const T: usize>(simd: S, share: Share<'_, '_>, numb
                     if end < steps {
                         continue;
                     }
-                    for t in 0..T {
-                        let [a, b, c, d] = &sums[t];
+                    for (t, [a, b, c, d]) in sums.iter().enumerate() {
                         let four = [simd.load(&a.0), simd.load(&b.0), simd.load(&c.0), simd.load(&d.0)];
                         let results = simd.sum_four(four);
                         let out = &mut out.row(token + t)[place.clone()];
