@@ -107,16 +107,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         two
     }
 
-    /// [`Simd::dot8`] for two tokens, whose bytes are `x` and `y`; weights and sums are woven.
+    /// [`Simd::dot8`] for two tokens, each with its `x` and `y`; weights and sums are woven.
     #[inline(always)]
     fn dot8_two<const WIDE: bool>(
         self,
         sums: [Self::I; 2],
         [a, b]: [Self::I; 2],
-        x: [i32; 2],
-        y: [i32; 2],
+        x: &[i32; 2],
+        y: &[i32; 2],
     ) -> [Self::I; 2] {
-        [self.dot8::<WIDE>(sums[0], a, b, x[0], x[1]), self.dot8::<WIDE>(sums[1], a, b, y[0], y[1])]
+        [self.dot8::<WIDE>(sums[0], a, b, x[0], y[0]), self.dot8::<WIDE>(sums[1], a, b, x[1], y[1])]
     }
 
     /// One of the registers that hold sixteen `f32`.

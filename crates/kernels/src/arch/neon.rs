@@ -471,16 +471,20 @@ impl<P: FourRegisters> Simd for P {
         self,
         sums: [Self::I; 2],
         [a, b]: [Self::I; 2],
-        x: [i32; 2],
-        y: [i32; 2],
+        x: &[i32; 2],
+        y: &[i32; 2],
     ) -> [Self::I; 2] {
         if !P::PAIRS {
             return [
-                self.dot8::<WIDE>(sums[0], a, b, x[0], x[1]),
-                self.dot8::<WIDE>(sums[1], a, b, y[0], y[1]),
+                self.dot8::<WIDE>(sums[0], a, b, x[0], y[0]),
+                self.dot8::<WIDE>(sums[1], a, b, x[1], y[1]),
             ];
         }
-        let tokens = proven!(vld1q_s32([x[0], x[1], y[0], y[1]].as_ptr()));
+        // Eight bytes of one token, then of the other.
+        let tokens = proven!({
+            let (x, y) = (vld1_s32(x.as_ptr()), vld1_s32(y.as_ptr()));
+            vcombine_s32(vzip1_s32(x, y), vzip2_s32(x, y))
+        });
         let mut out = sums;
         for i in 0..4 {
             out[0][i] = smmla(self, sums[0][i], a[i], tokens);

@@ -192,9 +192,8 @@ fn add_eight_in_pairs<S: Simd, const WIDE: bool, const T: usize>(
     y: &[i32; T],
 ) {
     let (pairs, single) = sums.as_chunks_mut::<2>();
-    for (pair, two) in pairs.iter_mut().enumerate() {
-        let (t, u) = (2 * pair, 2 * pair + 1);
-        *two = simd.dot8_two::<WIDE>(*two, weights, [x[t], y[t]], [x[u], y[u]]);
+    for ((two, x), y) in pairs.iter_mut().zip(x.as_chunks().0).zip(y.as_chunks().0) {
+        *two = simd.dot8_two::<WIDE>(*two, weights, x, y);
     }
     if let [sum] = single {
         let [a, b] = simd.unwoven(weights);
