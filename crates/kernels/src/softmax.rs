@@ -39,7 +39,10 @@ pub fn spread(x: &[f32]) -> Spread {
 fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
     let low = simd.splat(f32::NEG_INFINITY);
     let (chunks, rest) = x.as_chunks();
-    let most = chunks.iter().fold(low, |most, chunk| simd.max(simd.load(chunk), most));
+    let mut most = low;
+    for chunk in chunks {
+        most = simd.max(simd.load(chunk), most);
+    }
     simd.largest(simd.max(load_part(simd, rest, f32::NEG_INFINITY), most))
 }
 
@@ -89,9 +92,10 @@ impl Body for LogSumExp<'_> {
         }
         let m = simd.splat(most);
         let (chunks, rest) = self.x.as_chunks();
-        let zero = simd.splat(0.0);
-        let sum =
-            chunks.iter().fold(zero, |sum, chunk| simd.add(sum, exp(simd, simd.sub(simd.load(chunk), m))));
+        let mut sum = simd.splat(0.0);
+        for chunk in chunks {
+            sum = simd.add(sum, exp(simd, simd.sub(simd.load(chunk), m)));
+        }
         let last = exp(simd, simd.sub(load_part(simd, rest, f32::NEG_INFINITY), m));
         most + simd.sum(simd.add(sum, last)).ln()
     }
@@ -126,13 +130,11 @@ impl Body for Spreads<'_> {
     fn run<S: Simd>(self, simd: S) -> Spread {
         let low = simd.splat(f32::NEG_INFINITY);
         let (mut first, mut second) = (low, low);
-        let mut meet = |x: S::F| {
-            second = simd.max(simd.min(x, first), second);
-            first = simd.max(x, first);
-        };
         let (chunks, rest) = self.x.as_chunks();
-        chunks.iter().for_each(|chunk| meet(simd.load(chunk)));
-        meet(load_part(simd, rest, f32::NEG_INFINITY));
+        for chunk in chunks {
+            (first, second) = meet(simd, (first, second), simd.load(chunk));
+        }
+        (first, second) = meet(simd, (first, second), load_part(simd, rest, f32::NEG_INFINITY));
         let mut lanes = [[0.0; 16]; 2];
         simd.store(first, &mut lanes[0]);
         simd.store(second, &mut lanes[1]);
@@ -144,25 +146,36 @@ impl Body for Spreads<'_> {
         if most == f32::NEG_INFINITY {
             return Spread { log_sum: most, largest, entropy: 0.0 };
         }
-        let (most_all, below) = (simd.splat(most), simd.splat(BELOW));
+        let most_all = simd.splat(most);
         // Of e^d and d e^d, d being how far below the largest a score lies.
         let (mut sum, mut weighted) = (0.0, 0.0);
         for block in self.x.chunks(BLOCK) {
             let mut sums = [simd.splat(0.0); 2];
-            let mut add = |x: S::F| {
-                let d = simd.max(simd.sub(x, most_all), below);
-                let y = exp(simd, d);
-                sums = [simd.add(sums[0], y), simd.mul_add(y, d, sums[1])];
-            };
             let (chunks, rest) = block.as_chunks();
-            chunks.iter().for_each(|chunk| add(simd.load(chunk)));
-            add(load_part(simd, rest, f32::NEG_INFINITY));
+            for chunk in chunks {
+                sums = weigh(simd, sums, simd.load(chunk), most_all);
+            }
+            sums = weigh(simd, sums, load_part(simd, rest, f32::NEG_INFINITY), most_all);
             sum += f64::from(simd.sum(sums[0]));
             weighted += f64::from(simd.sum(sums[1]));
         }
         let log_sum = (f64::from(most) + sum.ln()) as f32;
         Spread { log_sum, largest, entropy: (sum.ln() - weighted / sum).max(0.0) as f32 }
     }
+}
+
+/// The two largest of each lane, one number more.
+#[inline(always)]
+fn meet<S: Simd>(simd: S, (first, second): (S::F, S::F), x: S::F) -> (S::F, S::F) {
+    (simd.max(x, first), simd.max(simd.min(x, first), second))
+}
+
+/// Adds e^d and d e^d to their sums, d being how far `x` lies below `most`.
+#[inline(always)]
+fn weigh<S: Simd>(simd: S, [sum, weighted]: [S::F; 2], x: S::F, most: S::F) -> [S::F; 2] {
+    let d = simd.max(simd.sub(x, most), simd.splat(BELOW));
+    let y = exp(simd, d);
+    [simd.add(sum, y), simd.mul_add(y, d, weighted)]
 }
 
 #[cfg(test)]
