@@ -1,73 +1,42 @@
-//! The non-linear steps of a feed-forward block: SiLU, GELU and their gated forms. All in place.
+//! The non-linear steps of a feed-forward block: SiLU, GELU and their gated forms, with the rounding
+//! that follows. All in place.
 //!
 //! Errors against f64, tested over −30 … 30: below 4e-7 of the result's size plus 1e-30 for SiLU and both GELUs' positive
 //! half; in the far negative tail the exponent's rounding grows with x², bounded by 1e-5 of the (then tiny) result.
 
 use crate::compute::Compute;
-use crate::simd::{Body, Simd, exp, load_part, store_part};
+use crate::matmul::Input;
+use crate::matmul::packed::Make;
+use crate::simd::{Simd, exp, load_part, store_part};
 
-/// `x · σ(x)`.
-pub fn silu(compute: &Compute, x: &mut [f32]) {
-    each(compute, Curve::Silu, x, None);
-}
-
-/// `gate · σ(gate) · up`, into `gate`.
-pub fn silu_gate(compute: &Compute, gate: &mut [f32], up: &[f32]) {
-    each(compute, Curve::Silu, gate, Some(up));
-}
-
-/// GELU in its tanh form: `x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
-pub fn gelu(compute: &Compute, x: &mut [f32]) {
-    each(compute, Curve::GeluTanh, x, None);
-}
-
-/// GELU (tanh form) of `gate`, times `up`, into `gate`.
-pub fn gelu_gate(compute: &Compute, gate: &mut [f32], up: &[f32]) {
-    each(compute, Curve::GeluTanh, gate, Some(up));
-}
-
-/// GELU as it is defined: `x/2 · (1 + erf(x / √2))`.
-pub fn gelu_erf(compute: &Compute, x: &mut [f32]) {
-    each(compute, Curve::GeluErf, x, None);
-}
-
-/// GELU (as defined) of `gate`, times `up`, into `gate`.
-pub fn gelu_erf_gate(compute: &Compute, gate: &mut [f32], up: &[f32]) {
-    each(compute, Curve::GeluErf, gate, Some(up));
-}
-
-/// Numbers that one thread takes at a time: about 10 µs of work, so that waking another pays.
-const SHARE: usize = 1 << 14;
-
-fn each(compute: &Compute, curve: Curve, x: &mut [f32], up: Option<&[f32]>) {
-    assert!(up.is_none_or(|up| up.len() == x.len()), "as many to multiply with");
-    let len = x.len();
-    compute.pool().columns(x, len, SHARE, |mut tile| {
-        let up = up.map(|up| &up[tile.columns()]);
-        compute.isa().run(Bend { curve, x: tile.row(0), up });
-    });
-}
-
-#[derive(Clone, Copy)]
-enum Curve {
+/// What stands between the two halves of a feed-forward block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Curve {
+    /// SiLU: `x · σ(x)`.
     Silu,
+    /// GELU in its tanh form: `x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
     GeluTanh,
+    /// GELU as it is defined: `x/2 · (1 + erf(x / √2))`.
     GeluErf,
+}
+
+/// `x = curve(x)` for the rows that were begun in `input`, or `x = curve(x) · up` where there is a gate.
+pub fn bend(compute: &Compute, curve: Curve, input: &mut Input, up: Option<&[f32]>) {
+    assert!(up.is_none_or(|up| up.len() == input.rows().len()), "as many to multiply with");
+    input.make(compute, &mut [], &Bend { curve, up });
 }
 
 struct Bend<'a> {
     curve: Curve,
-    x: &'a mut [f32],
     up: Option<&'a [f32]>,
 }
 
-impl Body for Bend<'_> {
-    type Output = ();
-
+impl Make for Bend<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let (chunks, rest) = self.x.as_chunks_mut();
-        let (up, up_rest) = self.up.map_or((None, None), |up| {
+    fn row<S: Simd>(&self, simd: S, index: usize, row: &mut [f32], _: &mut [f32]) {
+        let up = self.up.map(|up| &up[index * row.len()..][..row.len()]);
+        let (chunks, rest) = row.as_chunks_mut();
+        let (up, up_rest) = up.map_or((None, None), |up| {
             let (chunks, rest) = up.as_chunks();
             (Some(chunks), Some(rest))
         });
@@ -140,9 +109,10 @@ fn gelu_by_erf<S: Simd>(simd: S, x: S::F) -> S::F {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use super::{gelu, gelu_erf, gelu_gate, silu, silu_gate};
+    use super::{Curve, bend};
     use crate::compute::Compute;
     use crate::cpu::Isa;
+    use crate::matmul::Input;
 
     /// 1 − erf(x): by the series of erf near zero, by the continued fraction of erfc elsewhere.
     fn erfc(x: f64) -> f64 {
@@ -162,33 +132,38 @@ mod tests {
         (-x * x).exp() / root / fraction
     }
 
-    type Case = (&'static str, fn(&Compute, &mut [f32]), fn(f64) -> f64);
+    fn bent(compute: &Compute, curve: Curve, x: &[f32], up: Option<&[f32]>) -> Vec<f32> {
+        let mut input = Input::new(x, x.len());
+        bend(compute, curve, &mut input, up);
+        input.rows().to_vec()
+    }
+
+    type Case = (Curve, fn(f64) -> f64);
 
     const CURVES: [Case; 3] = [
-        ("silu", silu, |x| x / (1.0 + (-x).exp())),
-        ("gelu", gelu, |x| {
+        (Curve::Silu, |x| x / (1.0 + (-x).exp())),
+        (Curve::GeluTanh, |x| {
             0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
         }),
-        ("gelu_erf", gelu_erf, |x| 0.5 * x * erfc(-x / 2.0_f64.sqrt())),
+        (Curve::GeluErf, |x| 0.5 * x * erfc(-x / 2.0_f64.sqrt())),
     ];
 
     #[test]
     fn curves_are_those_of_f64_and_alike_on_every_path() {
         let x: Vec<f32> = (0..60_001).map(|i| i as f32 / 1000.0 - 30.0).collect();
-        for (name, curve, expected) in CURVES {
+        for (curve, expected) in CURVES {
             let mut first = None;
             for isa in Isa::all_here() {
                 let compute = Compute::new(isa, NonZeroUsize::new(2).unwrap());
-                let mut y = x.clone();
-                curve(&compute, &mut y);
+                let y = bent(&compute, curve, &x, None);
                 for (x, y) in x.iter().zip(&y) {
                     let wanted = expected(f64::from(*x));
                     let bound = 6e-7 * wanted.abs()
                         + 4e-7 * f64::from(x.abs().min(6.0)) * f64::from(x.is_sign_negative());
                     let error = (f64::from(*y) - wanted).abs();
-                    assert!(error <= bound + 1e-30, "{name}({x}) = {y}, not {wanted} ({isa}): {error:e}");
+                    assert!(error <= bound + 1e-30, "{curve:?}({x}) = {y}, not {wanted} ({isa}): {error:e}");
                 }
-                assert_eq!(first.get_or_insert_with(|| y.clone()), &y, "{name} on {isa}");
+                assert_eq!(first.get_or_insert_with(|| y.clone()), &y, "{curve:?} on {isa}");
             }
         }
     }
@@ -198,13 +173,8 @@ mod tests {
         let compute = Compute::new(Isa::best(), NonZeroUsize::MIN);
         let x: Vec<f32> = (0..37).map(|i| i as f32 / 3.0 - 6.0).collect();
         let up: Vec<f32> = (0..37).map(|i| 2.0 - i as f32 / 7.0).collect();
-        for (gated, plain) in [
-            (silu_gate as fn(&Compute, &mut [f32], &[f32]), silu as fn(&Compute, &mut [f32])),
-            (gelu_gate, gelu),
-        ] {
-            let (mut a, mut b) = (x.clone(), x.clone());
-            gated(&compute, &mut a, &up);
-            plain(&compute, &mut b);
+        for (curve, _) in CURVES {
+            let (a, b) = (bent(&compute, curve, &x, Some(&up)), bent(&compute, curve, &x, None));
             assert!(a.iter().zip(b.iter().zip(&up)).all(|(a, (b, up))| *a == b * up));
         }
     }
@@ -212,12 +182,11 @@ mod tests {
     #[test]
     fn what_is_not_a_number_stays_so() {
         let compute = Compute::new(Isa::best(), NonZeroUsize::MIN);
-        for (name, curve, _) in CURVES {
-            let mut x = [f32::NAN, f32::INFINITY, -100.0, f32::MAX];
-            curve(&compute, &mut x);
+        for (curve, _) in CURVES {
+            let x = bent(&compute, curve, &[f32::NAN, f32::INFINITY, -100.0, f32::MAX], None);
             assert!(
                 x[0].is_nan() && x[1] == f32::INFINITY && x[2].abs() < 1e-30 && x[3] == f32::MAX,
-                "{name}: {x:?}"
+                "{curve:?}: {x:?}"
             );
         }
     }

@@ -1,26 +1,32 @@
 //! Queries against the keys and values of a sequence: softmax(q·k) v, without ever holding a whole row of scores.
 //!
-//! Positions are taken a page at a time, with a running maximum and sum (online softmax: Milakov and Gimelshein 2018), in
-//! segments of 512 positions that are then joined. The order of all arithmetic depends on positions alone, so a query's
+//! Positions are taken in segments of 256, each with a maximum and sum of its own, which are then joined (online softmax:
+//! Milakov and Gimelshein 2018). The order of all arithmetic depends on positions alone, so a query's
 //! result has the same bits alone or in a batch, on one thread or many, and whether or not its segments were shared out.
 
 use std::cell::RefCell;
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::attention::item::{Asker, HEAD, Item};
-use crate::attention::softened::{Join, Scratch, Segment};
+use crate::attention::softened::{Join, Pack, Scratch, Segment};
 use crate::compute::Compute;
+use crate::cpu::Isa;
 use crate::page::{PAGE, Page};
 use crate::pool::tiles::{Grid, Tile};
+use crate::simd::{Body, Simd};
 
 mod item;
 mod softened;
 
 pub use item::Attention;
 
-/// Rows (tokens × the heads that share a key) taken together: enough that reading a page pays.
-const TILE_ROWS: usize = 48;
+/// Rows (tokens × the heads that share a key) taken together: enough that filling panels pays.
+const TILE_ROWS: usize = 192;
+
+/// Multiplications below which waking threads costs more than it gives: about five microseconds.
+const WORTH_SHARING: usize = 1 << 18;
 
 /// Queries of consecutive positions of one sequence.
 #[derive(Debug)]
@@ -53,109 +59,167 @@ pub fn attend(compute: &Compute, attention: &Attention, sequences: &mut [Sequenc
     sequences.iter().for_each(|sequence| check(attention, sequence));
     let width = attention.heads * attention.head_dim;
     let step = (TILE_ROWS / attention.group()).max(1);
+    let tiles = |one: &Sequence<'_>| (one.queries.len() / width).div_ceil(step) * attention.kv_heads;
+    let products: usize = sequences.iter().map(|one| 2 * one.queries.len() * one.len).sum();
+    let threads = compute.pool().threads();
+    let worth_sharing = threads > 1 && products > WORTH_SHARING;
+    let by_segments = worth_sharing && sequences.iter().map(tiles).sum::<usize>() < 2 * threads;
+    // Where there is nothing left to share a tile has all heads: of one token it is not even a job for the threads.
+    let kv_heads = if worth_sharing && !by_segments { 1 } else { attention.kv_heads };
     let mut askers = Vec::with_capacity(sequences.len());
     let mut grids = Vec::with_capacity(sequences.len());
     for Sequence { queries, first, len, pages, layer, out } in sequences {
         askers.push(Asker { queries, first: *first, len: *len, pages, layer: *layer });
-        grids.push(Grid { out, width, row_step: step, column_step: width / attention.kv_heads });
+        let column_step = width / attention.kv_heads * kv_heads;
+        grids.push(Grid { out, width, row_step: step, column_step });
     }
-    let tiles = |asker: &Asker<'_>| (asker.queries.len() / width).div_ceil(step) * attention.kv_heads;
-    let items: usize = askers.iter().map(tiles).sum();
-    let threads = compute.pool().threads();
-    let shares = if threads > 1 && items < 2 * threads {
-        by_segments(compute, attention, &askers, step)
-    } else {
-        vec![]
-    };
+    let shares = if by_segments { Shares::of(compute, attention, &askers, step) } else { Shares::default() };
     compute.pool().tiles(&mut grids, |index, mut tile| {
-        let kv_head = tile.columns().start / tile.columns().len();
-        let item = Item { attention, asker: &askers[index], kv_head, tokens: tile.rows() };
-        SCRATCH.with_borrow_mut(|scratch| {
-            let size = item.rows() * attention.state();
-            let (mut whole, mut part) = (scratch.state(size), scratch.state(size));
-            let given = shares.iter().find(|share| share.is_of(index, &item)).map(|share| &share.states);
-            Join::begin(&mut whole, attention.state());
-            for (i, span) in item.segments().enumerate() {
-                let part = match given {
-                    Some(states) => &states[i * size..][..size],
-                    None => {
-                        compute.isa().run(Segment { item: &item, span, part: &mut part, scratch });
-                        &part[..]
-                    }
-                };
-                compute.isa().run(Join { part, whole: &mut whole, state: attention.state() });
-            }
-            hand_out(&item, &whole, &mut tile);
-            scratch.keep(whole);
-            scratch.keep(part);
-        });
+        let columns = attention.group() * attention.head_dim;
+        for kv_head in tile.columns().start / columns..tile.columns().end / columns {
+            let item = Item { attention, asker: &askers[index], kv_head, tokens: tile.rows() };
+            SCRATCH.with_borrow_mut(|scratch| {
+                answer(compute, &item, shares.get(index, &item), scratch, &mut tile);
+            });
+        }
     });
 }
 
-/// The segments of one item, computed beforehand: `states`: `[segments][rows * state]`.
+/// Computes one item's results; `given`: the states of its segments, if they have been computed.
+fn answer(
+    compute: &Compute,
+    item: &Item<'_>,
+    given: Option<&[f32]>,
+    scratch: &mut Scratch,
+    tile: &mut Tile<'_, f32>,
+) {
+    let (size, state) = (item.rows() * item.attention.state(), item.attention.state());
+    let (mut whole, mut part) = (scratch.state(size), scratch.state(size));
+    let mut segments = item.segments().enumerate();
+    if given.is_none() {
+        compute.isa().run(Pack { item, scratch });
+    }
+    match (given, segments.next()) {
+        (Some(states), _) => whole.copy_from_slice(&states[..size]),
+        (None, Some((_, span))) => compute.isa().run(Segment { item, span, part: &mut whole, scratch }),
+        (None, None) => Join::begin(&mut whole, state),
+    }
+    for (i, span) in segments {
+        let part = match given {
+            Some(states) => &states[i * size..][..size],
+            None => {
+                compute.isa().run(Segment { item, span, part: &mut part, scratch });
+                &part[..]
+            }
+        };
+        compute.isa().run(Join { part, whole: &mut whole, state });
+    }
+    hand_out(item, &whole, tile);
+    scratch.keep(whole);
+    scratch.keep(part);
+}
+
+/// The segments of items that have more than one, computed beforehand, each a piece of work of its own.
+#[derive(Default)]
+struct Shares {
+    shares: Vec<Share>,
+}
+
+/// Of one item.
 struct Share {
     sequence: usize,
     kv_head: usize,
     tokens: Range<usize>,
+    /// `[segments][rows * state]`
     states: Vec<f32>,
 }
 
-impl Share {
-    fn is_of(&self, sequence: usize, item: &Item<'_>) -> bool {
-        (self.sequence, self.kv_head, &self.tokens) == (sequence, item.kv_head, &item.tokens)
-    }
-}
-
-/// Computes the segments of every item that has more than one, each a piece of work of its own.
-fn by_segments(compute: &Compute, attention: &Attention, askers: &[Asker<'_>], step: usize) -> Vec<Share> {
-    let width = attention.heads * attention.head_dim;
-    let mut shares = Vec::new();
-    for (sequence, asker) in askers.iter().enumerate() {
-        let tokens = asker.queries.len() / width;
-        for start in (0..tokens).step_by(step) {
-            for kv_head in 0..attention.kv_heads {
-                let item = Item { attention, asker, kv_head, tokens: start..(start + step).min(tokens) };
-                let segments = item.segments().count();
-                if segments > 1 {
-                    let states = vec![0.0; segments * item.rows() * attention.state()];
-                    shares.push(Share { sequence, kv_head, tokens: item.tokens, states });
+impl Shares {
+    fn of(compute: &Compute, attention: &Attention, askers: &[Asker<'_>], step: usize) -> Shares {
+        let width = attention.heads * attention.head_dim;
+        let mut shares = Vec::new();
+        for (sequence, asker) in askers.iter().enumerate() {
+            let tokens = asker.queries.len() / width;
+            for start in (0..tokens).step_by(step) {
+                for kv_head in 0..attention.kv_heads {
+                    let item = Item { attention, asker, kv_head, tokens: start..(start + step).min(tokens) };
+                    let segments = item.segments().count();
+                    if segments > 1 {
+                        let states = vec![0.0; segments * item.rows() * attention.state()];
+                        shares.push(Share { sequence, kv_head, tokens: item.tokens, states });
+                    }
                 }
             }
         }
+        let plan: Vec<_> =
+            shares.iter().map(|share| (share.sequence, share.kv_head, share.tokens.clone())).collect();
+        let mut grids: Vec<Grid<'_, f32>> = shares
+            .iter_mut()
+            .map(|share| {
+                let width = share.tokens.len() * attention.group() * attention.state();
+                Grid { out: &mut share.states, width, row_step: 1, column_step: width }
+            })
+            .collect();
+        compute.pool().tiles(&mut grids, |index, mut tile| {
+            let (sequence, kv_head, tokens) = plan[index].clone();
+            let item = Item { attention, asker: &askers[sequence], kv_head, tokens };
+            let number = tile.rows().start;
+            if let Some(span) = item.segments().nth(number) {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    compute.isa().run(Pack { item: &item, scratch });
+                    compute.isa().run(Segment { item: &item, span, part: tile.row(number), scratch });
+                });
+            }
+        });
+        Shares { shares }
     }
-    let plan: Vec<_> =
-        shares.iter().map(|share| (share.sequence, share.kv_head, share.tokens.clone())).collect();
-    let mut grids: Vec<Grid<'_, f32>> = shares
-        .iter_mut()
-        .map(|share| {
-            let width = share.tokens.len() * attention.group() * attention.state();
-            Grid { out: &mut share.states, width, row_step: 1, column_step: width }
-        })
-        .collect();
-    compute.pool().tiles(&mut grids, |index, mut tile| {
-        let (sequence, kv_head, tokens) = plan[index].clone();
-        let item = Item { attention, asker: &askers[sequence], kv_head, tokens };
-        let number = tile.rows().start;
-        if let Some(span) = item.segments().nth(number) {
-            SCRATCH.with_borrow_mut(|scratch| {
-                compute.isa().run(Segment { item: &item, span, part: tile.row(number), scratch });
-            });
-        }
-    });
-    shares
+
+    fn get(&self, sequence: usize, item: &Item<'_>) -> Option<&[f32]> {
+        let is_of = |share: &&Share| {
+            (share.sequence, share.kv_head, &share.tokens) == (sequence, item.kv_head, &item.tokens)
+        };
+        self.shares.iter().find(is_of).map(|share| share.states.as_slice())
+    }
 }
 
 /// Divides the weighted values by the sum of the weights, into the results.
 fn hand_out(item: &Item<'_>, whole: &[f32], tile: &mut Tile<'_, f32>) {
     let (a, group) = (item.attention, item.attention.group());
     for (row, state) in whole.chunks_exact(a.state()).enumerate() {
-        let out = &mut tile.row(item.tokens.start + row / group)[row % group * a.head_dim..][..a.head_dim];
+        let head = item.kv_head * group + row % group;
+        let column = head * a.head_dim - tile.columns().start;
+        let out = &mut tile.row(item.tokens.start + row / group)[column..][..a.head_dim];
         // Nothing seen, nothing said: only a window of no positions can do that.
         let inverse = if state[1] > 0.0 { 1.0 / state[1] } else { 0.0 };
         for (out, value) in out.iter_mut().zip(&state[HEAD..]) {
             *out = value * inverse;
         }
     }
+}
+
+/// Does nothing but this path's multiplications and additions of f32, from registers, and tells how many operations that
+/// was: timed, it is the peak that attention to many positions can be compared with.
+pub fn float_peak(isa: Isa, rounds: usize) -> usize {
+    struct Peak(usize);
+    impl Body for Peak {
+        type Output = usize;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> usize {
+            let (a, b) = (simd.load(&black_box([0.5; 16])), simd.load(&black_box([0.25; 16])));
+            let mut sums = [simd.splat(0.0); 12];
+            for _ in 0..self.0 {
+                for sum in &mut sums {
+                    *sum = simd.mul_add(a, *sum, b);
+                }
+            }
+            for sum in sums {
+                black_box(simd.sum(sum));
+            }
+            self.0 * 12 * 16 * 2
+        }
+    }
+    isa.run(Peak(rounds))
 }
 
 fn check(attention: &Attention, sequence: &Sequence<'_>) {

@@ -10,41 +10,98 @@ use std::sync::OnceLock;
 
 use crate::compute::Compute;
 use crate::cpu::Isa;
-use crate::matmul::packed::Packed;
+use crate::matmul::packed::{Finished, Make, Packed, Rows};
 use crate::matrix::Matrix;
 use crate::simd::{Body, Simd};
 
 mod blocks;
 mod floats;
 mod multiply;
-mod packed;
+pub(crate) mod packed;
 
 /// Rows of activations, `[tokens, cols]`, and what the kernels make of them, kept for the next matrix with the same input.
-#[derive(Debug)]
-pub struct Input<'a> {
-    values: &'a [f32],
+///
+/// To be filled again and again: its memory stays. Rows that steps such as [`Norm`](crate::norm::Norm) finish are rounded
+/// to int8 right then, if that was wanted of the rows before.
+#[derive(Debug, Default)]
+pub struct Input {
+    rows: Vec<f32>,
     cols: usize,
     /// For paths of few registers, and of many: their tiles differ.
     packed: [OnceLock<Packed>; 2],
+    /// What the rows before were packed in.
+    spare: Option<Packed>,
 }
 
-impl<'a> Input<'a> {
+impl Input {
     /// `values`: `[tokens, cols]`, row-major.
-    pub fn new(values: &'a [f32], cols: usize) -> Input<'a> {
+    pub fn new(values: &[f32], cols: usize) -> Input {
         assert!(cols > 0 && values.len().is_multiple_of(cols), "rows of {cols} in {}", values.len());
-        Input { values, cols, packed: Default::default() }
+        let mut input = Input::default();
+        input.begin(values.len() / cols, cols).copy_from_slice(values);
+        input
+    }
+
+    /// Room for new rows, `[tokens, cols]`, which hold anything.
+    pub fn begin(&mut self, tokens: usize, cols: usize) -> &mut [f32] {
+        assert!(cols > 0, "rows of something");
+        for packed in &mut self.packed {
+            self.spare = packed.take().or(self.spare.take());
+        }
+        self.cols = cols;
+        self.rows.resize(tokens * cols, 0.0);
+        &mut self.rows
+    }
+
+    /// Says that the new rows are written. What comes later than this is right too, but slower.
+    pub fn finish(&mut self, compute: &Compute) {
+        self.make(compute, &mut [], &Finished);
+    }
+
+    /// Finishes the rows that were begun; `beside`: `[tokens, any]`, what changes with them.
+    pub(crate) fn make(&mut self, compute: &Compute, beside: &mut [f32], make: &impl Make) {
+        let largest = self.largest(compute);
+        let rows = Rows { cols: self.cols, rows: &mut self.rows, beside };
+        match self.spare.take() {
+            Some(mut packed) => {
+                packed.fill(compute, rows, largest, make);
+                self.packed[usize::from(has_many_registers(compute.isa()))] = OnceLock::from(packed);
+            }
+            None => rows.make(compute, make),
+        }
+    }
+
+    /// The numbers, `[tokens, cols]`.
+    pub fn rows(&self) -> &[f32] {
+        &self.rows
     }
 
     /// How many rows.
     pub fn tokens(&self) -> usize {
-        self.values.len() / self.cols
+        self.rows.len().checked_div(self.cols).unwrap_or(0)
+    }
+
+    /// Numbers in a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The most tokens of a tile.
+    fn largest(&self, compute: &Compute) -> usize {
+        match self.tokens() <= blocks::FEW {
+            true => blocks::FEW,
+            false => blocks::largest_tile(has_many_registers(compute.isa())),
+        }
     }
 
     fn packed(&self, compute: &Compute) -> &Packed {
-        let many = has_many_registers(compute.isa());
-        self.packed[usize::from(many)].get_or_init(|| {
-            let largest = if self.tokens() <= blocks::FEW { blocks::FEW } else { blocks::largest_tile(many) };
-            Packed::new(compute.isa(), compute.pool(), self.values, self.cols, largest)
+        self.packed[usize::from(has_many_registers(compute.isa()))].get_or_init(|| {
+            let mut packed = Packed::default();
+            // Copied, as whoever fills may write; only the first rows of an input get here.
+            let mut rows = self.rows.clone();
+            let rows = Rows { cols: self.cols, rows: &mut rows, beside: &mut [] };
+            packed.fill(compute, rows, self.largest(compute), &Finished);
+            packed
         })
     }
 }
@@ -53,7 +110,7 @@ impl<'a> Input<'a> {
 ///
 /// # Panics
 /// If input, weights and output do not fit each other.
-pub fn matmul(compute: &Compute, weights: &Matrix, input: &Input<'_>, out: &mut [f32]) {
+pub fn matmul(compute: &Compute, weights: &Matrix, input: &Input, out: &mut [f32]) {
     matmul_each(compute, input, &mut [(weights, out)]);
 }
 
@@ -62,7 +119,7 @@ pub fn matmul(compute: &Compute, weights: &Matrix, input: &Input<'_>, out: &mut 
 ///
 /// # Panics
 /// Like [`matmul`].
-pub fn matmul_each(compute: &Compute, input: &Input<'_>, products: &mut [(&Matrix, &mut [f32])]) {
+pub fn matmul_each(compute: &Compute, input: &Input, products: &mut [(&Matrix, &mut [f32])]) {
     let tokens = input.tokens();
     for (weights, out) in products.iter() {
         assert_eq!(input.cols, weights.cols(), "the input is as wide as the matrix");
@@ -79,7 +136,7 @@ pub fn matmul_each(compute: &Compute, input: &Input<'_>, products: &mut [(&Matri
         if weights.format().is_quantised() {
             blocks::matmul(compute, input.packed(compute), tokens, &mut [(*weights, &mut **out)]);
         } else {
-            floats::matmul(compute, weights, input.values, out);
+            floats::matmul(compute, weights, &input.rows, out);
         }
     }
 }

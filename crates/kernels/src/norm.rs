@@ -1,43 +1,129 @@
-//! Root-mean-square and layer normalisation of rows.
+//! Root-mean-square and layer normalisation of rows, with what is added before and the rounding that follows.
 
 use crate::compute::Compute;
-use crate::simd::{Body, Simd, load_part, store_part};
+use crate::matmul::Input;
+use crate::matmul::packed::{Make, Rows};
+use crate::simd::{Simd, load_part, store_part};
 
-/// `out = x / √(mean(x²) + eps) · weight`, for each row of `weight.len()` numbers.
-pub fn rms_norm(compute: &Compute, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    each_row(compute, x, weight.len(), out, |x, out| {
-        compute.isa().run(RootMeanSquare { x, weight, eps, out });
-    });
+/// How rows of `weight.len()` numbers are brought to one size.
+#[derive(Clone, Copy, Debug)]
+pub enum Norm<'a> {
+    /// `x / √(mean(x²) + eps) · weight`.
+    Rms {
+        /// As wide as a row.
+        weight: &'a [f32],
+        /// Keeps the division from zero.
+        eps: f32,
+    },
+    /// `(x − mean(x)) / √(variance(x) + eps) · weight + bias`.
+    Layer {
+        /// As wide as a row.
+        weight: &'a [f32],
+        /// The same, where there is one.
+        bias: Option<&'a [f32]>,
+        /// Keeps the division from zero.
+        eps: f32,
+    },
 }
 
-/// `out = (x − mean(x)) / √(variance(x) + eps) · weight + bias`, for each row of `weight.len()` numbers.
-pub fn layer_norm(
-    compute: &Compute,
-    x: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    eps: f32,
-    out: &mut [f32],
-) {
-    assert!(bias.is_none_or(|bias| bias.len() == weight.len()), "a bias for each weight");
-    each_row(compute, x, weight.len(), out, |x, out| compute.isa().run(Layer { x, weight, bias, eps, out }));
+impl Norm<'_> {
+    /// `x = norm(x)`, for each row.
+    pub fn apply(&self, compute: &Compute, x: &mut [f32]) {
+        let cols = self.checked(x);
+        Rows { cols, rows: x, beside: &mut [] }.make(compute, &Alone(self));
+    }
+
+    fn checked(&self, x: &[f32]) -> usize {
+        let (Norm::Rms { weight, .. } | Norm::Layer { weight, .. }) = self;
+        let cols = weight.len();
+        assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of {cols} in {}", x.len());
+        if let Norm::Layer { bias: Some(bias), .. } = self {
+            assert_eq!(bias.len(), cols, "a bias for each weight");
+        }
+        cols
+    }
+
+    /// One row, in place.
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, x: &mut [f32]) {
+        let len = x.len() as f32;
+        match *self {
+            Norm::Rms { weight, eps } => {
+                let squares = total(simd, x, |x, sum| simd.mul_add(x, x, sum));
+                let scale = simd.splat(1.0 / (squares / len + eps).sqrt());
+                scale_by(simd, x, weight, None, |x, w| simd.mul(simd.mul(x, scale), w));
+            }
+            Norm::Layer { weight, bias, eps } => {
+                let mean = simd.splat(total(simd, x, |x, sum| simd.add(x, sum)) / len);
+                let squares =
+                    total(simd, x, |x, sum| simd.mul_add(simd.sub(x, mean), simd.sub(x, mean), sum));
+                let scale = simd.splat(1.0 / (squares / len + eps).sqrt());
+                scale_by(simd, x, weight, bias, |x, w| simd.mul(simd.mul(simd.sub(x, mean), scale), w));
+            }
+        }
+    }
 }
 
-/// Numbers below which waking threads costs more than it gives.
-const WORTH_SHARING: usize = 1 << 15;
-
-fn each_row(
+/// `x += added`, then `input = norm(x)`; all `[tokens, cols]`. Nothing is added if `added` is empty, and `input = x` without
+/// a norm.
+pub fn add_norm(
     compute: &Compute,
-    x: &[f32],
-    len: usize,
-    out: &mut [f32],
-    norm: impl Fn(&[f32], &mut [f32]) + Sync,
+    x: &mut [f32],
+    cols: usize,
+    added: &[f32],
+    norm: Option<Norm<'_>>,
+    input: &mut Input,
 ) {
-    assert!(len > 0 && x.len() == out.len() && x.len().is_multiple_of(len), "rows of {len} in and out");
-    if x.len() < WORTH_SHARING {
-        x.chunks_exact(len).zip(out.chunks_exact_mut(len)).for_each(|(x, out)| norm(x, out));
-    } else {
-        compute.pool().rows(out, len, |row, out| norm(&x[row * len..][..len], out));
+    assert!(added.is_empty() || added.len() == x.len(), "as much to add as there is");
+    assert!(norm.is_none_or(|norm| norm.checked(x) == cols), "a weight for each column");
+    input.begin(x.len() / cols, cols);
+    input.make(compute, x, &AddNorm { added, norm });
+}
+
+/// A norm and nothing else.
+struct Alone<'a>(&'a Norm<'a>);
+
+impl Make for Alone<'_> {
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, _: usize, row: &mut [f32], _: &mut [f32]) {
+        self.0.row(simd, row);
+    }
+}
+
+/// See [`add_norm`].
+struct AddNorm<'a> {
+    added: &'a [f32],
+    norm: Option<Norm<'a>>,
+}
+
+impl Make for AddNorm<'_> {
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, index: usize, row: &mut [f32], x: &mut [f32]) {
+        if self.added.is_empty() {
+            row.copy_from_slice(x);
+        } else {
+            add(simd, x, &self.added[index * x.len()..][..x.len()], row);
+        }
+        if let Some(norm) = &self.norm {
+            norm.row(simd, row);
+        }
+    }
+}
+
+/// `out = x += added`.
+#[inline(always)]
+fn add<S: Simd>(simd: S, x: &mut [f32], added: &[f32], out: &mut [f32]) {
+    let (xs, x_rest) = x.as_chunks_mut();
+    let (adds, add_rest) = added.as_chunks();
+    let (outs, out_rest) = out.as_chunks_mut();
+    for ((x, added), out) in xs.iter_mut().zip(adds).zip(outs) {
+        let sum = simd.add(simd.load(x), simd.load(added));
+        simd.store(sum, x);
+        simd.store(sum, out);
+    }
+    for ((x, added), out) in x_rest.iter_mut().zip(add_rest).zip(out_rest) {
+        *x += added;
+        *out = *x;
     }
 }
 
@@ -58,75 +144,29 @@ fn total<S: Simd>(simd: S, x: &[f32], f: impl Fn(S::F, S::F) -> S::F) -> f32 {
     total
 }
 
-/// `out[i] = f(x[i], weight[i], i)` by sixteens.
+/// `x[i] = f(x[i], weight[i]) + bias[i]` by sixteens.
 #[inline(always)]
 fn scale_by<S: Simd>(
     simd: S,
-    x: &[f32],
+    x: &mut [f32],
     weight: &[f32],
     bias: Option<&[f32]>,
-    out: &mut [f32],
     f: impl Fn(S::F, S::F) -> S::F,
 ) {
-    let ((chunks, rest), (weights, weight_rest)) = (x.as_chunks(), weight.as_chunks());
-    let (outs, out_rest) = out.as_chunks_mut();
-    for (i, ((x, w), out)) in chunks.iter().zip(weights).zip(outs).enumerate() {
+    let ((chunks, rest), (weights, weight_rest)) = (x.as_chunks_mut(), weight.as_chunks());
+    for (i, (x, w)) in chunks.iter_mut().zip(weights).enumerate() {
         let mut y = f(simd.load(x), simd.load(w));
         if let Some(bias) = bias {
             y = simd.add(y, load_part(simd, &bias[i * 16..i * 16 + 16], 0.0));
         }
-        simd.store(y, out);
+        simd.store(y, x);
     }
     if !rest.is_empty() {
         let mut y = f(load_part(simd, rest, 0.0), load_part(simd, weight_rest, 0.0));
         if let Some(bias) = bias {
             y = simd.add(y, load_part(simd, &bias[bias.len() - rest.len()..], 0.0));
         }
-        store_part(simd, y, out_rest);
-    }
-}
-
-struct RootMeanSquare<'a> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    eps: f32,
-    out: &'a mut [f32],
-}
-
-impl Body for RootMeanSquare<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let squares = total(simd, self.x, |x, sum| simd.mul_add(x, x, sum));
-        let scale = simd.splat(1.0 / (squares / self.x.len() as f32 + self.eps).sqrt());
-        scale_by(simd, self.x, self.weight, None, self.out, |x, w| simd.mul(simd.mul(x, scale), w));
-    }
-}
-
-struct Layer<'a> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    bias: Option<&'a [f32]>,
-    eps: f32,
-    out: &'a mut [f32],
-}
-
-impl Body for Layer<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let len = self.x.len() as f32;
-        let mean = simd.splat(total(simd, self.x, |x, sum| simd.add(x, sum)) / len);
-        let squares = total(simd, self.x, |x, sum| {
-            let x = simd.sub(x, mean);
-            simd.mul_add(x, x, sum)
-        });
-        let scale = simd.splat(1.0 / (squares / len + self.eps).sqrt());
-        scale_by(simd, self.x, self.weight, self.bias, self.out, |x, w| {
-            simd.mul(simd.mul(simd.sub(x, mean), scale), w)
-        });
+        store_part(simd, y, rest);
     }
 }
 
@@ -134,9 +174,12 @@ impl Body for Layer<'_> {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use super::{layer_norm, rms_norm};
+    use super::{Norm, add_norm};
     use crate::compute::Compute;
     use crate::cpu::Isa;
+    use crate::format::Format;
+    use crate::matmul::{Input, matmul};
+    use crate::matrix::Matrix;
 
     fn row(len: usize, seed: usize) -> Vec<f32> {
         (0..len).map(|i| ((i * 37 + seed * 101) % 97) as f32 / 20.0 - 2.0).collect()
@@ -167,9 +210,9 @@ mod tests {
             let mut first: Option<(Vec<f32>, Vec<f32>)> = None;
             for isa in Isa::all_here() {
                 let compute = Compute::new(isa, NonZeroUsize::new(2).unwrap());
-                let (mut rms, mut layer) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-                rms_norm(&compute, &x, &weight, 1e-5, &mut rms);
-                layer_norm(&compute, &x, &weight, Some(&bias), 1e-5, &mut layer);
+                let (mut rms, mut layer) = (x.clone(), x.clone());
+                Norm::Rms { weight: &weight, eps: 1e-5 }.apply(&compute, &mut rms);
+                Norm::Layer { weight: &weight, bias: Some(&bias), eps: 1e-5 }.apply(&compute, &mut layer);
                 for (r, x) in x.chunks(len).enumerate() {
                     let (want_rms, want_layer) = expected(x, &weight, &bias, 1e-5);
                     for i in 0..len {
@@ -185,6 +228,31 @@ mod tests {
                 }
                 let (first_rms, first_layer) = first.get_or_insert((rms.clone(), layer.clone()));
                 assert_eq!((&*first_rms, &*first_layer), (&rms, &layer), "{isa} differs from scalar");
+            }
+        }
+    }
+
+    #[test]
+    fn added_normed_and_rounded_in_one_step_is_the_same_as_one_by_one() {
+        for (isa, rows) in Isa::all_here().into_iter().flat_map(|isa| [(isa, 1), (isa, 3), (isa, 500)]) {
+            let compute = Compute::new(isa, NonZeroUsize::new(2).unwrap());
+            let (len, weight) = (96, row(96, 5));
+            let norm = Norm::Rms { weight: &weight, eps: 1e-5 };
+            let mut bytes = vec![0; 16 * len / 32 * 34];
+            Format::Q8_0.encode(&row(16 * len, 9), None, &mut bytes).unwrap();
+            let matrix = Matrix::new(Format::Q8_0, 16, len, bytes.into()).unwrap();
+            let mut input = Input::default();
+            for turn in 0..3 {
+                let (start, added) = (row(rows * len, turn), row(rows * len, turn + 20));
+                let mut x = start.clone();
+                add_norm(&compute, &mut x, len, &added, Some(norm), &mut input);
+                let sum: Vec<f32> = start.iter().zip(&added).map(|(x, added)| x + added).collect();
+                let mut normed = sum.clone();
+                norm.apply(&compute, &mut normed);
+                let (mut one, mut other) = (vec![0.0; rows * 16], vec![0.0; rows * 16]);
+                matmul(&compute, &matrix, &input, &mut one);
+                matmul(&compute, &matrix, &Input::new(&normed, len), &mut other);
+                assert_eq!((&x, input.rows(), one), (&sum, &*normed, other), "{isa} {rows} {turn}");
             }
         }
     }

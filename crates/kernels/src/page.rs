@@ -4,8 +4,6 @@
 //! they begin alike. Keys lie with positions side by side (`[head_dim][PAGE]` per layer and head), because a query meets 32
 //! of them at once; values lie as they come (`[PAGE][head_dim]`), because their sum is what attention gives.
 
-use std::ops::Range;
-
 use crate::cpu::Isa;
 use crate::format::float::widen;
 use crate::simd::{Body, Simd, load_part};
@@ -118,13 +116,22 @@ impl Store {
         }
     }
 
-    /// Has memory bring numbers nearer. Scales are too few to matter.
+    /// `len` numbers from `at` on, and where those lie that are asked for on the way.
     #[inline(always)]
-    fn ask_for<S: Simd>(&self, simd: S, numbers: Range<usize>) {
-        match self {
-            Store::F32(all) => numbers.step_by(16).for_each(|at| simd.prefetch(all.slice(), at)),
-            Store::F16(all) => numbers.step_by(32).for_each(|at| simd.prefetch(all.slice(), at)),
-            Store::Q8 { codes, .. } => numbers.step_by(64).for_each(|at| simd.prefetch(codes.slice(), at)),
+    fn part<'a>(&'a self, at: usize, len: usize, ahead: &'a Store) -> Stored<'a> {
+        fn cut<T>(all: &[T], at: usize, len: usize) -> &[[T; 16]] {
+            all[at..at + len].as_chunks().0
+        }
+        match (self, ahead) {
+            (Store::F32(all), _) => Stored::F32(Singles(cut(all.slice(), at, len))),
+            (Store::F16(all), Store::F16(ahead)) => {
+                Stored::F16(Halves(cut(all.slice(), at, len), cut(ahead.slice(), at, len)))
+            }
+            (Store::Q8 { codes, scales }, Store::Q8 { codes: ahead, .. }) => {
+                let scales = &scales[at / SHARED..][..len / SHARED];
+                Stored::Q8((cut(codes.slice(), at, len), cut(ahead.slice(), at, len), scales))
+            }
+            _ => panic!("pages of one sequence are of one format"),
         }
     }
 
@@ -231,74 +238,121 @@ impl Page {
         }
     }
 
-    /// A head's keys as f32: `out`: `[head_dim][PAGE]`. Those of the page `next` are asked for on the way, as pages lie
-    /// anywhere in memory.
+    /// A head's keys, `[head_dim][PAGE]`; those of the page `ahead` are asked for on the way, as pages lie anywhere in memory.
     #[inline(always)]
-    pub(crate) fn decode_keys<S: Simd>(
-        &self,
-        simd: S,
-        layer: usize,
-        head: usize,
-        next: &Page,
-        out: &mut [f32],
-    ) {
+    pub(crate) fn keys<'a>(&'a self, layer: usize, head: usize, ahead: &'a Page) -> Stored<'a> {
         let len = self.shape.head_dim * PAGE;
-        let at = (layer * self.shape.kv_heads + head) * len;
-        next.keys.ask_for(simd, at..at + len);
-        let out = out[..len].as_chunks_mut::<PAGE>().0;
-        match &self.keys {
-            Store::F32(all) => out.as_flattened_mut().copy_from_slice(&all.slice()[at..][..len]),
-            Store::F16(all) => decode_half(simd, &all.slice()[at..][..len], out.as_flattened_mut()),
-            Store::Q8 { codes, scales } => {
-                let codes = codes.slice()[at..][..len].as_chunks::<PAGE>().0;
-                let scales = scales[at / SHARED..][..len / SHARED].as_chunks::<PAGE>().0;
-                for ((out, codes), scale) in
-                    out.chunks_exact_mut(SHARED).zip(codes.chunks_exact(SHARED)).zip(scales)
-                {
-                    let mut wide = [0.0; PAGE];
-                    decode_half(simd, scale, &mut wide);
-                    let [low, high] = loaded(simd, &wide);
-                    for (out, codes) in out.iter_mut().zip(codes) {
-                        let (codes, out) = (codes.as_chunks().0, out.as_chunks_mut().0);
-                        simd.store(simd.mul(simd.widen_i8(&codes[0]), low), &mut out[0]);
-                        simd.store(simd.mul(simd.widen_i8(&codes[1]), high), &mut out[1]);
-                    }
-                }
-            }
-        }
+        self.keys.part((layer * self.shape.kv_heads + head) * len, len, &ahead.keys)
     }
 
-    /// A head's values of the first `slots` positions as f32: `out`: `[slots][value_stride]`; of the page `next` too, as
-    /// for keys.
+    /// A head's values, `[PAGE][value_stride]`; as for keys.
     #[inline(always)]
-    pub(crate) fn decode_values<S: Simd>(
-        &self,
-        simd: S,
-        layer: usize,
-        head: usize,
-        slots: usize,
-        next: &Page,
-        out: &mut [f32],
-    ) {
-        let stride = self.shape.value_stride();
-        let (at, len) = ((layer * self.shape.kv_heads + head) * PAGE * stride, slots * stride);
-        next.values.ask_for(simd, at..at + PAGE * stride);
-        let out = &mut out[..len];
-        match &self.values {
-            Store::F32(all) => out.copy_from_slice(&all.slice()[at..][..len]),
-            Store::F16(all) => decode_half(simd, &all.slice()[at..][..len], out),
-            Store::Q8 { codes, scales } => {
-                let codes = codes.slice()[at..][..len].as_chunks::<SHARED>().0;
-                let scales = &scales[at / SHARED..][..len / SHARED];
-                for ((out, codes), scale) in out.as_chunks_mut::<SHARED>().0.iter_mut().zip(codes).zip(scales)
-                {
-                    let scale = simd.splat(widen(*scale));
-                    for (out, codes) in out.as_chunks_mut().0.iter_mut().zip(codes.as_chunks().0) {
-                        simd.store(simd.mul(simd.widen_i8(codes), scale), out);
-                    }
-                }
-            }
+    pub(crate) fn values<'a>(&'a self, layer: usize, head: usize, ahead: &'a Page) -> Stored<'a> {
+        let len = PAGE * self.shape.value_stride();
+        self.values.part((layer * self.shape.kv_heads + head) * len, len, &ahead.values)
+    }
+
+    /// Has memory bring a head's values nearer.
+    #[inline(always)]
+    pub(crate) fn ask_for_values<S: Simd>(&self, simd: S, layer: usize, head: usize) {
+        match self.values(layer, head, self) {
+            Stored::F32(Singles(all)) => ask_for(simd, all),
+            Stored::F16(Halves(all, _)) => ask_for(simd, all),
+            Stored::Q8((all, ..)) => ask_for(simd, all),
         }
+    }
+}
+
+/// Has memory bring numbers nearer, line by line.
+#[inline(always)]
+fn ask_for<S: Simd, T>(simd: S, all: &[[T; 16]]) {
+    let mut place = 0;
+    while place < all.len() {
+        simd.prefetch(all, place);
+        place += LINE_BYTES / size_of::<[T; 16]>();
+    }
+}
+
+/// The numbers of one side of a head in a page, as they lie.
+pub(crate) enum Stored<'a> {
+    F32(Singles<'a>),
+    F16(Halves<'a>),
+    /// And their scales: keys `[head_dim / 32][PAGE]`, values `[PAGE][head_dim / 32]`.
+    Q8(Narrow<'a>),
+}
+
+/// Codes, what is asked for on the way, and scales in half precision.
+type Narrow<'a> = (&'a [[i8; 16]], &'a [[i8; 16]], &'a [u16]);
+
+/// Numbers that are read by sixteen.
+pub(crate) trait Numbers: Copy {
+    /// The sixteen from `16 * place` on, as f32.
+    fn sixteen<S: Simd>(self, simd: S, place: usize) -> S::F;
+}
+
+/// As computed, or in a panel.
+#[derive(Clone, Copy)]
+pub(crate) struct Singles<'a>(pub(crate) &'a [[f32; 16]]);
+
+impl Numbers for Singles<'_> {
+    #[inline(always)]
+    fn sixteen<S: Simd>(self, simd: S, place: usize) -> S::F {
+        simd.load(&self.0[place])
+    }
+}
+
+/// In half precision, and what is asked for on the way.
+#[derive(Clone, Copy)]
+pub(crate) struct Halves<'a>(&'a [[u16; 16]], &'a [[u16; 16]]);
+
+impl Numbers for Halves<'_> {
+    #[inline(always)]
+    fn sixteen<S: Simd>(self, simd: S, place: usize) -> S::F {
+        if place.is_multiple_of(2) {
+            simd.prefetch(self.1, place);
+        }
+        simd.widen_f16(&self.0[place])
+    }
+}
+
+/// Codes, what is asked for on the way, and scales.
+#[derive(Clone, Copy)]
+pub(crate) struct Codes<'a, const KEYS: bool> {
+    codes: &'a [[i8; 16]],
+    ahead: &'a [[i8; 16]],
+    scales: &'a [[f32; 16]],
+}
+
+impl<'a, const KEYS: bool> Codes<'a, KEYS> {
+    /// `scales`: room for them as f32.
+    #[inline(always)]
+    pub(crate) fn new<S: Simd>(
+        simd: S,
+        (codes, ahead, narrow): Narrow<'a>,
+        scales: &'a mut Vec<f32>,
+    ) -> Codes<'a, KEYS> {
+        scales.resize(narrow.len(), 0.0);
+        let wide = scales.as_chunks_mut().0;
+        for (narrow, wide) in narrow.as_chunks().0.iter().zip(wide.iter_mut()) {
+            simd.store(simd.widen_f16(narrow), wide);
+        }
+        Codes { codes, ahead, scales: wide }
+    }
+}
+
+impl<const KEYS: bool> Numbers for Codes<'_, KEYS> {
+    #[inline(always)]
+    fn sixteen<S: Simd>(self, simd: S, place: usize) -> S::F {
+        if place.is_multiple_of(4) {
+            simd.prefetch(self.ahead, place);
+        }
+        let scale = if KEYS {
+            // Of each position; 32 rows share them.
+            simd.load(&self.scales[place / (2 * SHARED) * 2 + place % 2])
+        } else {
+            simd.splat(self.scales.as_flattened()[place / 2])
+        };
+        simd.mul(simd.widen_i8(&self.codes[place]), scale)
     }
 }
 
@@ -306,14 +360,6 @@ impl Page {
 fn loaded<S: Simd>(simd: S, all: &[f32; 32]) -> [S::F; 2] {
     let parts = all.as_chunks().0;
     [simd.load(&parts[0]), simd.load(&parts[1])]
-}
-
-/// Both of one length, a multiple of sixteen.
-#[inline(always)]
-fn decode_half<S: Simd>(simd: S, from: &[u16], to: &mut [f32]) {
-    for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
-        simd.store(simd.widen_f16(from), to);
-    }
 }
 
 struct Write<'a> {
@@ -360,13 +406,16 @@ fn write_to<S: Simd>(
             }
         }
         Store::F16(all) => {
-            for (part, x) in numbers.chunks(16).enumerate() {
-                let mut bits = [0; 16];
-                simd.narrow_f16(load_part(simd, x, 0.0), &mut bits);
-                let all = &mut all.slice_mut()[at + part * 16 * step..];
-                for (to, bits) in all.iter_mut().step_by(step).zip(&bits[..x.len()]) {
-                    *to = *bits;
-                }
+            let all = &mut all.slice_mut()[at..];
+            let (whole, rest) = numbers.as_chunks();
+            let mut bits = [0; 16];
+            for (part, x) in whole.iter().enumerate() {
+                simd.narrow_f16(simd.load(x), &mut bits);
+                spread(&bits, &mut all[16 * part * step..], step);
+            }
+            simd.narrow_f16(load_part(simd, rest, 0.0), &mut bits);
+            for (i, bits) in bits[..rest.len()].iter().enumerate() {
+                all[(16 * whole.len() + i) * step] = *bits;
             }
         }
         Store::Q8 { codes, scales } => {
@@ -381,11 +430,23 @@ fn write_to<S: Simd>(
                 let mut new = [[0; 16]; 2];
                 simd.narrow_i8(simd.mul(low, inverse), &mut new[0]);
                 simd.narrow_i8(simd.mul(high, inverse), &mut new[1]);
-                for (to, code) in codes.slice_mut()[at..].iter_mut().step_by(step).zip(new.as_flattened()) {
-                    *to = *code;
+                for (half, new) in new.iter().enumerate() {
+                    spread(new, &mut codes.slice_mut()[at + 16 * half * step..], step);
                 }
             }
         }
+    }
+}
+
+/// Sixteen numbers, `step` apart.
+#[inline(always)]
+fn spread<T: Copy>(from: &[T; 16], to: &mut [T], step: usize) {
+    if step == 1 {
+        to[..16].copy_from_slice(from);
+        return;
+    }
+    for i in 0..16 {
+        to[i * step] = from[i];
     }
 }
 

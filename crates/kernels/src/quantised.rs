@@ -1,8 +1,10 @@
 //! Activations as the int8 kernels want them: 32 numbers share a scale, and the sums that minima need are kept.
 //!
 //! Stands between the f32 rows that a layer is given and the integer dot products with its quantised weights. A row is
-//! padded with zeros to whole blocks of 32, so that a kernel never sees a tail. [`quantise_row`] is the definition;
-//! a faster path fills the same fields through [`Quantised::rows_mut`].
+//! padded with zeros to whole blocks of 32, so that a kernel never sees a tail. `quantise` is the definition.
+
+use crate::cpu::Isa;
+use crate::simd::{Body, Simd};
 
 /// Numbers that share one scale.
 pub const SHARED: usize = 32;
@@ -39,14 +41,10 @@ pub struct Row<'a> {
 }
 
 /// One row to be filled; shapes as in [`Row`].
-#[derive(Debug)]
-pub struct RowMut<'a> {
-    /// Codes, `[padded]`.
-    pub q: &'a mut [i8],
-    /// Scales, `[padded / 32]`.
-    pub d: &'a mut [f32],
-    /// Sums of 16 codes each, `[padded / 16]`.
-    pub sums: &'a mut [i16],
+struct RowMut<'a> {
+    q: &'a mut [i8],
+    d: &'a mut [f32],
+    sums: &'a mut [i16],
 }
 
 impl Quantised {
@@ -62,12 +60,12 @@ impl Quantised {
         assert!(cols > 0 && values.len().is_multiple_of(cols), "{} numbers in rows of {cols}", values.len());
         self.resize(values.len() / cols, cols);
         for (row, values) in self.rows_mut().zip(values.chunks_exact(cols)) {
-            quantise_row(values, row);
+            Isa::best().run(Fill { values, row });
         }
     }
 
-    /// Room for `rows` × `cols`, contents unspecified, for a faster path to fill through [`Quantised::rows_mut`].
-    pub fn resize(&mut self, rows: usize, cols: usize) {
+    /// Room for `rows` × `cols`, contents unspecified.
+    fn resize(&mut self, rows: usize, cols: usize) {
         self.rows = rows;
         self.cols = cols;
         self.padded = cols.next_multiple_of(SHARED);
@@ -102,8 +100,8 @@ impl Quantised {
         }
     }
 
-    /// All rows, to be filled; disjoint, so that threads can share them out.
-    pub fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = RowMut<'_>> {
+    /// All rows, to be filled.
+    fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = RowMut<'_>> {
         // `max(1)`: a Quantised without columns has no rows either, and chunks of nothing are not allowed.
         let padded = self.padded.max(SHARED);
         self.q
@@ -114,50 +112,92 @@ impl Quantised {
     }
 }
 
-/// The definition: per 32 numbers `d = max|x| / 127` and `q = round(x · 127 / max|x|)`, ties to even.
+/// The last numbers of a row, fewer than 32, and zeros; none if there are none.
+#[inline(always)]
+pub(crate) fn padded(rest: &[f32]) -> Option<[f32; SHARED]> {
+    if rest.is_empty() {
+        return None;
+    }
+    let mut last = [0.0; SHARED];
+    last[..rest.len()].copy_from_slice(rest);
+    Some(last)
+}
+
+/// 32 numbers as they are kept.
+pub(crate) struct Rounded {
+    pub(crate) q: [i8; SHARED],
+    pub(crate) d: f32,
+    pub(crate) sums: [i16; SHARED / SUMMED],
+}
+
+/// Per 32 numbers `d = max|x| / 127` and `q = round(x · 127 / max|x|)`, ties to even.
 ///
 /// Numbers so small that `127 / max|x|` overflows become zero; a NaN among the 32 makes their scale NaN and an infinity
 /// makes it infinite with codes of zero, so that neither can pass for a number further on.
 #[inline(always)]
-pub fn quantise_row(values: &[f32], row: RowMut<'_>) {
-    let RowMut { q, d, sums } = row;
-    assert!(
-        q.len() == values.len().next_multiple_of(SHARED),
-        "{} codes for {} numbers",
-        q.len(),
-        values.len()
-    );
-    assert!(d.len() == q.len() / SHARED && sums.len() == q.len() / SUMMED, "scales and sums fit the codes");
-    for (((values, q), d), sums) in values
-        .chunks(SHARED)
-        .zip(q.chunks_exact_mut(SHARED))
-        .zip(d)
-        .zip(sums.chunks_exact_mut(SHARED / SUMMED))
-    {
-        // The bits of positive floats are ordered like the floats, with infinity and then NaN at the top: an integer
-        // maximum cannot lose a NaN, which a float maximum would.
-        let largest = f32::from_bits(values.iter().fold(0, |top, x| top.max(x.to_bits() & 0x7fff_ffff)));
-        let inverse = TOP / largest;
-        let usable = inverse > 0.0 && inverse < f32::INFINITY;
-        *d = if usable || !largest.is_finite() { largest / TOP } else { 0.0 };
-        let inverse = if usable { inverse } else { 0.0 };
-        let mut codes = [0; SHARED];
-        for (code, x) in codes.iter_mut().zip(values) {
-            *code = round(x * inverse);
-        }
-        for (q, code) in q.iter_mut().zip(codes) {
-            *q = code as i8;
-        }
-        for (sum, codes) in sums.iter_mut().zip(codes.chunks_exact(SUMMED)) {
-            *sum = codes.iter().sum::<i32>() as i16;
-        }
+pub(crate) fn quantise<S: Simd>(simd: S, values: &[f32; SHARED]) -> Rounded {
+    // The bits of positive floats are ordered like the floats, with infinity and then NaN at the top: an integer
+    // maximum cannot lose a NaN, which a float maximum would. By halves, which a compiler makes vectors of.
+    let mut tops = [0; 16];
+    for i in 0..16 {
+        tops[i] = size(values[i]).max(size(values[i + 16]));
     }
+    for i in 0..8 {
+        tops[i] = tops[i].max(tops[i + 8]);
+    }
+    for i in 0..4 {
+        tops[i] = tops[i].max(tops[i + 4]);
+    }
+    let largest = f32::from_bits(tops[0].max(tops[1]).max(tops[2].max(tops[3])));
+    let inverse = TOP / largest;
+    if !(inverse > 0.0 && inverse < f32::INFINITY) {
+        let d = if largest.is_finite() { 0.0 } else { largest / TOP };
+        return Rounded { q: [0; SHARED], d, sums: [0; SHARED / SUMMED] };
+    }
+    let mut rounded = Rounded { q: [0; SHARED], d: largest / TOP, sums: [0; SHARED / SUMMED] };
+    let (inverse, magic) = (simd.splat(inverse), simd.splat(MAGIC));
+    let (values, q) = (values.as_chunks().0, rounded.q.as_chunks_mut().0);
+    for half in 0..SHARED / SUMMED {
+        let scaled = simd.mul(simd.load(&values[half]), inverse);
+        let codes = simd.sub(simd.add(scaled, magic), magic);
+        simd.narrow_i8(codes, &mut q[half]);
+        rounded.sums[half] = simd.sum(codes) as i16;
+    }
+    rounded
 }
 
-/// Nearest integer, ties to even, for |x| ≤ 2²²; 0 for NaN. 1.5·2²³ leaves no room for a fraction, so the addition rounds.
+/// The bits without the sign.
 #[inline(always)]
-fn round(x: f32) -> i32 {
-    ((x + 12_582_912.0).to_bits() & 0x7f_ffff) as i32 - 0x40_0000
+fn size(x: f32) -> u32 {
+    x.to_bits() & 0x7fff_ffff
+}
+
+/// 1.5·2²³ leaves no room for a fraction: adding it rounds to the nearest integer, ties to even.
+const MAGIC: f32 = 12_582_912.0;
+
+/// Rounds a row of a [`Quantised`].
+struct Fill<'a> {
+    values: &'a [f32],
+    row: RowMut<'a>,
+}
+
+impl Body for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Fill { values, row: RowMut { q, d, sums } } = self;
+        let (q, sums) = (q.as_chunks_mut::<SHARED>().0, sums.as_chunks_mut().0);
+        let (whole, rest) = values.as_chunks();
+        for (index, values) in whole.iter().enumerate() {
+            let rounded = quantise(simd, values);
+            (q[index], d[index], sums[index]) = (rounded.q, rounded.d, rounded.sums);
+        }
+        if let Some(values) = padded(rest) {
+            let (index, rounded) = (whole.len(), quantise(simd, &values));
+            (q[index], d[index], sums[index]) = (rounded.q, rounded.d, rounded.sums);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +205,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_row_is_rounded_alike_on_every_path() {
+        let mut values: Vec<f32> = (0..200).map(|i| ((i * 7919) % 2003) as f32 / 300.0 - 3.0).collect();
+        values[70] = f32::NAN;
+        values[101] = f32::NEG_INFINITY;
+        values[128..160].fill(1e-42);
+        let rounded = |isa: Isa| {
+            let mut one = Quantised::default();
+            one.resize(1, values.len());
+            one.rows_mut().for_each(|row| isa.run(Fill { values: &values, row }));
+            // As bits: NaN is no other NaN's equal.
+            (one.q, one.d.iter().map(|d| d.to_bits()).collect::<Vec<_>>(), one.sums)
+        };
+        let scalar = rounded(Isa::from_name("scalar").unwrap());
+        Isa::all_here().into_iter().for_each(|isa| assert_eq!(rounded(isa), scalar, "{isa}"));
+    }
 
     fn quantise_one(values: &[f32]) -> Quantised {
         Quantised::new(values, values.len())

@@ -1,5 +1,9 @@
 //! Rotary position embedding: turns pairs of a head's numbers by an angle that grows with the position.
 
+use crate::compute::Compute;
+use crate::matmul::packed::{Make, Rows};
+use crate::simd::Simd;
+
 /// Which two numbers of a head are turned together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Pairing {
@@ -9,8 +13,41 @@ pub enum Pairing {
     Halves,
 }
 
-/// Turns the first `2 * turns.len()` numbers of a head, each pair by its (cosine, sine); the rest stays.
-pub fn rotate(head: &mut [f32], turns: &[(f32, f32)], pairing: Pairing) {
+/// Turns every head of `rows: [tokens, width]` by its token's angles: of each `head` numbers the first `2 * pairs`, each pair
+/// by its (cosine, sine) in `turns: [tokens, pairs]`; the rest stays.
+pub fn turn(
+    compute: &Compute,
+    pairing: Pairing,
+    turns: &[(f32, f32)],
+    head: usize,
+    rows: &mut [f32],
+    width: usize,
+) {
+    let Some(pairs) = turns.len().checked_div(rows.len() / width) else { return };
+    assert!(2 * pairs <= head && width.is_multiple_of(head), "{pairs} pairs in heads of {head}");
+    Rows { cols: width, rows, beside: &mut [] }.make(compute, &Turn { pairing, turns, pairs, head });
+}
+
+struct Turn<'a> {
+    pairing: Pairing,
+    turns: &'a [(f32, f32)],
+    pairs: usize,
+    head: usize,
+}
+
+impl Make for Turn<'_> {
+    #[inline(always)]
+    fn row<S: Simd>(&self, _: S, index: usize, row: &mut [f32], _: &mut [f32]) {
+        let turns = &self.turns[index * self.pairs..][..self.pairs];
+        for head in row.chunks_exact_mut(self.head) {
+            rotate(head, turns, self.pairing);
+        }
+    }
+}
+
+/// One head. In plain Rust, which the compiler makes vectors of: no two operations of it are one.
+#[inline(always)]
+fn rotate(head: &mut [f32], turns: &[(f32, f32)], pairing: Pairing) {
     let head = &mut head[..2 * turns.len()];
     match pairing {
         Pairing::Interleaved => {

@@ -172,12 +172,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn sum(self, value: Self::F) -> f32 {
         let mut lanes = [0.0; 16];
         self.store(value, &mut lanes);
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                lanes[i] += lanes[i + half];
-            }
+        // Written out, so that the compiler sees vectors rather than loops.
+        for i in 0..8 {
+            lanes[i] += lanes[i + 8];
         }
-        lanes[0]
+        for i in 0..4 {
+            lanes[i] += lanes[i + 4];
+        }
+        (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
     }
 
     /// The sums of four, each in the order of [`Simd::sum`].
@@ -192,13 +194,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn largest(self, value: Self::F) -> f32 {
         let mut lanes = [0.0; 16];
         self.store(value, &mut lanes);
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                lanes[i] = if lanes[i] > lanes[i + half] { lanes[i] } else { lanes[i + half] };
-            }
+        for i in 0..8 {
+            lanes[i] = larger(lanes[i], lanes[i + 8]);
         }
-        lanes[0]
+        for i in 0..4 {
+            lanes[i] = larger(lanes[i], lanes[i + 4]);
+        }
+        larger(larger(lanes[0], lanes[2]), larger(lanes[1], lanes[3]))
     }
+}
+
+/// `b` if one is not a number.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 /// Up to sixteen numbers, the missing ones filled.

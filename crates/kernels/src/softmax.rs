@@ -39,7 +39,10 @@ pub fn spread(x: &[f32]) -> Spread {
 fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
     let low = simd.splat(f32::NEG_INFINITY);
     let (chunks, rest) = x.as_chunks();
-    let most = chunks.iter().fold(low, |most, chunk| simd.max(simd.load(chunk), most));
+    let mut most = low;
+    for chunk in chunks {
+        most = simd.max(simd.load(chunk), most);
+    }
     simd.largest(simd.max(load_part(simd, rest, f32::NEG_INFINITY), most))
 }
 
@@ -89,9 +92,10 @@ impl Body for LogSumExp<'_> {
         }
         let m = simd.splat(most);
         let (chunks, rest) = self.x.as_chunks();
-        let zero = simd.splat(0.0);
-        let sum =
-            chunks.iter().fold(zero, |sum, chunk| simd.add(sum, exp(simd, simd.sub(simd.load(chunk), m))));
+        let mut sum = simd.splat(0.0);
+        for chunk in chunks {
+            sum = simd.add(sum, exp(simd, simd.sub(simd.load(chunk), m)));
+        }
         let last = exp(simd, simd.sub(load_part(simd, rest, f32::NEG_INFINITY), m));
         most + simd.sum(simd.add(sum, last)).ln()
     }
@@ -124,15 +128,16 @@ impl Body for Spreads<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Spread {
-        let mut two = [simd.splat(f32::NEG_INFINITY); 2];
+        let low = simd.splat(f32::NEG_INFINITY);
+        let (mut first, mut second) = (low, low);
         let (chunks, rest) = self.x.as_chunks();
         for chunk in chunks {
-            meet(simd, &mut two, simd.load(chunk));
+            (first, second) = meet(simd, (first, second), simd.load(chunk));
         }
-        meet(simd, &mut two, load_part(simd, rest, f32::NEG_INFINITY));
+        (first, second) = meet(simd, (first, second), load_part(simd, rest, f32::NEG_INFINITY));
         let mut lanes = [[0.0; 16]; 2];
-        simd.store(two[0], &mut lanes[0]);
-        simd.store(two[1], &mut lanes[1]);
+        simd.store(first, &mut lanes[0]);
+        simd.store(second, &mut lanes[1]);
         let mut largest = [f32::NEG_INFINITY; 2];
         for x in lanes.as_flattened() {
             largest = [x.max(largest[0]), x.min(largest[0]).max(largest[1])];
@@ -148,9 +153,9 @@ impl Body for Spreads<'_> {
             let mut sums = [simd.splat(0.0); 2];
             let (chunks, rest) = block.as_chunks();
             for chunk in chunks {
-                weigh(simd, &mut sums, simd.sub(simd.load(chunk), most_all));
+                sums = weigh(simd, sums, simd.load(chunk), most_all);
             }
-            weigh(simd, &mut sums, simd.sub(load_part(simd, rest, f32::NEG_INFINITY), most_all));
+            sums = weigh(simd, sums, load_part(simd, rest, f32::NEG_INFINITY), most_all);
             sum += f64::from(simd.sum(sums[0]));
             weighted += f64::from(simd.sum(sums[1]));
         }
@@ -159,20 +164,18 @@ impl Body for Spreads<'_> {
     }
 }
 
-/// The two largest of each lane so far, with the next.
+/// The two largest of each lane, one number more.
 #[inline(always)]
-fn meet<S: Simd>(simd: S, [first, second]: &mut [S::F; 2], x: S::F) {
-    *second = simd.max(simd.min(x, *first), *second);
-    *first = simd.max(x, *first);
+fn meet<S: Simd>(simd: S, (first, second): (S::F, S::F), x: S::F) -> (S::F, S::F) {
+    (simd.max(x, first), simd.max(simd.min(x, first), second))
 }
 
-/// Adds e^d and d e^d to their sums.
+/// Adds e^d and d e^d to their sums, d being how far `x` lies below `most`.
 #[inline(always)]
-fn weigh<S: Simd>(simd: S, [sum, weighted]: &mut [S::F; 2], d: S::F) {
-    let d = simd.max(d, simd.splat(BELOW));
+fn weigh<S: Simd>(simd: S, [sum, weighted]: [S::F; 2], x: S::F, most: S::F) -> [S::F; 2] {
+    let d = simd.max(simd.sub(x, most), simd.splat(BELOW));
     let y = exp(simd, d);
-    *sum = simd.add(*sum, y);
-    *weighted = simd.mul_add(y, d, *weighted);
+    [simd.add(sum, y), simd.mul_add(y, d, weighted)]
 }
 
 #[cfg(test)]

@@ -44,34 +44,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (pages, vocabulary) = (network.page_shape(cache)?, network.shape().vocabulary);
     let mut scratch = Scratch::default();
     let tokens: Vec<u32> = (0..prompt).map(|i| (i as u64 * 7919 % vocabulary as u64) as u32).collect();
-    let (mut reading, mut writing) = (f64::INFINITY, f64::INFINITY);
+    let (mut reading, mut at_depth, mut writing) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
     for _ in 0..times {
         let mut cache = network.sequence(pages, prompt + answer + 1);
         let mut sampler = Sampler::new(Settings { temperature: 0.0, ..Settings::default() }, &[]);
         let mut logits = Vec::new();
         let begun = Stopwatch::start(threads);
+        let mut last = begun;
         for piece in tokens.chunks(STEP) {
+            last = Stopwatch::start(threads);
             let part = Part { tokens: piece, cache: &mut cache, adapter: None, wanted: Wanted::Last };
             logits = network.step(&mut scratch, &mut [part])?;
         }
         reading = reading.min(begun.seconds());
+        at_depth = at_depth.min(last.seconds());
         let begun = Stopwatch::start(threads);
         for _ in 0..answer {
             let token = sampler.choose(&mut logits, |_| {}, 0)?.token;
+            scratch.keep(logits);
             let part = Part { tokens: &[token], cache: &mut cache, adapter: None, wanted: Wanted::Last };
             logits = network.step(&mut scratch, &mut [part])?;
         }
         writing = writing.min(begun.seconds());
     }
     println!(
-        "{threads} threads: reads {:.1} tokens/s ({prompt}), writes {:.1} tokens/s ({answer})",
+        "{threads} threads: reads {:.1} tokens/s ({prompt}), the last {:.1}, writes {:.1} tokens/s ({answer})",
         prompt as f64 / reading,
+        tokens.chunks(STEP).last().map_or(0, <[u32]>::len) as f64 / at_depth,
         answer as f64 / writing
     );
     Ok(())
 }
 
 /// What a piece of work takes: of this thread alone where it is the only one, by the clock on the wall otherwise.
+#[derive(Clone, Copy)]
 struct Stopwatch {
     wall: Instant,
     own: Option<f64>,

@@ -199,7 +199,9 @@ impl Batch {
         }
         let logits = self.forward();
         let guesses: Vec<_> = self.running.iter_mut().map(Running::take_guess).collect();
-        self.read_out(&mut logits?, &guesses, &mut events);
+        let mut logits = logits?;
+        self.read_out(&mut logits, &guesses, &mut events);
+        self.scratch.keep(logits);
         let (done, running): (Vec<_>, Vec<_>) = self.running.drain(..).partition(|one| one.finish.is_some());
         self.running = running;
         for Running { id, tokens, cache, adapter, finish, .. } in done {

@@ -8,21 +8,20 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use kernels::activation::{gelu, gelu_erf, gelu_erf_gate, gelu_gate, silu, silu_gate};
+use kernels::activation::{Curve, bend};
 use kernels::attention::{Attention, Sequence, attend};
-use kernels::compute::Compute;
 use kernels::matmul::{Input, matmul, matmul_each};
 use kernels::matrix::Matrix;
-use kernels::norm::{layer_norm, rms_norm};
+use kernels::norm::{self, add_norm};
 use kernels::page::Page;
 use kernels::quantised::{Quantised, SHARED};
-use kernels::rope::rotate;
+use kernels::rope::turn;
 
 use crate::adapter::Adapter;
 use crate::cache::{Cache, Outgrown};
 use crate::network::Network;
 use crate::rope::Turner;
-use crate::shape::{Activation, Norm, Rope};
+use crate::shape::{Activation, Norm};
 use crate::weights::{Layer, Linear, NormWeights};
 
 /// What one sequence brings to a step.
@@ -92,8 +91,12 @@ pub trait Observe {
 pub struct Scratch {
     /// `[tokens, width]`: the states, from embedding to output.
     states: Vec<f32>,
+    /// `[tokens, width]`: what a half of a block adds.
+    added: Vec<f32>,
+    /// Whether that is still to be added to the states: the next norm does it in passing.
+    owed: bool,
     /// `[tokens, width]`
-    normed: Vec<f32>,
+    normed: Input,
     /// `[tokens, queries * head]`
     queries: Vec<f32>,
     /// `[tokens, keys * head]`
@@ -101,19 +104,24 @@ pub struct Scratch {
     /// `[tokens, keys * head]`
     values: Vec<f32>,
     /// `[tokens, queries * head]`
-    attended: Vec<f32>,
-    /// `[tokens, width]`: what a half of a block adds.
-    added: Vec<f32>,
-    /// `[tokens, feed_forward]`
-    gate: Vec<f32>,
-    /// `[tokens, feed_forward]`
+    attended: Input,
+    /// `[tokens, feed_forward]`: the middle of the feed-forward block.
+    middle: Input,
+    /// `[tokens, feed_forward]`: what it is multiplied by, where the block is gated.
     up: Vec<f32>,
     /// `[tokens, dims / 2]`: cosine and sine of each pair.
     turns: Vec<(f32, f32)>,
     /// The same for windowed layers that turn differently.
     local_turns: Vec<(f32, f32)>,
-    /// Output of a norm that would otherwise overwrite its input.
-    spare: Vec<f32>,
+    /// `[wanted tokens, vocabulary]`, if they came back.
+    logits: Vec<f32>,
+}
+
+impl Scratch {
+    /// Takes back what [`Network::step`] gave: room for the next logits, which would otherwise be asked of the system.
+    pub fn keep(&mut self, logits: Vec<f32>) {
+        self.logits = logits;
+    }
 }
 
 impl Network {
@@ -125,23 +133,27 @@ impl Network {
         let wanted = self.states(scratch, parts, None)?;
         let (width, vocabulary) = (self.shape.width, self.shape.vocabulary);
         let count: usize = wanted.iter().map(ExactSizeIterator::len).sum();
-        let mut logits = vec![0.0; count * vocabulary];
+        let Scratch { states, normed, logits, .. } = scratch;
+        let mut logits = std::mem::take(logits);
+        logits.resize(count * vocabulary, 0.0);
         if count == 0 {
             return Ok(logits);
         }
-        let Scratch { states, normed, .. } = scratch;
-        normed.clear();
-        wanted
-            .iter()
-            .for_each(|rows| normed.extend_from_slice(&states[rows.start * width..rows.end * width]));
-        matmul(&self.compute, &output.weight, &Input::new(normed, width), &mut logits);
+        let mut room = normed.begin(count, width);
+        for rows in &wanted {
+            let (mine, others) = room.split_at_mut(rows.len() * width);
+            mine.copy_from_slice(&states[rows.start * width..rows.end * width]);
+            room = others;
+        }
+        normed.finish(&self.compute);
+        matmul(&self.compute, &output.weight, normed, &mut logits);
         add_bias(&mut logits, output.bias.as_deref());
         let mut from = 0;
         for (part, rows) in parts.iter().zip(&wanted) {
             let to = from + rows.len();
             if let Some(adapter) = part.adapter {
                 let out = &mut logits[from * vocabulary..to * vocabulary];
-                adapter.correct(&self.compute, output, &normed[from * width..to * width], out);
+                adapter.correct(&self.compute, output, &normed.rows()[from * width..to * width], out);
             }
             from = to;
         }
@@ -180,7 +192,8 @@ impl Network {
             self.block(index, layer, scratch, &mut step);
         }
         let parts = step.parts;
-        self.norm_in_place(self.weights.output_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
+        scratch.settle();
+        self.norm(self.weights.output_norm.as_ref(), &mut scratch.states);
         let mut from = 0;
         let rows = parts.iter().map(|part| {
             let all = from..from + part.tokens.len();
@@ -226,7 +239,7 @@ impl Network {
             let first = part.cache.len() - part.tokens.len();
             part.tokens.iter().enumerate().map(move |(index, token)| (*token as usize, first + index))
         });
-        scratch.spare.resize(width, 0.0);
+        let mut spare = vec![0.0; if weights.position_embedding.is_some() { width } else { 0 }];
         for (row, (token, position)) in scratch.states.chunks_exact_mut(width).zip(positions) {
             weights.token_embedding.decode_row(token, row);
             if self.shape.embedding_scale != 1.0 {
@@ -236,12 +249,11 @@ impl Network {
                 add(row, kind);
             }
             if let Some(embedding) = &weights.position_embedding {
-                let spare = &mut scratch.spare[..width];
-                embedding.decode_row(position, spare);
-                add(row, spare);
+                embedding.decode_row(position, &mut spare);
+                add(row, &spare);
             }
         }
-        self.norm_in_place(weights.embedding_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
+        self.norm(weights.embedding_norm.as_ref(), &mut scratch.states);
     }
 
     /// Cosines and sines of every new token's position, once for all layers.
@@ -262,42 +274,58 @@ impl Network {
         fill(&self.local_turner, &mut scratch.local_turns);
     }
 
-    /// One block: attention, then the feed-forward block, each added to the states (or both at once, in phi2).
+    /// One block: attention, then the feed-forward block, each added to the states (or both at once, in phi2). What the second
+    /// adds is left to the next block's norm.
     fn block(&self, index: usize, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
-        self.norm(layer.attention_norm.as_ref(), &scratch.states, &mut scratch.normed);
+        self.enter(layer.attention_norm.as_ref(), scratch);
         self.attention(index, layer, scratch, step);
-        self.norm_in_place(layer.attention_post_norm.as_ref(), &mut scratch.added, &mut scratch.spare);
+        scratch.owed = true;
+        self.norm(layer.attention_post_norm.as_ref(), &mut scratch.added);
         if self.shape.parallel {
-            add(&mut scratch.states, &scratch.added);
+            scratch.settle();
         } else {
-            add(&mut scratch.states, &scratch.added);
-            self.norm_in_place(layer.attention_sum_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
-            self.norm(layer.feed_norm.as_ref(), &scratch.states, &mut scratch.normed);
+            if layer.attention_sum_norm.is_some() {
+                scratch.settle();
+                self.norm(layer.attention_sum_norm.as_ref(), &mut scratch.states);
+            }
+            self.enter(layer.feed_norm.as_ref(), scratch);
         }
         self.feed_forward(layer, scratch, step);
-        self.norm_in_place(layer.feed_post_norm.as_ref(), &mut scratch.added, &mut scratch.spare);
-        add(&mut scratch.states, &scratch.added);
-        self.norm_in_place(layer.feed_sum_norm.as_ref(), &mut scratch.states, &mut scratch.spare);
+        scratch.owed = true;
+        self.norm(layer.feed_post_norm.as_ref(), &mut scratch.added);
+        if layer.feed_sum_norm.is_some() {
+            scratch.settle();
+            self.norm(layer.feed_sum_norm.as_ref(), &mut scratch.states);
+        }
+    }
+
+    /// `states += added` if that is owed, `normed = norm(states)`.
+    fn enter(&self, weights: Option<&NormWeights>, scratch: &mut Scratch) {
+        let Scratch { states, added, owed, normed, .. } = scratch;
+        let added: &[f32] = if std::mem::take(owed) { added } else { &[] };
+        let norm = weights.map(|weights| self.norm_of(weights));
+        add_norm(&self.compute, states, self.shape.width, added, norm, normed);
     }
 
     /// `added = O softmax(q·k) v`, from the normed states (Vaswani et al. 2017).
     fn attention(&self, index: usize, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
-        let Scratch { normed, queries, keys, values, attended, added, turns, local_turns, spare, .. } =
-            scratch;
-        let (shape, compute) = (&self.shape, &self.compute);
+        let Scratch { normed, queries, keys, values, attended, added, turns, local_turns, .. } = scratch;
+        let (shape, compute, tokens) = (&self.shape, &self.compute, normed.tokens());
         let (query_width, key_width) = (shape.query_width(), shape.key_width());
 
-        let input = Input::new(normed, shape.width);
-        let each = [(&layer.query, &mut *queries), (&layer.key, &mut *keys), (&layer.value, &mut *values)];
-        self.linears(each, &input, normed, step);
-        self.norm_in_place(layer.query_norm.as_ref(), queries, spare);
-        self.norm_in_place(layer.key_norm.as_ref(), keys, spare);
+        queries.resize(tokens * query_width, 0.0);
+        keys.resize(tokens * key_width, 0.0);
+        values.resize(tokens * key_width, 0.0);
+        let each = [(&layer.query, &mut **queries), (&layer.key, keys), (&layer.value, values)];
+        self.linears(each, normed, step);
+        self.norm(layer.query_norm.as_ref(), queries);
+        self.norm(layer.key_norm.as_ref(), keys);
 
         let local = shape.window_of(index).is_some() && self.local_turner.is_some();
         let turns = if local { local_turns } else { turns };
         if let Some(rope) = shape.rope_of(index) {
-            turn(compute, rope, shape.heads.width, turns, queries, query_width);
-            turn(compute, rope, shape.heads.width, turns, keys, key_width);
+            turn(compute, rope.pairing, turns, shape.heads.width, queries, query_width);
+            turn(compute, rope.pairing, turns, shape.heads.width, keys, key_width);
         }
 
         let mut rows = keys.chunks_exact(key_width).zip(values.chunks_exact(key_width));
@@ -308,8 +336,7 @@ impl Network {
             }
         }
 
-        attended.resize(queries.len(), 0.0);
-        let mut rest = (queries.as_slice(), attended.as_mut_slice());
+        let mut rest = (queries.as_slice(), attended.begin(tokens, query_width));
         let mut sequences: Vec<Sequence> = Vec::with_capacity(step.parts.len());
         for part in step.parts.iter() {
             let (mine, others) = rest.0.split_at(part.tokens.len() * query_width);
@@ -331,58 +358,46 @@ impl Network {
         };
         attend(compute, &attention, &mut sequences);
 
-        let input = Input::new(attended, query_width);
-        self.linears([(&layer.output, added)], &input, attended, step);
+        attended.finish(compute);
+        added.resize(tokens * shape.width, 0.0);
+        self.linears([(&layer.output, added)], attended, step);
     }
 
     /// `added = D (act(G x) · U x)`, or `D act(U x)` without a gate, from the normed states (Shazeer 2020).
     fn feed_forward(&self, layer: &Layer, scratch: &mut Scratch, step: &mut Step) {
-        let Scratch { normed, gate, up, added, .. } = scratch;
-        let (width, feed) = (self.shape.width, self.shape.feed_forward);
-        let input = Input::new(normed, width);
-        let middle = match &layer.gate {
-            Some(linear) => {
-                self.linears([(&layer.up, &mut *up), (linear, &mut *gate)], &input, normed, step);
-                match self.shape.activation {
-                    Activation::Silu => silu_gate(&self.compute, gate, up),
-                    Activation::GeluTanh => gelu_gate(&self.compute, gate, up),
-                    Activation::GeluErf => gelu_erf_gate(&self.compute, gate, up),
-                }
-                gate
+        let Scratch { normed, middle, up, added, .. } = scratch;
+        let (tokens, width, feed) = (normed.tokens(), self.shape.width, self.shape.feed_forward);
+        let curve = match self.shape.activation {
+            Activation::Silu => Curve::Silu,
+            Activation::GeluTanh => Curve::GeluTanh,
+            Activation::GeluErf => Curve::GeluErf,
+        };
+        let begun = middle.begin(tokens, feed);
+        match &layer.gate {
+            Some(gate) => {
+                up.resize(tokens * feed, 0.0);
+                self.linears([(&layer.up, &mut **up), (gate, begun)], normed, step);
+                bend(&self.compute, curve, middle, Some(up));
             }
             None => {
-                self.linears([(&layer.up, &mut *up)], &input, normed, step);
-                match self.shape.activation {
-                    Activation::Silu => silu(&self.compute, up),
-                    Activation::GeluTanh => gelu(&self.compute, up),
-                    Activation::GeluErf => gelu_erf(&self.compute, up),
-                }
-                up
+                self.linears([(&layer.up, begun)], normed, step);
+                bend(&self.compute, curve, middle, None);
             }
-        };
-        let input = Input::new(middle, feed);
-        self.linears([(&layer.down, added)], &input, middle, step);
+        }
+        added.resize(tokens * width, 0.0);
+        self.linears([(&layer.down, added)], middle, step);
     }
 
-    /// `out = W x + b` of linears that share their input, with each part's own corrections. `rows` are the numbers behind
-    /// `input`.
-    fn linears<const N: usize>(
-        &self,
-        mut each: [(&Linear, &mut Vec<f32>); N],
-        input: &Input,
-        rows: &[f32],
-        step: &mut Step,
-    ) {
-        let tokens = input.tokens();
-        let mut products = Vec::with_capacity(N);
-        for (linear, out) in &mut each {
+    /// `out = W x + b` of linears that share their input, with each part's own corrections. Each `out`: `[tokens, rows]`.
+    fn linears<const N: usize>(&self, mut each: [(&Linear, &mut [f32]); N], input: &Input, step: &mut Step) {
+        let rows = input.rows();
+        for (linear, _) in &each {
             // Of linears that share a tensor only the first is told: their input is the same.
             if let Some(observer) = step.observer.as_deref_mut().filter(|_| linear.rows.start == 0) {
                 observer.input(&linear.name, rows, linear.weight.cols());
             }
-            out.resize(tokens * linear.weight.rows(), 0.0);
-            products.push((&linear.weight, out.as_mut_slice()));
         }
+        let mut products = each.each_mut().map(|(linear, out)| (&linear.weight, &mut **out));
         matmul_each(&self.compute, input, &mut products);
         for (linear, out) in each {
             self.correct(linear, rows, out, step);
@@ -424,41 +439,29 @@ impl Network {
         add(out, &remainder);
     }
 
-    /// `out = norm(x)`, over rows as wide as the weights; `out = x` where there is no norm.
-    fn norm(&self, weights: Option<&NormWeights>, x: &[f32], out: &mut Vec<f32>) {
-        out.resize(x.len(), 0.0);
-        let Some(NormWeights { weight, bias }) = weights else {
-            out.copy_from_slice(x);
-            return;
-        };
-        match self.shape.norm {
-            Norm::Rms(eps) => rms_norm(&self.compute, x, weight, eps, out),
-            Norm::Layer(eps) => layer_norm(&self.compute, x, weight, bias.as_deref(), eps, out),
+    /// `x = norm(x)`, over rows as wide as the weights; nothing where there is no norm.
+    fn norm(&self, weights: Option<&NormWeights>, x: &mut [f32]) {
+        if let Some(weights) = weights {
+            self.norm_of(weights).apply(&self.compute, x);
         }
     }
 
-    fn norm_in_place(&self, weights: Option<&NormWeights>, x: &mut Vec<f32>, spare: &mut Vec<f32>) {
-        if weights.is_some() {
-            self.norm(weights, x, spare);
-            std::mem::swap(x, spare);
+    fn norm_of<'w>(&self, weights: &'w NormWeights) -> norm::Norm<'w> {
+        let NormWeights { weight, bias } = weights;
+        match self.shape.norm {
+            Norm::Rms(eps) => norm::Norm::Rms { weight, eps },
+            Norm::Layer(eps) => norm::Norm::Layer { weight, bias: bias.as_deref(), eps },
         }
     }
 }
 
-/// Turns every head of every row by its position's angles. `rows`: `[tokens, heads * head]`.
-fn turn(
-    compute: &Compute,
-    rope: &Rope,
-    head: usize,
-    turns: &[(f32, f32)],
-    rows: &mut [f32],
-    row_width: usize,
-) {
-    let pairs = rope.dims / 2;
-    compute.pool().rows(rows, row_width, |token, row| {
-        let turns = &turns[token * pairs..(token + 1) * pairs];
-        row.chunks_exact_mut(head).for_each(|head| rotate(head, turns, rope.pairing));
-    });
+impl Scratch {
+    /// `states += added`, if that is owed.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.owed) {
+            add(&mut self.states, &self.added);
+        }
+    }
 }
 
 fn add(to: &mut [f32], what: &[f32]) {

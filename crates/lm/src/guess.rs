@@ -110,6 +110,7 @@ impl Draft {
             let words = &logits[..self.model.tokenizer.vocabulary_size()];
             let Ok(token) = highest(words) else { break };
             chance *= Distribution::of(&logits).signal(words[token as usize]).logprob.exp();
+            scratch.keep(logits);
             if chance < self.least_chance {
                 break;
             }

@@ -3,10 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::page::Page;
+use crate::page::{Page, Stored};
+use crate::simd::Simd;
 
-/// Positions whose softmax is running; longer stretches are joined from these, which threads can share.
-pub(super) const SEGMENT: usize = 512;
+/// Positions whose softmax is one; longer stretches are joined from these, which threads can share.
+pub(super) const SEGMENT: usize = 256;
+
+/// How many pages ahead memory is asked for: about as long as it takes to answer.
+const AHEAD: usize = 2;
 
 /// Floats before the weighted values in a row's state: a whole vector, so that what follows stays in line.
 pub(super) const HEAD: usize = 16;
@@ -55,6 +59,7 @@ impl Attention {
     }
 
     /// The positions that a query at `position` sees.
+    #[inline(always)]
     pub(super) fn visible(&self, position: usize, len: usize) -> Range<usize> {
         let end = if self.causal { (position + 1).min(len) } else { len };
         let start = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
@@ -80,7 +85,30 @@ impl<'a> Item<'a> {
         &self.asker.queries[(token * a.heads + head) * a.head_dim..][..a.head_dim]
     }
 
+    /// The keys of a page.
+    #[inline(always)]
+    pub(super) fn keys(&self, page: usize) -> Stored<'a> {
+        let pages = self.asker.pages;
+        pages[page].keys(self.asker.layer, self.kv_head, &pages[(page + AHEAD).min(pages.len() - 1)])
+    }
+
+    /// The values of a page.
+    #[inline(always)]
+    pub(super) fn values(&self, page: usize) -> Stored<'a> {
+        let pages = self.asker.pages;
+        pages[page].values(self.asker.layer, self.kv_head, &pages[(page + AHEAD).min(pages.len() - 1)])
+    }
+
+    /// Asks memory for the values of the first of some pages: those that no page before them asks for.
+    #[inline(always)]
+    pub(super) fn ask_for_values<S: Simd>(&self, simd: S, pages: Range<usize>) {
+        for page in pages.take(AHEAD) {
+            self.asker.pages[page].ask_for_values(simd, self.asker.layer, self.kv_head);
+        }
+    }
+
     /// The positions that a row sees.
+    #[inline(always)]
     pub(super) fn visible(&self, row: usize) -> Range<usize> {
         let token = self.tokens.start + row / self.attention.group();
         self.attention.visible(self.asker.first + token, self.asker.len)

@@ -1,24 +1,34 @@
-//! The running softmax of a tile of queries over one segment of positions, and how two segments are joined.
+//! The softmax of a tile of queries over one segment of positions, and how two segments are joined.
 //!
-//! State of a row: `[maximum, sum, 0 …]` ([`HEAD`] floats), then the weighted values, padded to sixteens.
+//! State of a row: `[maximum, sum, 0 …]` ([`HEAD`] floats), then the weighted values, padded to sixteens. A few rows at a
+//! time: all their scores, which stay in the nearest cache, then their weights, then the values, summed in registers. Many
+//! rows read keys and values from panels of f32, filled once for all of them; few read them from the pages.
 
 use std::ops::Range;
 
-use crate::attention::item::{HEAD, Item};
-use crate::page::PAGE;
+use crate::attention::item::{HEAD, Item, SEGMENT};
+use crate::page::{Codes, Numbers, PAGE, Singles, Stored};
 use crate::simd::{Body, Simd, exp};
+
+/// Up to so many rows read the pages themselves.
+const FEW: usize = 8;
+
+/// The scores of a row over a segment, then its weights, by sixteens.
+type Scores = [[f32; 16]; SEGMENT / 16];
 
 /// Memory that a thread keeps between tiles.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// `[head_dim][PAGE]`
+    /// `[pages][head_dim][PAGE]`
     keys: Vec<f32>,
-    /// `[PAGE][value_stride]`
+    /// `[positions][value_stride]`
     values: Vec<f32>,
+    /// Those of a page's head, where its numbers have scales.
+    scales: Vec<f32>,
     /// Blocks of `[head_dim][rows of the block]`.
     queries: Vec<f32>,
-    /// `[rows][PAGE]`: scores, then weights.
-    scores: Vec<[f32; PAGE]>,
+    /// One for each row of a block.
+    scores: Vec<Scores>,
     spare: Vec<Vec<f32>>,
 }
 
@@ -36,7 +46,42 @@ impl Scratch {
     }
 }
 
-/// Computes the state of an item's rows over a span of positions inside one segment.
+/// How many rows of so many go together: what the registers hold of sums, and of what few rows widen on the way.
+#[inline(always)]
+fn most<S: Simd>(rows: usize) -> usize {
+    match S::MANY_REGISTERS {
+        true if rows <= FEW => 4,
+        true => 6,
+        false => 3,
+    }
+}
+
+/// Puts the queries of each block of rows side by side, number by number, scaled; before the segments of an item.
+pub(super) struct Pack<'a> {
+    pub(super) item: &'a Item<'a>,
+    pub(super) scratch: &'a mut Scratch,
+}
+
+impl Body for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Pack { item, scratch: Scratch { queries, .. } } = self;
+        let dim = item.attention.head_dim;
+        queries.resize(item.rows() * dim, 0.0);
+        for (first, count) in blocks(item.rows(), most::<S>(item.rows())) {
+            let block = &mut queries[first * dim..][..count * dim];
+            for row in 0..count {
+                for (to, x) in block[row..].iter_mut().step_by(count).zip(item.query(first + row)) {
+                    *to = *x * item.attention.scale;
+                }
+            }
+        }
+    }
+}
+
+/// Computes the state of an item's rows over a span of positions inside one segment; its queries have been packed.
 pub(super) struct Segment<'a> {
     pub(super) item: &'a Item<'a>,
     pub(super) span: Range<usize>,
@@ -51,154 +96,292 @@ impl Body for Segment<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Segment { item, span, part, scratch } = self;
-        let (a, rows, dim) = (item.attention, item.rows(), item.attention.head_dim);
-        let (state, stride) = (a.state(), a.state() - HEAD);
+        let (rows, dim, state) = (item.rows(), item.attention.head_dim, item.attention.state());
+        let stride = state - HEAD;
+        let Scratch { keys, values, scales, queries, scores, .. } = scratch;
         Join::begin(part, state);
-        scratch.keys.resize(dim * PAGE, 0.0);
-        scratch.values.resize(PAGE * stride, 0.0);
-        scratch.scores.resize(rows, [0.0; PAGE]);
-        pack_queries::<S>(item, &mut scratch.queries);
-        for index in span.start / PAGE..span.end.div_ceil(PAGE) {
-            let page = &item.asker.pages[index];
-            let positions = index * PAGE..(index + 1) * PAGE;
-            let slots = positions.start.max(span.start) - positions.start
-                ..positions.end.min(span.end) - positions.start;
-            let next = item.asker.pages.get(index + 1).unwrap_or(page);
-            page.decode_keys(simd, item.asker.layer, item.kv_head, next, &mut scratch.keys);
-            let keys = scratch.keys.as_chunks::<PAGE>().0;
-            for (first, count) in blocks::<S>(rows) {
-                let queries = &scratch.queries[first * dim..][..count * dim];
-                let scores = &mut scratch.scores[first..][..count];
-                match count {
-                    6 => score::<S, 6>(simd, queries, keys, scores),
-                    4 => score::<S, 4>(simd, queries, keys, scores),
-                    3 => score::<S, 3>(simd, queries, keys, scores),
-                    2 => score::<S, 2>(simd, queries, keys, scores),
-                    _ => score::<S, 1>(simd, queries, keys, scores),
+        let first_page = span.start / PAGE;
+        let pages = first_page..span.end.div_ceil(PAGE);
+        let few = rows <= FEW;
+        if !few {
+            keys.resize(pages.len() * dim * PAGE, 0.0);
+            values.resize(pages.len() * PAGE * stride, 0.0);
+            let panels = keys.chunks_exact_mut(dim * PAGE).zip(values.chunks_exact_mut(PAGE * stride));
+            for (page, (keys, values)) in pages.clone().zip(panels) {
+                widen::<S, true>(simd, item.keys(page), scales, keys);
+                widen::<S, false>(simd, item.values(page), scales, values);
+            }
+        }
+        let most = most::<S>(rows);
+        scores.resize(scores.len().max(most), [[0.0; 16]; SEGMENT / 16]);
+        for (first, count) in blocks(rows, most) {
+            let seen =
+                item.visible(first).start.max(span.start)..item.visible(first + count - 1).end.min(span.end);
+            if seen.is_empty() {
+                continue;
+            }
+            let own = seen.start / PAGE..seen.end.div_ceil(PAGE);
+            let base = first_page * PAGE;
+            let mut block = Block {
+                count,
+                queries: &queries[first * dim..][..count * dim],
+                scores: &mut scores[..count],
+                stride,
+                part: &mut part[first * state..][..count * state],
+            };
+            if few {
+                // Short sequences are over before what is asked for on the way has come.
+                item.ask_for_values(simd, own.clone());
+            }
+            for page in own.clone() {
+                let to = (page - first_page) * (PAGE / 16);
+                if few {
+                    match item.keys(page) {
+                        Stored::F32(keys) => block.score(simd, keys, to),
+                        Stored::F16(keys) => block.score(simd, keys, to),
+                        Stored::Q8(keys) => block.score(simd, Codes::<true>::new(simd, keys, scales), to),
+                    }
+                } else {
+                    let keys = &keys[(page - first_page) * dim * PAGE..][..dim * PAGE];
+                    block.score(simd, Singles(keys.as_chunks().0), to);
                 }
             }
-            for (row, (scores, state)) in
-                scratch.scores.iter_mut().zip(part.chunks_exact_mut(state)).enumerate()
-            {
-                let visible = item.visible(row);
-                let start = visible.start.clamp(positions.start, positions.end) - positions.start;
-                let end = visible.end.clamp(positions.start, positions.end) - positions.start;
-                soften(simd, scores, state, a.scale, a.softcap, start..end);
+            let sixteens = (own.start - first_page) * (PAGE / 16)..(own.end - first_page) * (PAGE / 16);
+            for row in 0..count {
+                let visible = item.visible(first + row);
+                let visible = visible.start.clamp(seen.start, seen.end) - base
+                    ..visible.end.clamp(seen.start, seen.end) - base;
+                let state = &mut block.part[row * state..][..state];
+                soften(
+                    simd,
+                    &mut block.scores[row],
+                    sixteens.clone(),
+                    item.attention.softcap,
+                    visible,
+                    state,
+                );
             }
-            page.decode_values(simd, item.asker.layer, item.kv_head, slots.end, next, &mut scratch.values);
-            for (first, count) in blocks::<S>(rows) {
-                let weights = &scratch.scores[first..][..count];
-                let part = &mut part[first * state..][..count * state];
-                let values = &scratch.values[..slots.end * stride];
-                match count {
-                    6 => weigh::<S, 6>(simd, weights, values, slots.clone(), part),
-                    4 => weigh::<S, 4>(simd, weights, values, slots.clone(), part),
-                    3 => weigh::<S, 3>(simd, weights, values, slots.clone(), part),
-                    2 => weigh::<S, 2>(simd, weights, values, slots.clone(), part),
-                    _ => weigh::<S, 1>(simd, weights, values, slots.clone(), part),
+            if !few {
+                let slots = seen.start - base..seen.end - base;
+                block.weigh(simd, Singles(values.as_chunks().0), 0, slots);
+                continue;
+            }
+            for page in own {
+                let slots =
+                    seen.start.max(page * PAGE) - page * PAGE..seen.end.min((page + 1) * PAGE) - page * PAGE;
+                let from = page * PAGE - base;
+                match item.values(page) {
+                    Stored::F32(values) => block.weigh(simd, values, from, slots),
+                    Stored::F16(values) => block.weigh(simd, values, from, slots),
+                    Stored::Q8(values) => {
+                        block.weigh(simd, Codes::<false>::new(simd, values, scales), from, slots);
+                    }
                 }
             }
         }
     }
 }
 
-/// Rows in blocks that the registers hold: (first, count), counts of 6, 4, 3, 2 or 1.
+/// Reads numbers into a panel.
 #[inline(always)]
-fn blocks<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let sizes: &[usize] = if S::MANY_REGISTERS { &[6, 4, 3, 2, 1] } else { &[3, 2, 1] };
-    let mut first = 0;
-    std::iter::from_fn(move || {
-        let count = *sizes.iter().find(|size| first + **size <= rows)?;
-        first += count;
-        Some((first - count, count))
-    })
+fn widen<S: Simd, const KEYS: bool>(simd: S, stored: Stored<'_>, scales: &mut Vec<f32>, panel: &mut [f32]) {
+    match stored {
+        Stored::F32(numbers) => copy(simd, numbers, panel),
+        Stored::F16(numbers) => copy(simd, numbers, panel),
+        Stored::Q8(numbers) => copy(simd, Codes::<KEYS>::new(simd, numbers, scales), panel),
+    }
 }
 
-/// The queries of each block side by side, number by number.
 #[inline(always)]
-fn pack_queries<S: Simd>(item: &Item<'_>, packed: &mut Vec<f32>) {
-    let dim = item.attention.head_dim;
-    packed.resize(item.rows() * dim, 0.0);
-    for (first, count) in blocks::<S>(item.rows()) {
-        let block = &mut packed[first * dim..][..count * dim];
-        for row in 0..count {
-            for (to, x) in block[row..].iter_mut().step_by(count).zip(item.query(first + row)) {
-                *to = *x;
+fn copy<S: Simd, N: Numbers>(simd: S, numbers: N, panel: &mut [f32]) {
+    for (place, to) in panel.as_chunks_mut().0.iter_mut().enumerate() {
+        simd.store(numbers.sixteen(simd, place), to);
+    }
+}
+
+/// Rows in blocks of nearly one size, at most `most`: (first, count).
+#[inline(always)]
+fn blocks(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(most);
+    (0..count).map(move |i| (i * rows / count, (i + 1) * rows / count - i * rows / count))
+}
+
+/// Rows whose sums fit the registers.
+struct Block<'a> {
+    count: usize,
+    /// `[head_dim][count]`
+    queries: &'a [f32],
+    /// `[count]`
+    scores: &'a mut [Scores],
+    stride: usize,
+    /// `[count]` states.
+    part: &'a mut [f32],
+}
+
+impl Block<'_> {
+    /// Scores of the positions of a page, to the sixteens from `to` on. `keys`: `[head_dim][PAGE]`.
+    #[inline(always)]
+    fn score<S: Simd, N: Numbers>(&mut self, simd: S, keys: N, to: usize) {
+        match self.count {
+            6 => simd.enter(Score::<N, 6> { block: self, keys, to }),
+            5 => simd.enter(Score::<N, 5> { block: self, keys, to }),
+            4 => simd.enter(Score::<N, 4> { block: self, keys, to }),
+            3 => simd.enter(Score::<N, 3> { block: self, keys, to }),
+            2 => simd.enter(Score::<N, 2> { block: self, keys, to }),
+            _ => simd.enter(Score::<N, 1> { block: self, keys, to }),
+        }
+    }
+
+    /// Adds the weighted values of `slots` to each row's. `values`: `[slots][value_stride]`, the weights of the first being
+    /// number `from`.
+    #[inline(always)]
+    fn weigh<S: Simd, N: Numbers>(&mut self, simd: S, values: N, from: usize, slots: Range<usize>) {
+        match self.count {
+            6 => simd.enter(Weigh::<N, 6> { block: self, values, from, slots }),
+            5 => simd.enter(Weigh::<N, 5> { block: self, values, from, slots }),
+            4 => simd.enter(Weigh::<N, 4> { block: self, values, from, slots }),
+            3 => simd.enter(Weigh::<N, 3> { block: self, values, from, slots }),
+            2 => simd.enter(Weigh::<N, 2> { block: self, values, from, slots }),
+            _ => simd.enter(Weigh::<N, 1> { block: self, values, from, slots }),
+        }
+    }
+}
+
+/// `scores[r][position] = Σ queries[i][r] · keys[i][position]`.
+struct Score<'b, 'a, N, const R: usize> {
+    block: &'b mut Block<'a>,
+    keys: N,
+    to: usize,
+}
+
+impl<N: Numbers, const R: usize> Body for Score<'_, '_, N, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Score { block, keys, to } = self;
+        let mut sums = [[simd.splat(0.0); 2]; R];
+        for (i, query) in block.queries.as_chunks::<R>().0.iter().enumerate() {
+            let (low, high) = (keys.sixteen(simd, 2 * i), keys.sixteen(simd, 2 * i + 1));
+            for r in 0..R {
+                let x = simd.splat(query[r]);
+                sums[r] = [simd.mul_add(x, low, sums[r][0]), simd.mul_add(x, high, sums[r][1])];
             }
         }
-    }
-}
-
-/// `scores[r][slot] = Σ queries[i][r] · keys[i][slot]`.
-#[inline(always)]
-fn score<S: Simd, const R: usize>(
-    simd: S,
-    queries: &[f32],
-    keys: &[[f32; PAGE]],
-    scores: &mut [[f32; PAGE]],
-) {
-    let mut sums = [[simd.splat(0.0); 2]; R];
-    for (query, keys) in queries.as_chunks::<R>().0.iter().zip(keys) {
-        let keys = keys.as_chunks().0;
-        let (low, high) = (simd.load(&keys[0]), simd.load(&keys[1]));
-        for r in 0..R {
-            let x = simd.splat(query[r]);
-            sums[r] = [simd.mul_add(x, low, sums[r][0]), simd.mul_add(x, high, sums[r][1])];
+        for (scores, sums) in block.scores.iter_mut().zip(sums) {
+            simd.store(sums[0], &mut scores[to]);
+            simd.store(sums[1], &mut scores[to + 1]);
         }
     }
-    for (scores, sums) in scores.iter_mut().zip(sums) {
-        let scores = scores.as_chunks_mut().0;
-        simd.store(sums[0], &mut scores[0]);
-        simd.store(sums[1], &mut scores[1]);
-    }
 }
 
-/// Scores to weights, in place, where visible (0 elsewhere), carrying the running maximum and sum on.
+/// Scores to weights, in place, 0 where not visible; their maximum and sum to the state. `visible` counts from the first of
+/// the scores.
 #[inline(always)]
 fn soften<S: Simd>(
     simd: S,
-    scores: &mut [f32; PAGE],
-    state: &mut [f32],
-    scale: f32,
+    scores: &mut Scores,
+    sixteens: Range<usize>,
     softcap: Option<f32>,
     visible: Range<usize>,
+    state: &mut [f32],
 ) {
-    if visible.is_empty() {
-        *scores = [0.0; PAGE];
-        return;
-    }
-    let lanes = scores.as_chunks_mut().0;
-    let scale = simd.splat(scale);
-    let mut scaled = [simd.mul(simd.load(&lanes[0]), scale), simd.mul(simd.load(&lanes[1]), scale)];
     if let Some(cap) = softcap {
         // tanh y = 1 − 2 / (e²ʸ + 1)
         let (one, two) = (simd.splat(1.0), simd.splat(2.0));
-        for s in &mut scaled {
-            let above = exp(simd, simd.mul(*s, simd.splat(2.0 / cap)));
-            *s = simd.mul(simd.sub(one, simd.div(two, simd.add(above, one))), simd.splat(cap));
+        for s in &mut scores[sixteens.clone()] {
+            let above = exp(simd, simd.mul(simd.load(s), simd.splat(2.0 / cap)));
+            simd.store(simd.mul(simd.sub(one, simd.div(two, simd.add(above, one))), simd.splat(cap)), s);
         }
     }
-    if visible != (0..PAGE) {
-        simd.store(scaled[0], &mut lanes[0]);
-        simd.store(scaled[1], &mut lanes[1]);
-        let all = lanes.as_flattened_mut();
-        all[..visible.start].fill(f32::NEG_INFINITY);
-        all[visible.end..].fill(f32::NEG_INFINITY);
-        scaled = [simd.load(&lanes[0]), simd.load(&lanes[1])];
+    for hidden in [16 * sixteens.start..visible.start, visible.end..16 * sixteens.end] {
+        for score in &mut scores.as_flattened_mut()[hidden] {
+            *score = f32::NEG_INFINITY;
+        }
     }
-    let most = simd.largest(simd.max(scaled[0], scaled[1]));
-    if most > state[0] {
-        rescale(simd, state, most);
+    let scores = &mut scores[sixteens];
+    let mut most = simd.splat(f32::NEG_INFINITY);
+    for s in scores.iter() {
+        most = simd.max(simd.load(s), most);
     }
+    state[0] = simd.largest(most);
+    let mut sum = simd.splat(0.0);
     if state[0] == f32::NEG_INFINITY {
-        *scores = [0.0; PAGE];
+        for s in scores.iter_mut() {
+            simd.store(sum, s);
+        }
         return;
     }
     let most = simd.splat(state[0]);
-    let weights = [exp(simd, simd.sub(scaled[0], most)), exp(simd, simd.sub(scaled[1], most))];
-    state[1] += simd.sum(simd.add(weights[0], weights[1]));
-    simd.store(weights[0], &mut lanes[0]);
-    simd.store(weights[1], &mut lanes[1]);
+    for s in scores.iter_mut() {
+        let weight = exp(simd, simd.sub(simd.load(s), most));
+        sum = simd.add(sum, weight);
+        simd.store(weight, s);
+    }
+    state[1] = simd.sum(sum);
+}
+
+/// See [`Block::weigh`].
+struct Weigh<'b, 'a, N, const R: usize> {
+    block: &'b mut Block<'a>,
+    values: N,
+    from: usize,
+    slots: Range<usize>,
+}
+
+impl<N: Numbers, const R: usize> Body for Weigh<'_, '_, N, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let mut column = 0;
+        while column < self.block.stride {
+            if column + 32 <= self.block.stride {
+                self.columns::<S, 2>(simd, column);
+                column += 32;
+            } else {
+                self.columns::<S, 1>(simd, column);
+                column += 16;
+            }
+        }
+    }
+}
+
+impl<N: Numbers, const R: usize> Weigh<'_, '_, N, R> {
+    /// Those of `16 * C` columns.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "row and column count through several arrays")]
+    fn columns<S: Simd, const C: usize>(&mut self, simd: S, column: usize) {
+        let Weigh { block, values, from, slots } = self;
+        let (stride, state) = (block.stride, block.stride + HEAD);
+        let mut sums = [[simd.splat(0.0); C]; R];
+        for r in 0..R {
+            let old = block.part[r * state + HEAD + column..][..16 * C].as_chunks().0;
+            for c in 0..C {
+                sums[r][c] = simd.load(&old[c]);
+            }
+        }
+        let weights: &[Scores; R] = block.scores.first_chunk().expect("a row of weights for each row");
+        for slot in slots.clone() {
+            let mut numbers = [simd.splat(0.0); C];
+            for c in 0..C {
+                numbers[c] = values.sixteen(simd, slot * (stride / 16) + column / 16 + c);
+            }
+            let at = (*from + slot) % SEGMENT;
+            for r in 0..R {
+                let x = simd.splat(weights[r].as_flattened()[at]);
+                for c in 0..C {
+                    sums[r][c] = simd.mul_add(x, numbers[c], sums[r][c]);
+                }
+            }
+        }
+        for r in 0..R {
+            let new = block.part[r * state + HEAD + column..][..16 * C].as_chunks_mut().0;
+            for c in 0..C {
+                simd.store(sums[r][c], &mut new[c]);
+            }
+        }
+    }
 }
 
 /// Takes a new maximum: what was summed so far counts for less.
@@ -217,70 +400,6 @@ fn exp_of<S: Simd>(simd: S, x: f32) -> f32 {
     let mut lanes = [0.0; 16];
     simd.store(exp(simd, simd.splat(x)), &mut lanes);
     lanes[0]
-}
-
-/// Adds `weights[r][slot] · values[slot]` over the slots to each row's values.
-#[inline(always)]
-fn weigh<S: Simd, const R: usize>(
-    simd: S,
-    weights: &[[f32; PAGE]],
-    values: &[f32],
-    slots: Range<usize>,
-    part: &mut [f32],
-) {
-    let state = part.len() / R;
-    let stride = state - HEAD;
-    let mut column = 0;
-    while column < stride {
-        if column + 32 <= stride {
-            weigh_columns::<S, R, 2>(simd, weights, values, stride, column, slots.clone(), part);
-            column += 32;
-        } else {
-            weigh_columns::<S, R, 1>(simd, weights, values, stride, column, slots.clone(), part);
-            column += 16;
-        }
-    }
-}
-
-/// [`weigh`] for `16 * C` columns.
-#[inline(always)]
-fn weigh_columns<S: Simd, const R: usize, const C: usize>(
-    simd: S,
-    weights: &[[f32; PAGE]],
-    values: &[f32],
-    stride: usize,
-    column: usize,
-    slots: Range<usize>,
-    part: &mut [f32],
-) {
-    let state = stride + HEAD;
-    let mut sums = [[simd.splat(0.0); C]; R];
-    for r in 0..R {
-        let old = part[r * state + HEAD + column..][..16 * C].as_chunks().0;
-        for c in 0..C {
-            sums[r][c] = simd.load(&old[c]);
-        }
-    }
-    let weights: &[[f32; PAGE]; R] = weights.first_chunk().expect("a row of weights for each row");
-    for slot in slots {
-        let row = values[slot * stride + column..][..16 * C].as_chunks().0;
-        let mut values = [simd.splat(0.0); C];
-        for c in 0..C {
-            values[c] = simd.load(&row[c]);
-        }
-        for r in 0..R {
-            let x = simd.splat(weights[r][slot % PAGE]);
-            for c in 0..C {
-                sums[r][c] = simd.mul_add(x, values[c], sums[r][c]);
-            }
-        }
-    }
-    for r in 0..R {
-        let new = part[r * state + HEAD + column..][..16 * C].as_chunks_mut().0;
-        for c in 0..C {
-            simd.store(sums[r][c], &mut new[c]);
-        }
-    }
 }
 
 /// Joins the state over a further segment to the state so far, row by row.
