@@ -130,14 +130,19 @@ fn add<S: Simd, K: Kind, B: Bundle<S>, const T: usize>(
         // Pair by pair, not group by group: so the bytes that groups share are read once, one after the other.
         for pair in half * (4 / halves)..(half + 1) * (4 / halves) {
             for (group, sums) in sums.iter_mut().enumerate().take(B::GROUPS) {
-                let weights = bundle.eight(simd, group, pair);
+                let [a, b] = bundle.eight(simd, group, pair);
                 let codes = &x.codes[first + group];
                 let (x, y) = (&codes[2 * pair], &codes[2 * pair + 1]);
-                match (B::WOVEN, K::WIDE) {
-                    (false, true) => add_eight::<S, true, T>(simd, sums, weights, x, y),
-                    (false, false) => add_eight::<S, false, T>(simd, sums, weights, x, y),
-                    (true, true) => add_eight_in_pairs::<S, true, T>(simd, sums, weights, x, y),
-                    (true, false) => add_eight_in_pairs::<S, false, T>(simd, sums, weights, x, y),
+                if B::WOVEN {
+                    add_woven::<S, K, T>(simd, sums, [a, b], x, y);
+                    continue;
+                }
+                for t in 0..T {
+                    sums[t] = if K::WIDE {
+                        simd.dot8::<true>(sums[t], a, b, x[t], y[t])
+                    } else {
+                        simd.dot8::<false>(sums[t], a, b, x[t], y[t])
+                    };
                 }
             }
         }
@@ -168,23 +173,10 @@ fn add<S: Simd, K: Kind, B: Bundle<S>, const T: usize>(
     }
 }
 
-/// Adds eight columns to the sums of each token; `x` and `y`: four codes of each, and the next four.
+/// Adds eight columns to the sums of each token, which are woven in pairs as the weights are; `x` and `y`: four codes of each
+/// token, and the next four.
 #[inline(always)]
-fn add_eight<S: Simd, const WIDE: bool, const T: usize>(
-    simd: S,
-    sums: &mut [S::I; T],
-    [a, b]: [S::I; 2],
-    x: &[i32; T],
-    y: &[i32; T],
-) {
-    for t in 0..T {
-        sums[t] = simd.dot8::<WIDE>(sums[t], a, b, x[t], y[t]);
-    }
-}
-
-/// The same with weights and the sums of pairs woven.
-#[inline(always)]
-fn add_eight_in_pairs<S: Simd, const WIDE: bool, const T: usize>(
+fn add_woven<S: Simd, K: Kind, const T: usize>(
     simd: S,
     sums: &mut [S::I; T],
     weights: [S::I; 2],
@@ -193,11 +185,17 @@ fn add_eight_in_pairs<S: Simd, const WIDE: bool, const T: usize>(
 ) {
     let (pairs, single) = sums.as_chunks_mut::<2>();
     for ((two, x), y) in pairs.iter_mut().zip(x.as_chunks().0).zip(y.as_chunks().0) {
-        *two = simd.dot8_two::<WIDE>(*two, weights, x, y);
+        *two = if K::WIDE {
+            simd.dot8_two::<true>(*two, weights, x, y)
+        } else {
+            simd.dot8_two::<false>(*two, weights, x, y)
+        };
     }
     if let [sum] = single {
         let [a, b] = simd.unwoven(weights);
-        *sum = simd.dot8::<WIDE>(*sum, a, b, x[T - 1], y[T - 1]);
+        let (x, y) = (x[T - 1], y[T - 1]);
+        *sum =
+            if K::WIDE { simd.dot8::<true>(*sum, a, b, x, y) } else { simd.dot8::<false>(*sum, a, b, x, y) };
     }
 }
 
