@@ -139,7 +139,18 @@ fn shared_data_the_same_story_is_told_in_every_format() {
                 assert!(sure == expected.len() || case.format == "q4_0" && sure >= 74);
                 for cache in [CacheFormat::F32, CacheFormat::F16] {
                     let told = story.greedy(cache, &prompt, sure);
-                    assert_eq!(told, expected[..sure], "{}, {}, {cache:?}", case.format, isa.name());
+                    let alike = told.iter().zip(&expected).take_while(|(one, other)| one == other).count();
+                    if alike == sure {
+                        continue;
+                    }
+                    // Keys in f16 and activations in int8, each rounded, may decide between two tokens that are nearly as
+                    // likely: q4_0 after 61 tokens, 0.025 apart.
+                    let what = format!("{}, {}, {cache:?}: {told:?}", case.format, isa.name());
+                    assert!(case.format == "q4_0" && cache == CacheFormat::F16, "{what}");
+                    let path = [&prompt, &expected[..alike]].concat();
+                    let row = story.surprises(&path).pop().expect("a row for each token");
+                    let apart = row[expected[alike] as usize] - row[told[alike] as usize];
+                    assert!(apart.abs() < 0.05, "{apart} at {alike}, {what}");
                 }
             }
         }
