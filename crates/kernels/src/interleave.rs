@@ -96,7 +96,7 @@ impl Parts {
 
 impl Layout {
     /// Of a quantised format; `None` for floats, which stay in rows.
-    pub(crate) fn of(format: Format) -> Option<Layout> {
+    fn of(format: Format) -> Option<Layout> {
         if !format.is_quantised() {
             return None;
         }
@@ -115,10 +115,24 @@ impl Layout {
         };
         Some(Layout { block, units_at, half_at, parts, order })
     }
+}
 
-    /// Bytes of a strip of rows of `row_bytes`, a multiple of 64.
-    pub(crate) fn strip_bytes(&self, row_bytes: usize) -> usize {
-        64 * self.parts.lines(row_bytes / self.block)
+/// What the strips of a matrix have in common, worked out once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strips {
+    pub(crate) layout: Layout,
+    /// Bytes of a strip, a multiple of 64.
+    pub(crate) bytes: usize,
+    /// Blocks of a row.
+    blocks: usize,
+}
+
+impl Strips {
+    /// Of rows of `row_bytes`; `None` for floats.
+    pub(crate) fn of(format: Format, row_bytes: usize) -> Option<Strips> {
+        let layout = Layout::of(format)?;
+        let blocks = row_bytes / layout.block;
+        Some(Strips { layout, bytes: 64 * layout.parts.lines(blocks), blocks })
     }
 }
 
@@ -131,10 +145,10 @@ pub(crate) struct Interleaved<'a> {
 }
 
 impl<'a> Interleaved<'a> {
-    /// `strip`: what [`Interleave`] wrote of sixteen rows of `row_bytes`.
+    /// `strip`: what [`Interleave`] wrote of sixteen rows.
     #[inline(always)]
-    pub(crate) fn new(layout: Layout, strip: &'a [u8], row_bytes: usize) -> Interleaved<'a> {
-        Interleaved { layout, lines: strip.as_chunks().0, blocks: row_bytes / layout.block }
+    pub(crate) fn new(strips: Strips, strip: &'a [u8]) -> Interleaved<'a> {
+        Interleaved { layout: strips.layout, lines: strip.as_chunks().0, blocks: strips.blocks }
     }
 
     /// Blocks of a row.
@@ -214,13 +228,14 @@ mod tests {
     #[test]
     fn rows_come_back_as_they_were() {
         for format in Format::ALL {
-            let Some(layout) = Layout::of(format) else { continue };
             let row_bytes = 3 * format.block_bytes();
+            let Some(strips) = Strips::of(format, row_bytes) else { continue };
+            let layout = strips.layout;
             let bytes: Vec<u8> = (0..16 * row_bytes).map(|i| (i * 31 % 251) as u8).collect();
             for isa in Isa::all_here() {
-                let mut strip = vec![0; layout.strip_bytes(row_bytes)];
+                let mut strip = vec![0; strips.bytes];
                 isa.run(Interleave { layout, rows: Rows::new(&bytes), out: &mut strip });
-                let strip = Interleaved::new(layout, &strip, row_bytes);
+                let strip = Interleaved::new(strips, &strip);
                 for (index, expected) in bytes.chunks_exact(format.block_bytes()).enumerate() {
                     let mut out = [0; LARGEST_BLOCK];
                     let out = &mut out[..expected.len()];

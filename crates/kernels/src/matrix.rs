@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::compute::Compute;
 use crate::cpu::Isa;
 use crate::format::Format;
-use crate::interleave::{self, Interleave, Interleaved, LANES, Layout};
+use crate::interleave::{self, Interleave, Interleaved, LANES, Layout, Strips};
 use crate::simd::Rows;
 
 /// The weights of a linear layer: `y[rows] = W[rows, cols] x[cols]`.
@@ -22,7 +22,7 @@ pub struct Matrix {
     row_bytes: usize,
     bytes: Bytes,
     /// How strips lie, if they were interleaved; otherwise the bytes are as in the file.
-    interleaved: Option<Layout>,
+    interleaved: Option<Strips>,
 }
 
 /// Why bytes are not a matrix.
@@ -106,8 +106,8 @@ impl Matrix {
     /// Bytes that the matrix takes interleaved, a multiple of 64; `None` where it stays as it is: floats, and what is
     /// interleaved already.
     pub fn interleaved_bytes(&self) -> Option<usize> {
-        let layout = Layout::of(self.format).filter(|_| self.interleaved.is_none())?;
-        layout.strip_bytes(self.row_bytes).checked_mul(self.rows.div_ceil(LANES))
+        let strips = Strips::of(self.format, self.row_bytes).filter(|_| self.interleaved.is_none())?;
+        strips.bytes.checked_mul(self.rows.div_ceil(LANES))
     }
 
     /// Writes the matrix interleaved; `out`: [`Matrix::interleaved_bytes`].
@@ -116,8 +116,8 @@ impl Matrix {
     /// If `out` is of another length.
     pub fn interleave(&self, compute: &Compute, out: &mut [u8]) {
         assert_eq!(Some(out.len()), self.interleaved_bytes(), "the bytes of an interleaved matrix");
-        let Some(layout) = Layout::of(self.format) else { return };
-        compute.pool().rows(out, layout.strip_bytes(self.row_bytes), |strip, out| {
+        let Some(Strips { layout, bytes, .. }) = Strips::of(self.format, self.row_bytes) else { return };
+        compute.pool().rows(out, bytes, |strip, out| {
             self.interleave_strip(compute.isa(), layout, LANES * strip, out);
         });
     }
@@ -129,7 +129,7 @@ impl Matrix {
     #[must_use]
     pub fn with_interleaved(&self, bytes: Bytes) -> Matrix {
         assert_eq!(Some(bytes.len()), self.interleaved_bytes(), "the bytes of an interleaved matrix");
-        Matrix { bytes, interleaved: Layout::of(self.format), ..*self }
+        Matrix { bytes, interleaved: Strips::of(self.format, self.row_bytes), ..*self }
     }
 
     fn interleave_strip(&self, isa: Isa, layout: Layout, first: usize, out: &mut [u8]) {
@@ -152,26 +152,21 @@ impl Matrix {
     /// If the matrix is of floats.
     #[inline]
     pub(crate) fn strip<'a>(&'a self, isa: Isa, first: usize, spare: &'a mut Vec<u8>) -> Interleaved<'a> {
-        let layout = self.interleaved.or_else(|| Layout::of(self.format)).expect("floats have no strips");
-        let strip_bytes = layout.strip_bytes(self.row_bytes);
-        let strip = if self.interleaved.is_some() {
-            &self.bytes[first / LANES * strip_bytes..][..strip_bytes]
-        } else {
-            spare.resize(strip_bytes, 0);
-            self.interleave_strip(isa, layout, first, spare);
-            spare
+        let Some(strips) = self.interleaved else {
+            let strips = Strips::of(self.format, self.row_bytes).expect("floats have no strips");
+            spare.resize(strips.bytes, 0);
+            self.interleave_strip(isa, strips.layout, first, spare);
+            return Interleaved::new(strips, spare);
         };
-        Interleaved::new(layout, strip, self.row_bytes)
+        Interleaved::new(strips, &self.bytes[first / LANES * strips.bytes..][..strips.bytes])
     }
 
     /// Multiplies one row out: `out`: `[cols]`.
     pub fn decode_row(&self, row: usize, out: &mut [f32]) {
-        let Some(layout) = self.interleaved else { return self.format.decode(self.row(row), out) };
+        let Some(strips) = self.interleaved else { return self.format.decode(self.row(row), out) };
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row of {} numbers", self.cols);
-        let strip_bytes = layout.strip_bytes(self.row_bytes);
-        let strip = &self.bytes[row / LANES * strip_bytes..][..strip_bytes];
-        let strip = Interleaved::new(layout, strip, self.row_bytes);
+        let strip = Interleaved::new(strips, &self.bytes[row / LANES * strips.bytes..][..strips.bytes]);
         let mut block = [0; interleave::LARGEST_BLOCK];
         let block = &mut block[..self.format.block_bytes()];
         for (at, out) in out.chunks_exact_mut(self.format.block_len()).enumerate() {

@@ -213,8 +213,10 @@ fn hand_out<const T: usize>(
     results: [[f32; 16]; T],
 ) {
     for (t, results) in results.iter().enumerate() {
-        let row = tile.row(first + t);
-        let end = row.len().min(column + 16);
-        row[column..end].copy_from_slice(&results[..end - column]);
+        let row = &mut tile.row(first + t)[column..];
+        match row.first_chunk_mut() {
+            Some(sixteen) => *sixteen = *results,
+            None => row.copy_from_slice(&results[..row.len()]),
+        }
     }
 }
