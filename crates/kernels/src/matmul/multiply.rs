@@ -123,8 +123,9 @@ fn add<S: Simd, K: Kind, B: Bundle<S>, const T: usize>(
             }
         }
         if B::WOVEN {
-            for two in sums[0].as_chunks_mut::<2>().0 {
-                *two = simd.woven(*two);
+            for pair in 0..T / 2 {
+                let (t, u) = (2 * pair, 2 * pair + 1);
+                [sums[0][t], sums[0][u]] = simd.woven([sums[0][t], sums[0][u]]);
             }
         }
         // Pair by pair, not group by group: so the bytes that groups share are read once, one after the other.
@@ -147,8 +148,9 @@ fn add<S: Simd, K: Kind, B: Bundle<S>, const T: usize>(
             }
         }
         if B::WOVEN {
-            for two in sums[0].as_chunks_mut::<2>().0 {
-                *two = simd.unwoven(*two);
+            for pair in 0..T / 2 {
+                let (t, u) = (2 * pair, 2 * pair + 1);
+                [sums[0][t], sums[0][u]] = simd.unwoven([sums[0][t], sums[0][u]]);
             }
         }
         for (group, (parts, codes)) in parts.iter_mut().zip(sums).enumerate().take(B::GROUPS) {
@@ -183,19 +185,22 @@ fn add_woven<S: Simd, K: Kind, const T: usize>(
     x: &[i32; T],
     y: &[i32; T],
 ) {
-    let (pairs, single) = sums.as_chunks_mut::<2>();
-    for ((two, x), y) in pairs.iter_mut().zip(x.as_chunks().0).zip(y.as_chunks().0) {
-        *two = if K::WIDE {
-            simd.dot8_two::<true>(*two, weights, x, y)
+    for pair in 0..T / 2 {
+        let (t, u) = (2 * pair, 2 * pair + 1);
+        let (two, x, y) = ([sums[t], sums[u]], &[x[t], x[u]], &[y[t], y[u]]);
+        [sums[t], sums[u]] = if K::WIDE {
+            simd.dot8_two::<true>(two, weights, x, y)
         } else {
-            simd.dot8_two::<false>(*two, weights, x, y)
+            simd.dot8_two::<false>(two, weights, x, y)
         };
     }
-    if let [sum] = single {
-        let [a, b] = simd.unwoven(weights);
-        let (x, y) = (x[T - 1], y[T - 1]);
-        *sum =
-            if K::WIDE { simd.dot8::<true>(*sum, a, b, x, y) } else { simd.dot8::<false>(*sum, a, b, x, y) };
+    if T % 2 == 1 {
+        let ([a, b], last) = (simd.unwoven(weights), T - 1);
+        sums[last] = if K::WIDE {
+            simd.dot8::<true>(sums[last], a, b, x[last], y[last])
+        } else {
+            simd.dot8::<false>(sums[last], a, b, x[last], y[last])
+        };
     }
 }
 

@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_millis(16);
 const SLICE: Duration = Duration::from_micros(300);
 
 /// How long a thread is left out, the first time and at most.
-const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(3200)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(3200)];
 
 /// Where the time of a job went, seen from the thread that called.
 #[derive(Clone, Copy, Debug, Default)]
