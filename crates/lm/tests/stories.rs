@@ -144,13 +144,13 @@ fn shared_data_the_same_story_is_told_in_every_format() {
                         continue;
                     }
                     // Keys in f16 and activations in int8, each rounded, may decide between two tokens that are nearly as
-                    // likely: q4_0 after 61 tokens, 0.025 apart.
+                    // likely: q4_0 after 57 tokens, 0.025 apart.
                     let what = format!("{}, {}, {cache:?}: {told:?}", case.format, isa.name());
                     assert!(case.format == "q4_0" && cache == CacheFormat::F16, "{what}");
                     let path = [&prompt, &expected[..alike]].concat();
                     let row = story.surprises(&path).pop().expect("a row for each token");
                     let apart = row[expected[alike] as usize] - row[told[alike] as usize];
-                    assert!(apart.abs() < 0.05, "{apart} at {alike}, {what}");
+                    assert!(alike >= 57 && apart.abs() < 0.03, "{apart} at {alike}, {what}");
                 }
             }
         }
