@@ -47,6 +47,14 @@ fn weights(format: Format, rows: usize, cols: usize) -> Option<Matrix> {
     Matrix::new(format, rows, cols, Bytes::from(bytes.collect::<Vec<u8>>())).ok()
 }
 
+/// The matrix as it lies in a loaded model.
+fn loaded(compute: &Compute, matrix: &Matrix) -> Matrix {
+    let Some(len) = matrix.interleaved_bytes() else { return matrix.clone() };
+    let mut bytes = vec![0; len];
+    matrix.interleave(compute, &mut bytes);
+    matrix.with_interleaved(Bytes::from(bytes))
+}
+
 /// Billions of int8 operations a second when nothing but those instructions is done.
 fn peak_gops(compute: &Compute) -> f64 {
     let threads = compute.pool().threads();
@@ -91,28 +99,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         for format in formats.iter().copied() {
             for (rows, cols) in [(2048, 2048), (8192, 2048), (2048, 8192)] {
-                let Some(matrix) = weights(format, rows, cols) else { continue };
+                let Some(in_rows) = weights(format, rows, cols) else { continue };
+                let matrix = loaded(&compute, &in_rows);
                 let values: Vec<f32> =
                     (0..504 * cols).map(|i| ((i * 7919) % 2001) as f32 / 1000.0 - 1.0).collect();
                 let mut out = vec![0.0; 504 * rows];
                 let mut gops = |tokens: usize| {
                     let values = &values[..tokens * cols];
-                    let seconds = fastest(threads.get(), if tokens > 100 { 3 } else { 7 }, || {
-                        matmul(&compute, &matrix, &Input::new(values, cols), &mut out[..tokens * rows]);
+                    // Filled again and again, as a model does: its memory is there from the second time on.
+                    let mut input = Input::default();
+                    let seconds = fastest(threads.get(), if tokens > 100 { 4 } else { 8 }, || {
+                        input.begin(tokens, cols).copy_from_slice(values);
+                        input.finish(&compute);
+                        matmul(&compute, &matrix, &input, &mut out[..tokens * rows]);
                     });
                     2.0 * (tokens * rows * cols) as f64 / seconds / 1e9
                 };
                 let (many, some, few) = (gops(504), gops(32), gops(4));
                 // Copies enough to fill 200 MB, one after the other: each comes from memory. Then one that stays in a cache.
                 let copies: Vec<Matrix> = (0..(200 << 20) / matrix.bytes().len())
-                    .map(|_| Matrix::new(format, rows, cols, Bytes::from(matrix.bytes().to_vec())))
-                    .collect::<Result<_, _>>()?;
+                    .map(|_| loaded(&compute, &in_rows))
+                    .collect();
                 let (x, y) = (&values[..cols], &mut vec![0.0; rows]);
                 let seconds = fastest(threads.get(), 3, || {
                     copies.iter().for_each(|copy| matmul(&compute, copy, &Input::new(x, cols), y));
                 });
                 let memory = (copies.len() * matrix.bytes().len()) as f64 / seconds / 1e9;
-                let small = matrix.rows_range(0..256);
+                let small = loaded(&compute, &in_rows.rows_range(0..256));
                 let seconds = fastest(threads.get(), 9, || {
                     (0..20).for_each(|_| matmul(&compute, &small, &Input::new(x, cols), &mut y[..256]));
                 });
