@@ -1,0 +1,444 @@
+//! Who shall run what: signed documents that give a node, or all nodes of a kind, their models.
+//!
+//! Uptane's director, reduced: assignments are signed by the delegated role `assignments` of the top-level targets, so its
+//! keys are rotated and revoked by TUF. An assignment gives nobody a model that targets do not list with the same hash:
+//! who steals the assigner's key can choose among approved releases, and cannot go back to older ones.
+
+use std::collections::BTreeMap;
+
+use wire::hash::Hash;
+use wire::world::WallMs;
+
+use crate::name::{ModelName, NameError};
+use crate::trust::Policy;
+use crate::trust::canonical::Value;
+use crate::trust::envelope::{Envelope, VerifyError};
+use crate::trust::hex::from_hex;
+use crate::trust::metadata::{FormError, Head, TargetFile, head, time};
+use crate::trust::search::find;
+use crate::trust::time::effective;
+use crate::trust::trusted::{Assigned, Stale, Trusted, expired};
+
+/// The delegated role whose keys sign assignments.
+pub const ROLE: &str = "assignments";
+
+/// The most bytes of an assignment.
+pub const BYTES_MAX: usize = 256 << 10;
+const MODELS_MAX: usize = 256;
+const LABELS_MAX: usize = 64;
+/// Into how many parts a ring divides all nodes.
+const RING: u64 = 2048;
+
+/// Who shall run what, from when to when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// Version and expiry.
+    pub head: Head,
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// Whom it is for.
+    pub subject: Subject,
+    /// When it was made.
+    pub issued_ms: WallMs,
+    /// From when on it holds.
+    pub not_before_ms: WallMs,
+    /// The rollout that it is part of.
+    pub rollout: Option<String>,
+    /// What to run.
+    pub models: Vec<Ordered>,
+    /// The least version of top-level targets that the node must trust.
+    pub targets_version: u64,
+}
+
+/// Whom an assignment is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// One node, by name.
+    Node(String),
+    /// All nodes that it selects.
+    Selector(Selector),
+}
+
+/// Nodes by what they are labelled, and by lot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector {
+    /// All of these the node must have.
+    pub labels: BTreeMap<String, String>,
+    /// The part of all nodes that is meant.
+    pub ring: Option<Ring>,
+}
+
+/// A part of all nodes, the same for everybody who knows the salt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ring {
+    /// Makes another lot for every rollout.
+    pub salt: Vec<u8>,
+    /// The first place, of 2048.
+    pub from: u64,
+    /// The first place behind the last.
+    pub to: u64,
+}
+
+/// A release that a node shall run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ordered {
+    /// The model.
+    pub model: ModelName,
+    /// Its release.
+    pub release: u64,
+    /// The release's index.
+    pub index: Hash,
+    /// The index's size in bytes.
+    pub size: u64,
+    /// The variant, if the node may not choose.
+    pub variant: Option<String>,
+    /// Whether it may be older than what was committed.
+    pub allow_rollback: bool,
+    /// Whether a variant that was refused is tried again.
+    pub forgive: bool,
+}
+
+impl Ordered {
+    /// The target that must list it.
+    pub fn target(&self) -> String {
+        format!("models/{}/{}", self.model.as_str(), self.release)
+    }
+}
+
+/// What a node knows of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeFacts<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its labels, from its settings.
+    pub labels: &'a BTreeMap<String, String>,
+}
+
+/// An assignment that holds for this node.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// What it says.
+    pub assignment: Assignment,
+    /// What is trusted with it; to be made durable before anything is done by it.
+    pub trusted: Trusted,
+}
+
+/// Why an assignment does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Too long.
+    #[error("the assignment has {bytes} bytes, at most {BYTES_MAX} are read")]
+    TooLong {
+        /// How long.
+        bytes: usize,
+    },
+    /// Nothing may be accepted now.
+    #[error("the trusted metadata does not allow anything new")]
+    Stale(#[from] Stale),
+    /// The targets name no role that assigns.
+    #[error("the trusted targets delegate to no role {ROLE:?}: nobody may assign")]
+    NoAssigner,
+    /// Not signed by the assigner, or not readable.
+    #[error("the assignment is not accepted")]
+    Verify(#[from] VerifyError),
+    /// A wrong form.
+    #[error("the assignment has a wrong form")]
+    Form(#[from] FormError),
+    /// A wrong name.
+    #[error("the assignment names a model that cannot be")]
+    Name(#[from] NameError),
+    /// For somebody else.
+    #[error("the assignment is not for this node")]
+    OtherNode,
+    /// Not yet.
+    #[error("the assignment holds in {in_ms} ms")]
+    NotYet {
+        /// In how long.
+        in_ms: i64,
+    },
+    /// Not any more.
+    #[error("the assignment has expired {by_ms} ms ago")]
+    Expired {
+        /// How long ago.
+        by_ms: i64,
+    },
+    /// The very one that was accepted last.
+    #[error("the assignment is the one that holds already")]
+    Known,
+    /// An old one, replayed.
+    #[error("the assignment is version {found}, version {accepted} was accepted already")]
+    NotNewer {
+        /// The version that was accepted.
+        accepted: u64,
+        /// The version that came.
+        found: u64,
+    },
+    /// The node has older targets than the assigner had.
+    #[error("the assignment needs version {needed} of targets, {trusted} is trusted: refresh first")]
+    OldTargets {
+        /// The version it needs.
+        needed: u64,
+        /// The version that is trusted.
+        trusted: u64,
+    },
+    /// No trusted role lists the release, or not as it is assigned.
+    #[error("{target} is not listed as it is assigned, so nobody has approved it")]
+    NotListed {
+        /// The target.
+        target: String,
+    },
+    /// Older than what was committed.
+    #[error(
+        "{model} {found} is older than {committed}, which ran here; the assignment does not allow to go back"
+    )]
+    Rollback {
+        /// The model.
+        model: String,
+        /// The release that was committed.
+        committed: u64,
+        /// The release that is assigned.
+        found: u64,
+    },
+}
+
+/// Decides whether an assignment holds for this node. Delegated roles that list its releases must be at hand: whoever
+/// carries this out first updates to [`Ordered::target`] of each.
+pub fn accept(
+    trusted: &Trusted,
+    policy: &Policy,
+    document: &[u8],
+    node: NodeFacts<'_>,
+    clock_ms: WallMs,
+) -> Result<Accepted, Refused> {
+    let mut floor = trusted.floor;
+    floor.raise_offline(policy.built_ms);
+    let now_ms = effective(policy.floor.then_some(floor), clock_ms).now_ms;
+    trusted.fresh(now_ms, policy.max_stale_ms)?;
+    let assignment = read_signed(trusted, policy, document)?;
+    if !assignment.subject.has(node) {
+        return Err(Refused::OtherNode);
+    }
+    if let Some(by_ms) = expired(assignment.head.expires_ms, now_ms, 0) {
+        return Err(Refused::Expired { by_ms });
+    }
+    if now_ms < assignment.not_before_ms {
+        return Err(Refused::NotYet { in_ms: assignment.not_before_ms.saturating_sub(now_ms) });
+    }
+    let (key, found) = (assignment.key(), assignment.head.version);
+    if let Some(last) = trusted.assignments.get(&key) {
+        if found == last.version && *last.bytes == *document {
+            return Err(Refused::Known);
+        }
+        if found <= last.version {
+            return Err(Refused::NotNewer { accepted: last.version, found });
+        }
+    }
+    let version = trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
+    if version < assignment.targets_version {
+        return Err(Refused::OldTargets { needed: assignment.targets_version, trusted: version });
+    }
+    for ordered in &assignment.models {
+        let listed = find(trusted, &ordered.target(), &policy.kinds, now_ms, policy.max_stale_ms);
+        let is_it = |file: &TargetFile| {
+            file.hashes.sha256 == Some(*ordered.index.as_bytes()) && file.length == ordered.size
+        };
+        if !listed.as_ref().is_some_and(is_it) {
+            return Err(Refused::NotListed { target: ordered.target() });
+        }
+        let committed = trusted.releases.get(&ordered.model).copied().unwrap_or_default();
+        if ordered.release < committed && !ordered.allow_rollback {
+            let model = ordered.model.as_str().to_owned();
+            return Err(Refused::Rollback { model, committed, found: ordered.release });
+        }
+    }
+    let mut trusted = trusted.clone();
+    trusted.assignments.insert(key, Assigned { version: found, bytes: document.into() });
+    // One key signs assignments: it is heard about the time only as far as the targets reach.
+    let limit_ms = trusted.targets.as_ref().map_or(0, |targets| targets.body.head.expires_ms);
+    trusted.floor.raise_offline(assignment.issued_ms.min(limit_ms));
+    Ok(Accepted { assignment, trusted })
+}
+
+fn read_signed(trusted: &Trusted, policy: &Policy, document: &[u8]) -> Result<Assignment, Refused> {
+    if document.len() > BYTES_MAX {
+        return Err(Refused::TooLong { bytes: document.len() });
+    }
+    let delegations = trusted.targets.as_ref().map(|targets| &targets.body.delegations);
+    let delegations = delegations.ok_or(Refused::NoAssigner)?;
+    let role = delegations.roles.iter().find(|role| role.name.as_str() == ROLE).ok_or(Refused::NoAssigner)?;
+    let envelope = Envelope::read(document)?;
+    envelope.check(&delegations.keys, &role.keys, &policy.kinds)?;
+    Assignment::read(&envelope.signed)
+}
+
+/// Of two assignments that hold, the one to follow: a node's own before a selector's, then the one issued later.
+pub fn prefer<'a>(a: &'a Assignment, b: &'a Assignment) -> &'a Assignment {
+    let rank = |it: &Assignment| (matches!(it.subject, Subject::Node(_)), it.issued_ms, it.head.version);
+    if rank(b) > rank(a) { b } else { a }
+}
+
+impl Subject {
+    /// Whether it means this node.
+    pub fn has(&self, node: NodeFacts<'_>) -> bool {
+        match self {
+            Subject::Node(name) => name == node.name,
+            Subject::Selector(selector) => {
+                let labels = selector.labels.iter().all(|(name, value)| node.labels.get(name) == Some(value));
+                labels && selector.ring.as_ref().is_none_or(|ring| ring.has(node.name))
+            }
+        }
+    }
+}
+
+impl Ring {
+    /// Whether a node's place, the first 11 bits of SHA-256 over salt and name, is in it.
+    pub fn has(&self, node: &str) -> bool {
+        let hash = Hash::of(&[&self.salt, node.as_bytes()].concat());
+        let [first, second, ..] = *hash.as_bytes();
+        let place = u64::from(u16::from_be_bytes([first, second]) >> 5);
+        (self.from..self.to).contains(&place)
+    }
+}
+
+impl Assignment {
+    /// Under what its version is remembered. All assignments of one node are one line of versions, whatever their ids:
+    /// else an older one that still holds could be replayed beside a newer.
+    pub fn key(&self) -> String {
+        match self.subject {
+            Subject::Node(_) => "node".to_owned(),
+            Subject::Selector(_) => format!("selector:{}", self.id),
+        }
+    }
+
+    /// Reads what is signed.
+    pub fn read(signed: &Value) -> Result<Assignment, Refused> {
+        let head = head(signed, "assignment")?;
+        let id = text(signed, "id", 32)?;
+        if from_hex(&id).is_none_or(|bytes| bytes.len() != 16) {
+            return Err(wrong("id", "32 hexadecimal digits").into());
+        }
+        let models = signed.get("models").and_then(Value::as_list);
+        let models = models.filter(|models| models.len() <= MODELS_MAX);
+        let models = models.ok_or_else(|| wrong("models", "a list of at most 256"))?;
+        let subject = signed.get("subject").ok_or_else(|| wrong("subject", "there"))?;
+        let must = |field| time(signed, field)?.ok_or_else(|| wrong(field, "a time"));
+        Ok(Assignment {
+            head,
+            id,
+            subject: read_subject(subject)?,
+            issued_ms: must("issued")?,
+            not_before_ms: must("not_before")?,
+            rollout: optional(signed, "rollout", 128)?,
+            models: models.iter().map(read_ordered).collect::<Result<_, _>>()?,
+            targets_version: number(signed, "targets_version")?,
+        })
+    }
+}
+
+fn read_subject(subject: &Value) -> Result<Subject, FormError> {
+    match (subject.get("node"), subject.get("selector")) {
+        (Some(_), None) => Ok(Subject::Node(text(subject, "node", 256)?)),
+        (None, Some(selector)) => {
+            let labels = match selector.get("labels") {
+                Some(labels) => labels.as_object().filter(|labels| labels.len() <= LABELS_MAX),
+                None => None,
+            };
+            let labels = labels.ok_or_else(|| wrong("labels", "an object of at most 64 strings"))?;
+            let labels = labels.iter().map(|(name, value)| Some((name.clone(), value.as_text()?.to_owned())));
+            let labels = labels.collect::<Option<_>>().ok_or_else(|| wrong("labels", "strings"))?;
+            let ring = match selector.get("ring") {
+                None | Some(Value::Null) => None,
+                Some(ring) => Some(read_ring(ring)?),
+            };
+            Ok(Subject::Selector(Selector { labels, ring }))
+        }
+        _ => Err(wrong("subject", "either a node or a selector")),
+    }
+}
+
+fn read_ring(ring: &Value) -> Result<Ring, FormError> {
+    let salt = from_hex(&text(ring, "salt", 64)?).ok_or_else(|| wrong("salt", "hexadecimal digits"))?;
+    let (from, to) = (number(ring, "from")?, number(ring, "to")?);
+    if from > to || to > RING {
+        return Err(wrong("ring", "from and to, of 0 to 2048"));
+    }
+    Ok(Ring { salt, from, to })
+}
+
+fn read_ordered(value: &Value) -> Result<Ordered, Refused> {
+    let index = text(value, "index", 71)?;
+    let index = index.strip_prefix("sha256:").and_then(Hash::parse);
+    Ok(Ordered {
+        model: ModelName::new(&text(value, "model", 128)?)?,
+        release: number(value, "release")?,
+        index: index.ok_or_else(|| wrong("index", "sha256: and 64 hexadecimal digits"))?,
+        size: number(value, "size")?,
+        variant: optional(value, "variant", 128)?,
+        allow_rollback: truth(value, "allow_rollback")?,
+        forgive: truth(value, "forgive")?,
+    })
+}
+
+fn wrong(field: &str, expected: &'static str) -> FormError {
+    FormError::Field { field: field.to_owned(), expected }
+}
+
+fn text(value: &Value, field: &str, max: usize) -> Result<String, FormError> {
+    optional(value, field, max)?.ok_or_else(|| wrong(field, "a string"))
+}
+
+/// A string, if the field is there and not `null`.
+fn optional(value: &Value, field: &str, max: usize) -> Result<Option<String>, FormError> {
+    match value.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Text(text)) if text.len() <= max => Ok(Some(text.clone())),
+        Some(_) => Err(wrong(field, "a string that is not too long")),
+    }
+}
+
+fn number(value: &Value, field: &str) -> Result<u64, FormError> {
+    value.get(field).and_then(Value::as_u64).ok_or_else(|| wrong(field, "a number from 0 up"))
+}
+
+/// Absent is false.
+fn truth(value: &Value, field: &str) -> Result<bool, FormError> {
+    match value.get(field) {
+        None => Ok(false),
+        Some(truth) => truth.as_bool().ok_or_else(|| wrong(field, "true or false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_a_share_of_all_nodes() {
+        let ring = |from, to| Ring { salt: vec![1; 16], from, to };
+        let nodes = (0..4000).map(|n| format!("pump-{n}"));
+        let (mut few, mut rest) = (0, 0);
+        for node in nodes {
+            let (first, second) = (ring(0, 256).has(&node), ring(256, 2048).has(&node));
+            assert!(first != second, "each node stands in one part");
+            (few, rest) = (few + u32::from(first), rest + u32::from(second));
+        }
+        assert!((400..600).contains(&few), "an eighth of 4000: {few} {rest}");
+        assert!(!ring(0, 0).has("pump-1"));
+    }
+
+    #[test]
+    fn a_node_is_meant_by_all_labels_or_not_at_all() {
+        let labels: BTreeMap<String, String> = [("site".into(), "oslo".into())].into();
+        let node = NodeFacts { name: "pump-1", labels: &labels };
+        let selector = |pairs: &[(&str, &str)]| {
+            let labels = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            Subject::Selector(Selector { labels, ring: None })
+        };
+        assert!(Subject::Node("pump-1".into()).has(node));
+        assert!(!Subject::Node("pump-10".into()).has(node));
+        assert!(selector(&[]).has(node));
+        assert!(selector(&[("site", "oslo")]).has(node));
+        assert!(!selector(&[("site", "oslo"), ("line", "2")]).has(node));
+        assert!(!selector(&[("site", "bergen")]).has(node));
+    }
+}
