@@ -6,7 +6,8 @@
 //! - [`compress`]: its weights become fewer bits; [`mix`]: which tensor gets how many;
 //!   [`importance`]: which inputs matter, measured on text;
 //! - [`evaluate`]: what that cost, as perplexity;
-//! - [`fit`]: which of several files a machine can run.
+//! - [`fit`]: which of several files a machine can run;
+//! - [`pack`]: files and what was measured of them become a package.
 
 pub mod compress;
 pub mod evaluate;
@@ -14,3 +15,4 @@ pub mod fit;
 pub mod import;
 pub mod importance;
 pub mod mix;
+pub mod pack;
