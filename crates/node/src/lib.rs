@@ -20,7 +20,8 @@
 //! Language models:
 //!
 //! - [`shelf`]: the models on this machine; [`pull`] brings them here;
-//! - [`serve`]: an OpenAI-compatible server over them.
+//! - [`serve`]: an OpenAI-compatible server over them;
+//! - [`install`]: how a release becomes the current model, and how the node gets back when it is no good.
 //!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine, [`status`]
 //! for who asks how it is, and [`latency`] for how quick it is.
@@ -33,6 +34,7 @@ pub mod config;
 pub mod decide;
 pub mod durable;
 pub mod flow;
+pub mod install;
 pub mod journal;
 pub mod keep;
 pub mod latency;

@@ -1,0 +1,588 @@
+//! The slots of a model: how a release becomes the current one, and how the node gets back when it is no good. Pure.
+//!
+//! ```text
+//! order ─▶ choose ─▶ staging ─▶ staged ─▶ proving ─▶ shadow? ─▶ trial ─▶ current; what was current is previous
+//!                                  ▲          └──── result: no ──────┴──▶ refused: never tried again
+//!                                  └── no result: a miss; the second one refuses
+//! ```
+//!
+//! [`step`] decides, a thin loop carries out. Its rule: a changed state is durable before any effect of it begins, so
+//! [`Effect::Persist`] stands first; if it fails, the state is dropped with its effects, and the event is offered again. So
+//! after a power cut the file tells what was going on, and [`Event::Started`] makes of it what is to be done. Whatever runs a
+//! model answers with the manifest it was given, so that a late answer is nobody else's.
+
+use std::time::Duration;
+
+use package::digest::Digest;
+
+use crate::install::event::{Agreement, Effect, Event, Fault, Now, Proof, Rules};
+use crate::install::state::{
+    Candidate, Kept, Measured, Order, Outcome, Phase, Refusal, Report, Run, Serving, Slot, Slots,
+};
+use crate::install::trial::{Answer, Trial, Verdict, since};
+
+pub mod event;
+pub mod state;
+pub mod trial;
+
+/// So many stops without a result refuse a manifest.
+const MISSES_MAX: u32 = 2;
+
+/// So many starts without an answer, and the current model is given up.
+const UNPROVEN_STARTS_MAX: u32 = 3;
+
+/// A model that is loaded for so long has started.
+const STARTED_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a candidate waits after a miss, or when something is in its way.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// The most characters of a reason that are kept.
+const WHY_MAX: usize = 400;
+
+/// What becomes of the slots, and what is to be done. If the slots' lasting half changed, the first effect is
+/// [`Effect::Persist`].
+pub fn step(slots: Slots, event: Event, now: &Now, rules: &Rules) -> (Slots, Vec<Effect>) {
+    let before = slots.kept.clone();
+    let mut turn = Turn { kept: slots.kept, run: slots.run, now, rules, effects: Vec::new() };
+    turn.take(event);
+    let Turn { kept, run, mut effects, .. } = turn;
+    if kept != before {
+        effects.insert(0, Effect::Persist);
+    }
+    (Slots { kept, run }, effects)
+}
+
+struct Turn<'a> {
+    kept: Kept,
+    run: Run,
+    now: &'a Now,
+    rules: &'a Rules,
+    effects: Vec<Effect>,
+}
+
+impl Turn<'_> {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Started => self.started(),
+            Event::Stopping => {
+                self.kept.paused = true;
+                // This start did not fail.
+                self.kept.unproven_starts = self.kept.unproven_starts.saturating_sub(1);
+            }
+            Event::Ordered(order) => self.ordered(order),
+            Event::Chosen { index, result } => self.chosen(index, result),
+            Event::Arrived(manifest) => {
+                if let Some(candidate) = self.candidate_in(&manifest, Phase::Staging) {
+                    candidate.phase = Phase::Staged;
+                    self.run.retry_ns = None;
+                    self.go_on();
+                }
+            }
+            Event::TransferFailed(manifest, why) => {
+                if self.candidate_in(&manifest, Phase::Staging).is_some() {
+                    self.wait(&why);
+                }
+            }
+            Event::Verified(manifest, result) => self.verified(&manifest, result),
+            Event::Proved(manifest, proof) => self.proved(&manifest, proof),
+            Event::Shadowed(manifest, agreement) => self.shadowed(&manifest, agreement),
+            Event::Loaded(manifest, result) => self.loaded(&manifest, result),
+            Event::Answered(manifest, answer) => self.answered(&manifest, answer),
+            Event::Crashed(manifest, why) => {
+                let why = format!("it broke down: {why}");
+                if self.candidate_in(&manifest, Phase::Shadow).is_some() {
+                    self.refuse(&why);
+                } else if self.serves(&manifest) {
+                    self.broke(&why);
+                }
+            }
+            Event::Journalled(id) => self.kept.reports.retain(|report| report.id != id),
+            Event::RollBack => self.roll_back(),
+            Event::Forgive(manifest) => self.kept.refused.retain(|refusal| refusal.manifest != manifest),
+            Event::LeaveSafe => self.leave_safe(),
+            Event::Tick => self.tick(),
+        }
+    }
+
+    /// What an earlier run left goes on; if it ended while a candidate ran, that was a miss, unless somebody asked for it.
+    fn started(&mut self) {
+        self.run = Run::default();
+        let paused = std::mem::take(&mut self.kept.paused);
+        for report in self.kept.reports.clone() {
+            self.effects.push(Effect::Journal(report));
+        }
+        if let Some(current) = &self.kept.current {
+            self.effects.push(Effect::RaiseFloor(current.release));
+        }
+        match &mut self.kept.candidate {
+            Some(candidate) if candidate.phase.runs() && paused => candidate.phase = Phase::Staged,
+            Some(candidate) if candidate.phase.runs() => {
+                let why = format!("the node stopped while it was in the phase {}", candidate.phase.as_str());
+                self.miss(&why);
+            }
+            _ => {}
+        }
+        match &self.kept.safe {
+            Some(why) => self.effects.push(Effect::Tell(format!("no model is loaded: {why}"))),
+            None => self.serve_current(),
+        }
+        self.go_on();
+        if let Some(order) = self.kept.wanted.clone() {
+            self.effects.push(Effect::Choose(order));
+        }
+    }
+
+    fn ordered(&mut self, order: Order) {
+        if let Some(word) = &order.forgive
+            && self.kept.forgiven.as_ref() != Some(word)
+        {
+            self.kept.refused.retain(|refusal| refusal.index != order.index);
+            self.kept.forgiven = Some(word.clone());
+        }
+        if let Some(current) = &self.kept.current {
+            if current.index == order.index {
+                self.kept.wanted = None;
+                self.supersede();
+                return;
+            }
+            if order.release < current.release && !order.allow_rollback {
+                let why =
+                    format!("release {} is older than {}, which is here", order.release, current.release);
+                self.effects.push(Effect::Tell(why));
+                return;
+            }
+        }
+        if self.kept.candidate.as_ref().is_some_and(|candidate| candidate.slot.index == order.index) {
+            self.kept.wanted = None;
+            return;
+        }
+        self.kept.trust_sequence = self.kept.trust_sequence.max(order.trust_sequence);
+        self.kept.wanted = Some(order.clone());
+        self.effects.push(Effect::Choose(order));
+    }
+
+    fn chosen(&mut self, index: Digest, result: Result<Slot, String>) {
+        let Some(order) = self.kept.wanted.take_if(|order| order.index == index) else { return };
+        let slot = result.and_then(|slot| match self.kept.refusal(&slot.manifest) {
+            Some(refusal) => Err(format!("{} was refused: {}", slot.variant, refusal.why)),
+            None => Ok(slot),
+        });
+        let slot = match slot {
+            Ok(slot) => slot,
+            Err(why) => {
+                self.unfit(&order, short(&why));
+                return;
+            }
+        };
+        self.kept.unfit = None;
+        let before = self.give_up();
+        if self.kept.current.as_ref().is_some_and(|current| current.manifest == slot.manifest) {
+            // The same bytes in another release: there is nothing to prove.
+            self.send(self.of_slot(&slot, Outcome::Committed, ""));
+            self.effects.push(Effect::RaiseFloor(slot.release));
+            self.kept.current = Some(Slot { committed_ms: Some(self.now.wall_ms), ..slot });
+        } else {
+            let (phase, boot) = (Phase::Staging, self.now.boot);
+            self.kept.candidate = Some(Candidate { slot, phase, boot, attempt: 0, misses: 0, proof: None });
+        }
+        if let Some(before) = before {
+            self.back_from(&before);
+            self.effects.push(Effect::Collect);
+        }
+        self.go_on();
+    }
+
+    /// Nothing of a release can be installed; the hub is told once.
+    fn unfit(&mut self, order: &Order, why: String) {
+        self.effects.push(Effect::Tell(format!("release {} cannot be installed: {why}", order.release)));
+        let told = Some((order.index, why));
+        if self.kept.unfit != told {
+            let why = told.as_ref().map_or("", |(_, why)| why);
+            self.send(self.of_release(order.release, order.index, Outcome::Unfit, why));
+            self.kept.unfit = told;
+        }
+    }
+
+    fn verified(&mut self, manifest: &Digest, result: Result<(), Fault>) {
+        let boot = self.now.boot;
+        let Some(candidate) = self.candidate_in(manifest, Phase::Staged) else { return };
+        match result {
+            Ok(()) => {
+                candidate.phase = Phase::Proving;
+                candidate.boot = boot;
+                candidate.attempt += 1;
+                let slot = candidate.slot.clone();
+                self.effects.push(Effect::Prove(slot, self.rules.budget));
+            }
+            Err(Fault::Damaged(why)) => {
+                candidate.phase = Phase::Staging;
+                self.miss(&format!("the disk damaged it: {why}"));
+            }
+            Err(Fault::Unfit(why)) => self.refuse(&why),
+        }
+    }
+
+    fn proved(&mut self, manifest: &Digest, proof: Proof) {
+        let Some(candidate) = self.candidate_in(manifest, Phase::Proving) else { return };
+        match proof {
+            Proof::Passed(measured) => {
+                candidate.proof = Some(measured);
+                if self.rules.shadow > 0.0 && self.kept.current.is_some() && self.kept.safe.is_none() {
+                    self.enter(Phase::Shadow);
+                } else {
+                    self.enter(Phase::Trial);
+                }
+            }
+            Proof::Failed { why, measured } => {
+                candidate.proof = Some(measured);
+                self.refuse(&why);
+            }
+            Proof::NotNow(why) => {
+                candidate.phase = Phase::Staged;
+                self.wait(&why);
+            }
+        }
+    }
+
+    fn shadowed(&mut self, manifest: &Digest, Agreement { compared, agreed }: Agreement) {
+        if self.candidate_in(manifest, Phase::Shadow).is_none() {
+            return;
+        }
+        if f64::from(agreed) >= f64::from(compared) * self.rules.agreement {
+            self.enter(Phase::Trial);
+        } else {
+            self.refuse(&format!("{agreed} of {compared} answers were those of the current model"));
+        }
+    }
+
+    /// A candidate runs: beside the current model, or instead of it.
+    fn enter(&mut self, phase: Phase) {
+        let boot = self.now.boot;
+        let Some(candidate) = &mut self.kept.candidate else { return };
+        candidate.phase = phase;
+        candidate.boot = boot;
+        let slot = candidate.slot.clone();
+        if phase == Phase::Shadow {
+            self.effects.push(Effect::Shadow(slot));
+        } else {
+            self.serve(slot);
+        }
+    }
+
+    fn loaded(&mut self, manifest: &Digest, result: Result<(), String>) {
+        if !self.serves(manifest) {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                let now_ns = self.now.mono_ns;
+                if let Some(serving) = &mut self.run.serving {
+                    serving.since_ns = Some(now_ns);
+                }
+                if self.on_trial() {
+                    self.run.trial = Some(Trial::begin(now_ns));
+                }
+            }
+            Err(why) => self.broke(&format!("it cannot be loaded: {why}")),
+        }
+    }
+
+    /// What serves does not: a candidate is refused, the current model started again.
+    fn broke(&mut self, why: &str) {
+        if self.on_trial() {
+            self.refuse(why);
+        } else {
+            self.effects.push(Effect::Tell(format!("the current model failed: {why}")));
+            self.serve_current();
+        }
+    }
+
+    fn answered(&mut self, manifest: &Digest, answer: Answer) {
+        if !self.serves(manifest) {
+            return;
+        }
+        if let Some(trial) = &mut self.run.trial {
+            trial.note(answer, self.now.mono_ns);
+            self.judge();
+        } else if answer.ok && !self.on_trial() {
+            self.kept.unproven_starts = 0;
+        }
+    }
+
+    fn judge(&mut self) {
+        let Some(trial) = &self.run.trial else { return };
+        match trial.verdict(&self.rules.trial, self.now.mono_ns) {
+            Verdict::Open => {}
+            Verdict::Passed => self.commit(),
+            Verdict::Failed { why } => self.refuse(&why),
+            Verdict::Undecided { why } => self.miss(&why),
+        }
+    }
+
+    /// The one write that makes the candidate current.
+    fn commit(&mut self) {
+        let p95_ms = self.run.trial.take().and_then(|trial| trial.p95_ms());
+        let Some(mut candidate) = self.kept.candidate.take() else { return };
+        candidate.slot.committed_ms = Some(self.now.wall_ms);
+        let proof = candidate.proof.unwrap_or_default();
+        candidate.proof = Some(Measured { p95_ms: p95_ms.or(proof.p95_ms), ..proof });
+        self.report(&candidate, Outcome::Committed, "");
+        let current = self.kept.current.take();
+        // What did not start is nothing to go back to.
+        self.kept.previous = if self.kept.safe.take().is_some() { None } else { current };
+        self.kept.unproven_starts = 0;
+        self.effects.push(Effect::RaiseFloor(candidate.slot.release));
+        self.effects.push(Effect::Collect);
+        self.kept.current = Some(candidate.slot);
+    }
+
+    /// The candidate is never tried again.
+    fn refuse(&mut self, why: &str) {
+        let Some(candidate) = self.kept.candidate.take() else { return };
+        self.report(&candidate, Outcome::Refused, why);
+        self.never_again(&candidate.slot, why);
+        self.back_from(&candidate.slot);
+        self.effects.push(Effect::Collect);
+    }
+
+    /// The candidate stopped without a result: once it is tried again, from its checked bytes or from those that are missing.
+    fn miss(&mut self, why: &str) {
+        let Some(mut candidate) = self.kept.candidate.take() else { return };
+        candidate.misses += 1;
+        if candidate.misses >= MISSES_MAX {
+            let why = format!("{} times without a result: {why}", candidate.misses);
+            self.kept.candidate = Some(candidate);
+            self.refuse(&why);
+            return;
+        }
+        self.report(&candidate, Outcome::Missed, why);
+        if candidate.phase.runs() {
+            candidate.phase = Phase::Staged;
+        }
+        let slot = candidate.slot.clone();
+        self.kept.candidate = Some(candidate);
+        self.back_from(&slot);
+        self.retry_later();
+    }
+
+    /// Something else shall serve than the candidate.
+    fn supersede(&mut self) {
+        if let Some(slot) = self.give_up() {
+            self.back_from(&slot);
+            self.effects.push(Effect::Collect);
+        }
+    }
+
+    /// The candidate is none any more, through no fault of its own.
+    fn give_up(&mut self) -> Option<Slot> {
+        let candidate = self.kept.candidate.take()?;
+        self.report(&candidate, Outcome::Superseded, "something else was ordered");
+        self.run.retry_ns = None;
+        Some(candidate.slot)
+    }
+
+    fn roll_back(&mut self) {
+        let Some(previous) = self.kept.previous.take() else {
+            self.effects.push(Effect::Tell("there is no previous model to go back to".into()));
+            return;
+        };
+        self.give_up();
+        self.kept.wanted = None;
+        if let Some(bad) = self.kept.current.replace(previous) {
+            let why = "a person took the previous model back";
+            self.send(self.of_slot(&bad, Outcome::RolledBack, why));
+            self.never_again(&bad, why);
+        }
+        self.kept.safe = None;
+        self.kept.unproven_starts = 0;
+        self.serve_current();
+        self.effects.push(Effect::Collect);
+    }
+
+    fn leave_safe(&mut self) {
+        if self.kept.safe.take().is_none() {
+            return;
+        }
+        if let Some(current) = &self.kept.current {
+            let manifest = current.manifest;
+            self.kept.refused.retain(|refusal| refusal.manifest != manifest);
+        }
+        self.kept.unproven_starts = 0;
+        if !self.on_trial() {
+            self.serve_current();
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.run.retry_ns.is_some_and(|retry_ns| retry_ns <= self.now.mono_ns) {
+            self.run.retry_ns = None;
+            self.go_on();
+        }
+        if self.on_trial() {
+            self.judge();
+            if let (Some(trial), Some(candidate)) = (&mut self.run.trial, &self.kept.candidate)
+                && trial.wants_golden(&self.rules.trial, self.now.mono_ns)
+            {
+                self.effects.push(Effect::Exercise(candidate.slot.clone()));
+            }
+        } else if let Some(Serving { since_ns: Some(since_ns), .. }) = self.run.serving
+            && since(since_ns, self.now.mono_ns) >= STARTED_AFTER
+        {
+            self.kept.unproven_starts = 0;
+        }
+    }
+
+    /// The candidate's next piece of work, unless it waits.
+    fn go_on(&mut self) {
+        let Some(candidate) = self.kept.candidate.as_ref().filter(|_| self.run.retry_ns.is_none()) else {
+            return;
+        };
+        let slot = candidate.slot.clone();
+        match candidate.phase {
+            Phase::Staging => self.effects.push(Effect::Transfer(slot)),
+            Phase::Staged => self.effects.push(Effect::Verify(slot)),
+            Phase::Proving | Phase::Shadow | Phase::Trial => {}
+        }
+    }
+
+    fn wait(&mut self, why: &str) {
+        self.effects.push(Effect::Tell(format!("the new release waits: {}", short(why))));
+        self.retry_later();
+    }
+
+    fn retry_later(&mut self) {
+        if self.kept.candidate.is_some() {
+            self.run.retry_ns = Some(self.now.mono_ns.saturating_add(RETRY_AFTER.as_nanos() as u64));
+        }
+    }
+
+    /// Loads the current model, unless it did so too often without an answer.
+    fn serve_current(&mut self) {
+        let Some(current) = self.kept.current.clone().filter(|_| self.kept.safe.is_none()) else {
+            self.stop_serving();
+            return;
+        };
+        if self.kept.unproven_starts >= UNPROVEN_STARTS_MAX {
+            self.fall_back(&current);
+            return;
+        }
+        self.kept.unproven_starts += 1;
+        self.serve(current);
+    }
+
+    /// The current model does not start: the previous one is current again; if there is none, nothing is loaded.
+    fn fall_back(&mut self, bad: &Slot) {
+        let why = format!("it was loaded {UNPROVEN_STARTS_MAX} times without an answer");
+        self.never_again(bad, &why);
+        self.kept.unproven_starts = 0;
+        match self.kept.previous.take() {
+            Some(previous) => {
+                self.send(self.of_slot(bad, Outcome::FellBack, &why));
+                let candidate = self.kept.candidate.as_ref();
+                if candidate.is_some_and(|candidate| candidate.slot.manifest == previous.manifest) {
+                    self.give_up();
+                }
+                self.kept.current = Some(previous);
+                self.serve_current();
+                self.effects.push(Effect::Collect);
+            }
+            None => {
+                self.send(self.of_slot(bad, Outcome::Safe, &why));
+                self.effects.push(Effect::Tell(format!("no model is loaded: {why}")));
+                self.kept.safe = Some(why);
+                self.stop_serving();
+            }
+        }
+    }
+
+    fn serve(&mut self, slot: Slot) {
+        self.run.trial = None;
+        self.run.serving = Some(Serving { manifest: slot.manifest, since_ns: None });
+        self.effects.push(Effect::Serve(slot));
+    }
+
+    fn stop_serving(&mut self) {
+        self.run.trial = None;
+        if self.run.serving.take().is_some() {
+            self.effects.push(Effect::Unload);
+        }
+    }
+
+    /// If a candidate serves that shall not, the current model does.
+    fn back_from(&mut self, slot: &Slot) {
+        self.run.retry_ns = None;
+        if self.serves(&slot.manifest) {
+            self.serve_current();
+        }
+    }
+
+    fn never_again(&mut self, slot: &Slot, why: &str) {
+        self.kept.refused.retain(|refusal| refusal.manifest != slot.manifest);
+        let (manifest, index, at_ms) = (slot.manifest, slot.index, self.now.wall_ms);
+        self.kept.refused.push(Refusal { manifest, index, why: short(why), at_ms });
+    }
+
+    fn candidate_in(&mut self, manifest: &Digest, phase: Phase) -> Option<&mut Candidate> {
+        let candidate = self.kept.candidate.as_mut()?;
+        (candidate.slot.manifest == *manifest && candidate.phase == phase).then_some(candidate)
+    }
+
+    fn serves(&self, manifest: &Digest) -> bool {
+        self.run.serving.as_ref().is_some_and(|serving| serving.manifest == *manifest)
+    }
+
+    /// Whether what serves is the candidate.
+    fn on_trial(&self) -> bool {
+        let candidate = self.kept.candidate.as_ref().filter(|candidate| candidate.phase == Phase::Trial);
+        candidate.is_some_and(|candidate| self.serves(&candidate.slot.manifest))
+    }
+
+    fn report(&mut self, candidate: &Candidate, outcome: Outcome, why: &str) {
+        let report = Report {
+            phase: Some(candidate.phase),
+            attempt: candidate.attempt,
+            measured: candidate.proof.unwrap_or_default(),
+            ..self.of_slot(&candidate.slot, outcome, why)
+        };
+        self.send(report);
+    }
+
+    fn of_slot(&self, slot: &Slot, outcome: Outcome, why: &str) -> Report {
+        Report {
+            manifest: Some(slot.manifest),
+            variant: Some(slot.variant.clone()),
+            ..self.of_release(slot.release, slot.index, outcome, why)
+        }
+    }
+
+    fn of_release(&self, release: u64, index: Digest, outcome: Outcome, why: &str) -> Report {
+        Report {
+            id: format!("{}-{}", self.now.boot, self.kept.reported + 1),
+            release,
+            index,
+            manifest: None,
+            variant: None,
+            outcome,
+            phase: None,
+            why: short(why),
+            attempt: 0,
+            measured: Measured::default(),
+        }
+    }
+
+    /// A report is kept until the journal has it.
+    fn send(&mut self, report: Report) {
+        self.kept.reported += 1;
+        self.kept.reports.push(report.clone());
+        self.effects.push(Effect::Journal(report));
+    }
+}
+
+/// A reason, bounded.
+fn short(why: &str) -> String {
+    why.chars().take(WHY_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! What the slots hear of, and what they ask for: the words between [`crate::install::step`] and the loop that carries it out.
+
+use package::digest::Digest;
+use wire::id::BootId;
+use wire::world::{MonoNs, WallMs};
+
+use crate::install::state::{Measured, Order, Report, Slot};
+use crate::install::trial::{Answer, TrialRules};
+
+/// When an event happens, and in which run of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Orders what happens in this run.
+    pub mono_ns: MonoNs,
+    /// For people.
+    pub wall_ms: WallMs,
+    /// This run.
+    pub boot: BootId,
+}
+
+/// What is asked of a candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// What proving may cost, beside the package's own budget.
+    pub budget: Budget,
+    /// The share of inputs that a candidate answers beside the current model; 0: none.
+    pub shadow: f64,
+    /// Which share of those must come out alike.
+    pub agreement: f64,
+    /// The trial.
+    pub trial: TrialRules,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules { budget: Budget::default(), shadow: 0.0, agreement: 0.95, trial: TrialRules::default() }
+    }
+}
+
+/// What a model may cost on this machine; `None`: what the package says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// 95 of 100 answers.
+    pub p95_ms: Option<u32>,
+    /// Memory.
+    pub rss_bytes: Option<u64>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The node began, with the slots as they stood in the file.
+    Started,
+    /// The node was asked to stop.
+    Stopping,
+    /// Somebody who may wants a release.
+    Ordered(Order),
+    /// The best variant of a release for this machine; or why none fits.
+    Chosen {
+        /// The release.
+        index: Digest,
+        /// Which variant.
+        result: Result<Slot, String>,
+    },
+    /// All blobs of a candidate are in the store.
+    Arrived(Digest),
+    /// They cannot be brought now.
+    TransferFailed(Digest, String),
+    /// A candidate's bytes, requirements and grant were checked.
+    Verified(Digest, Result<(), Fault>),
+    /// A candidate answered its golden set in a process of its own, or did not.
+    Proved(Digest, Proof),
+    /// A candidate was compared with the current model.
+    Shadowed(Digest, Agreement),
+    /// A model was loaded to serve, or could not be.
+    Loaded(Digest, Result<(), String>),
+    /// The model that serves gave an answer.
+    Answered(Digest, Answer),
+    /// A model that serves, or is compared, broke down, and the node did not.
+    Crashed(Digest, String),
+    /// The journal has a report, durably.
+    Journalled(String),
+    /// A person wants the previous model back.
+    RollBack,
+    /// A person lifts a refusal.
+    Forgive(Digest),
+    /// A person wants the current model loaded again.
+    LeaveSafe,
+    /// Time passed.
+    Tick,
+}
+
+/// What is wrong with the bytes of a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// They are not those that came: the disk has damaged them. The blob was removed.
+    Damaged(String),
+    /// They are what was signed, and cannot be used.
+    Unfit(String),
+}
+
+/// What proving came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// All answers right, within the budget.
+    Passed(Measured),
+    /// An answer was wrong, the budget was not kept, or the process died of the model.
+    Failed {
+        /// Why.
+        why: String,
+        /// What was measured before.
+        measured: Measured,
+    },
+    /// It could not begin: nothing is known of the model.
+    NotNow(String),
+}
+
+/// How often a candidate and the current model agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agreement {
+    /// Of so many inputs.
+    pub compared: u32,
+    /// So many.
+    pub agreed: u32,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write the slots; nothing else may be done before that is durable.
+    Persist,
+    /// Read a release's index, and say which variant fits best.
+    Choose(Order),
+    /// Bring a candidate's blobs.
+    Transfer(Slot),
+    /// Check them.
+    Verify(Slot),
+    /// Let it answer its golden set, in a process of its own.
+    Prove(Slot, Budget),
+    /// Compare it with the current model.
+    Shadow(Slot),
+    /// Load it and let it answer, instead of what is loaded.
+    Serve(Slot),
+    /// Let nothing answer.
+    Unload,
+    /// Let it answer one case of its golden set: nobody asks.
+    Exercise(Slot),
+    /// The trust state shall know that this release was committed: nothing older is accepted from now on.
+    RaiseFloor(u64),
+    /// Bring a report into the journal.
+    Journal(Report),
+    /// Remove from the store what no slot needs.
+    Collect,
+    /// Tell a person.
+    Tell(String),
+}

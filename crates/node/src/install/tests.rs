@@ -1,0 +1,525 @@
+//! Every phase, every way out of it, and what a restart makes of it; as scripts of events and the effects they have.
+
+use package::name::VariantName;
+use proptest::prelude::*;
+use wire::id::BootId;
+use wire::world::Simulated;
+
+use super::*;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The slots, played by words.
+struct Play {
+    slots: Slots,
+    now: Now,
+    rules: Rules,
+    chance: Simulated,
+}
+
+fn digest(kind: &str, release: u64) -> Digest {
+    Digest::of(format!("{kind} {release}").as_bytes())
+}
+
+fn slot(release: u64) -> Slot {
+    Slot {
+        release,
+        index: digest("index", release),
+        manifest: digest("manifest", release),
+        variant: VariantName::new("q4_k_m").unwrap(),
+        weights: digest("weights", release),
+        golden: None,
+        committed_ms: None,
+    }
+}
+
+fn order(release: u64) -> Order {
+    let (index, trust_sequence) = (digest("index", release), release);
+    Order { release, index, variant: None, allow_rollback: false, forgive: None, trust_sequence }
+}
+
+impl Play {
+    /// A node without a model, just started.
+    fn new() -> Play {
+        let mut chance = Simulated::new(1);
+        let now = Now { mono_ns: 0, wall_ms: 1000, boot: BootId::random(&mut chance) };
+        let mut play = Play { slots: Slots::default(), now, rules: Rules::default(), chance };
+        play.rules.trial.answers = 2;
+        play
+    }
+
+    /// A node whose current release is 7 and whose previous one is 6, at work.
+    fn at_work() -> Play {
+        let mut play = Play::new();
+        play.slots.kept.previous = Some(slot(6));
+        play.slots.kept.current = Some(slot(7));
+        assert_eq!(play.hear("restart"), "persist floor:7 serve:7");
+        assert_eq!(play.hear("loaded 7"), "");
+        assert_eq!(play.hear("answer 7"), "persist");
+        play
+    }
+
+    /// The same, with release 8 in a phase.
+    fn with_8_in(phase: Phase) -> Play {
+        let mut play = Play::at_work();
+        if phase == Phase::Shadow {
+            play.rules.shadow = 0.05;
+        }
+        let way = ["order 8", "chosen 8", "arrived 8", "verified 8", "proved 8", "loaded 8"];
+        let steps = match phase {
+            Phase::Staging => 2,
+            Phase::Staged => 3,
+            Phase::Proving => 4,
+            Phase::Shadow => 5,
+            Phase::Trial => 6,
+        };
+        for word in &way[..steps] {
+            play.hear(word);
+        }
+        assert_eq!(play.slots.kept.candidate.as_ref().unwrap().phase, phase);
+        play
+    }
+
+    /// One event in words; gives its effects in words.
+    fn hear(&mut self, words: &str) -> String {
+        let (word, number) = words.split_once(' ').unwrap_or((words, "0"));
+        let release = number.parse().unwrap_or(0);
+        let manifest = digest("manifest", release);
+        let why = || "why".to_owned();
+        let answer = Answer { ms: 10, ok: true, golden: false };
+        let event = match word {
+            "restart" | "cut" => {
+                // What lasts goes through its file; the rest is forgotten.
+                let kept = serde_json::to_vec(&self.slots.kept).unwrap();
+                self.slots = Slots { kept: serde_json::from_slice(&kept).unwrap(), run: Run::default() };
+                self.now.boot = BootId::random(&mut self.chance);
+                self.now.mono_ns = 0;
+                Event::Started
+            }
+            "stop" => Event::Stopping,
+            "order" => Event::Ordered(order(release)),
+            "order-back" => Event::Ordered(Order { allow_rollback: true, ..order(release) }),
+            "order-forgive" => Event::Ordered(Order { forgive: Some("a/1".into()), ..order(release) }),
+            "chosen" => Event::Chosen { index: digest("index", release), result: Ok(slot(release)) },
+            "unfit" => Event::Chosen { index: digest("index", release), result: Err(why()) },
+            "arrived" => Event::Arrived(manifest),
+            "not-arrived" => Event::TransferFailed(manifest, why()),
+            "verified" => Event::Verified(manifest, Ok(())),
+            "damaged" => Event::Verified(manifest, Err(Fault::Damaged(why()))),
+            "unusable" => Event::Verified(manifest, Err(Fault::Unfit(why()))),
+            "proved" => Event::Proved(manifest, Proof::Passed(Measured::default())),
+            "disproved" => {
+                Event::Proved(manifest, Proof::Failed { why: why(), measured: Measured::default() })
+            }
+            "not-now" => Event::Proved(manifest, Proof::NotNow(why())),
+            "agrees" => Event::Shadowed(manifest, Agreement { compared: 100, agreed: 95 }),
+            "differs" => Event::Shadowed(manifest, Agreement { compared: 100, agreed: 94 }),
+            "loaded" => Event::Loaded(manifest, Ok(())),
+            "not-loaded" => Event::Loaded(manifest, Err(why())),
+            "answer" => Event::Answered(manifest, answer),
+            "golden" => Event::Answered(manifest, Answer { golden: true, ..answer }),
+            "fail" => Event::Answered(manifest, Answer { ok: false, ..answer }),
+            "crash" => Event::Crashed(manifest, why()),
+            "journalled" => Event::Journalled(self.slots.kept.reports[0].id.clone()),
+            "roll-back" => Event::RollBack,
+            "forgive" => Event::Forgive(manifest),
+            "leave-safe" => Event::LeaveSafe,
+            "after" => {
+                self.now.mono_ns += release * SECOND_NS;
+                Event::Tick
+            }
+            other => panic!("{other}"),
+        };
+        self.take(event)
+    }
+
+    fn take(&mut self, event: Event) -> String {
+        let before = self.slots.clone();
+        let (slots, effects) = step(before.clone(), event, &self.now, &self.rules);
+        assert_eq!(effects.first() == Some(&Effect::Persist), slots.kept != before.kept);
+        assert!(!effects.iter().skip(1).any(|effect| *effect == Effect::Persist));
+        self.slots = slots;
+        let words = effects.iter().filter_map(|effect| {
+            Some(match effect {
+                Effect::Persist => "persist".to_owned(),
+                Effect::Choose(order) => format!("choose:{}", order.release),
+                Effect::Transfer(slot) => format!("transfer:{}", slot.release),
+                Effect::Verify(slot) => format!("verify:{}", slot.release),
+                Effect::Prove(slot, _) => format!("prove:{}", slot.release),
+                Effect::Shadow(slot) => format!("shadow:{}", slot.release),
+                Effect::Serve(slot) => format!("serve:{}", slot.release),
+                Effect::Unload => "unload".into(),
+                Effect::Exercise(slot) => format!("exercise:{}", slot.release),
+                Effect::RaiseFloor(release) => format!("floor:{release}"),
+                Effect::Journal(report) => format!("{:?}:{}", report.outcome, report.release).to_lowercase(),
+                Effect::Collect => "collect".into(),
+                Effect::Tell(_) => return None,
+            })
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The slots in words.
+    fn shown(&self) -> String {
+        let Kept { current, previous, candidate, refused, safe, .. } = &self.slots.kept;
+        let of = |slot: &Option<Slot>| slot.as_ref().map_or("-".into(), |slot| slot.release.to_string());
+        let candidate = candidate
+            .as_ref()
+            .map_or("-".into(), |it| format!("{} {} {}", it.slot.release, it.phase.as_str(), it.misses));
+        let refused: Vec<String> = refused
+            .iter()
+            .map(|it| (0..20).find(|n| digest("manifest", *n) == it.manifest).unwrap().to_string())
+            .collect();
+        let safe = if safe.is_some() { " safe" } else { "" };
+        format!("{} ({}) [{candidate}] refused [{}]{safe}", of(current), of(previous), refused.join(" "))
+    }
+
+    /// Plays a script of `event => effects` lines, and compares the slots afterwards.
+    fn plays(&mut self, script: &str, shown: &str) {
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (event, effects) = line.split_once("=>").unwrap();
+            assert_eq!(self.hear(event.trim()), effects.trim(), "{line}\n{script}");
+        }
+        assert_eq!(self.shown(), shown, "{script}");
+    }
+}
+
+#[test]
+fn an_update_that_commits() {
+    Play::at_work().plays(
+        "order 8      => persist choose:8
+         chosen 8     => persist transfer:8
+         order 8      =>
+         arrived 8    => persist verify:8
+         verified 8   => persist prove:8
+         proved 8     => persist serve:8
+         loaded 8     =>
+         answer 8     =>
+         answer 8     =>
+         after 599    =>
+         after 1      => persist committed:8 floor:8 collect
+         answer 8     =>
+         journalled   => persist
+         order 8      =>
+         cut          => persist floor:8 serve:8",
+        "8 (7) [-] refused []",
+    );
+}
+
+#[test]
+fn the_first_model_of_all() {
+    let mut play = Play::new();
+    play.plays(
+        "restart      =>
+         order 1      => persist choose:1
+         chosen 1     => persist transfer:1
+         arrived 1    => persist verify:1
+         verified 1   => persist prove:1
+         proved 1     => persist serve:1
+         loaded 1     =>
+         fail 1       =>
+         fail 1       => persist refused:1 unload collect
+         order 2      => persist choose:2
+         chosen 2     => persist transfer:2
+         arrived 2    => persist verify:2
+         verified 2   => persist prove:2
+         proved 2     => persist serve:2
+         loaded 2     =>
+         golden 2     =>
+         answer 2     =>
+         after 600    => persist committed:2 floor:2 collect",
+        "2 (-) [-] refused [1]",
+    );
+    assert!(play.slots.kept.current.as_ref().unwrap().committed_ms.is_some());
+}
+
+#[test]
+fn each_phase_refuses_what_is_no_good() {
+    fn check(phase: Phase, event: &str, effects: &str) {
+        let mut play = Play::with_8_in(phase);
+        assert_eq!(play.hear(event), effects, "{phase:?} {event}");
+        assert_eq!(play.shown(), "7 (6) [-] refused [8]", "{phase:?} {event}");
+        // And never tries it again.
+        play.hear("order 8");
+        assert_eq!(play.hear("chosen 8"), "persist unfit:8");
+        play.hear("order 8");
+        assert_eq!(play.hear("chosen 8"), "persist", "told once");
+        assert_eq!(play.shown(), "7 (6) [-] refused [8]");
+    }
+    check(Phase::Staged, "unusable 8", "persist refused:8 collect");
+    check(Phase::Proving, "disproved 8", "persist refused:8 collect");
+    check(Phase::Shadow, "differs 8", "persist refused:8 collect");
+    check(Phase::Shadow, "crash 8", "persist refused:8 collect");
+    check(Phase::Trial, "crash 8", "persist refused:8 serve:7 collect");
+    check(Phase::Trial, "not-loaded 8", "persist refused:8 serve:7 collect");
+}
+
+#[test]
+fn a_restart_is_a_miss_where_the_model_runs() {
+    fn check(phase: Phase, stops: &[&str], effects: &str, shown: &str) {
+        let mut play = Play::with_8_in(phase);
+        for stop in &stops[..stops.len() - 1] {
+            play.hear(stop);
+        }
+        assert_eq!(play.hear(stops[stops.len() - 1]), effects, "{phase:?} {stops:?}");
+        assert_eq!(play.shown(), shown, "{phase:?} {stops:?}");
+    }
+    check(Phase::Staging, &["cut"], "persist floor:7 serve:7 transfer:8", "7 (6) [8 staging 0] refused []");
+    check(Phase::Staged, &["cut"], "persist floor:7 serve:7 verify:8", "7 (6) [8 staged 0] refused []");
+    for phase in [Phase::Proving, Phase::Shadow, Phase::Trial] {
+        check(phase, &["cut"], "persist floor:7 missed:8 serve:7", "7 (6) [8 staged 1] refused []");
+        check(phase, &["stop", "cut"], "persist floor:7 serve:7 verify:8", "7 (6) [8 staged 0] refused []");
+    }
+    // A second miss refuses, however far it came the second time.
+    let again = ["cut", "loaded 7", "answer 7", "journalled", "after 60", "verified 8"];
+    let effects = "persist floor:7 refused:8 collect serve:7";
+    check(Phase::Proving, &[&again[..], &["cut"]].concat(), effects, "7 (6) [-] refused [8]");
+    check(Phase::Trial, &[&again[..], &["proved 8", "cut"]].concat(), effects, "7 (6) [-] refused [8]");
+}
+
+#[test]
+fn a_miss_waits_before_it_is_tried_again() {
+    Play::with_8_in(Phase::Proving).plays(
+        "cut          => persist floor:7 missed:8 serve:7
+         after 59     =>
+         after 1      => verify:8
+         verified 8   => persist prove:8
+         not-now 8    => persist
+         after 60     => verify:8
+         damaged 8    => persist refused:8 collect",
+        "7 (6) [-] refused [8]",
+    );
+    Play::with_8_in(Phase::Staged).plays(
+        "damaged 8    => persist missed:8
+         after 60     => transfer:8
+         not-arrived 8 =>
+         after 60     => transfer:8",
+        "7 (6) [8 staging 1] refused []",
+    );
+}
+
+#[test]
+fn a_trial_that_nobody_asks() {
+    let mut play = Play::with_8_in(Phase::Trial);
+    play.plays(
+        "after 60     => exercise:8
+         golden 8     =>
+         after 3600   =>
+         after 82739  =>
+         after 1      => persist committed:8 floor:8 collect",
+        "8 (7) [-] refused []",
+    );
+    Play::with_8_in(Phase::Trial)
+        .plays("after 86400  => persist missed:8 serve:7", "7 (6) [8 staged 1] refused []");
+}
+
+#[test]
+fn late_answers_are_nobody_elses() {
+    Play::with_8_in(Phase::Trial).plays(
+        "crash 7      =>
+         answer 7     =>
+         fail 7       =>
+         proved 8     =>
+         arrived 8    =>
+         order 9      => persist choose:9
+         chosen 8     =>
+         chosen 9     => persist superseded:8 serve:7 collect transfer:9
+         loaded 8     =>
+         crash 8      =>
+         not-loaded 8 =>
+         loaded 7     =>
+         answer 7     => persist
+         arrived 8    =>",
+        "7 (6) [9 staging 0] refused []",
+    );
+}
+
+#[test]
+fn an_order_for_what_is_here_ends_what_is_on_its_way() {
+    Play::with_8_in(Phase::Trial).plays(
+        "order 6      =>
+         order 7      => persist superseded:8 serve:7 collect
+         order 7      =>
+         order-back 6 => persist choose:6
+         cut          => persist superseded:8 floor:7 serve:7 choose:6
+         chosen 6     => persist transfer:6",
+        "7 (6) [6 staging 0] refused []",
+    );
+}
+
+#[test]
+fn a_current_model_that_does_not_start_gives_way_to_the_previous_one() {
+    Play::at_work().plays(
+        "cut          => persist floor:7 serve:7
+         cut          => persist floor:7 serve:7
+         loaded 7     =>
+         after 59     =>
+         cut          => persist floor:7 serve:7
+         cut          => persist floor:7 fellback:7 serve:6 collect
+         loaded 6     =>
+         after 60     => persist
+         order 7      => persist choose:7
+         chosen 7     => persist unfit:7",
+        "6 (-) [-] refused [7]",
+    );
+    // A restart that was asked for is none that failed.
+    Play::at_work().plays(
+        "cut          => persist floor:7 serve:7
+         stop         => persist
+         restart      => persist floor:7 serve:7
+         stop         => persist
+         restart      => persist floor:7 serve:7
+         stop         => persist
+         restart      => persist floor:7 serve:7",
+        "7 (6) [-] refused []",
+    );
+    // Breaking down counts like not starting, until an answer.
+    Play::at_work().plays(
+        "crash 7      => persist serve:7
+         answer 7     => persist
+         crash 7      => persist serve:7
+         not-loaded 7 => persist serve:7
+         not-loaded 7 => persist serve:7
+         not-loaded 7 => persist fellback:7 serve:6 collect",
+        "6 (-) [-] refused [7]",
+    );
+}
+
+#[test]
+fn safe_mode_and_out() {
+    let safe = || {
+        let mut play = Play::at_work();
+        for _ in 0..7 {
+            play.hear("cut");
+        }
+        assert_eq!(play.shown(), "6 (-) [-] refused [7 6] safe");
+        play
+    };
+    safe().plays(
+        "cut          => fellback:7 safe:6 floor:6
+         roll-back    =>
+         crash 6      =>
+         leave-safe   => persist serve:6
+         loaded 6     =>
+         answer 6     => persist
+         leave-safe   =>",
+        "6 (-) [-] refused [7]",
+    );
+    // A new release leads out, and only when it has proven itself.
+    safe().plays(
+        "order 9      => persist choose:9
+         chosen 9     => persist transfer:9
+         arrived 9    => persist verify:9
+         verified 9   => persist prove:9
+         proved 9     => persist serve:9
+         crash 9      => persist refused:9 unload collect
+         order 10     => persist choose:10
+         chosen 10    => persist transfer:10
+         arrived 10   => persist verify:10
+         verified 10  => persist prove:10
+         proved 10    => persist serve:10
+         loaded 10    =>
+         answer 10    =>
+         answer 10    =>
+         after 600    => persist committed:10 floor:10 collect",
+        "10 (-) [-] refused [7 6 9]",
+    );
+}
+
+#[test]
+fn a_person_goes_back_and_forgives() {
+    Play::with_8_in(Phase::Trial).plays(
+        "roll-back    => persist superseded:8 rolledback:7 serve:6 collect
+         roll-back    =>
+         loaded 6     =>
+         answer 6     => persist
+         order 7      => persist choose:7
+         chosen 7     => persist unfit:7
+         forgive 7    => persist
+         order 7      => persist choose:7
+         chosen 7     => persist transfer:7",
+        "6 (-) [7 staging 0] refused []",
+    );
+}
+
+#[test]
+fn an_order_forgives_once() {
+    let mut play = Play::with_8_in(Phase::Proving);
+    play.plays(
+        "disproved 8     => persist refused:8 collect
+         order-forgive 8 => persist choose:8
+         chosen 8        => persist transfer:8
+         arrived 8       => persist verify:8
+         verified 8      => persist prove:8
+         disproved 8     => persist refused:8 collect
+         order-forgive 8 => persist choose:8
+         chosen 8        => persist unfit:8",
+        "7 (6) [-] refused [8]",
+    );
+}
+
+#[test]
+fn the_same_bytes_in_another_release_need_no_proof() {
+    let mut play = Play::at_work();
+    play.hear("order 8");
+    let same = Slot { manifest: slot(7).manifest, ..slot(8) };
+    let chosen = Event::Chosen { index: digest("index", 8), result: Ok(same) };
+    assert_eq!(play.take(chosen), "persist committed:8 floor:8");
+    assert_eq!(play.shown(), "8 (6) [-] refused []");
+}
+
+#[test]
+fn reports_stay_until_the_journal_has_them_and_have_names_of_their_own() {
+    let mut play = Play::with_8_in(Phase::Proving);
+    play.hear("disproved 8");
+    play.hear("order 9");
+    play.hear("unfit 9");
+    let ids: Vec<String> = play.slots.kept.reports.iter().map(|report| report.id.clone()).collect();
+    assert!(ids.len() == 2 && ids[0] != ids[1]);
+    assert_eq!(play.hear("cut"), "persist refused:8 unfit:9 floor:7 serve:7");
+    assert_eq!(play.hear("journalled"), "persist");
+    assert_eq!(play.hear("cut"), "persist unfit:9 floor:7 serve:7");
+    let (why, measured) = ("x".repeat(10_000), Measured::default());
+    let mut play = Play::with_8_in(Phase::Proving);
+    play.take(Event::Proved(digest("manifest", 8), Proof::Failed { why, measured }));
+    assert!(serde_json::to_vec(&play.slots.kept).unwrap().len() < 10_000);
+}
+
+proptest! {
+    /// Whatever happens in whatever order.
+    #[test]
+    fn what_always_holds(words in proptest::collection::vec((0usize..26, 6u64..10), 0..80)) {
+        const WORDS: [&str; 26] = [
+            "cut", "restart", "stop", "order", "order", "order-back", "chosen", "chosen", "unfit", "arrived", "arrived",
+            "not-arrived", "verified", "verified", "damaged", "unusable", "proved", "disproved", "not-now", "loaded",
+            "not-loaded", "answer", "fail", "crash", "roll-back", "leave-safe",
+        ];
+        let mut play = Play::at_work();
+        play.rules.trial.least = Duration::ZERO;
+        for (word, release) in words {
+            let refused: Vec<Digest> = play.slots.kept.refused.iter().map(|it| it.manifest).collect();
+            let effects = play.hear(&format!("{} {release}", WORDS[word]));
+            let kept = &play.slots.kept;
+            prop_assert!(kept.current.is_some(), "a current model, once there was one");
+            for effect in effects.split(' ') {
+                let (effect, number) = effect.split_once(':').unwrap_or((effect, "0"));
+                let manifest = digest("manifest", number.parse().unwrap());
+                if ["transfer", "verify", "prove"].contains(&effect) {
+                    prop_assert!(!refused.contains(&manifest), "{effect} of what was refused");
+                }
+            }
+            if let Some(candidate) = &kept.candidate {
+                prop_assert!(candidate.misses < MISSES_MAX);
+                prop_assert!(kept.refusal(&candidate.slot.manifest).is_none());
+                prop_assert!(kept.current.as_ref().is_none_or(|it| it.manifest != candidate.slot.manifest));
+            }
+            prop_assert!(kept.unproven_starts <= UNPROVEN_STARTS_MAX);
+            if let Some(serving) = &play.slots.run.serving {
+                let current = kept.current.as_ref().filter(|_| kept.safe.is_none());
+                let trial = kept.candidate.as_ref().filter(|it| it.phase == Phase::Trial).map(|it| &it.slot);
+                let may_serve = current.into_iter().chain(trial);
+                prop_assert!(may_serve.into_iter().any(|slot| slot.manifest == serving.manifest));
+            }
+        }
+    }
+}
