@@ -13,6 +13,9 @@ use crate::simd::{Body, Rows, Simd};
 /// Lanes, and rows of a strip.
 pub(crate) const LANES: usize = 16;
 
+/// How many lines ahead memory is asked: a page of the machine, at whose end it stops to guess what comes.
+const AHEAD: usize = 64;
+
 /// Bytes of the largest block that is interleaved: of Q8_K.
 pub(crate) const LARGEST_BLOCK: usize = 292;
 
@@ -168,6 +171,14 @@ impl<'a> Interleaved<'a> {
     #[inline(always)]
     pub(crate) fn halves<B: Block>(&self, block: usize) -> &'a [u8; 32] {
         &self.lines[const { Parts::of(B::BYTES) }.halves_of(block)].as_chunks().0[block % 2]
+    }
+
+    /// Asks memory for as many lines as a block has, [`AHEAD`] behind it: in this strip or the next.
+    #[inline(always)]
+    pub(crate) fn ask_ahead<S: Simd>(&self, simd: S, block: usize) {
+        for line in self.layout.parts.units_of(block)..self.layout.parts.units_of(block + 1) {
+            simd.prefetch(self.lines, line + AHEAD);
+        }
     }
 
     /// One row's block, as in a file.

@@ -42,6 +42,7 @@ impl Panel {
         self.scales.resize(groups * halves, Lanes([0.0; 16]));
         self.minima.resize(if F::Kind::MINIMA { groups * halves } else { 0 }, Lanes([0.0; 16]));
         for at in 0..strip.blocks() {
+            strip.ask_ahead(simd, at);
             let block = F::block(simd, strip, at);
             for index in 0..F::LEN / 32 {
                 let group = Place { bundle: index / F::BUNDLE, of: index % F::BUNDLE };
