@@ -19,7 +19,7 @@
 //!
 //! Language models:
 //!
-//! - [`shelf`]: the models on this machine; [`pull`] brings them here;
+//! - [`shelf`]: the models on this machine; [`pull`] brings them here, over [`web`];
 //! - [`serve`]: an OpenAI-compatible server over them;
 //! - [`install`]: how a release becomes the current model, and how the node gets back when it is no good.
 //!
@@ -48,4 +48,5 @@ pub mod source;
 pub mod status;
 pub mod sync;
 pub mod uplink;
+pub mod web;
 pub mod why;

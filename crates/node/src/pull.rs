@@ -1,19 +1,15 @@
 //! Brings a model from the network onto the shelf: from an address, or from a repository that speaks like Hugging Face's.
 //!
 //! Stands before `shelf`. In reading order: [`spec`] reads what a person asks for, [`repository`] lists the files and
-//! [`choose`] takes one of them, [`fetch`] brings its bytes over [`http`] ([`answer`] judges what a server says, [`retry`]
-//! how long to wait) into the [`sink`]; [`event`] is what is told meanwhile.
+//! [`choose`] takes one of them, [`fetch`] brings its bytes over `web` into the [`sink`]; [`event`] is what is told meanwhile.
 //!
 //! What always holds: a download may be dropped or killed at any instant, and the next one goes on where it stopped; the
 //! bytes are the repository's own (SHA-256) where it says which they are; the token goes to its endpoint and nowhere else.
 
-pub mod answer;
 pub mod choose;
 pub mod event;
 pub mod fetch;
-pub mod http;
 pub mod repository;
-pub mod retry;
 pub mod sink;
 pub mod spec;
 
@@ -27,14 +23,14 @@ use wire::world::World;
 use self::choose::{ChooseError, RemoteFile};
 use self::event::Event;
 use self::fetch::{FetchError, Fetched, Job};
-use self::http::{Web, WebError, shown};
-use self::retry::Patience;
 use self::sink::{Desk, Sink, SinkError};
 use self::spec::{Spec, SpecError, Wanted};
 use crate::shelf::facts::{Facts, Origin, Weights};
 use crate::shelf::name::ModelName;
 use crate::shelf::part::PartState;
 use crate::shelf::{Entry, Shelf, State};
+use crate::web::http::{Web, WebError, shown};
+use crate::web::retry::Patience;
 
 /// Where repositories are, unless told otherwise.
 pub const ENDPOINT: &str = "https://huggingface.co";

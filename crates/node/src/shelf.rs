@@ -2,7 +2,7 @@
 //!
 //! Stands between whoever brings a model (`shelf::import`, `pull`) and whoever runs one. In reading order: [`name`] says
 //! what a model may be called ([`quant`] finds the quantisation in a file's name), [`facts`] what is known of it,
-//! [`part`] what is known of a download under way, [`slot`] changes a model; [`room`] watches the disk, [`look`] tells a model from a web page.
+//! [`part`] what is known of a download under way, [`place`] changes a model; [`room`] watches the disk, [`look`] tells a model from a web page.
 //!
 //! What always holds: a model that is listed is whole. A process killed at any instant leaves the old model, the new one
 //! or none, and perhaps a part that the next download goes on with.
@@ -12,9 +12,9 @@ pub mod import;
 pub mod look;
 pub mod name;
 pub mod part;
+pub mod place;
 pub mod quant;
 pub mod room;
-pub mod slot;
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -27,8 +27,8 @@ use wire::hash::Hash;
 use self::facts::{Facts, FactsError, Origin, Weights};
 use self::name::ModelName;
 use self::part::{PART_FILE, PartState};
+use self::place::{Place, PlaceError, WEIGHTS_FILE};
 use self::room::Room;
-use self::slot::{Slot, SlotError, WEIGHTS_FILE};
 
 /// The most names that an error lists.
 const NEAR_MAX: usize = 8;
@@ -60,7 +60,7 @@ pub enum ShelfError {
     },
     /// The model's place is held by another, or refuses.
     #[error(transparent)]
-    Slot(#[from] SlotError),
+    Place(#[from] PlaceError),
     /// The model's facts cannot be read.
     #[error(transparent)]
     Facts(#[from] FactsError),
@@ -175,8 +175,8 @@ impl Shelf {
     }
 
     /// Takes a model's place, to change it.
-    pub fn take(&self, name: &ModelName) -> Result<Slot, SlotError> {
-        Slot::take(&self.root, name)
+    pub fn take(&self, name: &ModelName) -> Result<Place, PlaceError> {
+        Place::take(&self.root, name)
     }
 
     /// All that is here. A shelf that nobody made yet is empty.
@@ -247,15 +247,15 @@ impl Shelf {
     /// Removes a model, and a download of it that has not finished. A linked file itself stays where it is. Gives the bytes
     /// that are free again, once nobody has them open any more.
     pub fn remove(&self, name: &ModelName) -> Result<u64, ShelfError> {
-        let slot = self.take(name)?;
-        if !slot.folder().is_dir() {
+        let place = self.take(name)?;
+        if !place.folder().is_dir() {
             let near = near(name.as_str(), &self.list()?);
             return Err(ShelfError::NotFound { wanted: name.to_string(), near });
         }
         let size = |file: &fs::DirEntry| file.metadata().map_or(0, |file| file.len());
-        let files = fs::read_dir(slot.folder()).map_err(FileError::at(slot.folder()))?;
+        let files = fs::read_dir(place.folder()).map_err(FileError::at(place.folder()))?;
         let bytes = files.flatten().map(|file| size(&file)).sum();
-        slot.remove()?;
+        place.remove()?;
         Ok(bytes)
     }
 

@@ -10,12 +10,12 @@ use reqwest::Url;
 use wire::hash::Hash;
 use wire::world::World;
 
-use crate::pull::answer::{Known, Verdict, judge};
 use crate::pull::event::{Event, Meter};
-use crate::pull::http::{Answer, Ask, Web, WebError, shown};
-use crate::pull::retry::Patience;
 use crate::pull::sink::{Desk, Sink, SinkError};
 use crate::shelf::part::PartState;
+use crate::web::answer::{Known, Verdict, judge};
+use crate::web::http::{Answer, Ask, Web, WebError, shown};
+use crate::web::retry::Patience;
 
 /// Bytes are handed to the disk in pieces of this size, or after this time.
 const FLUSH_BYTES: usize = 1 << 20;
@@ -174,7 +174,7 @@ async fn attempt(
     let have = if desk.sink().can_go_on() { desk.sink().len() } else { 0 };
     let old = desk.sink().state.clone();
     let if_none_match = job.if_none_match.clone().filter(|_| have == 0);
-    let ask = Ask { from: have, if_range: old.etag.clone(), if_none_match };
+    let ask = Ask { from: have, if_range: old.etag.clone(), if_none_match, ..Ask::default() };
     let answer = web.get(&job.url, &ask).await?;
     let is_promised = job.promised_bytes.is_some();
     // Without a part the state's size and mark are those of an answer that came to nothing.

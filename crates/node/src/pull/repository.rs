@@ -8,8 +8,8 @@ use serde::Deserialize;
 use wire::hash::Hash;
 
 use crate::pull::choose::RemoteFile;
-use crate::pull::http::{Answer, Ask, Web, WebError, shown};
 use crate::pull::spec::is_path;
+use crate::web::http::{Answer, Ask, Web, WebError, shown};
 
 /// The largest page of a listing, the most pages, and the most files that are kept.
 const PAGE_MAX_BYTES: usize = 8 << 20;

@@ -17,8 +17,8 @@ use crate::durable;
 use crate::shelf::facts::Facts;
 use crate::shelf::look::{HEAD_BYTES, NotAModel, look};
 use crate::shelf::part::{PART_FILE, PART_STATE_FILE, PartState};
+use crate::shelf::place::{Place, PlaceError};
 use crate::shelf::room::{NoRoom, Room};
-use crate::shelf::slot::{Slot, SlotError};
 
 /// How much is brought to the disk at once: what a power cut can cost where no hash tells good bytes from bad ones.
 const SYNC_BYTES: u64 = 64 << 20;
@@ -68,14 +68,14 @@ pub enum SinkError {
     },
     /// The model's place refuses.
     #[error(transparent)]
-    Slot(#[from] SlotError),
+    Place(#[from] PlaceError),
 }
 
 impl From<FileError> for SinkError {
     fn from(error: FileError) -> SinkError {
         match error.source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => SinkError::DiskFull { path: error.path },
-            _ => SinkError::Slot(error.into()),
+            _ => SinkError::Place(error.into()),
         }
     }
 }
@@ -83,7 +83,7 @@ impl From<FileError> for SinkError {
 /// A download's place on the disk.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    slot: Slot,
+    place: Place,
     room: Room,
     max_bytes: u64,
     /// What the part is a part of.
@@ -99,9 +99,14 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// Takes up what an earlier download left, as far as it is of the same file. `wanted` says which.
-    pub(crate) fn open(slot: Slot, room: Room, wanted: PartState, max_bytes: u64) -> Result<Sink, SinkError> {
+    pub(crate) fn open(
+        place: Place,
+        room: Room,
+        wanted: PartState,
+        max_bytes: u64,
+    ) -> Result<Sink, SinkError> {
         let mut sink = Sink {
-            slot,
+            place,
             room,
             max_bytes,
             state: wanted,
@@ -111,7 +116,7 @@ impl Sink {
             len: 0,
             head: Vec::new(),
         };
-        let Some(old) = PartState::read(sink.slot.folder())? else { return Ok(sink) };
+        let Some(old) = PartState::read(sink.place.folder())? else { return Ok(sink) };
         let found = fs::metadata(sink.path()).map_or(0, |file| file.len());
         // With a hash every byte is proven in the end; without, only what reached the disk can be trusted.
         let keep = if old.sha256.is_some() { found } else { found.min(old.synced_bytes) };
@@ -136,7 +141,7 @@ impl Sink {
     }
 
     fn path(&self) -> PathBuf {
-        self.slot.folder().join(PART_FILE)
+        self.place.folder().join(PART_FILE)
     }
 
     /// How many bytes are there.
@@ -176,12 +181,12 @@ impl Sink {
             return Err(SinkError::TooLarge { max_bytes: self.max_bytes });
         }
         self.discard()?;
-        self.slot.make_folder()?;
-        self.room.need(self.slot.folder(), state.total_bytes.unwrap_or(0))?;
+        self.place.make_folder()?;
+        self.room.need(self.place.folder(), state.total_bytes.unwrap_or(0))?;
         self.state = PartState { synced_bytes: 0, ..state };
         let path = self.path();
         self.file = Some(File::create(&path).map_err(FileError::at(&path))?);
-        self.state.write(self.slot.folder())?;
+        self.state.write(self.place.folder())?;
         Ok(())
     }
 
@@ -190,7 +195,7 @@ impl Sink {
         if total_bytes > self.max_bytes {
             return Err(SinkError::TooLarge { max_bytes: self.max_bytes });
         }
-        self.room.need(self.slot.folder(), total_bytes.saturating_sub(self.len))?;
+        self.room.need(self.place.folder(), total_bytes.saturating_sub(self.len))?;
         self.state.total_bytes = Some(total_bytes);
         Ok(())
     }
@@ -209,7 +214,7 @@ impl Sink {
         }
         if self.state.total_bytes.is_none() {
             // Nobody said how much will come: the room is looked at as it fills.
-            self.room.need(self.slot.folder(), bytes.len() as u64)?;
+            self.room.need(self.place.folder(), bytes.len() as u64)?;
         }
         let Some(file) = &mut self.file else {
             let why = std::io::Error::other("bytes came for a download that has not begun");
@@ -238,7 +243,7 @@ impl Sink {
         let Some(file) = &self.file else { return Ok(()) };
         file.sync_all().map_err(FileError::at(&path))?;
         self.state.synced_bytes = self.len;
-        Ok(self.state.write(self.slot.folder())?)
+        Ok(self.state.write(self.place.folder())?)
     }
 
     /// Everything came: is it what it should be? If not, it goes.
@@ -265,14 +270,14 @@ impl Sink {
     pub(crate) fn keep(&mut self, mut facts: Facts, sha256: Hash) -> Result<(PathBuf, Facts), SinkError> {
         self.file = None;
         facts.size_bytes = self.len;
-        self.slot.put(&self.path(), &mut facts, sha256)?;
-        Ok((self.slot.folder().to_owned(), facts))
+        self.place.put(&self.path(), &mut facts, sha256)?;
+        Ok((self.place.folder().to_owned(), facts))
     }
 
     /// The facts of the model that is there now.
     pub(crate) fn facts(&self) -> Result<Option<(PathBuf, Facts)>, SinkError> {
-        let facts = self.slot.facts().map_err(SlotError::from)?;
-        Ok(facts.map(|facts| (self.slot.folder().to_owned(), facts)))
+        let facts = self.place.facts().map_err(PlaceError::from)?;
+        Ok(facts.map(|facts| (self.place.folder().to_owned(), facts)))
     }
 
     /// What is there goes.
@@ -280,7 +285,7 @@ impl Sink {
         (self.file, self.len, self.hashed) = (None, 0, 0);
         self.hasher = Sha256::new();
         self.head.clear();
-        let folder = self.slot.folder();
+        let folder = self.place.folder();
         // The part first: a state without a part is a download that has not begun.
         durable::remove(&folder.join(PART_FILE))?;
         Ok(durable::remove(&folder.join(PART_STATE_FILE))?)

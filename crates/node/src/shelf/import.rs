@@ -13,8 +13,8 @@ use wire::world::WallMs;
 use crate::shelf::facts::{Facts, Origin, Weights};
 use crate::shelf::look::{HEAD_BYTES, NotAModel, look};
 use crate::shelf::name::ModelName;
+use crate::shelf::place::{COPY_FILE, Place, PlaceError};
 use crate::shelf::room::NoRoom;
-use crate::shelf::slot::{COPY_FILE, Slot, SlotError};
 use crate::shelf::{Entry, Shelf, ShelfError, modified_ms};
 
 /// How much is copied between two looks at the time.
@@ -95,8 +95,8 @@ impl From<FileError> for ImportError {
     }
 }
 
-impl From<SlotError> for ImportError {
-    fn from(error: SlotError) -> ImportError {
+impl From<PlaceError> for ImportError {
+    fn from(error: PlaceError) -> ImportError {
         ImportError::Shelf(error.into())
     }
 }
@@ -128,8 +128,8 @@ impl Shelf {
 
         let shown = import.file.to_string_lossy();
         let name = import.name.clone().unwrap_or_else(|| ModelName::of_file(&shown));
-        let slot = self.take(&name)?;
-        if !import.replace && slot.facts().map_err(SlotError::from)?.is_some() {
+        let place = self.take(&name)?;
+        if !import.replace && place.facts().map_err(PlaceError::from)?.is_some() {
             return Err(ImportError::Taken { name });
         }
         let origin = Origin { file: path.to_str().map(str::to_owned), ..Origin::default() };
@@ -137,14 +137,14 @@ impl Shelf {
         let size_bytes = found.len();
         let mut facts = Facts { name, weights, size_bytes, sha256: None, added_ms, origin };
         if import.link {
-            slot.link(&facts)?;
+            place.link(&facts)?;
         } else {
-            slot.make_folder()?;
-            self.room().need(slot.folder(), size_bytes)?;
-            let copy = slot.folder().join(COPY_FILE);
-            let copied = self.copy(&slot, &head, &mut file, &path, size_bytes, progress);
+            place.make_folder()?;
+            self.room().need(place.folder(), size_bytes)?;
+            let copy = place.folder().join(COPY_FILE);
+            let copied = self.copy(&place, &head, &mut file, &path, size_bytes, progress);
             match copied {
-                Ok(sha256) => slot.put(&copy, &mut facts, sha256)?,
+                Ok(sha256) => place.put(&copy, &mut facts, sha256)?,
                 Err(error) => {
                     // Half a copy helps nobody: the next import begins anew.
                     let _ = fs::remove_file(&copy);
@@ -152,20 +152,20 @@ impl Shelf {
                 }
             }
         }
-        Ok(Entry::new(slot.folder(), facts))
+        Ok(Entry::new(place.folder(), facts))
     }
 
-    /// Copies `head` and the rest of `file` into the slot; gives the hash.
+    /// Copies `head` and the rest of `file` into the place; gives the hash.
     fn copy(
         &self,
-        slot: &Slot,
+        place: &Place,
         head: &[u8],
         file: &mut File,
         path: &Path,
         size_bytes: u64,
         mut progress: impl FnMut(u64) -> bool,
     ) -> Result<Hash, ImportError> {
-        let to = slot.folder().join(COPY_FILE);
+        let to = place.folder().join(COPY_FILE);
         let mut copy = File::create(&to).map_err(FileError::at(&to))?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; COPY_STEP_BYTES];

@@ -14,11 +14,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use node::pull::event::Event;
-use node::pull::retry::Patience;
 use node::pull::{Order, PullError, Pulled, Puller, Settings};
 use node::shelf::name::ModelName;
 use node::shelf::room::Room;
 use node::shelf::{Shelf, State};
+use node::web::retry::Patience;
 use node::why::why;
 use server::{Reply, Request, Server};
 use wire::hash::Hash;

@@ -12,7 +12,7 @@ use lm::gguf::write::partial;
 use node::shelf::facts::{Facts, Origin, Weights};
 use node::shelf::import::Import;
 use node::shelf::name::ModelName;
-use node::shelf::slot::COPY_FILE;
+use node::shelf::place::COPY_FILE;
 use node::shelf::{Entry, Shelf};
 use sha2::{Digest as _, Sha256};
 use wire::hash::Hash;

@@ -27,7 +27,7 @@ pub const WEIGHTS_FILE: &str = "model.gguf";
 
 /// Why a place cannot be taken or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum SlotError {
+pub enum PlaceError {
     /// Another process, or another task of this one, is at it.
     #[error("{name} is being downloaded, imported or removed right now; wait for that, or stop it")]
     Busy {
@@ -44,15 +44,15 @@ pub enum SlotError {
 
 /// A model's place, held until dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Place {
     name: ModelName,
     folder: PathBuf,
     lock: File,
 }
 
-impl Slot {
+impl Place {
     /// Takes a model's place on the shelf at `root`. What a killed process left half done is cleared or made resumable.
-    pub fn take(root: &Path, name: &ModelName) -> Result<Slot, SlotError> {
+    pub fn take(root: &Path, name: &ModelName) -> Result<Place, PlaceError> {
         let locks = root.join(LOCKS);
         durable::make_folder(&locks)?;
         let path = locks.join(name.folder());
@@ -60,12 +60,12 @@ impl Slot {
         let lock = lock.map_err(FileError::at(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SlotError::Busy { name: name.clone() }),
+            Err(TryLockError::WouldBlock) => return Err(PlaceError::Busy { name: name.clone() }),
             Err(TryLockError::Error(error)) => return Err(FileError::at(&path)(error).into()),
         }
-        let slot = Slot { name: name.clone(), folder: root.join(name.folder()), lock };
-        slot.mend()?;
-        Ok(slot)
+        let place = Place { name: name.clone(), folder: root.join(name.folder()), lock };
+        place.mend()?;
+        Ok(place)
     }
 
     /// The model's name.
@@ -73,7 +73,7 @@ impl Slot {
         &self.name
     }
 
-    /// The model's folder. It may not be there yet: [`Slot::make_folder`].
+    /// The model's folder. It may not be there yet: [`Place::make_folder`].
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -90,7 +90,7 @@ impl Slot {
 
     /// Makes a file of the folder (all of it on the disk already) the model's numbers, and `facts` its facts. A model that was
     /// there is replaced at one instant; whoever has its file open keeps it.
-    pub fn put(&self, from: &Path, facts: &mut Facts, sha256: Hash) -> Result<(), SlotError> {
+    pub fn put(&self, from: &Path, facts: &mut Facts, sha256: Hash) -> Result<(), PlaceError> {
         let old = self.own_weights();
         let file = match old {
             Some(old) if old == WEIGHTS_FILE => format!("model-{:.12}.gguf", sha256.to_string()),
@@ -103,7 +103,7 @@ impl Slot {
     }
 
     /// Writes the facts, and clears what no longer belongs.
-    pub fn link(&self, facts: &Facts) -> Result<(), SlotError> {
+    pub fn link(&self, facts: &Facts) -> Result<(), PlaceError> {
         self.make_folder()?;
         facts.write(&self.folder)?;
         let keep = match &facts.weights {
@@ -182,7 +182,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Place {
     fn drop(&mut self) {
         // Only an empty folder can be removed so: one in which nothing came to be.
         let _ = fs::remove_dir(&self.folder);
@@ -212,10 +212,10 @@ mod tests {
         Facts { name: name(), weights, size_bytes, sha256: None, added_ms: 0, origin: Origin::default() }
     }
 
-    fn put(root: &Path, bytes: &[u8]) -> Result<(), SlotError> {
-        let slot = Slot::take(root, &name())?;
-        slot.make_folder()?;
-        let part = slot.folder().join(PART_FILE);
+    fn put(root: &Path, bytes: &[u8]) -> Result<(), PlaceError> {
+        let place = Place::take(root, &name())?;
+        place.make_folder()?;
+        let part = place.folder().join(PART_FILE);
         fs::write(&part, bytes).unwrap();
         let state = PartState {
             source_key: Hash::of(b""),
@@ -225,8 +225,8 @@ mod tests {
             synced_bytes: 0,
             origin: Origin::default(),
         };
-        state.write(slot.folder())?;
-        slot.put(&part, &mut facts(bytes), Hash::of(bytes))
+        state.write(place.folder())?;
+        place.put(&part, &mut facts(bytes), Hash::of(bytes))
     }
 
     /// The model's numbers, which must be whole if it is there at all.
@@ -255,16 +255,16 @@ mod tests {
                 let left = numbers(root);
                 assert!(left.as_deref() == Some(b"new") || left.as_deref() == before, "step {steps}");
                 // The next one finds a place that works, and what was downloaded is not lost: it is a part or the model.
-                let slot = Slot::take(root, &name()).unwrap();
-                let mut files = slot.files().unwrap();
+                let place = Place::take(root, &name()).unwrap();
+                let mut files = place.files().unwrap();
                 assert!(files.len() <= 4 && !files.iter().any(|file| file.ends_with(".new")), "{files:?}");
                 if left.as_deref() == before && files.contains(&PART_STATE_FILE.to_owned()) {
-                    assert_eq!(fs::read(slot.folder().join(PART_FILE)).unwrap(), b"new", "step {steps}");
+                    assert_eq!(fs::read(place.folder().join(PART_FILE)).unwrap(), b"new", "step {steps}");
                 }
-                drop(slot);
+                drop(place);
                 put(root, b"newer").unwrap();
                 assert_eq!(numbers(root).as_deref(), Some(&b"newer"[..]));
-                files = Slot::take(root, &name()).unwrap().files().unwrap();
+                files = Place::take(root, &name()).unwrap().files().unwrap();
                 assert_eq!(files.len(), 2, "step {steps}: {files:?}");
                 if !died {
                     break;
@@ -283,12 +283,12 @@ mod tests {
             let root = root.path();
             put(root, b"old").unwrap();
             let died = fatal::after(steps, || {
-                if let Ok(slot) = Slot::take(root, &name()) {
-                    drop(slot.remove());
+                if let Ok(place) = Place::take(root, &name()) {
+                    drop(place.remove());
                 }
             });
             assert!(numbers(root).is_none_or(|bytes| bytes == b"old"));
-            Slot::take(root, &name()).unwrap().remove().unwrap();
+            Place::take(root, &name()).unwrap().remove().unwrap();
             assert!(!root.join("tiny").exists());
             if !died {
                 break;
@@ -301,11 +301,11 @@ mod tests {
     #[test]
     fn a_place_is_held_by_one() {
         let root = tempfile::tempdir().unwrap();
-        let held = Slot::take(root.path(), &name()).unwrap();
-        assert!(matches!(Slot::take(root.path(), &name()), Err(SlotError::Busy { .. })));
-        Slot::take(root.path(), &ModelName::new("other").unwrap()).unwrap();
+        let held = Place::take(root.path(), &name()).unwrap();
+        assert!(matches!(Place::take(root.path(), &name()), Err(PlaceError::Busy { .. })));
+        Place::take(root.path(), &ModelName::new("other").unwrap()).unwrap();
         drop(held);
-        Slot::take(root.path(), &name()).unwrap();
+        Place::take(root.path(), &name()).unwrap();
         assert!(!root.path().join("tiny").exists(), "nothing came to be");
     }
 
@@ -317,7 +317,7 @@ mod tests {
         fs::write(&note, "mine").unwrap();
         put(root.path(), b"new").unwrap();
         assert!(note.exists());
-        assert!(Slot::take(root.path(), &name()).unwrap().remove().is_err(), "the folder is not empty");
+        assert!(Place::take(root.path(), &name()).unwrap().remove().is_err(), "the folder is not empty");
         assert!(note.exists() && numbers(root.path()).is_none());
     }
 }

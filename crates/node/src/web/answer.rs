@@ -1,5 +1,7 @@
 //! What a server's answer means for a download of which a part is there already. Pure.
 
+use std::ops::Range;
+
 /// What the answer's head says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
@@ -68,10 +70,10 @@ pub fn judge(head: &Head, have: u64, known: &Known) -> Verdict {
             None => Verdict::Whole { total_bytes: known.total_bytes.filter(|_| known.is_promised) },
         },
         206 => {
-            let Some(range) = head.range.as_deref().and_then(Range::parse) else {
+            let Some(range) = head.range.as_deref().and_then(ContentRange::parse) else {
                 return Verdict::Nonsense("it sent a part without saying which");
             };
-            let Range { first, last, total: Some(total) } = range else {
+            let ContentRange { first, last, total: Some(total) } = range else {
                 return Verdict::Nonsense("it sent a part of a file without the file's size");
             };
             if let Some(verdict) = wrong(total) {
@@ -103,15 +105,43 @@ pub fn judge(head: &Head, have: u64, known: &Known) -> Verdict {
     }
 }
 
+/// What an answer's body is of a file of `total_bytes`: the part that was asked for, or all of it from who knows no ranges.
+/// `asked`: `None` if all was asked for.
+pub fn judge_part(
+    head: &Head,
+    asked: Option<&Range<u64>>,
+    total_bytes: u64,
+) -> Result<Range<u64>, &'static str> {
+    let part = match (head.status, asked) {
+        (200, _) => 0..total_bytes,
+        (206, Some(asked)) => {
+            let range = head.range.as_deref().and_then(ContentRange::parse);
+            let range = range.ok_or("it sent a part without saying which")?;
+            if range.total.is_some_and(|total| total != total_bytes) {
+                return Err("what it has is of another size");
+            }
+            if (range.first, range.last.checked_add(1)) != (asked.start, Some(asked.end)) {
+                return Err("it sent another part than was asked for");
+            }
+            asked.clone()
+        }
+        _ => return Err("its status fits no question of ours"),
+    };
+    match head.length {
+        Some(length) if length != part.end - part.start => Err("what it has is of another size"),
+        _ => Ok(part),
+    }
+}
+
 /// `bytes 5-9/10`, both ends included.
-struct Range {
+struct ContentRange {
     first: u64,
     last: u64,
     total: Option<u64>,
 }
 
-impl Range {
-    fn parse(text: &str) -> Option<Range> {
+impl ContentRange {
+    fn parse(text: &str) -> Option<ContentRange> {
         let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
@@ -119,7 +149,11 @@ impl Range {
             "*" => None,
             total => Some(total.parse().ok()?),
         };
-        (first <= last && total.is_none_or(|total| last < total)).then_some(Range { first, last, total })
+        (first <= last && total.is_none_or(|total| last < total)).then_some(ContentRange {
+            first,
+            last,
+            total,
+        })
     }
 }
 
@@ -225,6 +259,28 @@ mod tests {
             none,
             nonsense("it has no such part of the file, although the whole was asked for"),
         );
+    }
+
+    #[test]
+    fn parts_of_a_file_of_known_size() {
+        let check = |status, range: &str, length, asked: Option<Range<u64>>, expected: Option<Range<u64>>| {
+            let range = (!range.is_empty()).then(|| range.to_owned());
+            let head = Head { status, etag: None, length, range };
+            assert_eq!(judge_part(&head, asked.as_ref(), 10).ok(), expected, "{head:?} {asked:?}");
+        };
+        check(206, "bytes 3-5/10", Some(3), Some(3..6), Some(3..6));
+        check(206, "bytes 3-5/*", None, Some(3..6), Some(3..6));
+        check(200, "", Some(10), Some(3..6), Some(0..10));
+        check(200, "", None, None, Some(0..10));
+        check(206, "bytes 3-5/10", Some(4), Some(3..6), None);
+        check(206, "bytes 3-5/11", Some(3), Some(3..6), None);
+        check(206, "bytes 3-6/10", Some(4), Some(3..6), None);
+        check(206, "bytes 2-5/10", Some(4), Some(3..6), None);
+        check(206, "bytes 0-9/10", Some(10), None, None);
+        check(206, "", Some(3), Some(3..6), None);
+        check(200, "", Some(11), None, None);
+        check(416, "bytes */10", None, Some(3..6), None);
+        check(304, "", None, None, None);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE,
-    LOCATION, RANGE, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
+    IF_RANGE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use reqwest::{Client, Response, Url};
 use wire::hash::Hash;
 
-use crate::pull::answer::{Head, strong};
+use crate::web::answer::{Head, strong};
 
 /// The most redirects of one question; browsers stop at twenty, repositories need two.
 const REDIRECTS_MAX: usize = 8;
@@ -88,6 +88,8 @@ pub enum WebError {
         why: String,
         /// Whether a token was sent.
         had_token: bool,
+        /// What would be accepted, `WWW-Authenticate`.
+        challenge: Option<String>,
     },
     /// 404 or 410.
     #[error("there is nothing at {url}{}; check the spelling", because(why))]
@@ -156,10 +158,14 @@ impl WebError {
 pub(crate) struct Ask {
     /// From this byte on.
     pub(crate) from: u64,
+    /// Up to this byte, itself not included; `None`: to the end.
+    pub(crate) until: Option<u64>,
     /// Only if the content still has this mark, else the whole.
     pub(crate) if_range: Option<String>,
     /// Nothing if the content has this mark.
     pub(crate) if_none_match: Option<String>,
+    /// Only one of these media types; empty: any.
+    pub(crate) accept: Vec<&'static str>,
 }
 
 /// An answer whose body is still to be read.
@@ -246,11 +252,22 @@ impl Web {
 
     /// Asks, and follows redirects. Gives statuses 200, 206, 304 and 416; others are errors.
     pub(crate) async fn get(&self, begin: &Url, ask: &Ask) -> Result<Answer, WebError> {
+        self.get_as(begin, ask, &self.endpoint, self.token.as_ref()).await
+    }
+
+    /// The same with a token that goes to the origin of `home` only.
+    pub(crate) async fn get_as(
+        &self,
+        begin: &Url,
+        ask: &Ask,
+        home: &Url,
+        token: Option<&HeaderValue>,
+    ) -> Result<Answer, WebError> {
         let mut url = begin.clone();
         let (mut sha256, mut commit) = (None, None);
         for _ in 0..=REDIRECTS_MAX {
-            let is_home = url.origin() == self.endpoint.origin();
-            let token = self.token.as_ref().filter(|_| is_home);
+            let is_home = url.origin() == home.origin();
+            let token = token.filter(|_| is_home);
             let mut request = self.client(&url)?.get(url.clone()).headers(headers(ask));
             if let Some(token) = token {
                 request = request.header(AUTHORIZATION, token.clone());
@@ -311,11 +328,14 @@ fn headers(ask: &Ask) -> HeaderMap {
             headers.insert(name, value);
         }
     };
+    put(ACCEPT, Some(ask.accept.join(", ")).filter(|accept| !accept.is_empty()));
     put(IF_NONE_MATCH, ask.if_none_match.clone());
-    if ask.from > 0 {
-        put(RANGE, Some(format!("bytes={}-", ask.from)));
-        put(IF_RANGE, ask.if_range.clone());
+    match ask.until {
+        Some(until) if until > ask.from => put(RANGE, Some(format!("bytes={}-{}", ask.from, until - 1))),
+        None if ask.from > 0 => put(RANGE, Some(format!("bytes={}-", ask.from))),
+        _ => return headers,
     }
+    put(IF_RANGE, ask.if_range.clone());
     headers
 }
 
@@ -326,6 +346,7 @@ async fn refusal(url: &Url, mut response: Response, had_token: bool) -> WebError
     let code = header("x-error-code").unwrap_or_default();
     let asked_ms = header(RETRY_AFTER.as_str()).and_then(|text| text.parse::<u64>().ok());
     let asked_ms = asked_ms.map(|seconds| seconds.saturating_mul(1000));
+    let challenge = header(WWW_AUTHENTICATE.as_str());
     let mut why = header("x-error-message").map(|text| shorten(text.as_bytes())).unwrap_or_default();
     let is_page = header("content-type").is_some_and(|kind| kind.contains("html"));
     if why.is_empty() && !is_page {
@@ -343,7 +364,7 @@ async fn refusal(url: &Url, mut response: Response, had_token: bool) -> WebError
     match (status, &*code) {
         (401 | 403, "GatedRepo") => WebError::Gated { url, had_token },
         (404 | 410, _) => WebError::NotFound { url, why },
-        (401 | 403, _) => WebError::NotAllowed { url, status, why, had_token },
+        (401 | 403, _) => WebError::NotAllowed { url, status, why, had_token, challenge },
         _ => WebError::Refused { url, status, why, asked_ms },
     }
 }
