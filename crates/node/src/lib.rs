@@ -47,6 +47,7 @@ pub mod shelf;
 pub mod source;
 pub mod status;
 pub mod sync;
+pub mod transfer;
 pub mod uplink;
 pub mod web;
 pub mod why;
