@@ -1,18 +1,22 @@
-//! Brings a release's blobs from wherever they are: decided purely.
+//! Brings a release's blobs from wherever they are: decided purely, carried out by [`carry`].
 //!
 //! ```text
 //! manifest → lists of chunks → layers, the largest first
 //! each:  Open → (Fetch …) → Finish        held by another process: look again in a second
 //! ```
 //!
-//! In reading order: [`plan`] says which bytes from whom, [`origin`] what can be asked, [`pace`]
-//! keeps a rate. What always holds: no blob is brought twice, by us or by another process; room and
+//! In reading order: [`plan`] says which bytes from whom, [`origin`] what can be asked; [`registry`] and [`folder`] are
+//! origins, [`pace`] keeps a rate. What always holds: no blob is brought twice, by us or by another process; room and
 //! quota are asked before any origin is; a byte that was proven is never asked for again; what an origin says is
 //! nothing until the store has proven it.
 
+mod blocking;
+pub mod carry;
+pub mod folder;
 pub mod origin;
 pub mod pace;
 pub mod plan;
+pub mod registry;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;

@@ -24,8 +24,13 @@ impl Request {
 
     /// The first byte that is asked for.
     pub(crate) fn from(&self) -> usize {
-        let range = self.header("range").and_then(|range| range.strip_prefix("bytes="));
-        range.and_then(|range| range.trim_end_matches('-').parse().ok()).unwrap_or(0)
+        self.range().map_or(0, |(from, _)| from)
+    }
+
+    /// The first byte that is asked for, and the last one, if a range is.
+    pub(crate) fn range(&self) -> Option<(usize, Option<usize>)> {
+        let (from, last) = self.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
+        Some((from.parse().unwrap(), last.parse().ok()))
     }
 }
 
@@ -66,16 +71,20 @@ impl Reply {
         if request.header("if-none-match") == Some(&etag) {
             return Reply::new(304, "").with("ETag", etag);
         }
-        let from = request.from();
+        let (from, until) = match request.range() {
+            Some((from, Some(last))) => (from, bytes.len().min(last + 1)),
+            range => (range.map_or(0, |(from, _)| from), bytes.len()),
+        };
+        let is_part = from > 0 || until < bytes.len();
         let same = request.header("if-range").is_none_or(|range| range == etag);
         let total = bytes.len();
         match from {
-            from if from > 0 && same && from >= total => {
+            from if is_part && same && from >= total => {
                 Reply::new(416, "").with("Content-Range", format!("bytes */{total}")).with("ETag", etag)
             }
-            from if from > 0 && same => {
-                let range = format!("bytes {from}-{}/{total}", total - 1);
-                Reply::new(206, &bytes[from..]).with("Content-Range", range).with("ETag", etag)
+            from if is_part && same => {
+                let range = format!("bytes {from}-{}/{total}", until - 1);
+                Reply::new(206, &bytes[from..until]).with("Content-Range", range).with("ETag", etag)
             }
             _ => Reply::new(200, bytes).with("ETag", etag),
         }
