@@ -21,6 +21,7 @@
 //!
 //! - [`shelf`]: the models on this machine; [`pull`] brings them here, over [`web`];
 //! - [`serve`]: an OpenAI-compatible server over them;
+//! - [`trust`]: who may say that a release is genuine; [`transfer`] brings its blobs;
 //! - [`install`]: how a release becomes the current model, and how the node gets back when it is no good.
 //!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine, [`status`]
@@ -48,6 +49,7 @@ pub mod source;
 pub mod status;
 pub mod sync;
 pub mod transfer;
+pub mod trust;
 pub mod uplink;
 pub mod web;
 pub mod why;

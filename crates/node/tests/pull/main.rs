@@ -1,10 +1,11 @@
 //! Pulls models from a server on loopback that breaks off, lies, redirects, refuses and changes its files: what comes is whole
-//! or is not there, and nothing is loaded twice that need not be. So do packages (`transfer`).
+//! or is not there, and nothing is loaded twice that need not be. So do packages (`transfer`) and trust metadata (`trust`).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod server;
 mod transfer;
+mod trust;
 
 use std::fs;
 use std::path::Path;
