@@ -7,7 +7,8 @@
 //!   [`importance`]: which inputs matter, measured on text;
 //! - [`evaluate`]: what that cost, as perplexity;
 //! - [`fit`]: which of several files a machine can run;
-//! - [`pack`]: files and what was measured of them become a package.
+//! - [`pack`]: files and what was measured of them become a package;
+//! - [`parcel`]: a package as it lies here, a folder or a `.tar`; [`sign`]: who made it; [`verify`]: whether it is whole.
 
 pub mod compress;
 pub mod evaluate;
@@ -16,3 +17,6 @@ pub mod import;
 pub mod importance;
 pub mod mix;
 pub mod pack;
+pub mod parcel;
+pub mod sign;
+pub mod verify;

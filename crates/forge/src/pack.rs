@@ -4,6 +4,7 @@
 //! nothing is made up. The same files and facts give the same bytes: the time is given, lists are sorted, JSON has one form.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use package::bom::{self, BomFacts, BomFile};
@@ -21,6 +22,9 @@ use package::manifest::Manifest;
 use package::media::{self, Role};
 use package::name::{ModelName, VariantName};
 use package::requirement::{Better, Kind, Measurement, Quality, Requires, Runtime};
+
+pub mod facts;
+pub mod golden;
 
 /// Disk that a variant's own documents take at most, in bytes: added to what its files take.
 const DOCUMENTS_BYTES: u64 = 1 << 20;
@@ -117,12 +121,16 @@ pub enum PackError {
     Form(#[from] FormError),
 }
 
-/// Packs a release into a layout, under the name `model:release`.
-pub fn pack<D: Disk>(layout: &Layout<D>, order: &Order) -> Result<Packed, PackError> {
+/// Packs a release into a layout, under the name `model:release`. `tell` is told the bytes of weights as they are read.
+pub fn pack<D: Disk>(
+    layout: &Layout<D>,
+    order: &Order,
+    tell: &mut dyn FnMut(u64),
+) -> Result<Packed, PackError> {
     let mut variants: Vec<&Variant> = order.variants.iter().collect();
     variants.sort_by(|a, b| better_first(a, b));
     let variants = variants.into_iter().map(|variant| -> Result<_, PackError> {
-        let manifest = pack_variant(layout, order, variant)?;
+        let manifest = pack_variant(layout, order, variant, tell)?;
         layout.put_blob(&manifest.to_bytes())?;
         Ok(index::Variant::of(&manifest)?)
     });
@@ -167,8 +175,9 @@ fn pack_variant<D: Disk>(
     layout: &Layout<D>,
     order: &Order,
     variant: &Variant,
+    tell: &mut dyn FnMut(u64),
 ) -> Result<Manifest, PackError> {
-    let mut layers = put_weights(layout, variant)?;
+    let mut layers = put_weights(layout, variant, tell)?;
     let named = |role: Role, path: &str, bytes: &[u8]| -> Result<Descriptor, LayoutError> {
         let layer = Descriptor::new(role.media_type(), layout.put_blob(bytes)?, bytes.len() as u64);
         Ok(layer.with(media::FILEPATH, path).with(media::ROLE, role.word()))
@@ -200,11 +209,15 @@ fn pack_variant<D: Disk>(
 }
 
 /// The weights, and the list of their chunks if they are large.
-fn put_weights<D: Disk>(layout: &Layout<D>, variant: &Variant) -> Result<Vec<Descriptor>, PackError> {
+fn put_weights<D: Disk>(
+    layout: &Layout<D>,
+    variant: &Variant,
+    tell: &mut dyn FnMut(u64),
+) -> Result<Vec<Descriptor>, PackError> {
     let Variant { weights: path, filepath, .. } = variant;
     let refused = |source| PackError::Weights { path: path.clone(), source };
     let file = File::open(path).map_err(refused)?;
-    let (digest, chunks) = layout.put_from(file, CHUNK_BYTES)?;
+    let (digest, chunks) = layout.put_from(Told { reader: file, tell }, CHUNK_BYTES)?;
     let weights = Descriptor::new(Role::Weights.media_type(), digest, chunks.blob_bytes())
         .with(media::FILEPATH, filepath)
         .with(media::ROLE, Role::Weights.word());
@@ -216,6 +229,20 @@ fn put_weights<D: Disk>(layout: &Layout<D>, variant: &Variant) -> Result<Vec<Des
         .with(media::FILEPATH, format!("{filepath}.chunks"))
         .with(media::ROLE, Role::Chunks.word());
     Ok(vec![weights.with(media::CHUNKS, list.digest.to_string()), list])
+}
+
+/// Tells how many bytes are read.
+pub(crate) struct Told<'a, R> {
+    pub(crate) reader: R,
+    pub(crate) tell: &'a mut dyn FnMut(u64),
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let came = self.reader.read(into)?;
+        (self.tell)(came as u64);
+        Ok(came)
+    }
 }
 
 fn annotations(order: &Order, variant: &Variant, requires: &Requires, layers: &[Descriptor]) -> Annotations {
@@ -396,8 +423,10 @@ mod tests {
         std::fs::write(&large, vec![2; (1 << 20) + 1]).unwrap();
         let variants = vec![variant("q4_k_m", &small, 12.31), variant("q8_0", &large, 11.92)];
         let (first, again) = (layout(), layout());
-        let packed = pack(&first, &order(variants.clone())).unwrap();
-        pack(&again, &order(variants.into_iter().rev().collect())).unwrap();
+        let mut read_bytes = 0;
+        let packed = pack(&first, &order(variants.clone()), &mut |bytes| read_bytes += bytes).unwrap();
+        assert_eq!(read_bytes, (2 << 20) + 1);
+        pack(&again, &order(variants.into_iter().rev().collect()), &mut |_| {}).unwrap();
         assert_eq!(first.index_bytes().unwrap(), again.index_bytes().unwrap());
         let reached = first.reachable().unwrap();
         assert_eq!(reached, again.reachable().unwrap());
@@ -431,7 +460,7 @@ mod tests {
         std::fs::write(&file, b"GGUF").unwrap();
         fn check(order: &Order, expected: &str) {
             let layout = layout();
-            let error = pack(&layout, order).unwrap_err();
+            let error = pack(&layout, order, &mut |_| {}).unwrap_err();
             let told = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
             assert!(told.contains(expected), "{told}");
             assert!(layout.refs().unwrap().is_empty());

@@ -1,6 +1,8 @@
 //! Ctrl-C, SIGTERM and a closed terminal as something to wait for.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -8,6 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The exit code that shells give a process that was ended by Ctrl-C.
 const ENDED: i32 = 130;
+
+/// How often what is half written is removed, while somebody still writes it.
+const TRIES: usize = 100;
 
 /// Somebody will ask the process to end.
 pub(crate) struct Interrupt(Receiver<()>);
@@ -50,20 +55,28 @@ impl Interrupt {
         Ok(Interrupt(receiver))
     }
 
-    /// Ends the process when somebody asks it to, and before that removes `partial`, a file that is half written.
+    /// Ends the process when somebody asks it to, and before that removes `partial`, a file or folder that is half written.
     #[expect(
         clippy::disallowed_methods,
-        reason = "whoever calls this writes one file, and has nothing else to close"
+        reason = "whoever calls this writes one file or folder, and has nothing else to close"
     )]
-    pub(crate) fn remove(self, partial: PathBuf) -> std::io::Result<()> {
+    pub(crate) fn remove(self, partial: PathBuf) -> std::io::Result<Ending> {
+        let ending = Ending::default();
+        let begun = Arc::clone(&ending.0);
         let wait = move || {
             if self.0.recv().is_ok() {
-                // It may not be there yet, or be whole and have its own name.
-                drop(std::fs::remove_file(partial));
+                begun.store(true, Ordering::Release);
+                // It may not be there yet, or be whole and have its own name. Into a folder the other thread may still write.
+                let gone = || match partial.is_dir() {
+                    true => std::fs::remove_dir_all(&partial).is_ok(),
+                    false => std::fs::remove_file(&partial).is_ok() || !partial.exists(),
+                };
+                let _ = (0..TRIES).any(|_| gone());
                 std::process::exit(ENDED);
             }
         };
-        std::thread::Builder::new().name("remove".into()).spawn(wait).map(drop)
+        std::thread::Builder::new().name("remove".into()).spawn(wait)?;
+        Ok(ending)
     }
 
     /// Waits, at most so long; whether it is time to end.
@@ -72,5 +85,20 @@ impl Interrupt {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
             Err(RecvTimeoutError::Timeout) => false,
         }
+    }
+}
+
+/// Whether the process is being ended.
+#[derive(Default)]
+pub(crate) struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    /// What came of the work. What fails while the process is being ended fails for want of what was removed: then this waits for
+    /// the end, which is near.
+    pub(crate) fn outlast<T, E>(&self, came: Result<T, E>) -> Result<T, E> {
+        while came.is_err() && self.0.load(Ordering::Acquire) {
+            std::thread::park();
+        }
+        came
     }
 }

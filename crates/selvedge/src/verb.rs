@@ -3,13 +3,16 @@
 mod bench;
 mod detect;
 mod embed;
+mod export;
 mod fit;
 mod flow;
 mod hub;
 mod imatrix;
 mod import;
+mod inspect;
 mod ls;
 mod node;
+mod pack;
 mod perplexity;
 mod ps;
 mod pull;
@@ -46,6 +49,9 @@ pub(crate) enum Verb {
     Perplexity(perplexity::Args),
     Fit(fit::Args),
     Bench(bench::Args),
+    Pack(Box<pack::Args>),
+    Inspect(inspect::Args),
+    Export(export::Args),
     /// Write a completion script for a shell to standard output.
     Completions {
         /// Which shell.
@@ -78,6 +84,9 @@ impl Verb {
             Verb::Perplexity(args) => perplexity::run(&args),
             Verb::Fit(args) => fit::run(&args),
             Verb::Bench(args) => bench::run(args),
+            Verb::Pack(args) => pack::run(&args),
+            Verb::Inspect(args) => inspect::run(&args),
+            Verb::Export(args) => export::run(&args),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "selvedge", &mut std::io::stdout());
                 Ok(())

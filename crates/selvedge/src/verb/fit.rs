@@ -1,4 +1,4 @@
-//! `selvedge fit`: which of these files this machine can run, and how fast.
+//! `selvedge fit`: which of these files, or which variant of a package, this machine can run, and how fast.
 
 use std::cmp::Reverse;
 use std::io::{self, Write};
@@ -19,6 +19,8 @@ use crate::speed::{Plan, Speed, measure};
 use crate::table::{Side, Table};
 use lm::memory::machine::Memory;
 
+mod explain;
+
 /// Say which of these models this machine can run, best first.
 ///
 /// What a model needs is its weights, keys and values for a whole context, and room to compute. The best is the one with
@@ -26,8 +28,16 @@ use lm::memory::machine::Memory;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// .gguf files, or names of models on this machine.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "explain")]
     model: Vec<String>,
+
+    /// Say of each variant of a package, a folder or a .tar, why a node on this machine would take it or not.
+    #[arg(long, value_name = "PACKAGE", conflicts_with_all = ["model", "context", "cache_type", "measure", "threads"])]
+    explain: Option<PathBuf>,
+
+    /// Of a package: the release, such as smollm2:7; without it the only one there is.
+    #[arg(long, value_name = "NAME:NUMBER", requires = "explain")]
+    release: Option<String>,
 
     /// Tokens of prompt and answer together; without it 2048, or what a model was trained for if that is less.
     #[arg(long, value_name = "TOKENS", value_parser = parse_tokens)]
@@ -94,6 +104,9 @@ fn parse_bytes(word: &str) -> Result<u64, String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(package) = &args.explain {
+        return explain::run(package, args.release.as_deref(), args.memory, args.json);
+    }
     let here = Memory::of_this_machine();
     let available = args.memory.or(here.map(|memory| memory.bytes));
     let available =

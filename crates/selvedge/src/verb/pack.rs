@@ -1,0 +1,347 @@
+//! `selvedge pack`: files of a model become a package that travels: measured, described, named by their digests.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use forge::evaluate::Cut;
+use forge::pack::facts::{Found, facts, name_of};
+use forge::pack::golden::golden;
+use forge::pack::{Order, pack};
+use kernels::page::CacheFormat;
+use lm::model::Model;
+use lm::tokenizer::special::Special;
+use package::archive;
+use package::digest::Digest;
+use package::disk::system::System as Disk;
+use package::index::Release;
+use package::layout::Layout;
+use package::name::{ModelName, VariantName};
+use package::requirement::{Better, Quality, Version};
+use package::trust::time::{format_utc, parse_utc};
+use serde_json::json;
+
+use super::inspect;
+use super::perplexity::{WINDOW, measure, read_text};
+use crate::complaint::Usage;
+use crate::engine::{Engine, Threads, open_path, parse_tokens};
+use crate::interrupt::Interrupt;
+use crate::models::Models;
+use crate::progress;
+
+/// Make a package of a model: its files, what each of them needs, how good it is, and what it must answer.
+///
+/// Every file becomes a variant of the release; a device takes the best that it proves it can run. What is not measured is
+/// not said: --quality measures the perplexity of each on a text, --golden-from asks each some prompts and records its
+/// answers, which a node then asks for before it trusts the model. The same files and words give the same bytes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The variants: .gguf files, or names of models on this machine; each is called after its quantisation, as q4_k_m.
+    #[arg(value_name = "MODEL")]
+    files: Vec<String>,
+
+    /// A variant with a name of its own.
+    #[arg(long = "variant", value_name = "NAME=FILE", value_parser = parse_variant)]
+    variants: Vec<(VariantName, String)>,
+
+    /// What the model is called, over all its releases: smollm2-135m.
+    #[arg(long, value_name = "NAME")]
+    model: ModelName,
+
+    /// The release: a number that only grows.
+    #[arg(long, value_name = "NUMBER")]
+    release: u64,
+
+    /// The folder to make, or a file that ends in .tar.
+    #[arg(short, long, value_name = "DIR|FILE.tar")]
+    output: PathBuf,
+
+    /// Replace what is there.
+    #[arg(long)]
+    force: bool,
+
+    /// Tokens of prompt and answer that memory is reckoned with; without it 2048, or what a model was trained for if that is
+    /// less.
+    #[arg(long, value_name = "TOKENS", value_parser = parse_tokens)]
+    context: Option<usize>,
+
+    /// Measure the perplexity of each variant on this text.
+    #[arg(long, value_name = "TEXT")]
+    quality: Option<PathBuf>,
+
+    /// Take the quality from this file instead: {"q4_k_m": {"metric": "f1", "value": 0.9, "better": "higher", "on":
+    /// "sha256:…"}}.
+    #[arg(long, value_name = "FILE", conflicts_with = "quality")]
+    quality_json: Option<PathBuf>,
+
+    /// Ask each variant these prompts, one a line, and record the answers as its golden set.
+    #[arg(long, value_name = "PROMPTS")]
+    golden_from: Option<PathBuf>,
+
+    /// Tokens of a golden answer at most.
+    #[arg(long, value_name = "TOKENS", default_value = "16", value_parser = parse_tokens)]
+    golden_tokens: usize,
+
+    /// The licence as SPDX writes it; without it what the files say.
+    #[arg(long, value_name = "SPDX")]
+    licence: Option<String>,
+
+    /// The licence's text.
+    #[arg(long, value_name = "FILE")]
+    licence_file: Option<PathBuf>,
+
+    /// The model card, in Markdown; without it one is made of what is known.
+    #[arg(long, value_name = "FILE")]
+    card: Option<PathBuf>,
+
+    /// What the model is for, in a sentence.
+    #[arg(long, value_name = "TEXT")]
+    purpose: Option<String>,
+
+    /// Where it was built from.
+    #[arg(long, value_name = "URL")]
+    source: Option<String>,
+
+    /// What it cannot do, or should not be used for.
+    #[arg(long = "limitation", value_name = "TEXT")]
+    limitations: Vec<String>,
+
+    /// When it was made: 2026-11-21T20:00:00Z; without it what SOURCE_DATE_EPOCH says, or nothing.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    created: Option<String>,
+
+    #[command(flatten)]
+    threads: Threads,
+
+    #[command(flatten)]
+    models: Models,
+
+    /// Print what was made as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_variant(word: &str) -> Result<(VariantName, String), String> {
+    let (name, file) = word.split_once('=').ok_or("it reads like q4_k_m=model.gguf")?;
+    Ok((VariantName::new(name).map_err(|error| error.to_string())?, file.to_owned()))
+}
+
+fn parse_time(word: &str) -> Result<String, String> {
+    parse_utc(word).map(format_utc).ok_or_else(|| "it reads like 2026-11-21T20:00:00Z".to_owned())
+}
+
+/// The version of this program.
+pub(super) fn version() -> Version {
+    Version::parse(env!("CARGO_PKG_VERSION")).unwrap_or(Version(0, 0, 0))
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if args.output.exists() && !args.force {
+        anyhow::bail!("{} is there already; --force replaces it", args.output.display());
+    }
+    // All that is asked for is looked at before the long work begins.
+    let mut found = variants(args)?;
+    let text = args.quality.as_deref().map(read_text).transpose()?;
+    let given = args.quality_json.as_deref().map(read_quality).transpose()?;
+    if let Some(unknown) = given
+        .iter()
+        .flat_map(BTreeMap::keys)
+        .find(|name| !found.iter().any(|found| found.variant.name.as_str() == name.as_str()))
+    {
+        anyhow::bail!("--quality-json speaks of {unknown}, which is none of the variants");
+    }
+    let prompts = args.golden_from.as_deref().map(read_prompts).transpose()?;
+    let order = order(args, &found)?;
+    let working = working(&args.output)?;
+    let ending = Interrupt::listen()?.remove(working.clone())?;
+    for Found { variant, .. } in &mut found {
+        if let Some(given) = &given {
+            variant.quality = given.get(variant.name.as_str()).cloned();
+        }
+        if text.is_some() || prompts.is_some() {
+            let engine = load(args, &variant.weights, &variant.name)?;
+            if let Some(text) = &text {
+                variant.quality = Some(surprise(&engine, text)?);
+            }
+            if let Some(prompts) = &prompts {
+                let bar =
+                    progress::steps(prompts.len() as u64).with_prefix(format!("asking {}", engine.name));
+                let set = golden(&engine.model, prompts, args.golden_tokens, &mut || bar.inc(1));
+                bar.finish_and_clear();
+                variant.golden = Some(set.with_context(|| format!("{} has no golden set", engine.name))?);
+            }
+        }
+    }
+    let total = found.iter().map(|found| found.facts.bytes).sum();
+    let order = Order { variants: found.into_iter().map(|found| found.variant).collect(), ..order };
+    let made = ending.outlast(make(args, &order, total, &working));
+    if made.is_err() {
+        // The first failure is the one to tell.
+        drop(std::fs::remove_dir_all(&working));
+    }
+    tell(args, &made?)
+}
+
+/// The variants as they are named, without what must be measured.
+fn variants(args: &Args) -> anyhow::Result<Vec<Found>> {
+    if args.files.is_empty() && args.variants.is_empty() {
+        return Err(Usage("nothing to pack: name .gguf files, or --variant NAME=FILE".to_owned()).into());
+    }
+    let mut found = Vec::new();
+    for wanted in &args.files {
+        let path = args.models.locate(wanted)?.path;
+        let word = lm::model::Facts::of(&open_path(&path)?).quantisation;
+        let name = name_of(&word).with_context(|| {
+            format!("{wanted} does not say what it is: name it with --variant NAME={wanted}")
+        })?;
+        found.push(facts(&path, name, args.context, version())?);
+    }
+    for (name, wanted) in &args.variants {
+        found.push(facts(&args.models.locate(wanted)?.path, name.clone(), args.context, version())?);
+    }
+    let mut names: Vec<&VariantName> = found.iter().map(|found| &found.variant.name).collect();
+    names.sort();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        let why = format!("two variants are called {}: name them with --variant NAME=FILE", twice[0]);
+        return Err(Usage(why).into());
+    }
+    Ok(found)
+}
+
+/// The release without its variants.
+fn order(args: &Args, found: &[Found]) -> anyhow::Result<Order> {
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse::<i64>().ok());
+    let writes = found.iter().any(|found| found.writes);
+    Ok(Order {
+        model: args.model.clone(),
+        release: args.release,
+        created: args.created.clone().or_else(|| Some(format_utc(epoch?.checked_mul(1_000)?))),
+        licence: args.licence.clone().or_else(|| found.iter().find_map(|found| found.facts.licence.clone())),
+        licence_text: args.licence_file.as_deref().map(read).transpose()?,
+        card: args.card.as_deref().map(read_text).transpose()?,
+        purpose: args.purpose.clone(),
+        source: args.source.clone(),
+        task: if writes { "text-generation" } else { "text-embedding" }.to_owned(),
+        limitations: args.limitations.clone(),
+        variants: Vec::new(),
+    })
+}
+
+fn read_quality(path: &Path) -> anyhow::Result<BTreeMap<String, Quality>> {
+    let text = read_text(path)?;
+    serde_json::from_str(&text).with_context(|| format!("{} names no qualities of variants", path.display()))
+}
+
+fn read_prompts(path: &Path) -> anyhow::Result<Vec<String>> {
+    let text = read_text(path)?;
+    let prompts: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    anyhow::ensure!(!prompts.is_empty(), "{} has no prompt: one a line", path.display());
+    Ok(prompts)
+}
+
+fn load(args: &Args, path: &Path, name: &VariantName) -> anyhow::Result<Engine> {
+    let file = open_path(path)?;
+    let model = Model::load(&file, args.threads.compute()?);
+    let model = model.with_context(|| format!("{} cannot be loaded", path.display()))?;
+    let pages = model.network.page_shape(CacheFormat::F16)?;
+    let context = model.network.shape().context.max(2);
+    Ok(Engine { name: name.to_string(), file, model: Arc::new(model), adapter: None, context, pages })
+}
+
+/// The perplexity as a quality, to four decimals: more of them no text is long enough for.
+fn surprise(engine: &Engine, text: &str) -> anyhow::Result<Quality> {
+    engine.must_write()?;
+    let tokens = vec![engine.model.tokenizer.encode(text, Special::Plain)];
+    let found = measure(engine, &tokens, Cut::Windows(WINDOW.min(engine.context)), "measuring")?;
+    let value = (found.perplexity * 1e4).round() / 1e4;
+    let on = Digest::of(text.as_bytes());
+    Ok(Quality { metric: "perplexity".to_owned(), value, better: Better::Lower, on })
+}
+
+/// Where the package is made until it is whole: beside its place, so that it gets there in one instant.
+fn working(output: &Path) -> anyhow::Result<PathBuf> {
+    let name = output.file_name().context("the package needs a name: -o DIR or -o FILE.tar")?;
+    let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
+    Ok(output.with_file_name(name))
+}
+
+fn make(args: &Args, order: &Order, total: u64, working: &Path) -> anyhow::Result<Made> {
+    let layout = Layout::create(Disk, working)?;
+    let bar = progress::bytes(Some(total)).with_message("packing");
+    let packed = pack(&layout, order, &mut |bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    let packed = packed?;
+    let output = &args.output;
+    if is_tar(output) {
+        let beside = working.join("package.tar");
+        let out = File::create(&beside).with_context(|| format!("{} cannot be written", beside.display()))?;
+        archive::write(&layout, &BTreeMap::new(), io::BufWriter::new(&out))?;
+        out.sync_all()?;
+        std::fs::rename(&beside, output)
+            .with_context(|| format!("{} cannot be written", output.display()))?;
+        std::fs::remove_dir_all(working)?;
+    } else {
+        if output.is_dir() {
+            // Only a package is replaced, never somebody's folder.
+            Layout::open(Disk, output).with_context(|| format!("{} is not replaced", output.display()))?;
+            let old = working.with_extension("old");
+            std::fs::rename(output, &old)?;
+            std::fs::rename(working, output)?;
+            std::fs::remove_dir_all(old)?;
+            return Ok(Made { release: packed.release, index: packed.index.digest });
+        }
+        std::fs::rename(working, output)
+            .with_context(|| format!("{} cannot be written", output.display()))?;
+    }
+    Ok(Made { release: packed.release, index: packed.index.digest })
+}
+
+/// Whether a package is to be one file.
+pub(super) fn is_tar(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar"))
+}
+
+struct Made {
+    release: Release,
+    index: Digest,
+}
+
+fn tell(args: &Args, made: &Made) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let Made { release, index } = made;
+    if args.json {
+        let record = json!({
+            "output": args.output, "model": release.model.as_str(), "release": release.release,
+            "index": index.to_string(), "variants": inspect::variants(release),
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?;
+        return Ok(());
+    }
+    writeln!(out, "{}: {} release {}", args.output.display(), release.model, release.release)?;
+    write!(out, "{}", inspect::table(release))?;
+    let output = args.output.display();
+    writeln!(out, "\nunsigned as yet: `selvedge trust add REPOSITORY {output} --key KEY.age` approves it")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read() {
+        let (name, file) = parse_variant("q8_0=a=b.gguf").unwrap();
+        assert_eq!((name.as_str(), file.as_str()), ("q8_0", "a=b.gguf"));
+        assert!(parse_variant("a.gguf").is_err() && parse_variant("Q8=a.gguf").is_err());
+        assert_eq!(parse_time("2026-11-21T20:00:00Z").as_deref(), Ok("2026-11-21T20:00:00Z"));
+        assert!(parse_time("yesterday").is_err());
+        assert_eq!(working(Path::new("a/b.tar")).unwrap().parent(), Some(Path::new("a")));
+        assert!(working(Path::new("/")).is_err());
+        assert!(version() > Version(0, 0, 0));
+    }
+}
