@@ -171,9 +171,8 @@ impl Client {
             None => name.to_owned(),
         };
         let segments = folder.split('/').filter(|segment| !segment.is_empty()).chain([&*name]);
-        let url = segments.fold(base.trim_end_matches('/').to_owned(), |url, segment| {
-            format!("{url}/{}", quote(segment))
-        });
+        let url = segments
+            .fold(base.trim_end_matches('/').to_owned(), |url, segment| format!("{url}/{}", quote(segment)));
         let bytes = get(&url, target.length)?.with_context(|| format!("no {url}"))?;
         target.check(&bytes).with_context(|| format!("{url} is not the target"))?;
         std::fs::write(file, bytes)?;

@@ -21,8 +21,11 @@ mod rm;
 mod run;
 mod serve;
 mod show;
+mod sign;
 mod tokenize;
+mod trust;
 mod up;
+mod verify;
 
 /// What a user can ask for.
 #[derive(clap::Subcommand)]
@@ -51,7 +54,11 @@ pub(crate) enum Verb {
     Bench(bench::Args),
     Pack(Box<pack::Args>),
     Inspect(inspect::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
     Export(export::Args),
+    #[command(subcommand)]
+    Trust(trust::Verb),
     /// Write a completion script for a shell to standard output.
     Completions {
         /// Which shell.
@@ -86,7 +93,10 @@ impl Verb {
             Verb::Bench(args) => bench::run(args),
             Verb::Pack(args) => pack::run(&args),
             Verb::Inspect(args) => inspect::run(&args),
+            Verb::Sign(args) => sign::run(&args),
+            Verb::Verify(args) => verify::run(&args),
             Verb::Export(args) => export::run(&args),
+            Verb::Trust(verb) => trust::run(&verb),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "selvedge", &mut std::io::stdout());
                 Ok(())

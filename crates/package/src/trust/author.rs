@@ -211,6 +211,16 @@ impl Repository {
         Ok(repository)
     }
 
+    /// The newest published version of each role.
+    pub fn published(&self) -> impl Iterator<Item = (&RoleName, &[u8])> {
+        self.published.iter().map(|(role, bytes)| (role, &bytes[..]))
+    }
+
+    /// What is staged, by role.
+    pub fn staged_roles(&self) -> impl Iterator<Item = (&RoleName, &[u8])> {
+        self.staged.iter().map(|(role, bytes)| (role, &bytes[..]))
+    }
+
     /// What is staged, by the name of its file.
     pub fn staged(&self) -> impl Iterator<Item = (FileName, &[u8])> {
         self.staged.iter().map(|(role, bytes)| (FileName::of(role, None), &bytes[..]))

@@ -1,0 +1,215 @@
+//! Secret keys in files that a passphrase locks, and their public halves beside them: what `trust` and `sign` share.
+//!
+//! `root-1.age` holds the secret (mode 0600, `age -d` opens it too), `root-1.pub.json` the public key as TUF writes it; a
+//! key for provenance has `maker.pub.pem` besides, which OpenSSF's tools read.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use package::disk::system::System as Disk;
+use package::disk::{read_whole, write_whole};
+use package::trust::canonical::{Value, parse, to_json};
+use package::trust::key::{KeyId, KeyKind, PublicKey, from_pem};
+use package::trust::keyfile::{LOG_N, Secret, lock, unlock};
+use package::trust::sign::{ECDSA_SECRET_BYTES, EcdsaSigner, HYBRID_SECRET_BYTES, HybridSigner, Signer};
+use wire::world::{Entropy as _, System};
+use zeroize::Zeroizing;
+
+use crate::passphrase;
+
+/// The largest key file, secret or public.
+const FILE_MAX: u64 = 64 << 10;
+/// How often chance is asked for an ECDSA secret: one in 2³² is none.
+const TRIES: usize = 8;
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Ed25519 and ML-DSA-65 in one: for roles of a repository, and for assignments.
+    Trust,
+    /// ECDSA over P-256: for provenance, as OpenSSF's tools want it.
+    Provenance,
+}
+
+impl Purpose {
+    /// The word in key files.
+    fn kind(self) -> &'static str {
+        match self {
+            Purpose::Trust => "hybrid",
+            Purpose::Provenance => "ecdsa-p256",
+        }
+    }
+}
+
+impl FromStr for Purpose {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Purpose, String> {
+        let known = [Purpose::Trust, Purpose::Provenance].into_iter().find(|known| known.kind() == word);
+        known.ok_or_else(|| "it is hybrid or ecdsa-p256".to_owned())
+    }
+}
+
+/// A secret key that was unlocked.
+pub(crate) enum Unlocked {
+    Trust(HybridSigner),
+    Provenance(EcdsaSigner),
+}
+
+impl Unlocked {
+    fn of(secret: &Secret) -> anyhow::Result<Unlocked> {
+        let bytes = secret.bytes.as_slice();
+        match secret.kind.as_str() {
+            "hybrid" => {
+                let seed = Zeroizing::new(<[u8; HYBRID_SECRET_BYTES]>::try_from(bytes)?);
+                Ok(Unlocked::Trust(HybridSigner::from_seed(&seed)?))
+            }
+            "ecdsa-p256" => {
+                let scalar = Zeroizing::new(<[u8; ECDSA_SECRET_BYTES]>::try_from(bytes)?);
+                Ok(Unlocked::Provenance(EcdsaSigner::from_scalar(&scalar)?))
+            }
+            other => anyhow::bail!("it holds a key of the kind {other:?}, which signs nothing here"),
+        }
+    }
+
+    /// What signs.
+    pub(crate) fn signer(&self) -> &dyn Signer {
+        match self {
+            Unlocked::Trust(signer) => signer,
+            Unlocked::Provenance(signer) => signer,
+        }
+    }
+}
+
+/// Secret keys as they are named on the command line.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Keys {
+    /// A secret key to sign with, such as root-1.age; several if need be. Its passphrase is asked for, or stands in the file
+    /// that SELVEDGE_PASSPHRASE_FILE names.
+    #[arg(long = "key", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl Keys {
+    /// Unlocks all of them.
+    pub(crate) fn unlock(&self) -> anyhow::Result<Vec<Unlocked>> {
+        self.files.iter().map(|path| open(path)).collect()
+    }
+}
+
+/// Unlocks a key file.
+pub(crate) fn open(path: &Path) -> anyhow::Result<Unlocked> {
+    let bytes = read_whole(&Disk, path, FILE_MAX)?;
+    let bytes = bytes.with_context(|| format!("there is no key file {}", path.display()))?;
+    if parse(&bytes).is_ok() {
+        anyhow::bail!("{} is a public key, which cannot sign: name the .age file beside it", path.display());
+    }
+    let passphrase = passphrase::ask(path)?;
+    let unlocked = unlock(&bytes, &passphrase).map_err(anyhow::Error::from);
+    let unlocked = unlocked.and_then(|secret| Unlocked::of(&secret));
+    unlocked.with_context(|| format!("{} cannot be opened", path.display()))
+}
+
+/// Makes a key: the secret at `path`, which must not be there, its public half beside it. `work` is the logarithm of what
+/// each guess of the passphrase costs.
+pub(crate) fn create(path: &Path, purpose: Purpose, passphrase: &str, work: u8) -> anyhow::Result<Unlocked> {
+    if path.exists() {
+        anyhow::bail!("{} is there already: a key is never overwritten", path.display());
+    }
+    let mut chance = System::new();
+    let length = match purpose {
+        Purpose::Trust => HYBRID_SECRET_BYTES,
+        Purpose::Provenance => ECDSA_SECRET_BYTES,
+    };
+    let mut draw = || {
+        let mut bytes = Zeroizing::new(vec![0; length]);
+        chance.fill(&mut bytes);
+        let secret = Secret { kind: purpose.kind().to_owned(), bytes };
+        Unlocked::of(&secret).map(|unlocked| (secret, unlocked))
+    };
+    let (secret, unlocked) = (0..TRIES).find_map(|_| draw().ok()).context("no key could be drawn")?;
+    let locked = lock(&secret, passphrase, work, &mut System::new())?;
+    let mut file = OpenOptions::new();
+    let file = file.write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(&locked)?;
+        file.sync_all()
+    });
+    written.with_context(|| format!("{} cannot be written", path.display()))?;
+    write_whole(&Disk, &public_path(path), &line(unlocked.signer().key()))?;
+    if let Unlocked::Provenance(signer) = &unlocked {
+        write_whole(&Disk, &path.with_extension("pub.pem"), signer.pem().as_bytes())?;
+    }
+    Ok(unlocked)
+}
+
+/// Where the public half of a secret lies.
+pub(crate) fn public_path(secret: &Path) -> PathBuf {
+    secret.with_extension("pub.json")
+}
+
+/// The work factor of new key files: tests take less.
+pub(crate) const WORK: u8 = LOG_N;
+
+fn line(value: &Value) -> Vec<u8> {
+    let mut bytes = to_json(value);
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Reads a public key: a TUF key object, or PEM.
+pub(crate) fn read_public(path: &Path) -> anyhow::Result<(Value, PublicKey)> {
+    let bytes = read_whole(&Disk, path, FILE_MAX)?;
+    let bytes = bytes.with_context(|| format!("there is no public key {}", path.display()))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let value = match from_pem(&text) {
+        Some(_) => Value::object([
+            ("keytype", "ecdsa".into()),
+            ("scheme", "ecdsa-sha2-nistp256".into()),
+            ("keyval", Value::object([("public", text.as_ref().into())])),
+        ]),
+        None => parse(&bytes).with_context(|| {
+            let hint =
+                if text.starts_with("age-") { ": it is a secret; name the .pub.json beside it" } else { "" };
+            format!("{} is no public key{hint}", path.display())
+        })?,
+    };
+    let key = PublicKey::read(&value);
+    let key = key.with_context(|| format!("{} is no public key of a kind that is known", path.display()))?;
+    Ok((value, key))
+}
+
+/// Reads the public keys of a role, which must be hybrid.
+pub(crate) fn read_holders(paths: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
+    let one = |path: &PathBuf| -> anyhow::Result<Value> {
+        let (value, key) = read_public(path)?;
+        if key.kind() != KeyKind::Hybrid {
+            anyhow::bail!(
+                "{} is of the kind {}: roles have hybrid keys, which `selvedge trust key new` makes",
+                path.display(),
+                kind_name(&key)
+            );
+        }
+        Ok(value)
+    };
+    paths.iter().map(one).collect()
+}
+
+/// What people call a kind of key.
+pub(crate) fn kind_name(key: &PublicKey) -> &'static str {
+    match key.kind() {
+        KeyKind::Hybrid => "Ed25519 with ML-DSA-65",
+        KeyKind::Ed25519 => "Ed25519",
+        KeyKind::EcdsaP256 => "ECDSA P-256",
+        KeyKind::RsaPss => "RSA-PSS",
+    }
+}
+
+/// The beginning of an id, enough to tell keys apart.
+pub(crate) fn short(id: &KeyId) -> String {
+    id.to_string().chars().take(12).collect()
+}

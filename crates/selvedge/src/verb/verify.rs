@@ -1,0 +1,194 @@
+//! `selvedge verify`: whether a package is whole, who made it, and who approved it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use forge::parcel::{Entry, Parcel};
+use forge::repository::{Followed, follow, metadata_in};
+use forge::sign;
+use forge::verify::{total_bytes, whole};
+use package::disk::read_whole;
+use package::disk::system::System as Disk;
+use package::name::TargetPath;
+use package::trust::Policy;
+use package::trust::key::PublicKey;
+use package::trust::metadata::FileName;
+use package::trust::update::Want;
+use serde_json::json;
+use wire::world::{Clock as _, System};
+
+use crate::amount::show_bytes;
+use crate::keys::read_public;
+use crate::progress;
+
+/// Check a package: exits with 0 only if all holds that is asked for.
+///
+/// Always: every file is there, each byte of it as it is named, and the index says what the manifests say. With --provenance:
+/// each variant was signed by this maker. With --root: the release is approved by the repository that this root speaks for,
+/// followed as a node follows it; the repository is --repository, or travels in the .tar.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A package: a folder or a .tar.
+    package: PathBuf,
+
+    /// The release to check, such as smollm2:7; without it all.
+    #[arg(long, value_name = "NAME:NUMBER")]
+    release: Option<String>,
+
+    /// The maker's public key: PEM, or what `selvedge trust key new` wrote beside the secret.
+    #[arg(long, value_name = "PUB.pem")]
+    provenance: Option<PathBuf>,
+
+    /// The root that is trusted, handed over by somebody you trust: ROOT.json.
+    #[arg(long, value_name = "ROOT.json")]
+    root: Option<PathBuf>,
+
+    /// The folder of the repository; without it the metadata in the .tar.
+    #[arg(long, value_name = "DIR", requires = "root")]
+    repository: Option<PathBuf>,
+
+    /// Print what was found as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The largest root that is read.
+const ROOT_MAX: u64 = 512 << 10;
+
+/// What was found: what holds, and what does not.
+#[derive(Default)]
+struct Found {
+    holds: Vec<String>,
+    wrong: Vec<String>,
+}
+
+impl Found {
+    fn of<T, E: Into<anyhow::Error>>(&mut self, found: Result<T, E>, say: impl FnOnce(T) -> String) {
+        match found {
+            Ok(found) => self.holds.push(say(found)),
+            Err(error) => {
+                let error: anyhow::Error = error.into();
+                self.wrong.push(format!("{error:#}"));
+            }
+        }
+    }
+}
+
+/// Files of metadata, by name.
+type Metadata = BTreeMap<String, Vec<u8>>;
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let parcel = Parcel::open(&args.package)?;
+    let entries = match &args.release {
+        Some(wanted) => vec![parcel.entry(Some(wanted))?],
+        None => parcel.entries()?,
+    };
+    if entries.is_empty() {
+        parcel.entry(None)?; // says what is missing
+    }
+    let maker = args.provenance.as_deref().map(read_public).transpose()?.map(|(_, key)| key);
+    let root = args.root.as_deref().map(|path| {
+        let bytes = read_whole(&Disk, path, ROOT_MAX)?;
+        bytes.with_context(|| format!("there is no root {}", path.display()))
+    });
+    let root = root.transpose()?;
+    let carried = parcel.metadata()?;
+    let mut found = Found::default();
+    for entry in &entries {
+        check(args, &parcel, entry, maker.as_ref(), root.as_deref(), &carried, &mut found);
+    }
+    let mut out = io::stdout().lock();
+    if args.json {
+        let names: Vec<String> = entries.iter().map(Entry::name).collect();
+        let record = json!({
+            "package": args.package, "releases": names, "ok": found.wrong.is_empty(),
+            "holds": found.holds, "wrong": found.wrong,
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?;
+    } else {
+        found.holds.iter().try_for_each(|line| writeln!(out, "ok     {line}"))?;
+        found.wrong.iter().try_for_each(|line| writeln!(out, "wrong  {line}"))?;
+        if root.is_none() && found.wrong.is_empty() {
+            writeln!(out, "note   nobody was asked who approved it: --root ROOT.json --repository DIR")?;
+        }
+    }
+    match found.wrong.len() {
+        0 => Ok(()),
+        1 => anyhow::bail!("{} is not to be trusted: {}", args.package.display(), found.wrong[0]),
+        several => {
+            anyhow::bail!("{} is not to be trusted: {several} things are wrong", args.package.display())
+        }
+    }
+}
+
+fn check(
+    args: &Args,
+    parcel: &Parcel,
+    entry: &Entry,
+    maker: Option<&PublicKey>,
+    root: Option<&[u8]>,
+    carried: &Metadata,
+    found: &mut Found,
+) {
+    let name = entry.name();
+    let bar = progress::bytes(Some(total_bytes(parcel, entry))).with_message("verifying");
+    let looked = whole(parcel, entry, &mut |bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    match looked {
+        Ok(all) => {
+            let bytes = show_bytes(all.bytes);
+            found
+                .holds
+                .push(format!("{name} is whole: {} files, {bytes}, every byte as it is named", all.files));
+        }
+        Err(faults) => found.wrong.extend(faults.iter().map(ToString::to_string)),
+    }
+    if let Some(key) = maker {
+        for variant in &entry.release.variants {
+            let proven = sign::check(parcel, entry, variant, key);
+            found.of(proven, |_| {
+                format!("{name} {}: signed by this maker, over exactly these files", variant.name)
+            });
+        }
+    }
+    if let Some(root) = root {
+        found.of(approved(args, entry, root, carried), |followed| {
+            let version = |version: Option<u64>| version.map_or_else(|| "–".to_owned(), |it| it.to_string());
+            let targets = followed.trusted.targets.as_ref().map(|it| it.body.head.version);
+            let timestamp = followed.trusted.timestamp.as_ref().map(|it| it.body.head.version);
+            format!(
+                "{name} is approved: root {}, targets {}, timestamp {}",
+                followed.trusted.root.body.head.version,
+                version(targets),
+                version(timestamp)
+            )
+        });
+    }
+}
+
+/// Follows the repository to the release, and checks that it means this index.
+fn approved(args: &Args, entry: &Entry, root: &[u8], carried: &Metadata) -> anyhow::Result<Followed> {
+    let release = &entry.release;
+    let path = TargetPath { model: release.model.clone(), release: release.release };
+    if args.repository.is_none() && carried.is_empty() {
+        anyhow::bail!("no metadata travels with it: name the repository with --repository DIR");
+    }
+    let want = Want::Target(path.to_string());
+    let fetch = |file: &FileName, max_bytes: u64| match &args.repository {
+        Some(folder) => metadata_in(folder, file, max_bytes),
+        None => Ok(carried.get(file.as_str()).filter(|bytes| bytes.len() as u64 <= max_bytes).cloned()),
+    };
+    let followed = follow(root, &Policy::default(), want, System::new().wall_ms(), fetch)?;
+    let Some(target) = &followed.target else {
+        anyhow::bail!(
+            "{} is not approved: no role of the repository lists {path}, or not any more",
+            entry.name()
+        );
+    };
+    let other =
+        || format!("{} is not approved: the repository lists {path} with another index", entry.name());
+    target.check(&entry.bytes).with_context(other)?;
+    Ok(followed)
+}
