@@ -1,0 +1,13 @@
+//! The verbs for packages and trust, as a user meets them: the real binary on models that are made here, and the programs of
+//! others that read what it writes.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says where")]
+
+mod explain;
+mod fields;
+mod flow;
+mod help;
+mod peers;
+mod refused;
+mod stage;
+mod trust;
