@@ -90,7 +90,7 @@ pub struct Tensor {
 }
 
 /// What answers may cost. What is absent is not limited.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     /// From bytes that were proven to the first question, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -261,6 +261,17 @@ impl Tensor {
 }
 
 impl Budget {
+    /// Of each figure the smaller: what the package promises and what this machine allows.
+    #[must_use]
+    pub fn and(self, other: Budget) -> Budget {
+        let least = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::min);
+        Budget {
+            load_ms: least(self.load_ms, other.load_ms),
+            p95_ms: least(self.p95_ms, other.p95_ms),
+            rss_bytes: self.rss_bytes.into_iter().chain(other.rss_bytes).min(),
+        }
+    }
+
     /// Whether what answers cost is within the budget. The error is the first figure that is not.
     pub fn judge(&self, cost: &Cost) -> Verdict {
         let rss = (cost.rss_bytes as f64, self.rss_bytes.map(|bytes| bytes as f64));
@@ -403,6 +414,9 @@ mod tests {
         ] {
             assert!(matches!(budget.judge(&cost), Err(Wrong::Budget { .. })), "{cost:?}");
         }
+        let here = Budget { load_ms: Some(950.0), p95_ms: Some(5.0), rss_bytes: Some(10) };
+        assert_eq!(budget.and(here), Budget { load_ms: Some(900.0), p95_ms: Some(5.0), rss_bytes: Some(10) });
+        assert_eq!(Budget::default().and(budget), budget);
         let error = budget.judge(&Cost { load_ms: 950.0, p95_ms: 0.0, rss_bytes: 0 }).unwrap_err();
         assert_eq!(error.to_string(), "time to load, in ms, is 950, and may be 900");
     }

@@ -1,6 +1,7 @@
 //! What the slots hear of, and what they ask for: the words between [`crate::install::step`] and the loop that carries it out.
 
 use package::digest::Digest;
+use package::golden::Budget;
 use wire::id::BootId;
 use wire::world::{MonoNs, WallMs};
 
@@ -21,7 +22,7 @@ pub struct Now {
 /// What is asked of a candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// What proving may cost, beside the package's own budget.
+    /// What a model may cost on this machine, beside the package's own budget.
     pub budget: Budget,
     /// The share of inputs that a candidate answers beside the current model; 0: none.
     pub shadow: f64,
@@ -35,15 +36,6 @@ impl Default for Rules {
     fn default() -> Rules {
         Rules { budget: Budget::default(), shadow: 0.0, agreement: 0.95, trial: TrialRules::default() }
     }
-}
-
-/// What a model may cost on this machine; `None`: what the package says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Budget {
-    /// 95 of 100 answers.
-    pub p95_ms: Option<u32>,
-    /// Memory.
-    pub rss_bytes: Option<u64>,
 }
 
 /// What happened.

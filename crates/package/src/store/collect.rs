@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::disk::{Disk, FileError, beside};
+use crate::form;
 use crate::store::{Kind, Store};
 
 /// The largest index or manifest that is looked into.
@@ -40,8 +41,10 @@ pub struct Collected {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Names {
+    #[serde(deserialize_with = "form::list")]
     manifests: Vec<Named>,
     config: Option<Named>,
+    #[serde(deserialize_with = "form::list")]
     layers: Vec<Named>,
 }
 
@@ -187,6 +190,12 @@ mod tests {
         check(Root::Tree(index_digest), [&under[..], &[index_digest, Digest::of(b"not here")]].concat());
         check(Root::Tree(two.shared), vec![two.shared]);
         assert_eq!(reachable([Root::Tree(two.shared)], |_| Err(())), Err(()));
+        // Go's tools write an empty list as null.
+        let empty =
+            format!(r#"{{"manifests":null,"config":{{"digest":"{}"}},"layers":null}}"#, two.configs[0]);
+        let read = |_: &Digest| Ok::<_, ()>(Some(empty.clone().into_bytes()));
+        let tree = reachable([Root::Tree(two.shared)], read).unwrap();
+        assert_eq!(tree, [two.shared, two.configs[0]].into());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is trusted, on disk: one file, replaced whole, and fail-closed.
 //!
 //! ```text
-//! {"form":1,"sequence":17,"length":N,"sha256":"…"}      about the rest
+//! {"form":1,"sequence":17,"length":N,"sha256":"…"}      about the rest, see `disk::checked`
 //! {"floor":…,"root":…,"timestamp":…,…}                  documents in base64, as they were received
 //! ```
 //!
@@ -17,9 +17,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use wire::hash::Hash;
 
-use crate::disk::{Disk, FileError, read_whole, write_whole};
+use crate::disk::checked::{self, Checked};
+use crate::disk::{Disk, FileError, beside, make_folders, read_whole, remove, sync_folder_of, write_whole};
 use crate::name::{ModelName, NameError};
 use crate::trust::envelope::VerifyError;
 use crate::trust::key::KindSet;
@@ -27,10 +27,6 @@ use crate::trust::metadata::RoleName;
 use crate::trust::time::Floor;
 use crate::trust::trusted::{Assigned, Trusted};
 
-/// The form of the file.
-const FORM: u32 = 1;
-/// The most bytes of the first line.
-const HEAD_MAX: usize = 256;
 /// The most bytes of the file: the limits of all roles of a search, in base64.
 const FILE_MAX: u64 = 256 << 20;
 
@@ -73,15 +69,9 @@ pub enum Damage {
         /// The sequence that is there.
         found: u64,
     },
-    /// Not what was written.
-    #[error("its checksum or its form is wrong")]
-    Damaged,
-    /// Written by a newer program.
-    #[error("it has form {found}, this program knows {FORM}")]
-    Form {
-        /// The form.
-        found: u32,
-    },
+    /// Not what was written, or written by a newer program.
+    #[error(transparent)]
+    File(#[from] checked::Damage),
     /// A document in it is not accepted.
     #[error("its {role} is not accepted")]
     Verify {
@@ -93,15 +83,6 @@ pub enum Damage {
     /// Its root has the pinned root's version and other content.
     #[error("its root is another one than the pinned root of the same version")]
     OtherRoot,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    form: u32,
-    sequence: u64,
-    length: u64,
-    sha256: Hash,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,6 +134,9 @@ impl<D: Disk> TrustState<D> {
     ) -> Result<TrustState<D>, StateError> {
         let pinned = Trusted::of_root(pinned_root, kinds).map_err(StateError::Pinned)?;
         let lost = |why| StateError::Lost { path: path.to_owned(), why };
+        make_folders(&disk, path.parent().unwrap_or(Path::new(".")))?;
+        // A process may have died after it moved the file to its place, and before that was durable: now others rely on it.
+        sync_folder_of(&disk, path)?;
         let Some(bytes) = read_whole(&disk, path, FILE_MAX)? else {
             if least_sequence > 0 {
                 return Err(lost(Damage::Missing { expected: least_sequence }));
@@ -185,10 +169,26 @@ impl<D: Disk> TrustState<D> {
         least_sequence: u64,
     ) -> Result<TrustState<D>, StateError> {
         let trusted = Trusted::of_root(root, kinds).map_err(StateError::Pinned)?;
+        make_folders(&disk, path.parent().unwrap_or(Path::new(".")))?;
         let mut state =
             TrustState { disk, path: path.to_owned(), sequence: least_sequence, trusted: trusted.clone() };
         state.commit(trusted)?;
         Ok(state)
+    }
+
+    /// Removes what an earlier life began to write; only for who alone may write here.
+    pub fn tidy(&self) -> Result<(), FileError> {
+        remove(&self.disk, &beside(&self.path))
+    }
+
+    /// Raises the release of a model below which no assignment is accepted; nothing happens if it is that high.
+    pub fn raise_release(&mut self, model: &ModelName, release: u64) -> Result<(), StateError> {
+        if self.trusted.releases.get(model).is_some_and(|committed| *committed >= release) {
+            return Ok(());
+        }
+        let mut trusted = self.trusted.clone();
+        trusted.releases.insert(model.clone(), release);
+        self.commit(trusted)
     }
 
     /// What is trusted, durably.
@@ -246,31 +246,18 @@ fn write(sequence: u64, trusted: &Trusted) -> Vec<u8> {
             .collect(),
         assignments: assignments.collect(),
     };
-    let body = json(&body);
-    let head = Head { form: FORM, sequence, length: body.len() as u64, sha256: Hash::of(&body) };
-    let mut bytes = json(&head);
-    bytes.push(b'\n');
-    bytes.extend(body);
-    bytes
-}
-
-/// Strings, numbers and maps of them by name: no such value fails to be written.
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+    // Strings, numbers and maps of them by name: no such value fails to be written.
+    Checked { sequence, body: serde_json::to_vec(&body).unwrap_or_default() }.to_bytes()
 }
 
 fn read(bytes: &[u8], kinds: &KindSet) -> Result<(u64, Trusted), Damage> {
-    let line = bytes.iter().take(HEAD_MAX).position(|byte| *byte == b'\n').ok_or(Damage::Damaged)?;
-    let (head, body) = (&bytes[..line], &bytes[line + 1..]);
-    let head: Head = serde_json::from_slice(head).map_err(|_| Damage::Damaged)?;
-    if head.form != FORM {
-        return Err(Damage::Form { found: head.form });
-    }
-    if head.length != body.len() as u64 || head.sha256 != Hash::of(body) {
-        return Err(Damage::Damaged);
-    }
-    let body: Body = serde_json::from_slice(body).map_err(|_| Damage::Damaged)?;
-    Ok((head.sequence, verified(body, kinds)?))
+    let checked = Checked::parse(bytes)?;
+    let body: Body = serde_json::from_slice(&checked.body).map_err(damaged)?;
+    Ok((checked.sequence, verified(body, kinds)?))
+}
+
+fn damaged<E>(_: E) -> Damage {
+    checked::Damage::Damaged.into()
 }
 
 /// Takes nothing on trust because it lay on the disk.
@@ -290,11 +277,11 @@ fn verified(body: Body, kinds: &KindSet) -> Result<Trusted, Damage> {
             // A newer root may have given targets other keys: then they are fetched again.
             trusted.targets = trusted.verify_targets(&bytes.0, kinds).ok().map(Arc::new);
         } else {
-            trusted.delegated.insert(RoleName::delegated(&name).ok_or(Damage::Damaged)?, bytes.0);
+            trusted.delegated.insert(RoleName::delegated(&name).ok_or(()).map_err(damaged)?, bytes.0);
         }
     }
     let releases = body.releases.into_iter().map(|(model, release)| Ok((ModelName::new(&model)?, release)));
-    trusted.releases = releases.collect::<Result<_, NameError>>().map_err(|_| Damage::Damaged)?;
+    trusted.releases = releases.collect::<Result<_, NameError>>().map_err(damaged)?;
     let assignments = body.assignments.into_iter();
     trusted.assignments = assignments
         .map(|(subject, (version, bytes))| (subject, Assigned { version, bytes: bytes.0 }))
