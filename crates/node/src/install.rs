@@ -22,6 +22,7 @@ use crate::install::state::{
 use crate::install::trial::{Answer, Trial, Verdict, since};
 
 pub mod event;
+pub mod report;
 pub mod state;
 pub mod trial;
 

@@ -299,8 +299,54 @@ impl Body for PartChange {
     const KIND: &'static str = "part";
 }
 
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+/// What became of a release of a model on this node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Install {
+    /// Whoever gets it twice takes it once.
+    pub id: String,
+    /// The model.
+    pub model: String,
+    /// Its release.
+    pub release: u64,
+    /// The variant, if one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// The digest of the release's index.
+    pub index: Hash,
+    /// The digest of the variant's manifest, if one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Hash>,
+    /// `committed`, `refused`, `missed`, `superseded`, `unfit`, `fell_back`, `rolled_back`, `safe`; a newer node may have others.
+    pub outcome: String,
+    /// How far it was: `staging`, `staged`, `proving`, `shadow`, `trial`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Why, in words; empty where there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// How often it was proven.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempt: u32,
+    /// From its file to its first answer, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_ms: Option<u32>,
+    /// 95 of 100 answers took at most this, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<u32>,
+    /// The most memory that it took, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
+    /// The energy of an answer, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules: Option<f64>,
+}
+
+impl Body for Install {
+    const KIND: &'static str = "install";
+}
+
+fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
 }
 
 #[cfg(test)]
@@ -354,6 +400,23 @@ mod tests {
             values: vec![Values(vec![1.0, f64::NAN])],
         };
         insta::assert_snapshot!("readings", serde_json::to_string(&readings).unwrap());
+        let install = Install {
+            id: "00000000000000000000000000000001-3-smollm2".into(),
+            model: "smollm2".into(),
+            release: 7,
+            variant: Some("q4_k_m".into()),
+            index: Hash::GENESIS,
+            manifest: None,
+            outcome: "refused".into(),
+            phase: Some("proving".into()),
+            why: "golden case 0: the answer parts at token 2".into(),
+            attempt: 1,
+            load_ms: Some(900),
+            p95_ms: None,
+            rss_bytes: None,
+            joules: None,
+        };
+        insta::assert_snapshot!("install", serde_json::to_string(&install).unwrap());
     }
 
     #[test]

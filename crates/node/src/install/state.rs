@@ -161,6 +161,22 @@ pub enum Outcome {
     Safe,
 }
 
+impl Outcome {
+    /// Its name, as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Committed => "committed",
+            Outcome::Refused => "refused",
+            Outcome::Missed => "missed",
+            Outcome::Superseded => "superseded",
+            Outcome::Unfit => "unfit",
+            Outcome::FellBack => "fell_back",
+            Outcome::RolledBack => "rolled_back",
+            Outcome::Safe => "safe",
+        }
+    }
+}
+
 /// The result of an installation, on its way into the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
