@@ -21,10 +21,14 @@ use crate::install::state::{
 };
 use crate::install::trial::{Answer, Trial, Verdict, since};
 
+pub mod carry;
+pub mod choose;
 pub mod event;
+pub mod orders;
 pub mod report;
 pub mod state;
 pub mod trial;
+pub mod verify;
 
 /// So many stops without a result refuse a manifest.
 const MISSES_MAX: u32 = 2;

@@ -38,6 +38,12 @@ const CHUNKS_MAX: u64 = 1 << 24;
 /// The longest list: 512 MiB. Callers bound what they read by the size of the blob that is listed.
 pub const LIST_MAX_BYTES: u64 = HEAD_BYTES as u64 + CHUNKS_MAX * HASH_BYTES as u64;
 
+/// The longest list of a blob: that of the smallest chunks.
+pub fn list_bytes(blob_bytes: u64) -> u64 {
+    let chunks = blob_bytes.div_ceil(u64::from(SMALLEST)).min(CHUNKS_MAX);
+    HEAD_BYTES as u64 + chunks * HASH_BYTES as u64
+}
+
 /// A list that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChunksError {
@@ -286,7 +292,7 @@ mod tests {
     fn a_list_lies_as_its_page_says() {
         let bytes = vec![7; 4097];
         let list = listed(&bytes).to_bytes();
-        assert_eq!(list.len(), 56 + 2 * 32);
+        assert_eq!((list.len(), list_bytes(4097)), (56 + 2 * 32, 56 + 2 * 32));
         assert_eq!(list[..16], *b"SVCHUNK1\0\x10\0\0\0\0\0\0");
         assert_eq!(list[16..24], 4097_u64.to_le_bytes());
         assert_eq!(list[24..56], *Hash::of(&bytes).as_bytes());

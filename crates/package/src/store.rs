@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use wire::hash::Hash;
 
 use crate::digest::Digest;
-use crate::disk::{Disk, FileError, make_folders, read_whole, write_whole};
+use crate::disk::{Disk, FileError, make_folders, read_whole, remove, write_whole};
 
 pub mod collect;
 pub mod ingest;
@@ -94,6 +94,11 @@ impl<D: Disk> Store<D> {
         Ok(Some(bytes))
     }
 
+    /// Removes a blob whose bytes are damaged, so that it is brought again.
+    pub fn discard(&self, digest: &Digest) -> Result<(), FileError> {
+        remove(&self.disk, &self.blob_path(digest))
+    }
+
     /// What the store takes of its quota: blobs, parts, and what is still to come of parts that this process brings in.
     pub fn used_bytes(&self) -> Result<u64, FileError> {
         Ok(self.usage(&self.promised())?.used_bytes)
@@ -102,6 +107,15 @@ impl<D: Disk> Store<D> {
     /// What the store may take.
     pub fn quota_bytes(&self) -> u64 {
         self.quota_bytes
+    }
+
+    /// How many bytes more it may take: within its quota, and so that `keep_free` bytes of the disk stay free.
+    pub fn room_bytes(&self, keep_free: u64) -> Result<u64, FileError> {
+        let usage = self.usage(&self.promised())?;
+        let quota_bytes = self.quota_bytes.saturating_sub(usage.used_bytes);
+        let free_bytes =
+            self.disk.free_bytes(&self.blobs).map_or(u64::MAX, |free| free.saturating_sub(keep_free));
+        Ok(quota_bytes.min(free_bytes.saturating_sub(usage.awaited_bytes)))
     }
 
     /// Where a blob lies, for people.

@@ -99,6 +99,38 @@ impl Simulated {
         Simulated::default()
     }
 
+    /// A disk of its own on which the same stands, certain and uncertain; its story begins anew. For many ends of one beginning.
+    pub fn fork(&self) -> Simulated {
+        let state = self.lock_state();
+        let changed = state.unsynced.iter().filter_map(|change| match change {
+            Change::Add(_, node) => Some(node),
+            Change::Move(..) | Change::Remove(_) => None,
+        });
+        let named: BTreeSet<usize> = state
+            .live
+            .values()
+            .chain(state.durable.values())
+            .chain(changed)
+            .filter_map(|node| match node {
+                Node::File(inode) => Some(*inode),
+                Node::Folder => None,
+            })
+            .collect();
+        let inode = |number: usize| match named.contains(&number) {
+            true => state.inodes[number].clone(),
+            false => Inode::default(), // nobody finds it any more
+        };
+        let forked = State {
+            inodes: (0..state.inodes.len()).map(inode).collect(),
+            live: state.live.clone(),
+            durable: state.durable.clone(),
+            unsynced: state.unsynced.clone(),
+            full_at: state.full_at,
+            ..State::default()
+        };
+        Simulated { state: Arc::new(Mutex::new(forked)) }
+    }
+
     /// How many calls changed something, or tried to, since the process began.
     pub fn points(&self) -> u64 {
         self.lock_state().points

@@ -210,20 +210,10 @@ pub fn accept(
     node: NodeFacts<'_>,
     clock_ms: WallMs,
 ) -> Result<Accepted, Refused> {
-    let mut floor = trusted.floor;
-    floor.raise_offline(policy.built_ms);
-    let now_ms = effective(policy.floor.then_some(floor), clock_ms).now_ms;
+    let now_ms = judged_ms(trusted, policy, clock_ms);
     trusted.fresh(now_ms, policy.max_stale_ms)?;
     let assignment = read_signed(trusted, policy, document)?;
-    if !assignment.subject.has(node) {
-        return Err(Refused::OtherNode);
-    }
-    if let Some(by_ms) = expired(assignment.head.expires_ms, now_ms, 0) {
-        return Err(Refused::Expired { by_ms });
-    }
-    if now_ms < assignment.not_before_ms {
-        return Err(Refused::NotYet { in_ms: assignment.not_before_ms.saturating_sub(now_ms) });
-    }
+    assignment.is_meant(node, now_ms)?;
     let (key, found) = (assignment.key(), assignment.head.version);
     if let Some(last) = trusted.assignments.get(&key) {
         if found == last.version && *last.bytes == *document {
@@ -233,30 +223,41 @@ pub fn accept(
             return Err(Refused::NotNewer { accepted: last.version, found });
         }
     }
-    let version = trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
-    if version < assignment.targets_version {
-        return Err(Refused::OldTargets { needed: assignment.targets_version, trusted: version });
-    }
-    for ordered in &assignment.models {
-        let listed = find(trusted, &ordered.target(), &policy.kinds, now_ms, policy.max_stale_ms);
-        let is_it = |file: &TargetFile| {
-            file.hashes.sha256 == Some(*ordered.index.as_bytes()) && file.length == ordered.size
-        };
-        if !listed.as_ref().is_some_and(is_it) {
-            return Err(Refused::NotListed { target: ordered.target() });
-        }
-        let committed = trusted.releases.get(&ordered.model).copied().unwrap_or_default();
-        if ordered.release < committed && !ordered.allow_rollback {
-            let model = ordered.model.as_str().to_owned();
-            return Err(Refused::Rollback { model, committed, found: ordered.release });
-        }
-    }
+    assignment.is_approved(trusted, policy, now_ms)?;
     let mut trusted = trusted.clone();
     trusted.assignments.insert(key, Assigned { version: found, bytes: document.into() });
     // One key signs assignments: it is heard about the time only as far as the targets reach.
     let limit_ms = trusted.targets.as_ref().map_or(0, |targets| targets.body.head.expires_ms);
     trusted.floor.raise_offline(assignment.issued_ms.min(limit_ms));
     Ok(Accepted { assignment, trusted })
+}
+
+/// The assignments that were accepted before and would be again. They are to be followed at every start: a power cut may
+/// come after one was accepted, and before anybody heard of it.
+pub fn standing(
+    trusted: &Trusted,
+    policy: &Policy,
+    node: NodeFacts<'_>,
+    clock_ms: WallMs,
+) -> Vec<Assignment> {
+    let now_ms = judged_ms(trusted, policy, clock_ms);
+    if trusted.fresh(now_ms, policy.max_stale_ms).is_err() {
+        return Vec::new();
+    }
+    let holds = |bytes: &[u8]| {
+        let assignment = read_signed(trusted, policy, bytes)?;
+        assignment.is_meant(node, now_ms)?;
+        assignment.is_approved(trusted, policy, now_ms)?;
+        Ok::<_, Refused>(assignment)
+    };
+    trusted.assignments.values().filter_map(|assigned| holds(&assigned.bytes).ok()).collect()
+}
+
+/// The time that assignments are judged by.
+fn judged_ms(trusted: &Trusted, policy: &Policy, clock_ms: WallMs) -> WallMs {
+    let mut floor = trusted.floor;
+    floor.raise_offline(policy.built_ms);
+    effective(policy.floor.then_some(floor), clock_ms).now_ms
 }
 
 fn read_signed(trusted: &Trusted, policy: &Policy, document: &[u8]) -> Result<Assignment, Refused> {
@@ -308,6 +309,43 @@ impl Assignment {
             Subject::Node(_) => "node".to_owned(),
             Subject::Selector(_) => format!("selector:{}", self.id),
         }
+    }
+
+    /// Whether it is for this node, and for now.
+    fn is_meant(&self, node: NodeFacts<'_>, now_ms: WallMs) -> Result<(), Refused> {
+        if !self.subject.has(node) {
+            return Err(Refused::OtherNode);
+        }
+        if let Some(by_ms) = expired(self.head.expires_ms, now_ms, 0) {
+            return Err(Refused::Expired { by_ms });
+        }
+        if now_ms < self.not_before_ms {
+            return Err(Refused::NotYet { in_ms: self.not_before_ms.saturating_sub(now_ms) });
+        }
+        Ok(())
+    }
+
+    /// Whether each of its releases is listed, and none goes back unsaid.
+    fn is_approved(&self, trusted: &Trusted, policy: &Policy, now_ms: WallMs) -> Result<(), Refused> {
+        let version = trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
+        if version < self.targets_version {
+            return Err(Refused::OldTargets { needed: self.targets_version, trusted: version });
+        }
+        for ordered in &self.models {
+            let listed = find(trusted, &ordered.target(), &policy.kinds, now_ms, policy.max_stale_ms);
+            let is_it = |file: &TargetFile| {
+                file.hashes.sha256 == Some(*ordered.index.as_bytes()) && file.length == ordered.size
+            };
+            if !listed.as_ref().is_some_and(is_it) {
+                return Err(Refused::NotListed { target: ordered.target() });
+            }
+            let committed = trusted.releases.get(&ordered.model).copied().unwrap_or_default();
+            if ordered.release < committed && !ordered.allow_rollback {
+                let model = ordered.model.as_str().to_owned();
+                return Err(Refused::Rollback { model, committed, found: ordered.release });
+            }
+        }
+        Ok(())
     }
 
     /// Reads what is signed.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use package::name::ModelName;
-use package::trust::assignment::{Accepted, NodeFacts, Refused, Subject, accept, prefer};
+use package::trust::assignment::{Accepted, NodeFacts, Refused, Subject, accept, prefer, standing};
 use package::trust::canonical::Value;
 use package::trust::key::ML_DSA_FIELD;
 use package::trust::time::format_utc;
@@ -91,6 +91,14 @@ fn an_assignment_that_holds() {
     assert_eq!(accepted.trusted.assignments["node"].version, 12);
     client.trusted = accepted.trusted;
     assert_eq!(offer(&client, &bytes).unwrap_err(), Refused::Known);
+    // It stands while it would be accepted: not after its time, not when its model went on.
+    let stands = |client: &Client, clock_ms: i64| {
+        let node = NodeFacts { name: "pump-1", labels: &BTreeMap::new() };
+        standing(&client.trusted, &client.policy, node, clock_ms).len()
+    };
+    assert_eq!((stands(&client, NOW_MS), stands(&client, NOW_MS + 7 * DAY_MS)), (1, 0));
+    client.trusted.releases.insert(ModelName::new("smollm2").unwrap(), 8);
+    assert_eq!(stands(&client, NOW_MS), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub(super) const PAGE_BYTES: usize = 4096;
 pub(super) const SECTOR_BYTES: usize = 512;
 
 /// A file's bytes: as a process sees them, and as they are certain.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Inode {
     pub(super) live: Vec<u8>,
     durable: Vec<u8>,
@@ -43,6 +43,9 @@ impl Inode {
     }
 
     fn touch(&mut self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
         for page in from / PAGE_BYTES..to.div_ceil(PAGE_BYTES) {
             self.dirty.insert(page);
             self.forgotten.remove(&page);

@@ -179,3 +179,23 @@ proptest! {
         prop_assert_eq!(there(&disk, "a"), same, "what survived one cut is certain");
     }
 }
+
+#[test]
+fn a_fork_has_a_fate_of_its_own() {
+    let disk = disk();
+    put(&disk, "a", b"certain").sync().unwrap();
+    disk.sync_folder(Path::new("/data")).unwrap();
+    put(&disk, "b", b"uncertain");
+    let ends: BTreeSet<_> = (0..50)
+        .map(|seed| {
+            let fork = disk.fork();
+            assert_eq!((fork.points(), there(&fork, "b")), (0, Some(b"uncertain".to_vec())));
+            put(&fork, "c", b"only here");
+            fork.cut(Cut::Hostile, seed);
+            assert_eq!(there(&fork, "a"), Some(b"certain".to_vec()));
+            there(&fork, "b").is_some()
+        })
+        .collect();
+    assert_eq!(ends, [false, true].into());
+    assert_eq!((there(&disk, "b"), there(&disk, "c")), (Some(b"uncertain".to_vec()), None));
+}

@@ -1,0 +1,100 @@
+//! What happens in a night, act by act; each is one run of the process that begins where the one before ended.
+
+use std::collections::BTreeSet;
+
+use node::install::state::Kept;
+use package::name::ModelName;
+
+use crate::house::{House, Name};
+use crate::seen::{Seen, Violation, must};
+
+/// What a run meets.
+#[derive(Clone, Default)]
+pub(crate) struct Act {
+    pub(crate) name: &'static str,
+    /// What the repository serves.
+    pub(crate) stage: usize,
+    /// An older stage that an attacker serves first.
+    pub(crate) replays: Option<usize>,
+    /// Targets that the node asks for.
+    pub(crate) targets: Vec<String>,
+    /// Assignments that it is offered, good and bad.
+    pub(crate) offers: Vec<Vec<u8>>,
+    /// All that was approved by now.
+    pub(crate) approved: BTreeSet<Name>,
+    /// Releases of `tiny` that answer their golden set wrongly.
+    pub(crate) fails_golden: Vec<u64>,
+    /// Releases of `tiny` whose answers fail.
+    pub(crate) fails_trial: Vec<u64>,
+    /// Releases of `tiny` that take the process down.
+    pub(crate) kills: Vec<u64>,
+    /// `tiny` does not load, whichever.
+    pub(crate) breaks: bool,
+    /// A person leaves safe mode.
+    pub(crate) forgives: bool,
+    /// A transfer cannot end.
+    pub(crate) waits: bool,
+    /// The release of `tiny` that is current at the end.
+    current: u64,
+    is_safe: bool,
+}
+
+/// The night.
+pub(crate) fn acts(house: &House) -> Vec<Act> {
+    let bad = Act { fails_golden: vec![3], fails_trial: vec![4], kills: vec![5], ..Act::default() };
+    let mut approved = BTreeSet::new();
+    let mut acts: Vec<Act> = Vec::new();
+    let mut version = 0;
+    let mut act =
+        |name: &'static str, stage: usize, names: &[Name], current: u64, change: &dyn Fn(&mut Act, u64)| {
+            version += 1;
+            approved.extend(names.iter().copied());
+            let mut act = Act { name, stage, current, approved: approved.clone(), ..bad.clone() };
+            act.targets = names.iter().map(|(model, release)| format!("models/{model}/{release}")).collect();
+            act.offers = vec![house.assign(version, names)];
+            change(&mut act, version);
+            acts.push(act);
+        };
+    let other = ("other", 1);
+    let none: &dyn Fn(&mut Act, u64) = &|_, _| ();
+    act("the first model", 0, &[("tiny", 1)], 1, none);
+    act("an update that commits, among forged offers", 1, &[("tiny", 2)], 2, &|act, version| {
+        let forged = house.forge(version + 5, &[("tiny", 9)]);
+        act.offers.splice(0..0, [forged, house.assign(version + 5, &[("tiny", 9)])]);
+    });
+    act("a second model that shares a blob, among replays", 2, &[("tiny", 2), other], 2, &|act, _| {
+        act.replays = Some(0);
+        act.offers.push(house.assign(1, &[("tiny", 1)]));
+    });
+    act("an update that answers wrongly", 3, &[("tiny", 3), other], 2, none);
+    act("new keys, and an update that fails its trial", 4, &[("tiny", 4), other], 2, none);
+    act("an update that takes the node down", 5, &[("tiny", 5), other], 2, none);
+    act("the same, again", 5, &[("tiny", 5), other], 2, none);
+    act("the same, refused", 5, &[("tiny", 5), other], 2, none);
+    act("an update that a team approves", 6, &[("tiny", 6), other], 6, none);
+    act("an update that is too large", 7, &[("tiny", 7), other], 6, &|act, _| act.waits = true);
+    act("an update instead of it", 8, &[("tiny", 8), other], 8, none);
+    act("nothing loads any more", 8, &[("tiny", 8), other], 6, &|act, _| {
+        act.breaks = true;
+        act.is_safe = true;
+    });
+    act("a person leaves safe mode", 8, &[("tiny", 8), other], 6, &|act, _| act.forgives = true);
+    acts
+}
+
+impl Act {
+    /// Whether the run came to where it should, after the process ended `ends` times unasked. Two ends in the wrong moment may
+    /// cost a good candidate its chances.
+    pub(crate) fn check(&self, house: &House, seen: &Seen, ends: u32) -> Result<(), Violation> {
+        let tiny = ModelName::new("tiny").unwrap();
+        let nothing = Kept::default();
+        let kept = seen.slots.get(&tiny).unwrap_or(&nothing);
+        let current = kept.current.as_ref().map(|slot| slot.release);
+        let manifest = &house.releases[&("tiny", self.current)].manifest;
+        let is_refused = ends >= 2 && kept.refusal(manifest).is_some();
+        let wanted = self.current;
+        must!(current == Some(wanted) || is_refused, "{}: {current:?} is current, not {wanted}", self.name);
+        must!(kept.safe.is_some() == self.is_safe || is_refused, "{}: safe is {:?}", self.name, kept.safe);
+        Ok(())
+    }
+}
