@@ -142,11 +142,21 @@ impl Gguf {
 
     /// Takes bytes that are already in memory: one whole file.
     pub fn parse(bytes: Bytes) -> Result<Gguf, GgufError> {
+        Gguf::whole(bytes, None)
+    }
+
+    /// Takes a file that is mapped already, so that the bytes that somebody checked are the bytes that are read: one whole
+    /// file.
+    pub fn of_map(map: Map) -> Result<Gguf, GgufError> {
+        Gguf::whole(map.bytes().clone(), Some(map))
+    }
+
+    fn whole(bytes: Bytes, map: Option<Map>) -> Result<Gguf, GgufError> {
         let header = Header::parse(&bytes)?;
         if let Some(split) = Split::of(&header.metadata)? {
             return Err(GgufError::PartAlone { number: u32::from(split.number) + 1, count: split.count });
         }
-        let part = Part { bytes, data_at: header.data_at, map: None };
+        let part = Part { bytes, data_at: header.data_at, map };
         Gguf::new(header, vec![part])
     }
 

@@ -65,13 +65,18 @@ impl AsRef<[u8]> for Owner {
 impl Map {
     /// Maps the whole file for reading. What is appended to it later is not seen.
     pub fn open(path: &Path) -> Result<Map, MapError> {
-        let (file, length) = open(path)?;
+        Map::of_file(&open(path)?, path)
+    }
+
+    /// Maps a whole file that is open for reading, whatever stands under its name by now; `path` is what errors call it.
+    pub fn of_file(file: &File, path: &Path) -> Result<Map, MapError> {
+        let length = length_of(file, path)?;
         let io = |source| MapError::Io { doing: "map", path: path.to_owned(), source };
         // SAFETY: the mapping is private to us and read-only. That nobody shortens or rewrites the file is the one thing
         // the type system cannot promise; the head of this file says so to whoever maps. Numbers and texts read from
         // the map are plain bytes, valid for any content, and every check of the header is made on values that were
         // copied out of it.
-        let map = unsafe { memmap2::MmapOptions::new().len(length).map(&file) }.map_err(io)?;
+        let map = unsafe { memmap2::MmapOptions::new().len(length).map(file) }.map_err(io)?;
         let map = Arc::new(map);
         let bytes = Bytes::from_owner(Owner(Arc::clone(&map)));
         Ok(Map { map, bytes })
@@ -143,25 +148,34 @@ enum Hint {
 
 /// Reads a whole file into memory.
 pub fn read(path: &Path) -> Result<Bytes, MapError> {
-    let (mut file, length) = open(path)?;
-    let mut bytes = Vec::with_capacity(length);
+    let mut file = open(path)?;
+    let mut bytes = Vec::with_capacity(length_of(&file, path)?);
     let io = |source| MapError::Io { doing: "read", path: path.to_owned(), source };
     file.read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes.into())
 }
 
-/// Opens a regular file; gives its length too.
-fn open(path: &Path) -> Result<(File, usize), MapError> {
-    let io = |doing| move |source| MapError::Io { doing, path: path.to_owned(), source };
+/// Opens a regular file.
+fn open(path: &Path) -> Result<File, MapError> {
+    let io = |source| MapError::Io { doing: "open", path: path.to_owned(), source };
     // Asked before opening: opening a pipe would wait for a writer.
-    if !std::fs::metadata(path).map_err(io("open"))?.is_file() {
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(MapError::NotAFile { path: path.to_owned() });
     }
-    let file = File::open(path).map_err(io("open"))?;
-    let bytes = file.metadata().map_err(io("open"))?.len();
+    File::open(path).map_err(io)
+}
+
+/// How long a regular file is.
+fn length_of(file: &File, path: &Path) -> Result<usize, MapError> {
+    let io = |source| MapError::Io { doing: "open", path: path.to_owned(), source };
+    let facts = file.metadata().map_err(io)?;
+    if !facts.is_file() {
+        return Err(MapError::NotAFile { path: path.to_owned() });
+    }
+    let bytes = facts.len();
     match usize::try_from(bytes) {
         // No slice of Rust may be longer than isize::MAX.
-        Ok(length) if isize::try_from(length).is_ok() => Ok((file, length)),
+        Ok(length) if isize::try_from(length).is_ok() => Ok(length),
         _ => Err(MapError::TooLarge { path: path.to_owned(), bytes }),
     }
 }
@@ -190,6 +204,18 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             assert_eq!(tail, content[content.len() / 2..], "a slice keeps the map of a removed file");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_open_is_mapped_whatever_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("model"), folder.path().join("other"));
+        std::fs::write(&path, b"checked").unwrap();
+        std::fs::write(&other, b"another").unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert_eq!(Map::of_file(&file, &path).unwrap().bytes(), &b"checked"[..]);
+        assert_eq!(Map::open(&path).unwrap().bytes(), &b"another"[..]);
     }
 
     #[test]

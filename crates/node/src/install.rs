@@ -25,10 +25,12 @@ pub mod carry;
 pub mod choose;
 pub mod event;
 pub mod orders;
+pub mod prove;
 pub mod report;
 pub mod state;
 pub mod trial;
 pub mod verify;
+pub mod weights;
 
 /// So many stops without a result refuse a manifest.
 const MISSES_MAX: u32 = 2;

@@ -14,6 +14,7 @@ mod ls;
 mod node;
 mod pack;
 mod perplexity;
+mod prove;
 mod ps;
 mod pull;
 mod quantize;
@@ -59,6 +60,8 @@ pub(crate) enum Verb {
     Export(export::Args),
     #[command(subcommand)]
     Trust(trust::Verb),
+    #[command(hide = true)]
+    Prove(prove::Args),
     /// Write a completion script for a shell to standard output.
     Completions {
         /// Which shell.
@@ -97,6 +100,7 @@ impl Verb {
             Verb::Verify(args) => verify::run(&args),
             Verb::Export(args) => export::run(&args),
             Verb::Trust(verb) => trust::run(&verb),
+            Verb::Prove(args) => prove::run(&args),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "selvedge", &mut std::io::stdout());
                 Ok(())

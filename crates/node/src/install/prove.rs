@@ -1,0 +1,462 @@
+//! Proves a candidate: it answers its golden set in a process of its own, so that a model that crashes, hangs or eats memory
+//! costs the candidate, and not the node.
+//!
+//! [`ChildProver`] starts our own binary, whose hidden verb `prove` calls [`answer`] and prints [`Told`] as one line of
+//! JSON. The parent judges, so that a child that lies about being right gains nothing but its answers.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernels::compute::Compute;
+use kernels::cpu::Isa;
+use kernels::page::CacheFormat;
+use lm::embed::embed;
+use lm::forward::{Part, Scratch, Wanted};
+use lm::memory::machine::{peak_bytes, peak_bytes_of};
+use lm::model::Model;
+use lm::sample::{Sampler, Settings};
+use lm::shape::Pooling;
+use lm::tokenizer::special::Special;
+use package::digest::Digest;
+use package::disk::system;
+use package::form::DOCUMENT_MAX_BYTES;
+use package::golden::{Answer, Budget, Case, Cost, Golden};
+use package::manifest::Manifest;
+use package::media::Role;
+use package::store::Store;
+use serde::{Deserialize, Serialize};
+use wire::world::{Clock, MonoNs, System};
+
+use crate::install::event::Proof;
+use crate::install::state::{Measured, Slot};
+use crate::install::weights::{self, WeightsError};
+use crate::why::why;
+
+/// The most that a child may say.
+const TOLD_MAX_BYTES: u64 = 64 << 20;
+
+/// How often a child is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What a child says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// It answered.
+    Answered(Answers),
+    /// The model cannot answer.
+    Failed(String),
+    /// Its blobs are not as they came: nothing is known of the model.
+    Damaged(String),
+}
+
+/// The answers to a golden set, and what they cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answers {
+    /// One for each case.
+    pub answers: Vec<Answer>,
+    /// From bytes that were proven to a model that can be asked.
+    pub load_ms: f64,
+    /// Of each token but those that a prompt is read for; of each text that became a vector.
+    pub answer_ms: Vec<f64>,
+    /// The most memory of the process; absent where the system does not tell.
+    pub rss_bytes: Option<u64>,
+}
+
+/// Proves candidates.
+pub trait Prover {
+    /// Lets a slot's model answer its golden set, within this budget and the package's own. Blocks until it did.
+    fn prove(&self, slot: &Slot, budget: Budget) -> Proof;
+}
+
+/// Proves in a child process.
+#[derive(Debug, Clone)]
+pub struct ChildProver {
+    /// The program and what stands before the arguments that every proof has: our own binary, and `prove`.
+    pub command: Vec<OsString>,
+    /// The folder of the store.
+    pub packages: PathBuf,
+    /// How long a proof may take.
+    pub limit: Duration,
+}
+
+/// How a child ended.
+enum Ended {
+    Exited(ExitStatus, Vec<u8>),
+    /// It was ended by us.
+    Stopped(String),
+}
+
+impl ChildProver {
+    /// Proves by the verb `prove` of this very program.
+    pub fn of_this_program(packages: &Path, limit: Duration) -> std::io::Result<ChildProver> {
+        let command = vec![std::env::current_exe()?.into_os_string(), "prove".into()];
+        Ok(ChildProver { command, packages: packages.to_owned(), limit })
+    }
+
+    fn start(&self, slot: &Slot) -> std::io::Result<Child> {
+        let Some((program, first)) = self.command.split_first() else {
+            return Err(std::io::Error::other("no program is named"));
+        };
+        let mut command = Command::new(program);
+        command.args(first).arg("--packages").arg(&self.packages).arg(slot.manifest.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+    }
+
+    /// Waits for a child, as long and as far as the budget goes. Gives the most memory that it was seen with, too.
+    fn wait(&self, mut child: Child, rss_max_bytes: Option<u64>) -> std::io::Result<(Ended, Option<u64>)> {
+        let reader = child.stdout.take().map(|stdout| {
+            std::thread::spawn(move || {
+                let mut told = Vec::new();
+                stdout.take(TOLD_MAX_BYTES).read_to_end(&mut told).map(|_| told)
+            })
+        });
+        let (clock, mut rss_bytes) = (System::new(), None);
+        let begun_ns = clock.mono_ns();
+        let stopped = loop {
+            if let Some(status) = child.try_wait()? {
+                let told = reader.map(|reader| reader.join().unwrap_or_else(|_| Ok(Vec::new())));
+                return Ok((Ended::Exited(status, told.transpose()?.unwrap_or_default()), rss_bytes));
+            }
+            rss_bytes = rss_bytes.max(peak_bytes_of(child.id()));
+            if let (Some(found), Some(most)) = (rss_bytes, rss_max_bytes)
+                && found > most
+            {
+                break format!("it took {found} bytes of memory, {most} are allowed");
+            }
+            if Duration::from_nanos(clock.mono_ns().saturating_sub(begun_ns)) > self.limit {
+                break format!("it did not answer in {} s", self.limit.as_secs());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
+        child.kill()?;
+        child.wait()?;
+        Ok((Ended::Stopped(stopped), rss_bytes))
+    }
+
+    fn golden(&self, slot: &Slot) -> Result<Option<Golden>, String> {
+        let Some(digest) = slot.golden else { return Ok(None) };
+        let told = |error: &dyn std::error::Error| format!("its golden set: {}", why(error));
+        let store = Store::open(system::System, &self.packages, u64::MAX).map_err(|error| told(&error))?;
+        let bytes = store.read_small(&digest, DOCUMENT_MAX_BYTES as u64).map_err(|error| told(&error))?;
+        let bytes = bytes.ok_or_else(|| format!("its golden set {digest} is not in the store"))?;
+        Golden::parse(&bytes).map(Some).map_err(|error| told(&error))
+    }
+}
+
+impl Prover for ChildProver {
+    fn prove(&self, slot: &Slot, budget: Budget) -> Proof {
+        let golden = match self.golden(slot) {
+            Ok(golden) => golden,
+            Err(why) => return Proof::NotNow(why),
+        };
+        let budget = golden.as_ref().map_or(budget, |golden| golden.budget.and(budget));
+        let ended = self.start(slot).and_then(|child| self.wait(child, budget.rss_bytes));
+        let (ended, seen_bytes) = match ended {
+            Ok(ended) => ended,
+            Err(error) => return Proof::NotNow(format!("the proof cannot be run: {error}")),
+        };
+        let failed =
+            |why| Proof::Failed { why, measured: Measured { rss_bytes: seen_bytes, ..Measured::default() } };
+        let (status, told) = match ended {
+            Ended::Stopped(why) => return failed(why),
+            Ended::Exited(status, told) => (status, told),
+        };
+        match serde_json::from_slice(&told) {
+            Ok(Told::Answered(answers)) if status.success() => judge(golden.as_ref(), budget, &answers),
+            Ok(Told::Failed(why)) => failed(why),
+            Ok(Told::Damaged(why)) => Proof::NotNow(why),
+            Ok(Told::Answered(_)) | Err(_) => failed(format!("the process died of it: {status}")),
+        }
+    }
+}
+
+/// Whether the answers are right, and cheap enough.
+fn judge(golden: Option<&Golden>, budget: Budget, told: &Answers) -> Proof {
+    let p95_ms = p95(&told.answer_ms);
+    let measured = Measured {
+        load_ms: Some(told.load_ms.ceil() as u32),
+        p95_ms: p95_ms.map(|ms| ms.ceil() as u32),
+        rss_bytes: told.rss_bytes,
+    };
+    // What was not measured cannot be too much.
+    let budget = Budget {
+        p95_ms: budget.p95_ms.filter(|_| p95_ms.is_some()),
+        rss_bytes: budget.rss_bytes.filter(|_| told.rss_bytes.is_some()),
+        ..budget
+    };
+    let (p95_ms, rss_bytes) = (p95_ms.unwrap_or_default(), told.rss_bytes.unwrap_or_default());
+    let right = golden.map_or(Ok(()), |golden| golden.judge(&told.answers));
+    match right.and_then(|()| budget.judge(&Cost { load_ms: told.load_ms, p95_ms, rss_bytes })) {
+        Ok(()) => Proof::Passed(measured),
+        Err(wrong) => Proof::Failed { why: wrong.to_string(), measured },
+    }
+}
+
+/// 95 of 100 took at most this; `None` of nothing.
+fn p95(times_ms: &[f64]) -> Option<f64> {
+    let mut times = times_ms.to_vec();
+    times.sort_by(f64::total_cmp);
+    times.get((times.len() * 95).div_ceil(100).checked_sub(1)?).copied()
+}
+
+/// Loads the model of a manifest and lets it answer its golden set: what the child does.
+pub fn answer(
+    store: &Store<system::System>,
+    manifest: &Digest,
+    threads: NonZeroUsize,
+    clock: &dyn Clock,
+) -> Told {
+    let answered = || -> Result<Answers, Trouble> {
+        let read = |digest: &Digest| {
+            let bytes = store.read_small(digest, DOCUMENT_MAX_BYTES as u64).map_err(WeightsError::from)?;
+            bytes.ok_or(WeightsError::Missing { digest: *digest })
+        };
+        let golden =
+            Manifest::parse(&read(manifest)?).map_err(failed)?.layer(Role::Golden).map(|it| it.digest);
+        let golden = golden.map(|digest| read(&digest)).transpose()?;
+        let golden = golden.map(|bytes| Golden::parse(&bytes)).transpose().map_err(failed)?;
+        let file = weights::open(store, manifest, threads.get(), |_| ())?;
+        let begun_ns = clock.mono_ns();
+        let isa = Isa::from_environment().map_err(failed)?;
+        let model = Model::load(&file, Arc::new(Compute::new(isa, threads))).map_err(failed)?;
+        let load_ms = ms_since(clock, begun_ns);
+        let (mut answers, mut answer_ms) = (Vec::new(), Vec::new());
+        for case in golden.iter().flat_map(|golden| &golden.cases) {
+            answers.push(answer_one(&model, case, clock, &mut answer_ms)?);
+        }
+        Ok(Answers { answers, load_ms, answer_ms, rss_bytes: peak_bytes() })
+    };
+    match answered() {
+        Ok(answers) => Told::Answered(answers),
+        Err(Trouble::Failed(why)) => Told::Failed(why),
+        Err(Trouble::Weights(error)) if error.is_damage() => Told::Damaged(why(&error)),
+        Err(Trouble::Weights(error)) => Told::Failed(why(&error)),
+    }
+}
+
+/// Why there are no answers.
+enum Trouble {
+    Weights(WeightsError),
+    Failed(String),
+}
+
+impl From<WeightsError> for Trouble {
+    fn from(error: WeightsError) -> Trouble {
+        Trouble::Weights(error)
+    }
+}
+
+fn failed(error: impl std::error::Error) -> Trouble {
+    Trouble::Failed(why(&error))
+}
+
+fn answer_one(
+    model: &Model,
+    case: &Case,
+    clock: &dyn Clock,
+    times_ms: &mut Vec<f64>,
+) -> Result<Answer, Trouble> {
+    match case {
+        Case::Text(text) => {
+            likeliest(model, &text.prompt, text.max_tokens, clock, times_ms).map(Answer::Tokens)
+        }
+        Case::Embedding(text) => {
+            let tokens = model.tokenizer.encode_for_model(&text.embed, Special::Plain);
+            let pooling = model.network.shape().pooling.unwrap_or(Pooling::Mean);
+            let begun_ns = clock.mono_ns();
+            let vectors =
+                embed(&model.network, &mut Scratch::default(), &[tokens], pooling).map_err(failed)?;
+            times_ms.push(ms_since(clock, begun_ns));
+            Ok(Answer::Vector(vectors.into_iter().next().unwrap_or_default()))
+        }
+        Case::Tensors(_) => {
+            Err(Trouble::Failed("its golden set asks for tensors, which a model of words has not".into()))
+        }
+    }
+}
+
+/// The answer that always takes the likeliest token, with the token that ends it; the prompt is read as it stands, control
+/// tokens and all. Golden sets are made by the same.
+fn likeliest(
+    model: &Model,
+    prompt: &str,
+    max_tokens: usize,
+    clock: &dyn Clock,
+    times_ms: &mut Vec<f64>,
+) -> Result<Vec<u32>, Trouble> {
+    let network = &model.network;
+    let mut tokens = model.tokenizer.encode_for_model(prompt, Special::Parse);
+    let context = network.shape().context;
+    if tokens.is_empty() || tokens.len() + max_tokens > context {
+        return Err(Trouble::Failed(format!("a golden prompt of {} tokens does not fit", tokens.len())));
+    }
+    let pages = network.page_shape(CacheFormat::F16).map_err(failed)?;
+    let mut cache = network.sequence(pages, tokens.len() + max_tokens);
+    let mut sampler = Sampler::new(Settings { temperature: 0.0, ..Settings::default() }, &[]);
+    let (mut scratch, mut answer) = (Scratch::default(), Vec::new());
+    while answer.len() < max_tokens {
+        let begun_ns = clock.mono_ns();
+        let part = Part { tokens: &tokens, cache: &mut cache, adapter: None, wanted: Wanted::Last };
+        let mut logits = network.step(&mut scratch, &mut [part]).map_err(failed)?;
+        let token = sampler.choose(&mut logits, |_| {}, 0).map_err(failed)?.token;
+        scratch.keep(logits);
+        if !answer.is_empty() || max_tokens == 1 {
+            times_ms.push(ms_since(clock, begun_ns));
+        }
+        answer.push(token);
+        if model.tokenizer.ends().contains(&token) {
+            break;
+        }
+        tokens = vec![token];
+    }
+    Ok(answer)
+}
+
+fn ms_since(clock: &dyn Clock, begun_ns: MonoNs) -> f64 {
+    clock.mono_ns().saturating_sub(begun_ns) as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use lm::specimen::Specimen;
+    use package::descriptor::Descriptor;
+    use package::golden::Text;
+    use package::media;
+    use package::name::VariantName;
+
+    use super::*;
+
+    const PROMPT: &str = "<s>the";
+
+    /// A store with a specimen whose golden set has this answer, and its slot.
+    fn stored(folder: &Path, tokens: &[u32]) -> (Store<system::System>, Slot) {
+        let store = Store::open(system::System, folder, 1 << 30).unwrap();
+        let mut model = Vec::new();
+        Specimen::SMALL.write(&mut model).unwrap();
+        let text = Text { prompt: PROMPT.into(), max_tokens: 4, tokens: tokens.to_vec() };
+        let golden =
+            Golden { form: 1, kind: "lm".into(), cases: vec![Case::Text(text)], budget: Budget::default() };
+        let mut manifest = Manifest::new(media::MODEL_MANIFEST, Descriptor::empty());
+        for (role, bytes) in [(Role::Weights, model), (Role::Golden, golden.to_bytes())] {
+            let digest = store.put_small(&bytes, 0).unwrap();
+            let layer = Descriptor::new(role.media_type(), digest, bytes.len() as u64);
+            manifest.layers.push(layer.with(media::ROLE, role.word()).with(media::FILEPATH, role.word()));
+        }
+        let digest = store.put_small(&manifest.to_bytes(), 0).unwrap();
+        let slot = Slot {
+            release: 1,
+            index: digest,
+            manifest: digest,
+            variant: VariantName::new("f32").unwrap(),
+            weights: manifest.layers[0].digest,
+            golden: Some(manifest.layers[1].digest),
+            committed_ms: None,
+        };
+        (store, slot)
+    }
+
+    fn threads() -> NonZeroUsize {
+        NonZeroUsize::new(1).unwrap()
+    }
+
+    fn right_answer() -> Vec<u32> {
+        let compute = Arc::new(Compute::new(Isa::from_environment().unwrap(), threads()));
+        let model = Model::load(&Specimen::SMALL.gguf().unwrap(), compute).unwrap();
+        match likeliest(&model, PROMPT, 4, &System::new(), &mut Vec::new()) {
+            Ok(tokens) => tokens,
+            Err(_) => panic!("a specimen answers"),
+        }
+    }
+
+    #[test]
+    fn a_model_is_judged_by_its_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let right = right_answer();
+        let (store, slot) = stored(folder.path(), &right);
+        let told = answer(&store, &slot.manifest, threads(), &System::new());
+        let Told::Answered(answers) = &told else { panic!("{told:?}") };
+        assert_eq!(answers.answers, [Answer::Tokens(right.clone())]);
+        assert_eq!(serde_json::from_slice::<Told>(&serde_json::to_vec(&told).unwrap()).unwrap(), told);
+        let golden = |tokens: &[u32]| {
+            let text = Text { prompt: PROMPT.into(), max_tokens: 4, tokens: tokens.to_vec() };
+            Golden { form: 1, kind: "lm".into(), cases: vec![Case::Text(text)], budget: Budget::default() }
+        };
+        assert!(matches!(judge(Some(&golden(&right)), Budget::default(), answers), Proof::Passed(_)));
+        assert!(matches!(
+            judge(Some(&golden(&right[1..])), Budget::default(), answers),
+            Proof::Failed { .. }
+        ));
+        let dear = Budget { rss_bytes: Some(1), ..Budget::default() };
+        let is_measured = answers.rss_bytes.is_some();
+        assert_eq!(matches!(judge(None, dear, answers), Proof::Failed { .. }), is_measured);
+        assert!(matches!(
+            judge(None, dear, &Answers { rss_bytes: None, ..answers.clone() }),
+            Proof::Passed(_)
+        ));
+        store.discard(&slot.weights).unwrap();
+        assert!(matches!(answer(&store, &slot.manifest, threads(), &System::new()), Told::Damaged(_)));
+    }
+
+    #[test]
+    fn most_times_are_below() {
+        let times: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!((p95(&times), p95(&times[..1]), p95(&[])), (Some(95.0), Some(1.0), None));
+    }
+
+    /// What becomes of a proof if the child does this.
+    #[cfg(unix)]
+    fn child(script: &str, limit: Duration) -> Proof {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, slot) = stored(folder.path(), &[1]);
+        let command = ["/bin/sh", "-c", script, "prove"].map(OsString::from).to_vec();
+        let budget = Budget { rss_bytes: Some(1 << 40), ..Budget::default() };
+        ChildProver { command, packages: folder.path().to_owned(), limit }.prove(&slot, budget)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn whatever_a_child_does_costs_the_candidate_only() {
+        let check = |script: &str, limit_ms: u64, expected: &str| {
+            let proof = format!("{:?}", child(script, Duration::from_millis(limit_ms)));
+            assert!(proof.contains(expected), "{script}: {proof}");
+        };
+        let told = |tokens: &str| {
+            format!(
+                r#"echo '{{"answered":{{"answers":[{{"Tokens":[{tokens}]}}],"load_ms":1,"answer_ms":[2],"rss_bytes":3}}}}'"#
+            )
+        };
+        check(
+            &told("1"),
+            60_000,
+            "Passed(Measured { load_ms: Some(1), p95_ms: Some(2), rss_bytes: Some(3) })",
+        );
+        check(&told("2"), 60_000, "the answer parts at token 0");
+        check(&format!("{}; exit 1", told("1")), 60_000, "died of it: exit status: 1");
+        check("kill -9 $$", 60_000, "died of it: signal: 9");
+        check("echo nonsense", 60_000, "died of it");
+        check(r#"echo '{"failed":"its shape is odd"}'"#, 60_000, "its shape is odd");
+        check(r#"echo '{"damaged":"a chunk"}'"#, 60_000, "NotNow(\"a chunk\")");
+        check("exec sleep 600", 100, "it did not answer in 0 s");
+        let nobody = ChildProver { command: vec![], packages: "/".into(), limit: Duration::ZERO };
+        let (_, slot) = stored(tempfile::tempdir().unwrap().path(), &[1]);
+        assert!(matches!(nobody.prove(&Slot { golden: None, ..slot }, Budget::default()), Proof::NotNow(_)));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_child_that_eats_memory_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, slot) = stored(folder.path(), &[1]);
+        let command = ["/bin/sh", "-c", "exec sleep 600", "prove"].map(OsString::from).to_vec();
+        let prover =
+            ChildProver { command, packages: folder.path().to_owned(), limit: Duration::from_secs(60) };
+        let proof = prover.prove(&slot, Budget { rss_bytes: Some(1), ..Budget::default() });
+        assert!(matches!(&proof, Proof::Failed { why, .. } if why.contains("1 are allowed")), "{proof:?}");
+    }
+}

@@ -1,0 +1,35 @@
+//! `selvedge prove`, hidden: a package's model answers its golden set, for a node that started this as a process of its own.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use node::install::prove::answer;
+use package::digest::Digest;
+use package::disk::system::System;
+use package::store::Store;
+use wire::world;
+
+use crate::engine::Threads;
+
+/// Let a variant answer its golden set, and print the answers and what they cost as one line of JSON.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The folder of the store.
+    #[arg(long, value_name = "FOLDER")]
+    packages: PathBuf,
+
+    /// The digest of the variant's manifest.
+    manifest: Digest,
+
+    #[command(flatten)]
+    threads: Threads,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let store = Store::open(System, &args.packages, u64::MAX)?;
+    let told = answer(&store, &args.manifest, args.threads.count(), &world::System::new());
+    let mut line = serde_json::to_vec(&told)?;
+    line.push(b'\n');
+    io::stdout().write_all(&line).context("nobody takes the answers")
+}
