@@ -1,0 +1,78 @@
+//! What this node can prove of itself when a variant is chosen for it; what it does not know it does not claim.
+
+use kernels::cpu::Isa;
+use lm::memory::machine::Memory;
+use package::choose::Device;
+use package::disk::{Disk, FileError};
+use package::golden::Budget;
+use package::requirement::{Kind, Runtime, Version};
+use package::store::Store;
+
+use crate::install::state::Kept;
+
+/// What the operator's settings say of models.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Leave {
+    /// Memory that stays free of models, in bytes.
+    pub memory_bytes: u64,
+    /// Disk that stays free of packages, in bytes.
+    pub disk_bytes: u64,
+    /// What answers may cost.
+    pub budget: Budget,
+}
+
+/// The facts for a model whose slots are `kept`.
+pub fn device<D: Disk>(store: &Store<D>, kept: &Kept, leave: Leave) -> Result<Device, FileError> {
+    let memory = Memory::of_this_machine();
+    Ok(Device {
+        memory_bytes: memory.map(|memory| memory.bytes),
+        free_bytes: memory.and_then(|memory| memory.free_bytes),
+        keep_bytes: leave.memory_bytes,
+        disk_free_bytes: Some(store.room_bytes(leave.disk_bytes)?),
+        isa: Isa::all_here()
+            .into_iter()
+            .filter(|isa| !matches!(isa, Isa::Scalar(_)))
+            .map(Isa::name)
+            .collect(),
+        arch: std::env::consts::ARCH,
+        accelerators: Vec::new(),
+        runs: vec![(Kind::Lm, Runtime::Lm)],
+        selvedge: Version::parse(env!("CARGO_PKG_VERSION")),
+        machine: None,
+        power_limit_w: None,
+        budget: leave.budget,
+        measured: Default::default(),
+        refused: kept.refused.iter().map(|refusal| refusal.manifest).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use package::digest::Digest;
+    use package::disk::simulated::Simulated;
+
+    use super::*;
+    use crate::install::state::Refusal;
+
+    #[test]
+    fn a_node_claims_what_it_knows() {
+        let disk = Simulated::new();
+        let store = Store::open(disk.clone(), Path::new("/p"), 1000).unwrap();
+        store.put_small(&[0; 400], 0).unwrap();
+        let digest = Digest::of(b"bad");
+        let refusal = Refusal { manifest: digest, index: digest, why: String::new(), at_ms: 0 };
+        let kept = Kept { refused: vec![refusal], ..Kept::default() };
+        let facts = |leave| device(&store, &kept, leave).unwrap();
+        let here = facts(Leave::default());
+        assert_eq!((here.disk_free_bytes, here.refused), (Some(600), [digest].into()), "the quota");
+        assert!(here.selvedge.is_some() && !here.isa.contains(&"scalar"));
+        assert!(here.memory_bytes.is_some() || cfg!(not(target_os = "linux")));
+        // A disk with 170 bytes free, of which 100 stay so.
+        disk.full_at(
+            disk.list(Path::new("/p")).unwrap().iter().map(|entry| entry.size_bytes).sum::<u64>() + 400 + 170,
+        );
+        assert_eq!(facts(Leave { disk_bytes: 100, ..Leave::default() }).disk_free_bytes, Some(70));
+    }
+}
