@@ -129,7 +129,7 @@ impl Variant {
     /// those who know no others, if it runs on one architecture alone.
     pub fn of(manifest: &Manifest) -> Result<Variant, FormError> {
         let mut entry = Descriptor::of(media::OCI_MANIFEST, &manifest.to_bytes());
-        entry.artifact_type.clone_from(&manifest.artifact_type);
+        entry.artifact_type = Some(media::MODEL_MANIFEST.to_owned());
         entry.annotations = ours(&manifest.annotations);
         entry.platform = platform(&Requires::read(&manifest.annotations)?);
         Variant::read(&entry)
@@ -183,10 +183,14 @@ impl Release {
         let model = ModelName::new(model).map_err(|error| wrong_value(media::MODEL, model, error))?;
         let release = requirement::number(media::RELEASE, required(&annotations, media::RELEASE)?)?;
         let (mut variants, mut provenance) = (Vec::new(), Vec::new());
-        for manifest in manifests {
+        for mut manifest in manifests {
+            manifest.artifact_type = manifest.artifact_type.or_else(|| kind_of(&manifest.annotations));
             match manifest.artifact_type.as_deref() {
                 Some(media::MODEL_MANIFEST) => variants.push(Variant::read(&manifest)?),
-                Some(media::SIGSTORE_BUNDLE) => provenance.push(manifest),
+                Some(media::SIGSTORE_BUNDLE) => {
+                    manifest.annotations.remove(media::ROLE);
+                    provenance.push(manifest);
+                }
                 _ => {} // of a later version, or another tool's
             }
         }
@@ -208,7 +212,7 @@ impl Release {
         let variants = self.variants.iter().map(|variant| &variant.manifest);
         let index = Index {
             artifact_type: Some(media::PACKAGE.to_owned()),
-            manifests: variants.chain(&self.provenance).cloned().collect(),
+            manifests: variants.chain(&self.provenance).cloned().map(without_type).collect(),
             annotations,
             extra: BTreeMap::new(),
         };
@@ -269,6 +273,27 @@ impl Release {
             }
         }
         Ok(())
+    }
+}
+
+/// The value of [`media::ROLE`] of an entry that tells who made a variant.
+const PROVENANCE: &str = "provenance";
+
+/// An entry as it stands in an index. Debian's skopeo (1.9.3) loses `artifactType` of entries when it copies an index, and then
+/// finds that it may not: so annotations say it, which it keeps.
+fn without_type(mut entry: Descriptor) -> Descriptor {
+    if entry.artifact_type.take().as_deref() == Some(media::SIGSTORE_BUNDLE) {
+        entry = entry.with(media::ROLE, PROVENANCE);
+    }
+    entry
+}
+
+/// What annotations say of an entry without `artifactType`.
+fn kind_of(annotations: &Annotations) -> Option<String> {
+    let is_provenance = annotations.get(media::ROLE).is_some_and(|role| role == PROVENANCE);
+    match annotations.contains_key(media::VARIANT) {
+        true => Some(media::MODEL_MANIFEST.to_owned()),
+        false => is_provenance.then(|| media::SIGSTORE_BUNDLE.to_owned()),
     }
 }
 
@@ -353,9 +378,16 @@ mod tests {
         assert!(bytes.starts_with(
             br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","artifactType":"application/vnd.selvedge.package.v1","manifests":[{"#
         ));
+        assert_eq!(String::from_utf8_lossy(&bytes).matches("artifactType").count(), 1, "entries have none");
         let read = Release::read(&bytes).unwrap();
         assert_eq!(read, release());
         assert_eq!(read.to_bytes(), bytes);
+        let typed = changed(|index| {
+            index.manifests[0].artifact_type = Some(media::MODEL_MANIFEST.into());
+            index.manifests[2].artifact_type = Some(media::SIGSTORE_BUNDLE.into());
+            drop(index.manifests[2].annotations.remove(media::ROLE));
+        });
+        assert_eq!(typed.unwrap(), release(), "where a type stands it says the same");
         let variant = read.check(&manifest("q4_k_m", 12.31)).unwrap();
         assert_eq!(variant.quality.as_ref().unwrap().value, 12.31);
         assert_eq!(read.variant_of(&variant.manifest.digest).unwrap().name.as_str(), "q4_k_m");
