@@ -1,10 +1,33 @@
 //! What an operator may set of a hub: one struct, one TOML file, every field with a default.
+//!
+//! ```toml
+//! listen = "127.0.0.1:8420"     # elsewhere only with a token_file
+//! data = "selvedge-data/hub"    # the database, and what is on its way in
+//!
+//! [depot]                       # where packages lie
+//! folder = "/srv/packages"      # absent: `packages` in `data`
+//! # [depot.s3]                  # or a bucket; who we are there stands in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+//! # bucket = "models"
+//! # prefix = "selvedge"
+//! # endpoint = "https://minio:9000"
+//!
+//! [registry]                    # how packages come in
+//! blob_max_bytes = 274877906944
+//! uploads_max = 64
+//! upload_rest_hours = 24
+//!
+//! [tuf]                         # whose metadata is taken
+//! root = "sha256:…"             # of 1.root.json; absent: the first that is put
+//! accept = ["hybrid"]
+//! ```
 
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use package::digest::{Digest, DigestError};
+use package::trust::key::{KeyKind, KindSet};
 use serde::{Deserialize, Serialize};
 
 /// The settings of a hub. [`HubConfig::parse`] reads them from TOML; [`HubConfig::check`] runs at start.
@@ -27,6 +50,106 @@ pub struct HubConfig {
     pub connections_max: usize,
     /// The most pages and programs that may follow live at once.
     pub live_max: usize,
+    /// Where packages lie.
+    pub depot: DepotConfig,
+    /// How packages come in.
+    pub registry: RegistryConfig,
+    /// Who may say that they are genuine.
+    pub tuf: TufConfig,
+}
+
+/// `[depot]`: where packages, their metadata and assignments lie. Either a folder or a bucket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DepotConfig {
+    /// The folder; unless told, `packages` beside the hub's database.
+    pub folder: Option<PathBuf>,
+    /// A bucket of a store that speaks S3.
+    pub s3: Option<S3Config>,
+}
+
+/// `[depot.s3]`: a bucket. The key to it stands in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or where else Amazon's own
+/// tools look for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Config {
+    /// The bucket; it must be there.
+    pub bucket: String,
+    /// What the hub's keys begin with, so that a bucket can hold other things, too.
+    #[serde(default)]
+    pub prefix: String,
+    /// The store's address, if it is not Amazon's: `https://host:port`.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// The store's region.
+    #[serde(default)]
+    pub region: Option<String>,
+}
+
+/// `[registry]`: how packages come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryConfig {
+    /// The most bytes of one file of a package. Until it is whole it lies in `uploads` beside the hub's database.
+    pub blob_max_bytes: u64,
+    /// The most files that may be on their way in at once.
+    pub uploads_max: usize,
+    /// How long a file may rest on its way in before it is dropped, in hours.
+    pub upload_rest_hours: u64,
+}
+
+/// `[tuf]`: whose metadata the hub takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TufConfig {
+    /// The first root, as `sha256:…`. Unless told, the first one that is put here is believed.
+    pub root: Option<String>,
+    /// Which kinds of keys count.
+    pub accept: Vec<Accept>,
+}
+
+/// A kind of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accept {
+    /// Ed25519 and ML-DSA-65 together.
+    Hybrid,
+    /// Ed25519 alone.
+    Ed25519,
+    /// ECDSA on P-256.
+    EcdsaP256,
+    /// RSA with PSS.
+    RsaPss,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> RegistryConfig {
+        RegistryConfig { blob_max_bytes: 256 << 30, uploads_max: 64, upload_rest_hours: 24 }
+    }
+}
+
+impl Default for TufConfig {
+    fn default() -> TufConfig {
+        TufConfig { root: None, accept: vec![Accept::Hybrid] }
+    }
+}
+
+impl TufConfig {
+    /// Which kinds of keys count.
+    pub fn kinds(&self) -> KindSet {
+        let kind = |accept: &Accept| match accept {
+            Accept::Hybrid => KeyKind::Hybrid,
+            Accept::Ed25519 => KeyKind::Ed25519,
+            Accept::EcdsaP256 => KeyKind::EcdsaP256,
+            Accept::RsaPss => KeyKind::RsaPss,
+        };
+        self.accept.iter().map(kind).collect()
+    }
+
+    /// The digest of the first root, if only one is taken.
+    pub fn first_root(&self) -> Result<Option<Digest>, DigestError> {
+        self.root.as_deref().map(Digest::parse).transpose()
+    }
 }
 
 impl Default for HubConfig {
@@ -40,6 +163,9 @@ impl Default for HubConfig {
             nodes_max: 20_000,
             connections_max: 2048,
             live_max: 256,
+            depot: DepotConfig::default(),
+            registry: RegistryConfig::default(),
+            tuf: TufConfig::default(),
         }
     }
 }
@@ -65,6 +191,12 @@ pub enum ConfigError {
     /// A host name with characters that no host name has.
     #[error("hosts has {0:?}, which is not a host name; write it without scheme, port or path")]
     Host(String),
+    /// Two places for one thing.
+    #[error("[depot] has both a folder and s3; packages lie in one of them")]
+    TwoDepots,
+    /// Not a digest.
+    #[error("root in [tuf] is no digest; write it as sha256: and what `sha256sum 1.root.json` says")]
+    Root(#[source] DigestError),
     /// The outside world may reach the hub, and nothing would stop it.
     #[error(
         "the hub would listen on {0}, which others can reach, without a token; set token_file, or listen on 127.0.0.1"
@@ -113,6 +245,13 @@ impl HubConfig {
         within("nodes_max", self.nodes_max, 1, 10_000_000)?;
         within("connections_max", self.connections_max as u64, 8, 1_000_000)?;
         within("live_max", self.live_max as u64, 1, 100_000)?;
+        within("blob_max_bytes", self.registry.blob_max_bytes, 1 << 20, 1 << 50)?;
+        within("uploads_max", self.registry.uploads_max as u64, 1, 10_000)?;
+        within("upload_rest_hours", self.registry.upload_rest_hours, 1, 24 * 365)?;
+        self.tuf.first_root().map_err(ConfigError::Root)?;
+        if self.depot.folder.is_some() && self.depot.s3.is_some() {
+            return Err(ConfigError::TwoDepots);
+        }
         for host in &self.hosts {
             let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
             if host.is_empty() || host.len() > 253 || !host.chars().all(good) {
@@ -169,6 +308,10 @@ mod tests {
         check("check_in_ms = 1", "check_in_ms is 1");
         check("hosts = [\"hub.example.org\"]", "");
         check("hosts = [\"http://hub\"]", "not a host name");
+        check("[registry]\nuploads_max = 0", "uploads_max is 0");
+        check("[tuf]\nroot = \"1.root.json\"\naccept = [\"hybrid\", \"ecdsa-p256\"]", "no digest");
+        check("[depot]\nfolder = \"p\"\n[depot.s3]\nbucket = \"b\"", "both a folder and s3");
+        check("[depot.s3]\nbucket = \"b\"\nendpoint = \"http://127.0.0.1:9000\"", "");
     }
 
     #[test]

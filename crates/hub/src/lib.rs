@@ -10,6 +10,7 @@
 //!   time;
 //! - [`live`]: what happens now, to everybody who looks; [`metrics`]: the hub's own numbers;
 //! - [`downsample`]: a day of summaries → the points of a chart;
+//! - [`depot`]: where packages lie;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
 //! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
 
@@ -20,6 +21,7 @@ pub mod api;
 pub mod checkin;
 pub mod config;
 pub mod console;
+pub mod depot;
 pub mod downsample;
 pub mod ingest;
 pub mod live;
