@@ -8,10 +8,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use package::registry::Code;
 use wire::hash::Hash;
 use wire::world::Clock;
 
 use crate::api::refusal::Refusal;
+use crate::registry::refusal::Refused;
 
 /// How long a person stays signed in, in seconds.
 const SESSION_S: u64 = 12 * 3600;
@@ -101,13 +104,27 @@ impl Access {
         name == "localhost" || name.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)
     }
 
-    fn is_allowed(&self, headers: &HeaderMap) -> bool {
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    fn is_allowed(&self, headers: &HeaderMap, path: &str) -> bool {
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = shown.and_then(|value| value.strip_prefix("Bearer "));
+        let basic = shown.filter(|_| is_registry(path)).and_then(password);
         self.is_open()
             || bearer.is_some_and(|token| self.is_token(token.trim()))
+            || basic.is_some_and(|token| self.is_token(&token))
             || cookies(headers).any(|(name, value)| name == COOKIE && self.is_session(value))
     }
+}
+
+/// Where tools of others come, who know no bearer that they were not sent for.
+fn is_registry(path: &str) -> bool {
+    path == "/v2" || path.starts_with("/v2/")
+}
+
+/// The password of `Basic`, whatever the name before it.
+fn password(shown: &str) -> Option<String> {
+    let pair = BASE64_STANDARD.decode(shown.strip_prefix("Basic ")?.trim()).ok()?;
+    let pair = String::from_utf8(pair).ok()?;
+    pair.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
@@ -156,8 +173,14 @@ fn refuse(access: &Access, request: &Request) -> Option<Response> {
     }
     let path = request.uri().path();
     let open = matches!(path, "/health" | "/login") || path.starts_with("/assets/");
-    if open || access.is_allowed(headers) {
+    if open || access.is_allowed(headers, path) {
         return None;
+    }
+    if is_registry(path) {
+        let message = "this hub asks for a token: give any name, and the token as password";
+        let challenge = HeaderValue::from_static("Basic realm=\"selvedge\", charset=\"UTF-8\"");
+        let refused = Refused::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
+        return Some(refused.with(header::WWW_AUTHENTICATE, challenge).into_response());
     }
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if request.method() == Method::GET && accept.contains("text/html") {
@@ -211,12 +234,21 @@ mod tests {
         let access = access(&world);
         let allowed = |name: HeaderName, value: &str| {
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
-            access.is_allowed(&headers)
+            access.is_allowed(&headers, "/api/v1/nodes")
         };
-        assert!(!access.is_allowed(&HeaderMap::new()));
+        assert!(!access.is_allowed(&HeaderMap::new(), "/v2/"));
         assert!(allowed(header::AUTHORIZATION, "Bearer 0123456789abcdef"));
         assert!(!allowed(header::AUTHORIZATION, "Bearer 0123456789abcdeg"));
         assert!(!allowed(header::AUTHORIZATION, "0123456789abcdef"));
+        let basic = |text: &str, path: &str| {
+            let shown = format!("Basic {}", BASE64_STANDARD.encode(text));
+            let shown = HeaderValue::from_str(&shown).unwrap();
+            access.is_allowed(&HeaderMap::from_iter([(header::AUTHORIZATION, shown)]), path)
+        };
+        assert!(basic("any:0123456789abcdef", "/v2/a/tags/list"));
+        assert!(!basic("any:0123456789abcdef", "/api/v1/nodes"));
+        assert!(!basic("0123456789abcdef", "/v2/") && !basic("0123456789abcdef:", "/v2/"));
+        assert!(!allowed(header::AUTHORIZATION, "Basic MDEy"));
         let cookie = access.session_cookie();
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
         let value = cookie.split(';').next().unwrap();

@@ -10,7 +10,8 @@
 //!   time;
 //! - [`live`]: what happens now, to everybody who looks; [`metrics`]: the hub's own numbers;
 //! - [`downsample`]: a day of summaries → the points of a chart;
-//! - [`depot`]: where packages lie;
+//! - [`depot`]: where packages lie; [`registry`]: how they come and go; [`inflow`]: bodies that take their time; [`cache`]:
+//!   what may be kept of answers;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
 //! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
 
@@ -18,14 +19,17 @@
 
 pub mod access;
 pub mod api;
+pub mod cache;
 pub mod checkin;
 pub mod config;
 pub mod console;
 pub mod depot;
 pub mod downsample;
+pub mod inflow;
 pub mod ingest;
 pub mod live;
 pub mod metrics;
+pub mod registry;
 pub mod server;
 pub mod state;
 pub mod store;

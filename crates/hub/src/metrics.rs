@@ -18,18 +18,21 @@ pub enum Area {
     Records,
     /// The rest of the API.
     Api,
+    /// Packages and their metadata.
+    Packages,
     /// Pages and what belongs to them.
     Console,
 }
 
 impl Area {
-    const ALL: [Area; 4] = [Area::CheckIn, Area::Records, Area::Api, Area::Console];
+    const ALL: [Area; 5] = [Area::CheckIn, Area::Records, Area::Api, Area::Packages, Area::Console];
 
     fn as_str(self) -> &'static str {
         match self {
             Area::CheckIn => "checkin",
             Area::Records => "records",
             Area::Api => "api",
+            Area::Packages => "packages",
             Area::Console => "console",
         }
     }
@@ -53,7 +56,7 @@ pub struct Metrics {
     busy: AtomicU64,
     checkins: AtomicU64,
     commits: AtomicU64,
-    requests: [Histogram; 4],
+    requests: [Histogram; 5],
     recent: Recent,
 }
 

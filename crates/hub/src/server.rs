@@ -23,13 +23,15 @@ use wire::world::{Clock, World};
 
 use crate::access::{self, Access};
 use crate::config::{ConfigError, HubConfig};
+use crate::depot::{Depot, DepotError};
 use crate::live::Live;
 use crate::metrics::{Area, Metrics};
+use crate::registry::sessions::Sessions;
 use crate::state::{HubState, stopped};
 use crate::store::database::{self, OpenError, Store};
 use crate::write::Limits;
 use crate::writer::{self, BATCH_QUEUE, Desk};
-use crate::{api, console};
+use crate::{api, console, registry};
 
 /// How long a request may take, its body included: 1 MiB over a link of 250 kbit/s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
@@ -52,6 +54,17 @@ pub enum HubError {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The packages.
+    #[error(transparent)]
+    Depot(#[from] DepotError),
+    /// The folder of what is on its way in.
+    #[error("cannot use the folder {} for uploads; check that this user may write to it", path.display())]
+    Uploads {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The address is taken.
     #[error("another program listens on {0}; stop it, or choose another address with --listen")]
     InUse(SocketAddr),
@@ -106,8 +119,9 @@ impl Hub {
     ) -> Result<Running, HubError> {
         config.check()?;
         let token = config.read_token()?;
-        let mut key = [0; 32];
+        let (mut key, mut seed) = ([0; 32], [0; 32]);
         world.fill(&mut key);
+        world.fill(&mut seed);
         let clock: Arc<dyn Clock + Sync> = Arc::new(world);
         // The port before the store: a hub that runs already is the likelier reason, and the clearer message.
         let listen = config.listen;
@@ -117,6 +131,12 @@ impl Hub {
         })?;
         let addr = listener.local_addr().map_err(|source| HubError::Listen { listen, source })?;
         let Store { writer, readers, lock } = database::open(&config.data).await?;
+
+        let depot = Depot::open(&config.depot, &config.data)?;
+        let uploads = config.data.join("uploads");
+        let (most, rest_s) = (config.registry.uploads_max, config.registry.upload_rest_hours * 3600);
+        let sessions = Sessions::open(&uploads, most, rest_s, seed)
+            .map_err(|source| HubError::Uploads { path: uploads, source })?;
 
         let access = Arc::new(Access::new(token.as_deref(), &config.hosts, key, clock.clone()));
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
@@ -135,6 +155,8 @@ impl Hub {
             config,
             readers: readers.clone(),
             writer: handle,
+            depot,
+            sessions,
             live,
             metrics,
             clock,
@@ -160,6 +182,7 @@ fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
         .merge(api::router(state.clone()))
         .merge(console::router(state.clone(), access.clone()))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .merge(registry::router(state.clone()))
         .layer(from_fn_with_state(access, access::guard))
         .layer(from_fn_with_state(state, measure))
 }
@@ -168,6 +191,7 @@ async fn measure(State(state): State<Arc<HubState>>, request: Request, next: Nex
     let area = match request.uri().path() {
         "/api/v1/checkin" => Area::CheckIn,
         "/api/v1/records" if request.method() == axum::http::Method::POST => Area::Records,
+        path if path.starts_with("/v2/") || path.starts_with("/tuf/") => Area::Packages,
         path if path.starts_with("/api/v1/") || path == "/health" || path == "/metrics" => Area::Api,
         _ => Area::Console,
     };

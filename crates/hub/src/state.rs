@@ -7,8 +7,10 @@ use tokio::sync::{Semaphore, watch};
 use wire::world::{Clock, WallMs};
 
 use crate::config::HubConfig;
+use crate::depot::Depot;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::registry::sessions::Sessions;
 use crate::store::connection::Readers;
 use crate::writer::WriterHandle;
 
@@ -23,6 +25,10 @@ pub struct HubState {
     pub readers: Readers,
     /// The store, for writing.
     pub writer: WriterHandle,
+    /// Where packages lie.
+    pub depot: Depot,
+    /// Files of packages on their way in.
+    pub sessions: Sessions,
     /// What happens now.
     pub live: Arc<Live>,
     /// The hub's own numbers.

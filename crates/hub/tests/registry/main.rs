@@ -1,0 +1,10 @@
+//! The registry against a real hub on loopback: what clients of OCI distribution do, and what they should not.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+mod access;
+mod manifests;
+mod pull;
+mod push;
+#[path = "../pushing/mod.rs"]
+mod pushing;
