@@ -1,6 +1,7 @@
 //! The JSON API: what nodes call, what the pages use, and what anybody else may build on.
 
 pub mod alerts;
+pub mod assignments;
 pub mod description;
 pub mod intake;
 pub mod live;
@@ -15,12 +16,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use crate::api::refusal::Refusal;
 use crate::checkin::CHECKIN_MAX_BYTES;
 use crate::ingest::COMPRESSED_MAX_BYTES;
 use crate::state::HubState;
+use crate::tuf;
 
 /// All routes of the API.
 pub fn router(state: Arc<HubState>) -> Router {
@@ -36,6 +38,9 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/live", get(live::of_all))
         .route("/alerts", get(alerts::list))
         .route("/gaps", get(records::gaps))
+        .route("/assignments", get(assignments::list).put(assignments::put))
+        .route("/assignments/{id}", get(assignments::one))
+        .route("/tuf/metadata/{file}", put(tuf::put))
         .route("/overview", get(overview::overview))
         .route("/openapi.json", get(description::openapi))
         .fallback(nothing_here)

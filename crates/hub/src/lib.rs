@@ -10,7 +10,7 @@
 //!   time;
 //! - [`live`]: what happens now, to everybody who looks; [`metrics`]: the hub's own numbers;
 //! - [`downsample`]: a day of summaries → the points of a chart;
-//! - [`depot`]: where packages lie; [`registry`]: how they come and go; [`inflow`]: bodies that take their time; [`cache`]:
+//! - [`depot`]: where packages lie; [`registry`]: how they come and go; [`tuf`]: who says that they are genuine; [`inflow`]: bodies that take their time; [`cache`]:
 //!   what may be kept of answers;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
 //! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
@@ -33,6 +33,7 @@ pub mod registry;
 pub mod server;
 pub mod state;
 pub mod store;
+pub mod tuf;
 pub mod watch;
 pub mod write;
 pub mod writer;

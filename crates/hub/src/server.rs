@@ -31,7 +31,7 @@ use crate::state::{HubState, stopped};
 use crate::store::database::{self, OpenError, Store};
 use crate::write::Limits;
 use crate::writer::{self, BATCH_QUEUE, Desk};
-use crate::{api, console, registry};
+use crate::{api, console, registry, tuf};
 
 /// How long a request may take, its body included: 1 MiB over a link of 250 kbit/s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
@@ -157,6 +157,7 @@ impl Hub {
             writer: handle,
             depot,
             sessions,
+            publishing: tokio::sync::Mutex::new(()),
             live,
             metrics,
             clock,
@@ -180,6 +181,7 @@ impl Hub {
 fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
     Router::new()
         .merge(api::router(state.clone()))
+        .merge(tuf::router(state.clone()))
         .merge(console::router(state.clone(), access.clone()))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .merge(registry::router(state.clone()))

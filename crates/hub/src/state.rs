@@ -29,6 +29,8 @@ pub struct HubState {
     pub depot: Depot,
     /// Files of packages on their way in.
     pub sessions: Sessions,
+    /// One author at a time.
+    pub publishing: tokio::sync::Mutex<()>,
     /// What happens now.
     pub live: Arc<Live>,
     /// The hub's own numbers.

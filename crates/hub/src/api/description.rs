@@ -10,9 +10,10 @@ use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::api::refusal::{ErrorBody, Refusal};
-use crate::api::{alerts, intake, live, nodes, overview, records, series};
+use crate::api::{alerts, assignments, intake, live, nodes, overview, records, series};
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
+use crate::tuf;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,6 +28,8 @@ use crate::store::{alerts as alert_store, nodes as node_store};
         (name = "records", description = "What nodes wrote, as they wrote it"),
         (name = "live", description = "What happens now"),
         (name = "nodes", description = "What nodes call"),
+        (name = "packages", description = "Who shall run what, and who says that it is genuine; packages themselves are at \
+            `/v2/`, as OCI distribution 1.1 has it, and TUF's files at `/tuf/`"),
         (name = "hub", description = "The hub itself"),
     ),
     paths(
@@ -42,6 +45,10 @@ use crate::store::{alerts as alert_store, nodes as node_store};
         live::of_node,
         intake::records,
         intake::checkin,
+        assignments::list,
+        assignments::one,
+        assignments::put,
+        tuf::put,
         openapi,
         health,
         metrics,

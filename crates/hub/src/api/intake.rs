@@ -93,7 +93,11 @@ fn check_type(headers: &HeaderMap, expected: &'static str) -> Result<(), Refusal
 }
 
 /// Reads a body of at most `limit` bytes. Memory for it is set aside first, as much as it announces.
-async fn read(state: &HubState, request: Request<Body>, limit: usize) -> Result<axum::body::Bytes, Refusal> {
+pub async fn read(
+    state: &HubState,
+    request: Request<Body>,
+    limit: usize,
+) -> Result<axum::body::Bytes, Refusal> {
     let too_large = || {
         let message = format!("the body is larger than {limit} bytes");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message, "send it in smaller parts")

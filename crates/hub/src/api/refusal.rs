@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
+use crate::depot::DepotError;
+
 /// What the API answers when it does not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -76,6 +78,14 @@ impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Refusal {
         tracing::error!(%error, "the store could not be read");
         Refusal::later("store", "the store could not be read; the hub's log says why".to_owned(), 5)
+    }
+}
+
+impl From<DepotError> for Refusal {
+    fn from(error: DepotError) -> Refusal {
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%error, source, "the depot of packages failed");
+        Refusal::later("depot", "the depot of packages failed; the hub's log says why".to_owned(), 5)
     }
 }
 

@@ -8,3 +8,4 @@ mod pull;
 mod push;
 #[path = "../pushing/mod.rs"]
 mod pushing;
+mod tuf;

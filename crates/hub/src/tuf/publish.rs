@@ -1,0 +1,304 @@
+//! Takes metadata only if a client would believe it: the client's own workflow, run over what lies in the depot.
+
+use std::collections::BTreeSet;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use package::digest::{Digest, DigestError};
+use package::form::decimal;
+use package::trust::Policy;
+use package::trust::envelope::{Envelope, VerifyError, verify};
+use package::trust::metadata::{FileName, Mismatch, RoleName, Targets};
+use package::trust::trusted::Trusted;
+use package::trust::update::{Effect, Event, Outcome, Update, UpdateError, Want, step};
+use wire::world::WallMs;
+
+use crate::api::refusal::Refusal;
+use crate::depot::{Depot, DepotError, Key};
+use crate::state::HubState;
+
+/// What has no version in its name.
+const TIMESTAMP: &str = "timestamp.json";
+
+/// Where trust begins.
+const FIRST_ROOT: &str = "1.root.json";
+
+/// Metadata that is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// No name of a metadata file.
+    #[error("metadata files are called timestamp.json or <version>.<role>.json")]
+    Name,
+    /// Longer than a client reads.
+    #[error("{file} has more than the {max_bytes} bytes that a client reads")]
+    TooLong {
+        /// Which file.
+        file: String,
+        /// The most that is read.
+        max_bytes: u64,
+    },
+    /// The version is taken.
+    #[error("{file} is published already, with other content: sign the change as a new version")]
+    Differs {
+        /// Which file.
+        file: String,
+    },
+    /// The first root is not the one of the settings.
+    #[error("1.root.json is not the root that [tuf] in the hub's config names")]
+    OtherRoot,
+    /// The settings name no root that can be.
+    #[error(transparent)]
+    Config(#[from] DigestError),
+    /// Something that must come before is missing.
+    #[error("{file} is missing: put it first")]
+    Missing {
+        /// Which file.
+        file: String,
+    },
+    /// Older than what is published.
+    #[error("the timestamp is not newer than the one that is published")]
+    NotNewer,
+    /// A client would not believe it.
+    #[error("a client would not believe it")]
+    Update(#[from] UpdateError),
+    /// Not signed as it must be, or of a wrong form.
+    #[error("{file} is not accepted")]
+    Verify {
+        /// Which file.
+        file: String,
+        /// Why.
+        source: VerifyError,
+    },
+    /// Not what the snapshot describes.
+    #[error("{file} is not the file that the snapshot describes")]
+    Mismatch {
+        /// Which file.
+        file: String,
+        /// Why.
+        source: Mismatch,
+    },
+    /// The depot failed.
+    #[error(transparent)]
+    Depot(#[from] DepotError),
+}
+
+impl From<PublishError> for Refusal {
+    fn from(error: PublishError) -> Refusal {
+        let mend = "publish with `selvedge trust`, and put roots and targets first, the timestamp last";
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        let refuse = |status, code| Refusal::new(status, code, message, mend);
+        match error {
+            PublishError::Depot(error) => error.into(),
+            PublishError::TooLong { .. } => refuse(StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            PublishError::Differs { .. } | PublishError::NotNewer => {
+                refuse(StatusCode::CONFLICT, "published-already")
+            }
+            _ => refuse(StatusCode::BAD_REQUEST, "not-believed"),
+        }
+    }
+}
+
+/// Takes a file; false if it is here already. One at a time.
+pub async fn put(state: &HubState, file: &str, bytes: Bytes) -> Result<bool, PublishError> {
+    let (version, role) = match file.strip_suffix(".json").and_then(|name| name.split_once('.')) {
+        Some((version, role)) => (decimal(version), role),
+        None => (None, ""),
+    };
+    let policy = policy(state);
+    let max_bytes = match role {
+        "root" => policy.limits.root_bytes,
+        "snapshot" => policy.limits.snapshot_bytes,
+        _ if file == TIMESTAMP => policy.limits.timestamp_bytes,
+        _ => policy.limits.targets_bytes,
+    };
+    if bytes.len() as u64 > max_bytes {
+        return Err(PublishError::TooLong { file: file.to_owned(), max_bytes });
+    }
+    let _turn = state.publishing.lock().await;
+    let key = Key::tuf(file);
+    let there = state.depot.read(&key, max_bytes).await?;
+    if there.as_ref() == Some(&bytes) {
+        return Ok(false);
+    }
+    let differs = || PublishError::Differs { file: file.to_owned() };
+    let client = Client { depot: &state.depot, new: (file, &bytes), policy, now_ms: state.now_ms() };
+    match (version, role) {
+        _ if file == TIMESTAMP => client.check_timestamp(state).await?,
+        (Some(_), "root") if there.is_some() => return Err(differs()),
+        (Some(_), "root") => client.check_root(state).await?,
+        (Some(version), role) if !role.is_empty() && role != "timestamp" => {
+            let unread = |source| PublishError::Verify { file: file.to_owned(), source };
+            Envelope::read(&bytes).map_err(unread)?;
+            // What no published snapshot has named may still be mended.
+            if there.is_some() && client.is_published(state, version, role).await? {
+                return Err(differs());
+            }
+        }
+        _ => return Err(PublishError::Name),
+    }
+    state.depot.put(&key, bytes).await?;
+    Ok(true)
+}
+
+/// What a client trusts that has followed all that is published, whether it has expired or not; `None` without a root.
+pub async fn published(state: &HubState) -> Result<Option<Trusted>, PublishError> {
+    let new = ("", &Bytes::new());
+    let client = Client { depot: &state.depot, new, policy: policy(state), now_ms: state.now_ms() };
+    match client.file(FIRST_ROOT, client.policy.limits.root_bytes).await? {
+        Some(_) => client.published(state).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+fn policy(state: &HubState) -> Policy {
+    Policy { kinds: state.config.tuf.kinds(), ..Policy::default() }
+}
+
+/// A client to whom one file more is shown than lies here.
+struct Client<'a> {
+    depot: &'a Depot,
+    new: (&'a str, &'a Bytes),
+    policy: Policy,
+    now_ms: WallMs,
+}
+
+impl Client<'_> {
+    async fn file(&self, file: &str, max_bytes: u64) -> Result<Option<Bytes>, DepotError> {
+        match file == self.new.0 {
+            true => Ok(Some(self.new.1.clone())),
+            false => self.depot.read(&Key::tuf(file), max_bytes).await,
+        }
+    }
+
+    /// Follows the client's workflow to its end; with `roots_only` up to the newest root, be it expired or not.
+    async fn follow(&self, trusted: Trusted, roots_only: bool) -> Result<Trusted, PublishError> {
+        let update = Update::new(trusted, self.policy.clone());
+        let (mut update, mut effects) = step(update, Event::Begin(Want::Refresh), self.now_ms);
+        while let Some(effect) = effects.pop() {
+            let event = match effect {
+                Effect::Done(Outcome::Failed(UpdateError::Expired { role, .. }))
+                    if roots_only && role == RoleName::root() =>
+                {
+                    break;
+                }
+                Effect::Done(Outcome::Failed(error)) => return Err(error.into()),
+                Effect::Done(_) => break,
+                Effect::Persist(_) => Event::Persisted,
+                Effect::Fetch { file, .. } if roots_only && file.as_str() == TIMESTAMP => break,
+                Effect::Fetch { file, max_bytes } => match self.file(file.as_str(), max_bytes).await? {
+                    Some(bytes) => Event::Got { file, bytes: bytes.to_vec() },
+                    None => Event::Absent { file },
+                },
+            };
+            (update, effects) = step(update, event, self.now_ms);
+        }
+        Ok(update.trusted().clone())
+    }
+
+    /// The newest root that leads here from the first.
+    async fn newest_root(&self, state: &HubState) -> Result<Trusted, PublishError> {
+        let missing = || PublishError::Missing { file: FIRST_ROOT.to_owned() };
+        let first = self.file(FIRST_ROOT, self.policy.limits.root_bytes).await?.ok_or_else(missing)?;
+        if state.config.tuf.first_root()?.is_some_and(|root| root != Digest::of(&first)) {
+            return Err(PublishError::OtherRoot);
+        }
+        let refuse = |source| PublishError::Verify { file: FIRST_ROOT.to_owned(), source };
+        self.follow(Trusted::of_root(&first, &self.policy.kinds).map_err(refuse)?, true).await
+    }
+
+    /// What is published, as far as the newest root's keys have signed it.
+    async fn published(&self, state: &HubState) -> Result<Trusted, PublishError> {
+        let mut trusted = self.newest_root(state).await?;
+        let (limits, kinds) = (&self.policy.limits, &self.policy.kinds);
+        let Some(bytes) = self.depot.read(&Key::tuf(TIMESTAMP), limits.timestamp_bytes).await? else {
+            return Ok(trusted);
+        };
+        let Ok(timestamp) = trusted.verify_timestamp(&bytes, kinds) else { return Ok(trusted) };
+        let file = FileName::of(&RoleName::snapshot(), Some(timestamp.body.snapshot.version));
+        trusted.set_timestamp(timestamp);
+        let Some(bytes) = self.file(file.as_str(), limits.snapshot_bytes).await? else { return Ok(trusted) };
+        let Ok(snapshot) = trusted.verify_snapshot(&bytes, kinds) else { return Ok(trusted) };
+        let version = snapshot.body.of(&RoleName::targets()).map(|listed| listed.version);
+        trusted.set_snapshot(snapshot);
+        let file = FileName::of(&RoleName::targets(), version);
+        let Some(bytes) = self.file(file.as_str(), limits.targets_bytes).await? else { return Ok(trusted) };
+        if let Ok(targets) = trusted.verify_targets(&bytes, kinds) {
+            trusted.set_targets(targets);
+        }
+        Ok(trusted)
+    }
+
+    /// The new root is the next one, and nobody's who was not trusted before.
+    async fn check_root(&self, state: &HubState) -> Result<(), PublishError> {
+        let root = self.newest_root(state).await?.root;
+        let (version, bytes) = (root.body.head.version, &root.bytes);
+        match **bytes == **self.new.1 {
+            true => Ok(()),
+            // It was not even asked for: one before it is missing.
+            false => Err(PublishError::Missing { file: format!("{}.root.json", version.saturating_add(1)) }),
+        }
+    }
+
+    /// With the new timestamp a client that trusts what is published comes to a new state, all of which is here.
+    async fn check_timestamp(&self, state: &HubState) -> Result<(), PublishError> {
+        let trusted = self.follow(self.published(state).await?, false).await?;
+        if trusted.timestamp.as_ref().is_none_or(|timestamp| *timestamp.bytes != **self.new.1) {
+            return Err(PublishError::NotNewer);
+        }
+        self.check_delegated(&trusted).await
+    }
+
+    /// The roles that the targets delegate to are here as the snapshot lists them, signed by whom they delegate to.
+    async fn check_delegated(&self, trusted: &Trusted) -> Result<(), PublishError> {
+        let (Some(snapshot), Some(targets)) = (&trusted.snapshot, &trusted.targets) else { return Ok(()) };
+        let mut waiting = vec![targets.body.delegations.clone()];
+        let mut seen = BTreeSet::new();
+        while let Some(from) = waiting.pop() {
+            for role in &from.roles {
+                // One that is not listed is not asked for.
+                let Some(listed) = snapshot.body.of(&role.name) else { continue };
+                if !seen.insert(role.name.clone()) {
+                    continue;
+                }
+                let file = FileName::of(&role.name, Some(listed.version)).to_string();
+                let found = self.file(&file, self.policy.limits.targets_bytes).await?;
+                let bytes = found.ok_or_else(|| PublishError::Missing { file: file.clone() })?;
+                let mismatch = |source| PublishError::Mismatch { file: file.clone(), source };
+                listed.check(&bytes).map_err(mismatch)?;
+                let refuse = |source| PublishError::Verify { file: file.clone(), source };
+                let signed = verify::<Targets>(&bytes, &from.keys, &role.keys, &self.policy.kinds);
+                waiting.push(signed.map_err(refuse)?.body.delegations);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the published timestamp or snapshot names this version of a role, or a later one.
+    async fn is_published(&self, state: &HubState, version: u64, role: &str) -> Result<bool, PublishError> {
+        let trusted = match self.file(FIRST_ROOT, self.policy.limits.root_bytes).await? {
+            Some(_) => self.published(state).await?,
+            None => return Ok(false),
+        };
+        let newest = match (role, &trusted.timestamp, &trusted.snapshot) {
+            ("snapshot", Some(timestamp), _) => Some(timestamp.body.snapshot.version),
+            (_, _, Some(snapshot)) => {
+                let named = |name: &str| match name.strip_suffix(".json") {
+                    Some("targets") => role == "targets",
+                    Some(name) => RoleName::delegated(name).is_some_and(|name| {
+                        FileName::of(&name, None).as_str().strip_suffix(".json") == Some(role)
+                    }),
+                    None => false,
+                };
+                let listed = snapshot.body.meta.iter().find(|(name, _)| named(name));
+                listed.map(|(_, listed)| listed.version)
+            }
+            _ => None,
+        };
+        Ok(newest.is_some_and(|newest| version <= newest))
+    }
+}
