@@ -9,7 +9,8 @@
 //! - [`fit`]: which of several files a machine can run;
 //! - [`pack`]: files and what was measured of them become a package;
 //! - [`parcel`]: a package as it lies here, a folder or a `.tar`; [`sign`]: who made it; [`verify`]: whether it is whole and
-//!   vouched for; [`repository`]: a TUF repository in a folder, to write and to follow.
+//!   vouched for; [`repository`]: a TUF repository in a folder, to write and to follow;
+//! - [`publish`]: it goes to a registry.
 
 pub mod compress;
 pub mod evaluate;
@@ -19,6 +20,7 @@ pub mod importance;
 pub mod mix;
 pub mod pack;
 pub mod parcel;
+pub mod publish;
 pub mod repository;
 pub mod sign;
 pub mod verify;

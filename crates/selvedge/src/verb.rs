@@ -17,6 +17,7 @@ mod perplexity;
 mod prove;
 mod ps;
 mod pull;
+mod push;
 mod quantize;
 mod rm;
 mod run;
@@ -40,6 +41,7 @@ pub(crate) enum Verb {
     Flow(flow::Verb),
     Run(Box<run::Args>),
     Pull(pull::Args),
+    Push(push::Args),
     Import(import::Args),
     Ls(ls::Args),
     Show(show::Args),
@@ -81,6 +83,7 @@ impl Verb {
             Verb::Flow(verb) => flow::run(verb),
             Verb::Run(args) => run::run(&args),
             Verb::Pull(args) => pull::run(&args),
+            Verb::Push(args) => push::run(&args),
             Verb::Import(args) => import::run(&args),
             Verb::Ls(args) => ls::run(&args),
             Verb::Show(args) => show::run(&args),
