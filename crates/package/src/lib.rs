@@ -22,5 +22,6 @@ pub mod media;
 pub mod name;
 pub mod registry;
 pub mod requirement;
+pub mod seal;
 pub mod store;
 pub mod trust;
