@@ -117,9 +117,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 };
                 let (many, some, few) = (gops(504), gops(32), gops(4));
                 // Copies enough to fill 200 MB, one after the other: each comes from memory. Then one that stays in a cache.
-                let copies: Vec<Matrix> = (0..(200 << 20) / matrix.bytes().len())
-                    .map(|_| loaded(&compute, &in_rows))
-                    .collect();
+                let copies: Vec<Matrix> =
+                    (0..(200 << 20) / matrix.bytes().len()).map(|_| loaded(&compute, &in_rows)).collect();
                 let (x, y) = (&values[..cols], &mut vec![0.0; rows]);
                 let seconds = fastest(threads.get(), 3, || {
                     copies.iter().for_each(|copy| matmul(&compute, copy, &Input::new(x, cols), y));
