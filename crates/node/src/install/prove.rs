@@ -9,7 +9,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use kernels::compute::Compute;
@@ -110,18 +110,24 @@ impl ChildProver {
 
     /// Waits for a child, as long and as far as the budget goes. Gives the most memory that it was seen with, too.
     fn wait(&self, mut child: Child, rss_max_bytes: Option<u64>) -> std::io::Result<(Ended, Option<u64>)> {
-        let reader = child.stdout.take().map(|stdout| {
+        // Held here too, so that waiting lasts as long as it is meant to when the child has said its last word.
+        let (tell, told) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            let tell = tell.clone();
             std::thread::spawn(move || {
-                let mut told = Vec::new();
-                stdout.take(TOLD_MAX_BYTES).read_to_end(&mut told).map(|_| told)
-            })
-        });
+                let mut bytes = Vec::new();
+                let read = stdout.take(TOLD_MAX_BYTES).read_to_end(&mut bytes).map(|_| bytes);
+                // Nobody listens any more to a child that was stopped.
+                drop(tell.send(read));
+            });
+        }
+        let mut last_words = None;
         let (clock, mut rss_bytes) = (System::new(), None);
         let begun_ns = clock.mono_ns();
         let stopped = loop {
             if let Some(status) = child.try_wait()? {
-                let told = reader.map(|reader| reader.join().unwrap_or_else(|_| Ok(Vec::new())));
-                return Ok((Ended::Exited(status, told.transpose()?.unwrap_or_default()), rss_bytes));
+                let told = last_words.or_else(|| told.recv_timeout(self.limit).ok()).transpose()?;
+                return Ok((Ended::Exited(status, told.unwrap_or_default()), rss_bytes));
             }
             rss_bytes = rss_bytes.max(peak_bytes_of(child.id()));
             if let (Some(found), Some(most)) = (rss_bytes, rss_max_bytes)
@@ -132,7 +138,7 @@ impl ChildProver {
             if Duration::from_nanos(clock.mono_ns().saturating_sub(begun_ns)) > self.limit {
                 break format!("it did not answer in {} s", self.limit.as_secs());
             }
-            std::thread::sleep(LOOK_EVERY);
+            last_words = last_words.or(told.recv_timeout(LOOK_EVERY).ok());
         };
         child.kill()?;
         child.wait()?;

@@ -71,7 +71,8 @@ fn documents_have_the_fields_that_their_schemas_know() {
             (&manifest["schemaVersion"], &manifest["mediaType"]),
             (&Value::from(2), &Value::from(MANIFEST))
         );
-        assert_eq!(manifest["artifactType"], listed["artifactType"]);
+        // Not every tool that copies an index keeps the types of its entries; the manifests say theirs themselves.
+        assert_eq!(listed["artifactType"], Value::Null);
         if manifest["artifactType"] == "application/vnd.cncf.model.manifest.v1+json" {
             variant(&stage, &manifest);
         } else {
