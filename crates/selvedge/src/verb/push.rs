@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(value_name = "DIR")]
     package: PathBuf,
 
-    /// Where to: hub:NAME[:TAG] or oci://HOST/NAME[:TAG].
+    /// Where to: `hub:NAME[:TAG]` or `oci://HOST/NAME[:TAG]`.
     to: String,
 
     /// Which release, if the package has several: its name there.
