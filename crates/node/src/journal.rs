@@ -14,7 +14,6 @@
 //!   (`journal::outbox`). Writers wait for each other only as long as one small transaction takes, readers never.
 
 mod database;
-pub mod disk;
 mod evict;
 pub mod fork;
 mod open;
@@ -31,6 +30,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Release};
 
+use package::disk::Disk;
+use package::disk::system::System;
 use rusqlite::Connection;
 use tokio::sync::Notify;
 use wire::class::Class;
@@ -39,7 +40,6 @@ use wire::record::{BODY_MAX_BYTES, Draft, GapReason, Stamp};
 use wire::world::{Entropy, MonoNs};
 
 pub use self::database::DatabaseError;
-use self::disk::{FreeBytes, free_bytes_at};
 pub use self::open::{OpenError, SetAside};
 use self::outbox::{Door, Outbox};
 use self::position::Position;
@@ -152,6 +152,9 @@ pub struct Counts {
     pub evicted_unsent: u64,
 }
 
+/// Tells how many bytes are free on the journal's disk; `None` where that cannot be known.
+pub type FreeBytes = Box<dyn FnMut() -> Option<u64> + Send>;
+
 /// The journal of one node. Blocks; belongs to one thread.
 pub struct Journal {
     conn: Connection,
@@ -196,8 +199,8 @@ impl Journal {
     /// Opens the journal in `dir`, making both if they are not there. A database that is damaged or newer than this
     /// program is set aside, and a new journal begun.
     pub fn open(dir: &Path, settings: Settings, entropy: &mut dyn Entropy) -> Result<Opened, OpenError> {
-        let free = free_bytes_at(dir);
-        Journal::open_with(dir, settings, free, entropy)
+        let disk_of = dir.to_owned();
+        Journal::open_with(dir, settings, Box::new(move || System.free_bytes(&disk_of)), entropy)
     }
 
     /// The same, where the disk's free space is told by `free`.

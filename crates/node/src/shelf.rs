@@ -2,7 +2,8 @@
 //!
 //! Stands between whoever brings a model (`shelf::import`, `pull`) and whoever runs one. In reading order: [`name`] says
 //! what a model may be called ([`quant`] finds the quantisation in a file's name), [`facts`] what is known of it,
-//! [`part`] what is known of a download under way, [`place`] changes a model; [`room`] watches the disk, [`look`] tells a model from a web page.
+//! [`part`] what is known of a download under way, [`place`] changes a model;
+//! [`look`] tells a model from a web page.
 //!
 //! What always holds: a model that is listed is whole. A process killed at any instant leaves the old model, the new one
 //! or none, and perhaps a part that the next download goes on with.
@@ -14,13 +15,13 @@ pub mod name;
 pub mod part;
 pub mod place;
 pub mod quant;
-pub mod room;
 
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use lm::durable::FileError;
+use package::disk::room::Room;
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;
 
@@ -28,7 +29,6 @@ use self::facts::{Facts, FactsError, Origin, Weights};
 use self::name::ModelName;
 use self::part::{PART_FILE, PartState};
 use self::place::{Place, PlaceError, WEIGHTS_FILE};
-use self::room::Room;
 
 /// The most names that an error lists.
 const NEAR_MAX: usize = 8;

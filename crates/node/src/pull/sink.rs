@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use lm::durable::FileError;
 use lm::gguf::{Gguf, GgufError};
+use package::disk::room::{NoRoom, Room};
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;
 
@@ -18,7 +19,6 @@ use crate::shelf::facts::Facts;
 use crate::shelf::look::{HEAD_BYTES, NotAModel, look};
 use crate::shelf::part::{PART_FILE, PART_STATE_FILE, PartState};
 use crate::shelf::place::{Place, PlaceError};
-use crate::shelf::room::{NoRoom, Room};
 
 /// How much is brought to the disk at once: what a power cut can cost where no hash tells good bytes from bad ones.
 const SYNC_BYTES: u64 = 64 << 20;

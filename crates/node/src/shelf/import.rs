@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lm::durable::FileError;
 use lm::gguf::{Gguf, GgufError};
+use package::disk::room::NoRoom;
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;
 use wire::world::WallMs;
@@ -14,7 +15,6 @@ use crate::shelf::facts::{Facts, Origin, Weights};
 use crate::shelf::look::{HEAD_BYTES, NotAModel, look};
 use crate::shelf::name::ModelName;
 use crate::shelf::place::{COPY_FILE, Place, PlaceError};
-use crate::shelf::room::NoRoom;
 use crate::shelf::{Entry, Shelf, ShelfError, modified_ms};
 
 /// How much is copied between two looks at the time.
@@ -203,9 +203,10 @@ fn read_head(file: &mut File) -> std::io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use package::disk::room::Room;
+
     use super::*;
     use crate::shelf::State;
-    use crate::shelf::room::Room;
     use crate::why::why;
 
     fn model(len: usize) -> Vec<u8> {
