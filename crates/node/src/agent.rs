@@ -134,7 +134,7 @@ pub fn start_with<W: World + Clone + 'static>(
     let serving = match config.serve.clone() {
         Some(ServeConfig { settings, offers, .. }) => {
             let settings = serve::settings::Settings { key: serve_key, ..settings };
-            Some(serve::start(settings, offers, world.clone())?)
+            Some(serve::start(settings, offers, None, world.clone())?)
         }
         None => None,
     };

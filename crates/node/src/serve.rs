@@ -1,4 +1,5 @@
-//! Language models for apps on this machine: an OpenAI-compatible server over the models of a shelf.
+//! Language models for apps on this machine: an OpenAI-compatible server over the models of the node's slots, and beside
+//! them listed files or a shelf.
 //!
 //! | call | what it is |
 //! |---|---|
@@ -10,10 +11,11 @@
 //! | `GET /selvedge/models`, `DELETE /selvedge/models/{id}` | what is loaded; unload it |
 //! | `GET /health`, `/metrics` | for who watches |
 //!
-//! A request is read and checked (`body`, `ask`, `conversation`, `constrain`, `limits`), leases a model (`models`,
-//! which has it loaded by `load` from an `offer`), places an order with the model's thread (`order`, `engine`), and is told
-//! whole or as it comes (`sse`, with `logprobs` and `tally`). What always holds: whoever goes away cancels what is not
-//! written yet; nothing a prompt holds is cut off in silence; every error has OpenAI's envelope (`problem`).
+//! A request is read and checked (`body`, `ask`, `conversation`, `constrain`, `limits`), leases a model (`models`; it sits at
+//! the `table`, loaded by `load` from an `offer`, or because the node's `slots` say so), places an order with the model's
+//! thread (`order`, `engine`), and is told whole or as it comes (`sse`, with `logprobs` and `tally`). What always holds:
+//! whoever goes away cancels what is not written yet; nothing a prompt holds is cut off in silence; every error has OpenAI's
+//! envelope (`problem`).
 //!
 //! Whoever sends is a stranger, even on this machine: `Origin`, and without a key `Host`, must be ours (`api::guard`), a
 //! key is compared in constant time, and without one the server listens on this machine only, unless it is told to be insecure.
@@ -39,9 +41,11 @@ mod order;
 mod problem;
 mod responses;
 pub mod settings;
+pub mod slots;
 mod spill;
 mod sse;
 mod state;
+mod table;
 mod tally;
 
 use std::net::{SocketAddr, TcpListener};
@@ -68,12 +72,13 @@ use self::models::Models;
 use self::offer::Offers;
 use self::problem::Problem;
 use self::settings::Settings;
+use self::slots::Slots;
 use self::state::State;
 use crate::api::connections::{self, Limits, Now};
 use crate::api::guard::Guard;
 use crate::why::why;
 
-/// Idle models are looked for so often.
+/// Models that are idle, or took too long to leave, are looked for so often.
 const TIDY: Duration = Duration::from_secs(1);
 /// After answers were told to end, this long for their last word to go out.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -112,10 +117,11 @@ pub struct Serving {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts a server of the models that are offered.
+/// Starts a server of the models that are offered, and of those that the node's slots let serve.
 pub fn start<W: World + Clone + 'static>(
     settings: Settings,
     offers: Offers,
+    slots: Option<Slots>,
     world: W,
 ) -> Result<Serving, ServeError> {
     let Settings { listen, key, insecure, hosts, origins, grace, .. } = settings.clone();
@@ -133,7 +139,7 @@ pub fn start<W: World + Clone + 'static>(
     let address = listener.local_addr().map_err(refuse)?;
     let clock: Mutex<Box<dyn Clock>> = Mutex::new(Box::new(world.clone()));
     let now: Now = Arc::new(move || clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns());
-    let models = Models::new(offers, settings, Arc::clone(&now));
+    let models = Models::new(offers, slots, settings, Arc::clone(&now));
     let (stop, stopping) = watch::channel(false);
     let (cut, cutting) = watch::channel(false);
     let guard = Guard::new(address, hosts, key).with_origins(origins);
@@ -160,10 +166,11 @@ pub fn start<W: World + Clone + 'static>(
         runtime.shutdown_timeout(LEAVE);
     });
     let thread = thread.map_err(ServeError::Thread)?;
+    models.attach();
     Ok(Serving { address, stop, models, runtime: handle, thread: Some(thread) })
 }
 
-/// Unloads idle models, for ever.
+/// Unloads idle models, and cuts what took too long to leave, for ever.
 async fn tidy(models: &Models) {
     loop {
         tokio::time::sleep(TIDY).await;

@@ -231,10 +231,11 @@ pub fn answer(
         let begun_ns = clock.mono_ns();
         let isa = Isa::from_environment().map_err(failed)?;
         let model = Model::load(&file, Arc::new(Compute::new(isa, threads))).map_err(failed)?;
-        let load_ms = ms_since(clock, begun_ns);
+        let load_ms = ms_since(&|| clock.mono_ns(), begun_ns);
         let (mut answers, mut answer_ms) = (Vec::new(), Vec::new());
         for case in golden.iter().flat_map(|golden| &golden.cases) {
-            answers.push(answer_one(&model, case, clock, &mut answer_ms)?);
+            let answer = answer_case(&model, case, &|| clock.mono_ns(), &mut answer_ms);
+            answers.push(answer.map_err(Trouble::Failed)?);
         }
         Ok(Answers { answers, load_ms, answer_ms, rss_bytes: peak_bytes() })
     };
@@ -262,58 +263,67 @@ fn failed(error: impl std::error::Error) -> Trouble {
     Trouble::Failed(why(&error))
 }
 
-fn answer_one(
+/// The answer of a loaded model to one case; the times of its tokens, or of its text, are added to `times_ms`. The error
+/// says why there is none.
+pub fn answer_case(
     model: &Model,
     case: &Case,
-    clock: &dyn Clock,
+    now_ns: &dyn Fn() -> MonoNs,
     times_ms: &mut Vec<f64>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, String> {
     match case {
         Case::Text(text) => {
-            likeliest(model, &text.prompt, text.max_tokens, clock, times_ms).map(Answer::Tokens)
+            likeliest(model, &text.prompt, text.max_tokens, now_ns, times_ms).map(Answer::Tokens)
         }
         Case::Embedding(text) => {
             let tokens = model.tokenizer.encode_for_model(&text.embed, Special::Plain);
             let pooling = model.network.shape().pooling.unwrap_or(Pooling::Mean);
-            let begun_ns = clock.mono_ns();
-            let vectors =
-                embed(&model.network, &mut Scratch::default(), &[tokens], pooling).map_err(failed)?;
-            times_ms.push(ms_since(clock, begun_ns));
+            let begun_ns = now_ns();
+            let vectors = embed(&model.network, &mut Scratch::default(), &[tokens], pooling);
+            let vectors = vectors.map_err(|error| why(&error))?;
+            times_ms.push(ms_since(now_ns, begun_ns));
             Ok(Answer::Vector(vectors.into_iter().next().unwrap_or_default()))
         }
-        Case::Tensors(_) => {
-            Err(Trouble::Failed("its golden set asks for tensors, which a model of words has not".into()))
-        }
+        Case::Tensors(_) => Err("its golden set asks for tensors, which a model of words has not".into()),
     }
 }
 
-/// The answer that always takes the likeliest token, with the token that ends it; the prompt is read as it stands, control
-/// tokens and all. Golden sets are made by the same.
+/// A golden prompt as tokens: it is read as it stands, control tokens and all.
+pub fn prompt_tokens(model: &Model, prompt: &str) -> Vec<u32> {
+    model.tokenizer.encode_for_model(prompt, Special::Parse)
+}
+
+/// How tokens of golden answers are chosen: always the likeliest.
+pub fn likeliest_settings() -> Settings {
+    Settings { temperature: 0.0, ..Settings::default() }
+}
+
+/// The answer that always takes the likeliest token, with the token that ends it. Golden sets are made by the same.
 fn likeliest(
     model: &Model,
     prompt: &str,
     max_tokens: usize,
-    clock: &dyn Clock,
+    now_ns: &dyn Fn() -> MonoNs,
     times_ms: &mut Vec<f64>,
-) -> Result<Vec<u32>, Trouble> {
+) -> Result<Vec<u32>, String> {
     let network = &model.network;
-    let mut tokens = model.tokenizer.encode_for_model(prompt, Special::Parse);
+    let mut tokens = prompt_tokens(model, prompt);
     let context = network.shape().context;
     if tokens.is_empty() || tokens.len() + max_tokens > context {
-        return Err(Trouble::Failed(format!("a golden prompt of {} tokens does not fit", tokens.len())));
+        return Err(format!("a golden prompt of {} tokens does not fit", tokens.len()));
     }
-    let pages = network.page_shape(CacheFormat::F16).map_err(failed)?;
+    let pages = network.page_shape(CacheFormat::F16).map_err(|error| why(&error))?;
     let mut cache = network.sequence(pages, tokens.len() + max_tokens);
-    let mut sampler = Sampler::new(Settings { temperature: 0.0, ..Settings::default() }, &[]);
+    let mut sampler = Sampler::new(likeliest_settings(), &[]);
     let (mut scratch, mut answer) = (Scratch::default(), Vec::new());
     while answer.len() < max_tokens {
-        let begun_ns = clock.mono_ns();
+        let begun_ns = now_ns();
         let part = Part { tokens: &tokens, cache: &mut cache, adapter: None, wanted: Wanted::Last };
-        let mut logits = network.step(&mut scratch, &mut [part]).map_err(failed)?;
-        let token = sampler.choose(&mut logits, |_| {}, 0).map_err(failed)?.token;
+        let mut logits = network.step(&mut scratch, &mut [part]).map_err(|error| why(&error))?;
+        let token = sampler.choose(&mut logits, |_| {}, 0).map_err(|error| why(&error))?.token;
         scratch.keep(logits);
         if !answer.is_empty() || max_tokens == 1 {
-            times_ms.push(ms_since(clock, begun_ns));
+            times_ms.push(ms_since(now_ns, begun_ns));
         }
         answer.push(token);
         if model.tokenizer.ends().contains(&token) {
@@ -324,8 +334,8 @@ fn likeliest(
     Ok(answer)
 }
 
-fn ms_since(clock: &dyn Clock, begun_ns: MonoNs) -> f64 {
-    clock.mono_ns().saturating_sub(begun_ns) as f64 / 1e6
+fn ms_since(now_ns: &dyn Fn() -> MonoNs, begun_ns: MonoNs) -> f64 {
+    now_ns().saturating_sub(begun_ns) as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -374,10 +384,7 @@ mod tests {
     fn right_answer() -> Vec<u32> {
         let compute = Arc::new(Compute::new(Isa::from_environment().unwrap(), threads()));
         let model = Model::load(&Specimen::SMALL.gguf().unwrap(), compute).unwrap();
-        match likeliest(&model, PROMPT, 4, &System::new(), &mut Vec::new()) {
-            Ok(tokens) => tokens,
-            Err(_) => panic!("a specimen answers"),
-        }
+        likeliest(&model, PROMPT, 4, &|| 0, &mut Vec::new()).unwrap()
     }
 
     #[test]

@@ -41,7 +41,9 @@ impl Default for TrialRules {
 /// An answer of the model on trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// How long it took.
+    /// How long a token of it took: the mean of those behind the first, for which the prompt is read, rounded up. Of an answer
+    /// of one token, what that took since the model turned to it; of vectors, the mean of a text's. So it is of the kind that
+    /// [`package::golden::Budget::p95_ms`] limits.
     pub ms: u32,
     /// Whether it is one.
     pub ok: bool,

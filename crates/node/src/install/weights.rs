@@ -16,7 +16,9 @@ use package::store::Store;
 use lm::gguf::{Gguf, GgufError};
 use lm::map::{Map, MapError};
 
+use crate::install::choose::read_document;
 use crate::install::verify::chunks_of;
+use crate::why::why;
 
 /// Weights that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,22 @@ pub fn open(
     Ok(Gguf::of_map(map)?)
 }
 
+/// Opens them as [`open`] does. What the disk has damaged is removed, so that the next transfer brings it again.
+pub fn open_or_discard(
+    store: &Store<System>,
+    manifest: &Digest,
+    threads: usize,
+) -> Result<Gguf, WeightsError> {
+    read_document(store, manifest)?;
+    open(store, manifest, threads, |_| ()).inspect_err(|error| {
+        if let WeightsError::Damaged { digest, .. } = error
+            && let Err(error) = store.discard(digest)
+        {
+            tracing::warn!(%digest, error = why(&error), "damaged weights cannot be removed");
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -162,6 +180,29 @@ mod tests {
             assert_eq!(numbers(&loaded), numbers(&Gguf::parse(honest.into()).unwrap()));
             let error = open(&store, &manifest, 2, |_| ()).unwrap_err();
             assert!(error.is_damage() && matches!(error, WeightsError::Damaged { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_removed() {
+        for is_listed in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let (store, manifest, weights) = stored(folder.path(), &specimen(1), is_listed);
+            assert!(open_or_discard(&store, &manifest, 2).is_ok());
+            let damage = |digest: &Digest| {
+                let path = store.blob_path(digest);
+                let mut bytes = std::fs::read(&path).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                std::fs::remove_file(&path).unwrap();
+                std::fs::write(&path, bytes).unwrap();
+            };
+            damage(&weights);
+            let error = open_or_discard(&store, &manifest, 2).unwrap_err();
+            assert!(matches!(error, WeightsError::Damaged { digest, .. } if digest == weights), "{error}");
+            assert!(!store.has(&weights).unwrap() && store.has(&manifest).unwrap());
+            damage(&manifest);
+            let error = open_or_discard(&store, &manifest, 2).unwrap_err();
+            assert!(matches!(error, WeightsError::Missing { digest } if digest == manifest), "{error}");
         }
     }
 

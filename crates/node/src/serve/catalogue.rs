@@ -10,13 +10,29 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::models::Sitting;
 use super::offer::Offer;
 use super::problem::Problem;
 use super::state::State;
+use super::table::Sitting;
+
+/// What else is told of a slot's model.
+fn add_slot(offer: &Offer, told: &mut Value) {
+    if let Some(slot) = offer.weights.slot() {
+        told["release"] = json!(slot.release);
+        told["variant"] = json!(slot.variant);
+    }
+}
+
+/// Whether this is what an offer is when it is loaded: a slot's model may still be answered by the one before.
+fn is_of(offer: &Offer, sitting: &Sitting) -> bool {
+    let manifest = |offer: &Offer| offer.weights.slot().map(|slot| slot.manifest);
+    let loaded = &sitting.loaded.offer;
+    loaded.name == offer.name && manifest(loaded) == manifest(offer)
+}
 
 fn entry(offer: &Offer, sitting: Option<&Sitting>) -> Value {
     let mut extra = json!({ "loaded": sitting.is_some(), "digest": offer.digest });
+    add_slot(offer, &mut extra);
     if let Some(sitting) = sitting {
         let facts = &sitting.loaded.model.facts;
         extra["family"] = json!(facts.family);
@@ -38,7 +54,7 @@ fn entry(offer: &Offer, sitting: Option<&Sitting>) -> Value {
 
 pub(super) async fn list(extract::State(state): extract::State<Arc<State>>) -> Result<Response, Problem> {
     let (offers, sitting) = (state.models.offers().await?, state.models.sitting());
-    let loaded = |offer: &Offer| sitting.iter().find(|sitting| sitting.loaded.offer.name == offer.name);
+    let loaded = |offer: &Offer| sitting.iter().find(|sitting| is_of(offer, sitting));
     let data: Value = offers.iter().map(|offer| entry(offer, loaded(offer))).collect();
     Ok(Json(json!({ "object": "list", "data": data })).into_response())
 }
@@ -48,7 +64,7 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let (offer, sitting) = (state.models.find(&id).await?, state.models.sitting());
-    let loaded = sitting.iter().find(|sitting| sitting.loaded.offer.name == offer.name);
+    let loaded = sitting.iter().find(|sitting| is_of(&offer, sitting));
     Ok(Json(entry(&offer, loaded)).into_response())
 }
 
@@ -59,9 +75,9 @@ pub(super) async fn loaded(extract::State(state): extract::State<Arc<State>>) ->
     let models = state.models.sitting().into_iter().map(|sitting| {
         let Sitting { loaded, users, used_ns, leaving } = sitting;
         let (facts, gauges) = (&loaded.model.facts, &loaded.gauges);
-        json!({
+        let mut told = json!({
             "id": loaded.offer.name,
-            "file": loaded.offer.file.display().to_string(),
+            "file": loaded.offer.weights.path().display().to_string(),
             "digest": loaded.offer.digest,
             "family": facts.family,
             "parameters": facts.parameters,
@@ -79,17 +95,24 @@ pub(super) async fn loaded(extract::State(state): extract::State<Arc<State>>) ->
             "tokens": gauges.written_tokens.load(Relaxed),
             "loaded_s": seconds(loaded.loaded_ns),
             "idle_s": if users == 0 { Some(seconds(used_ns)) } else { None },
-        })
+        });
+        add_slot(&loaded.offer, &mut told);
+        told
     });
     Json(json!({ "object": "list", "data": models.collect::<Value>() })).into_response()
 }
 
-/// Unloads a model: 200 if it is going, 202 if answers under way are written first.
+/// Unloads a model: 200 if it is going, 202 if answers under way are written first. The node's own stay.
 pub(super) async fn unload(
     extract::State(state): extract::State<Arc<State>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let offer = state.models.find(&id).await?;
+    if offer.weights.slot().is_some() {
+        let message =
+            format!("the model {:?} is the node's own: what is loaded of it, its slots say", offer.name);
+        return Err(Problem::new(StatusCode::CONFLICT, Some("model_in_slot"), message).at("model"));
+    }
     let Some(users) = state.models.unload(&offer.name) else {
         let message = format!("the model {:?} is not loaded", offer.name);
         return Err(Problem::new(StatusCode::NOT_FOUND, Some("model_not_loaded"), message).at("model"));

@@ -2,13 +2,16 @@
 //!
 //! Requests come in over a channel and their answers leave over one each, so nothing here knows HTTP. Whoever drops its
 //! end of an answer cancels it: before each step the thread looks who still listens. A step that fails, or panics, ends
-//! the answers that were under way with a word, never without.
+//! the answers that were under way with a word, never without. If the model is a slot's, each answer that it gave, or owed
+//! and could not give, is told to the slots; what its client broke off or got wrong is not.
 
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
+use kernels::page::CacheFormat;
 use lm::answer::Answer;
 use lm::batch::Batch;
 use lm::batch::request::{self, Event, Id, Refused, Request};
@@ -17,11 +20,15 @@ use lm::forward::Scratch;
 use lm::model::Model;
 use lm::sample::Chosen;
 use lm::shape::Pooling;
+use package::golden::{self, Case, Golden};
 use tokio::sync::{mpsc, oneshot};
 use wire::world::MonoNs;
 
 use super::gauges::Gauges;
+use super::slots::Witness;
 use crate::api::connections::Now;
+use crate::install::prove::{answer_case, likeliest_settings, prompt_tokens};
+use crate::install::trial;
 use crate::why::why;
 
 /// Tokens of sentences that go through an encoder between two looks at who else waits.
@@ -100,25 +107,31 @@ pub(super) enum Command {
         pooling: Pooling,
         vectors: oneshot::Sender<Result<Vec<Vec<f32>>, String>>,
     },
+    /// Answer the next case of the golden set.
+    Exercise,
     /// End, at once.
     Stop,
 }
 
-/// Asks `model` until told to stop, or until nobody can ask any more. Gives the batch back, unless a step panicked.
+/// Asks `model` until told to stop, or until nobody can ask any more. Gives the batch back; or, if a step panicked, its words.
+/// `witness`: of a slot's model, who is told of its answers.
 pub(super) fn run(
     model: &Arc<Model>,
     batch: Batch,
     commands: &Receiver<Command>,
     now: &Now,
     gauges: &Gauges,
-) -> Option<Batch> {
+    witness: Option<&Witness>,
+) -> Result<Batch, String> {
     let mut engine = Engine {
         model,
         batch,
         now,
         gauges,
+        witness,
         writing: HashMap::new(),
         embedding: VecDeque::new(),
+        exercises: VecDeque::new(),
         scratch: Scratch::default(),
     };
     loop {
@@ -129,7 +142,7 @@ pub(super) fn run(
         };
         loop {
             match command {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Some(engine.batch),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(engine.batch),
                 Err(TryRecvError::Empty) => break,
                 Ok(command) => engine.take(command),
             }
@@ -137,14 +150,20 @@ pub(super) fn run(
         }
         engine.forget_abandoned();
         let worked = catch_unwind(AssertUnwindSafe(|| engine.work()));
-        if worked.is_err() {
+        if let Err(panic) = worked {
             // What the panic left behind is not to be trusted: whoever asks next has the model loaded anew.
             tracing::error!("a step of the model panicked; it is unloaded");
             engine.break_all("the engine failed on this step");
-            return None;
+            return Err(words(&*panic));
         }
         engine.tell_gauges();
     }
+}
+
+/// What a panic said.
+pub(super) fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    format!("its thread panicked: {}", text.unwrap_or("it did not say why"))
 }
 
 struct Engine<'m> {
@@ -152,24 +171,40 @@ struct Engine<'m> {
     batch: Batch,
     now: &'m Now,
     gauges: &'m Gauges,
+    witness: Option<&'m Witness>,
     writing: HashMap<Id, Writing<'m>>,
     embedding: VecDeque<Embedding>,
+    /// Golden cases that are not begun.
+    exercises: VecDeque<Golden>,
     scratch: Scratch,
 }
 
 /// A sequence under way.
 struct Writing<'m> {
-    place: usize,
+    asker: Asker,
     answer: Answer<'m>,
     /// Tokens whose text is not certain yet.
     pending: Vec<Chosen>,
-    pieces: mpsc::UnboundedSender<(usize, Piece)>,
     asked_ns: MonoNs,
     times: Times,
     prompt: usize,
     written: usize,
     ahead: Ahead,
     ignore_end: bool,
+    /// Whether it must follow a form, which may lead where nothing can follow.
+    is_bound: bool,
+}
+
+/// Who waits for a sequence.
+enum Asker {
+    /// A client.
+    Client {
+        /// Where it stands among those asked for with it.
+        place: usize,
+        pieces: mpsc::UnboundedSender<(usize, Piece)>,
+    },
+    /// We do, to compare it with this set of one case.
+    Golden { set: Golden, tokens: Vec<u32> },
 }
 
 /// Sentences under way.
@@ -177,12 +212,14 @@ struct Embedding {
     sentences: VecDeque<Vec<u32>>,
     pooling: Pooling,
     done: Vec<Vec<f32>>,
+    /// What they took so far.
+    took_ns: u64,
     vectors: oneshot::Sender<Result<Vec<Vec<f32>>, String>>,
 }
 
-impl Engine<'_> {
+impl<'m> Engine<'m> {
     fn idle(&self) -> bool {
-        !self.batch.busy() && self.embedding.is_empty()
+        !self.batch.busy() && self.embedding.is_empty() && self.exercises.is_empty()
     }
 
     fn take(&mut self, command: Command) {
@@ -190,34 +227,17 @@ impl Engine<'_> {
             Command::Stop => {}
             Command::Embed { sentences, pooling, vectors } => {
                 let sentences = VecDeque::from(sentences);
-                self.embedding.push_back(Embedding { sentences, pooling, done: Vec::new(), vectors });
+                let (done, took_ns) = (Vec::new(), 0);
+                self.embedding.push_back(Embedding { sentences, pooling, done, took_ns, vectors });
             }
+            Command::Exercise => self.exercises.extend(self.witness.and_then(Witness::next_case)),
             Command::Write { wishes, taken, pieces } => {
-                let asked_ns = (self.now)();
                 let mut ids = Vec::with_capacity(wishes.len());
                 let mut refused = None;
                 for (place, Wish { request, stops, shown }) in wishes.into_iter().enumerate() {
-                    let (ignore_end, prompt) = (request.ignore_end, request.prompt.len());
-                    match self.batch.submit(request) {
-                        Ok(id) => {
-                            let answer = Answer::new(&self.model.tokenizer, stops).showing(shown);
-                            let (pieces, times) = (pieces.clone(), Times::default());
-                            let pending = Vec::new();
-                            let writing = Writing {
-                                place,
-                                answer,
-                                pending,
-                                pieces,
-                                asked_ns,
-                                times,
-                                prompt,
-                                written: 0,
-                                ahead: Ahead::default(),
-                                ignore_end,
-                            };
-                            self.writing.insert(id, writing);
-                            ids.push(id);
-                        }
+                    let asker = Asker::Client { place, pieces: pieces.clone() };
+                    match self.begin(request, stops, shown, asker) {
+                        Ok(id) => ids.push(id),
                         Err(error) => {
                             refused = Some(error);
                             break;
@@ -238,6 +258,32 @@ impl Engine<'_> {
         }
     }
 
+    fn begin(
+        &mut self,
+        request: Request,
+        stops: Vec<String>,
+        shown: Vec<u32>,
+        asker: Asker,
+    ) -> Result<Id, Refused> {
+        let (ignore_end, prompt) = (request.ignore_end, request.prompt.len());
+        let is_bound = request.constraint.is_some();
+        let id = self.batch.submit(request)?;
+        let writing = Writing {
+            asker,
+            answer: Answer::new(&self.model.tokenizer, stops).showing(shown),
+            pending: Vec::new(),
+            asked_ns: (self.now)(),
+            times: Times::default(),
+            prompt,
+            written: 0,
+            ahead: Ahead::default(),
+            ignore_end,
+            is_bound,
+        };
+        self.writing.insert(id, writing);
+        Ok(id)
+    }
+
     fn cancel(&mut self, id: Id) {
         self.batch.cancel(id);
         self.writing.remove(&id);
@@ -246,7 +292,7 @@ impl Engine<'_> {
     /// Cancels what nobody listens to any more.
     fn forget_abandoned(&mut self) {
         self.embedding.retain(|embedding| !embedding.vectors.is_closed());
-        let gone = self.writing.iter().filter(|(_, writing)| writing.pieces.is_closed());
+        let gone = self.writing.iter().filter(|(_, writing)| writing.is_abandoned());
         let gone: Vec<Id> = gone.map(|(id, _)| *id).collect();
         for id in gone {
             self.cancel(id);
@@ -256,6 +302,9 @@ impl Engine<'_> {
 
     fn work(&mut self) {
         self.embed_some();
+        if let Some(set) = self.exercises.pop_front() {
+            self.exercise(set);
+        }
         if !self.batch.busy() {
             return;
         }
@@ -305,6 +354,10 @@ impl Engine<'_> {
                 writing.times.first_ns.get_or_insert(after_ns);
                 writing.times.last_ns = Some(after_ns);
                 writing.written += 1;
+                if let Asker::Golden { tokens, .. } = &mut writing.asker {
+                    tokens.push(chosen.token);
+                    return;
+                }
                 let ends = self.model.tokenizer.ends().contains(&chosen.token) && !writing.ignore_end;
                 if !ends && writing.push(chosen) {
                     self.batch.cancel(id);
@@ -317,13 +370,30 @@ impl Engine<'_> {
                     request::Finish::Length => Finish::Length,
                     request::Finish::Stuck(reason) => Finish::Broken(reason),
                 };
-                self.end(id, finish);
+                let is_bound = self.writing.get(&id).is_some_and(|writing| writing.is_bound);
+                // Where a form leads nowhere, the model is not to blame.
+                if is_bound && matches!(finish, Finish::Broken(_)) {
+                    self.end_untold(id, finish);
+                } else {
+                    self.end(id, finish);
+                }
             }
         }
     }
 
+    /// Ends a sequence, and tells the slots of it.
     fn end(&mut self, id: Id, finish: Finish) {
-        let Some(mut writing) = self.writing.remove(&id) else { return };
+        let ok = !matches!(finish, Finish::Broken(_));
+        let Some(Writing { asker, times, written, .. }) = self.end_untold(id, finish) else { return };
+        let ms = token_ms(&times, written);
+        match asker {
+            Asker::Client { .. } => self.answered(trial::Answer { ms, ok, golden: false }),
+            Asker::Golden { set, tokens } => self.judge(&set, golden::Answer::Tokens(tokens), ms, ok),
+        }
+    }
+
+    fn end_untold(&mut self, id: Id, finish: Finish) -> Option<Writing<'m>> {
+        let mut writing = self.writing.remove(&id)?;
         let rest = writing.answer.finish();
         // The rest may hold a string that ends the answer, which then ended before its bound.
         let finish = if writing.answer.stop().is_some() { Finish::Stop } else { finish };
@@ -334,13 +404,70 @@ impl Engine<'_> {
         self.gauges.ended();
         let Writing { times, written, ahead, .. } = writing;
         writing.tell(Piece::Ended(Ended { finish, times, written, ahead }));
+        Some(writing)
+    }
+
+    fn answered(&self, answer: trial::Answer) {
+        if let Some(witness) = self.witness {
+            witness.answered(answer);
+        }
+    }
+
+    fn judge(&self, set: &Golden, answer: golden::Answer, ms: u32, ok: bool) {
+        let right = set.judge(&[answer]);
+        if let Err(wrong) = &right {
+            tracing::warn!(%wrong, "a golden answer of the model that serves is wrong");
+        }
+        self.answered(trial::Answer { ms, ok: ok && right.is_ok(), golden: true });
+    }
+
+    /// Lets the model answer a golden case: like a request, if requests have keys and values as exact and a context as long as
+    /// golden sets ask for, else alone.
+    fn exercise(&mut self, set: Golden) {
+        let exact =
+            self.model.network.page_shape(CacheFormat::F16).is_ok_and(|f16| f16 == self.batch.pages());
+        if let [Case::Text(text)] = &set.cases[..]
+            && text.max_tokens > 0
+            && exact
+        {
+            let request = Request {
+                prompt: prompt_tokens(self.model, &text.prompt),
+                max_tokens: Some(text.max_tokens),
+                sampling: likeliest_settings(),
+                top: 0,
+                echo: false,
+                constraint: None,
+                ignore_end: false,
+                adapter: None,
+            };
+            let asker = Asker::Golden { set: set.clone(), tokens: Vec::new() };
+            match self.begin(request, Vec::new(), Vec::new(), asker) {
+                // Somebody asks, after all.
+                Ok(_) | Err(Refused::Full { .. }) => return,
+                Err(_) => {}
+            }
+        }
+        let now_ns = || (self.now)();
+        let mut times_ms = Vec::new();
+        for case in &set.cases {
+            let answer = answer_case(self.model, case, &now_ns, &mut times_ms);
+            let ms = times_ms.iter().sum::<f64>() / times_ms.len().max(1) as f64;
+            match answer {
+                Ok(answer) => self.judge(&set, answer, ms.ceil() as u32, true),
+                Err(reason) => {
+                    tracing::warn!(reason, "the model that serves cannot answer a golden case");
+                    self.answered(trial::Answer { ms: 0, ok: false, golden: true });
+                }
+            }
+        }
     }
 
     fn break_all(&mut self, reason: &str) {
         self.batch.clear();
         let ids: Vec<Id> = self.writing.keys().copied().collect();
         ids.into_iter().for_each(|id| self.end(id, Finish::Broken(reason.to_owned())));
-        for embedding in self.embedding.drain(..) {
+        for embedding in std::mem::take(&mut self.embedding) {
+            self.answered(trial::Answer { ms: 0, ok: false, golden: false });
             let _ = embedding.vectors.send(Err(reason.to_owned()));
         }
     }
@@ -359,7 +486,9 @@ impl Engine<'_> {
         }
         let before_ns = (self.now)();
         let vectors = embed(&self.model.network, &mut self.scratch, &part, front.pooling);
-        self.gauges.embedded(tokens, (self.now)().saturating_sub(before_ns));
+        let took_ns = since((self.now)(), before_ns);
+        self.gauges.embedded(tokens, took_ns);
+        front.took_ns += took_ns;
         let whole = match vectors {
             Ok(vectors) => {
                 front.done.extend(vectors);
@@ -370,6 +499,9 @@ impl Engine<'_> {
         match whole {
             Some(whole) => {
                 if let Some(done) = self.embedding.pop_front() {
+                    let texts = whole.as_ref().map_or(1, |vectors: &Vec<Vec<f32>>| vectors.len());
+                    let (ms, ok) = (ms_each(done.took_ns, texts), whole.is_ok());
+                    self.answered(trial::Answer { ms, ok, golden: false });
                     // Who is gone needs no vectors.
                     let _ = done.vectors.send(whole);
                 }
@@ -388,8 +520,14 @@ impl Engine<'_> {
 
 impl Writing<'_> {
     fn tell(&self, piece: Piece) {
-        // Whoever went away is found before the next step.
-        let _ = self.pieces.send((self.place, piece));
+        if let Asker::Client { place, pieces } = &self.asker {
+            // Whoever went away is found before the next step.
+            let _ = pieces.send((*place, piece));
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        matches!(&self.asker, Asker::Client { pieces, .. } if pieces.is_closed())
     }
 
     /// Adds a token; whether a string ended the answer with it.
@@ -413,6 +551,20 @@ fn since(now_ns: MonoNs, then_ns: MonoNs) -> MonoNs {
     now_ns.saturating_sub(then_ns)
 }
 
+/// The time of a token, in milliseconds, as [`trial::Answer::ms`] has it.
+fn token_ms(times: &Times, written: usize) -> u32 {
+    let (begun_ns, first_ns) = (times.begun_ns.unwrap_or(0), times.first_ns.unwrap_or(0));
+    match written {
+        0 | 1 => ms_each(since(first_ns, begun_ns), 1),
+        _ => ms_each(since(times.last_ns.unwrap_or(0), first_ns), written - 1),
+    }
+}
+
+/// The mean of so many, in milliseconds, rounded up.
+fn ms_each(took_ns: u64, count: usize) -> u32 {
+    u32::try_from(took_ns.div_ceil(1_000_000 * count.max(1) as u64)).unwrap_or(u32::MAX)
+}
+
 /// Asks the thread behind `commands`; `None` if it is gone.
 pub(super) async fn write(
     commands: &Sender<Command>,
@@ -434,4 +586,27 @@ pub(super) async fn vectors(
     let (vectors, receiver) = oneshot::channel();
     commands.send(Command::Embed { sentences, pooling, vectors }).ok()?;
     receiver.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_takes_the_mean_of_those_behind_the_first() {
+        let check = |ms: [u64; 3], written: usize, expected: u32| {
+            let [begun_ns, first_ns, last_ns] = ms.map(|ms| Some(ms * 1_000_000));
+            assert_eq!(
+                token_ms(&Times { begun_ns, first_ns, last_ns }, written),
+                expected,
+                "{ms:?} {written}"
+            );
+        };
+        check([5, 105, 135], 4, 10);
+        check([5, 105, 136], 4, 11);
+        check([5, 105, 105], 2, 0);
+        check([5, 105, 105], 1, 100);
+        assert_eq!(token_ms(&Times::default(), 0), 0);
+        assert_eq!((ms_each(1, 3), ms_each(0, 0), ms_each(u64::MAX, 1)), (1, 0, u32::MAX));
+    }
 }

@@ -1,4 +1,4 @@
-//! A model from its file to one that can be asked: looked at, reckoned, loaded, with its template and its words.
+//! A model from its file, or its slot, to one that can be asked: looked at, reckoned, loaded, with its template and its words.
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,9 +18,10 @@ use lm::speech;
 use wire::world::MonoNs;
 
 use super::gauges::Gauges;
-use super::offer::Offer;
+use super::offer::{Offer, Weights};
 use super::problem::Problem;
 use super::settings::{CACHE_BYTES, CONTEXT, EngineSettings, STEP_TOKENS};
+use crate::install::weights;
 use crate::why::why;
 
 /// A model that can be asked, as requests see it.
@@ -55,7 +56,7 @@ struct Plan {
     needed_bytes: u64,
 }
 
-/// Loads a model. `make_room` is told what it will need, and may refuse.
+/// Loads a model. `make_room` is told what it will need when its bytes are known to be right, and may refuse.
 pub(super) fn load(
     offer: Offer,
     settings: &EngineSettings,
@@ -67,27 +68,37 @@ pub(super) fn load(
         let message = format!("the model {:?} cannot be loaded: {}", offer.name, why(error));
         Problem::unavailable("model_not_loaded", message)
     };
-    let file = Gguf::open(&offer.file).map_err(|error| failed(&error))?;
+    let threads = settings.threads.unwrap_or_else(default_threads);
+    let file = match &offer.weights {
+        Weights::File(path) => Gguf::open(path).map_err(|error| failed(&error))?,
+        Weights::Slot { slot, store } => {
+            weights::open_or_discard(store, &slot.manifest, threads.get()).map_err(|error| failed(&error))?
+        }
+    };
     let draft = settings.draft.as_ref().map(|path| Gguf::open(path)).transpose();
     let draft = draft.map_err(|error| failed(&error))?;
     let plan = plan(&file, draft.as_ref(), settings).map_err(|error| failed(&*error))?;
     make_room(plan.needed_bytes)?;
     let isa = Isa::from_environment().map_err(|error| failed(&error))?;
-    let threads = settings.threads.unwrap_or_else(default_threads);
     let compute = Arc::new(Compute::new(isa, threads));
     let model = Model::load(&file, compute).map_err(|error| failed(&error))?;
     let pages = model.network.page_shape(settings.cache).map_err(|error| failed(&error))?;
     let template = speech::template(file.metadata(), &model.tokenizer).map_err(|error| why(&error));
     let model = Arc::new(model);
     let draft = match (&settings.draft, draft) {
-        (Some(path), Some(file)) => {
-            let guess = draft_of(&file, &model, settings.cache);
-            Some(guess.map_err(|error| {
+        (Some(path), Some(file)) => match draft_of(&file, &model, settings.cache) {
+            Ok(draft) => Some(draft),
+            Err(error) => {
                 let message =
                     format!("{} cannot guess for {:?}: {}", path.display(), offer.name, why(&*error));
-                Problem::unavailable("model_not_loaded", message)
-            })?)
-        }
+                // A release is not refused for what a person chose for another.
+                if offer.weights.slot().is_none() {
+                    return Err(Problem::unavailable("model_not_loaded", message));
+                }
+                tracing::warn!(message);
+                None
+            }
+        },
         _ => None,
     };
     let speculation = Speculation { forced: settings.guess, lookup: settings.guess, draft };

@@ -1,8 +1,9 @@
 //! Keys and values that outlive a server: what a model has read, written down when it is unloaded, known when it is back.
 //!
-//! A file for each model, as large as what is kept of it at most. It is bound to the model's file, the numbers' format and
-//! this version; every page carries a checksum. What is torn, changed or of another model is not read: it only costs that
-//! prompts are read again. The pages tell what was asked to whoever can read the file, so nobody else can.
+//! A file for each model, as large as what is kept of it at most. It is bound to the model's file, or to the manifest of its
+//! slot, the numbers' format and this version; every page carries a checksum. What is torn, changed or of another model is
+//! not read: it only costs that prompts are read again. The pages tell what was asked to whoever can read the file, so nobody
+//! else can.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
@@ -15,7 +16,7 @@ use lm::durable::{FileError, Readers, replace};
 use lm::prefix::Saved;
 use sha2::{Digest as _, Sha256};
 
-use super::offer::Offer;
+use super::offer::{Offer, Weights};
 use crate::durable;
 
 /// What a file begins with.
@@ -34,16 +35,16 @@ pub(super) struct Spill {
 impl Spill {
     /// In `folder`, for the model of `offer` whose sequences are kept in `pages`.
     pub(super) fn new(folder: &Path, offer: &Offer, pages: PageShape) -> io::Result<Spill> {
-        let file = fs::metadata(&offer.file)?;
-        let changed = file.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let bound = format!(
-            "{} {} {:?} {} {} {pages:?}",
-            env!("CARGO_PKG_VERSION"),
-            offer.file.display(),
-            offer.digest,
-            file.len(),
-            changed.as_nanos()
-        );
+        let bytes = match &offer.weights {
+            Weights::File(path) => {
+                let file = fs::metadata(path)?;
+                let changed = file.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+                format!("{} {:?} {} {}", path.display(), offer.digest, file.len(), changed.as_nanos())
+            }
+            // What it names is checked whenever it is loaded.
+            Weights::Slot { slot, .. } => slot.manifest.to_string(),
+        };
+        let bound = format!("{} {bytes} {pages:?}", env!("CARGO_PKG_VERSION"));
         let name: String =
             Sha256::digest(&offer.name)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         let path = folder.join(format!("{name}.pages"));

@@ -63,7 +63,7 @@ fn strangers_pages_and_names_stay_out() {
 #[test]
 fn the_network_needs_a_key_or_a_word() {
     let anywhere = Settings { listen: SocketAddr::from(([0, 0, 0, 0], 0)), ..settings() };
-    let begin = |settings: Settings| start(settings, Offers::Listed(Vec::new()), System::new());
+    let begin = |settings: Settings| start(settings, Offers::Listed(Vec::new()), None, System::new());
     assert!(matches!(begin(anywhere.clone()), Err(ServeError::OpenToAll(_))));
     begin(Settings { key: Some("k".to_owned()), ..anywhere.clone() }).unwrap().stop();
     begin(Settings { insecure: true, ..anywhere.clone() }).unwrap().stop();

@@ -38,7 +38,7 @@ pub(crate) fn house(settings: Settings) -> House {
     crate::tiny::encoder(&path("embed"));
     let offers =
         ["chat", "other", "embed"].map(|name| Offer { name: name.to_owned(), ..Offer::of_file(&path(name)) });
-    let serving = start(settings, Offers::Listed(offers.to_vec()), System::new()).unwrap();
+    let serving = start(settings, Offers::Listed(offers.to_vec()), None, System::new()).unwrap();
     House { address: serving.address(), serving, _folder: folder }
 }
 

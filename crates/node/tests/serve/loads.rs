@@ -64,7 +64,7 @@ fn what_was_read_is_known_to_the_next_server_unless_it_was_changed() {
         let mut settings = settings();
         settings.engine.prefixes = Some(kept.clone());
         let offers = Offers::Listed(vec![Offer { name: "chat".to_owned(), ..Offer::of_file(&model) }]);
-        let serving = start(settings, offers, System::new()).unwrap();
+        let serving = start(settings, offers, None, System::new()).unwrap();
         let answer =
             post(serving.address(), CHAT, &chat("a long beginning that is worth to be kept", 8, json!({})));
         serving.stop();
@@ -202,7 +202,7 @@ fn a_file_that_is_no_model_is_told_as_such() {
     let file = folder.path().join("page.gguf");
     std::fs::write(&file, "<html>").unwrap();
     let offers = Offers::Listed(vec![Offer::of_file(&file)]);
-    let serving = node::serve::start(settings(), offers, wire::world::System::new()).unwrap();
+    let serving = node::serve::start(settings(), offers, None, wire::world::System::new()).unwrap();
     let said = serving.load("page").unwrap_err().to_string();
     assert!(said.contains("\"page\" cannot be loaded"), "{said}");
     let answer = post(serving.address(), CHAT, &chat("x", 1, json!({ "model": "" })));

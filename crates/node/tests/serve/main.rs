@@ -10,4 +10,5 @@ mod house;
 mod in_a_node;
 mod loads;
 mod python;
+mod slots;
 mod tiny;

@@ -187,7 +187,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             models.iter().map(|entry| entry.facts.name.to_string()).collect::<Vec<_>>()
         }
     };
-    let serving = node::serve::start(settings, offers, System::new())?;
+    let serving = node::serve::start(settings, offers, None, System::new())?;
     // A model that was named alone will be asked: whether it can be, is said now.
     if let [only] = &listed[..] {
         serving.load(only)?;

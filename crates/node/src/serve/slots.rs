@@ -1,0 +1,185 @@
+//! What the slots let serve, as the server has it: which models, and who is told what becomes of them.
+//!
+//! Stands between `install::carry`, which decides what serves, and `table`, which loads it. Each call returns at once, may come
+//! before there is a server, and is made good when there is one. What comes of it is told as an event: loaded or not, each
+//! answer, a crash. Events of a model that shall not serve any more are not told, but for its last answers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use package::digest::Digest;
+use package::disk::system::System;
+use package::form::DOCUMENT_MAX_BYTES;
+use package::golden::Golden;
+use package::name::ModelName;
+use package::store::Store;
+
+use super::offer::Offer;
+use crate::install::choose::read_or_discard;
+use crate::install::event::Event;
+use crate::install::state::Slot;
+use crate::install::trial::Answer;
+use crate::why::why;
+
+/// Told from any thread; returns at once.
+pub type Tell = Arc<dyn Fn(&ModelName, Event) + Send + Sync>;
+
+/// What the slots let serve. Clones are the same.
+#[derive(Clone)]
+pub struct Slots(Arc<Inner>);
+
+struct Inner {
+    store: Arc<Store<System>>,
+    tell: Tell,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: BTreeMap<ModelName, Slot>,
+    /// Who loads them, once there is a server.
+    loader: Option<Weak<dyn Loader>>,
+}
+
+impl State {
+    fn loader(&self) -> Option<Arc<dyn Loader>> {
+        self.loader.as_ref()?.upgrade()
+    }
+}
+
+/// Who loads models of slots. Each call returns at once, and tells nothing before it did.
+pub(super) trait Loader: Send + Sync {
+    /// Loads a model and lets it answer instead of what is loaded. What is known at once: that it is loaded already, or why it
+    /// cannot be.
+    fn serve(self: Arc<Self>, witness: Witness) -> Option<Result<(), String>>;
+    /// Lets nothing of a slot answer under this name.
+    fn unload(&self, model: &ModelName);
+    /// Lets what serves answer one case of its golden set, if it is this manifest.
+    fn exercise(&self, model: &ModelName, manifest: &Digest);
+}
+
+impl Slots {
+    /// Nothing serves yet. `store` has the blobs, `tell` hears what becomes of what is asked for here.
+    pub fn new(store: Arc<Store<System>>, tell: Tell) -> Slots {
+        Slots(Arc::new(Inner { store, tell, state: Mutex::default() }))
+    }
+
+    /// Loads a slot and lets it answer instead of what is loaded; [`Event::Loaded`] tells, then [`Event::Answered`] and
+    /// [`Event::Crashed`]. If it is loaded already, only says so. What is loaded answers until the new bytes are checked.
+    pub fn serve(&self, model: &ModelName, slot: &Slot) {
+        let witness = self.witness(model, slot);
+        let known = {
+            let mut state = self.state();
+            state.wanted.insert(model.clone(), slot.clone());
+            state.loader().and_then(|loader| loader.serve(self.witness(model, slot)))
+        };
+        if let Some(result) = known {
+            witness.loaded(result);
+        }
+    }
+
+    /// Lets nothing answer.
+    pub fn unload(&self, model: &ModelName) {
+        let mut state = self.state();
+        state.wanted.remove(model);
+        if let Some(loader) = state.loader() {
+            loader.unload(model);
+        }
+    }
+
+    /// Lets what serves answer one case of its golden set, the next in turn: [`Event::Answered`]. Nothing is told if the slot
+    /// does not serve, has no golden set, or there is no room for one more answer.
+    pub fn exercise(&self, model: &ModelName, slot: &Slot) {
+        if let Some(loader) = self.state().loader() {
+            loader.exercise(model, &slot.manifest);
+        }
+    }
+
+    /// There is a server: what was asked for before is loaded now.
+    pub(super) fn attach(&self, loader: Weak<dyn Loader>) {
+        let known: Vec<_> = {
+            let mut state = self.state();
+            state.loader = Some(loader);
+            let serve = |(model, slot): (&ModelName, &Slot)| {
+                let known = state.loader()?.serve(self.witness(model, slot))?;
+                Some((self.witness(model, slot), known))
+            };
+            state.wanted.iter().filter_map(serve).collect()
+        };
+        for (witness, result) in known {
+            witness.loaded(result);
+        }
+    }
+
+    /// What shall serve, by name.
+    pub(super) fn offers(&self) -> Vec<Offer> {
+        let state = self.state();
+        state.wanted.iter().map(|(model, slot)| Offer::of_slot(model, slot, &self.0.store)).collect()
+    }
+
+    /// Whether something shall serve under this name.
+    pub(super) fn want(&self, name: &str) -> bool {
+        self.state().wanted.keys().any(|model| model.as_str() == name)
+    }
+
+    fn witness(&self, model: &ModelName, slot: &Slot) -> Witness {
+        let Inner { store, tell, .. } = &*self.0;
+        let (model, slot, next) = (model.clone(), slot.clone(), AtomicUsize::new(0));
+        Witness { model, slot, store: Arc::clone(store), tell: Arc::clone(tell), next }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change of it is one assignment.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells what becomes of one slot's model while it is loaded.
+pub(super) struct Witness {
+    model: ModelName,
+    slot: Slot,
+    store: Arc<Store<System>>,
+    tell: Tell,
+    /// The golden case that is the next in turn.
+    next: AtomicUsize,
+}
+
+impl Witness {
+    /// What it is loaded by.
+    pub(super) fn offer(&self) -> Offer {
+        Offer::of_slot(&self.model, &self.slot, &self.store)
+    }
+
+    pub(super) fn manifest(&self) -> &Digest {
+        &self.slot.manifest
+    }
+
+    pub(super) fn loaded(&self, result: Result<(), String>) {
+        (self.tell)(&self.model, Event::Loaded(self.slot.manifest, result));
+    }
+
+    pub(super) fn answered(&self, answer: Answer) {
+        (self.tell)(&self.model, Event::Answered(self.slot.manifest, answer));
+    }
+
+    pub(super) fn crashed(&self, why: String) {
+        (self.tell)(&self.model, Event::Crashed(self.slot.manifest, why));
+    }
+
+    /// The next golden case, as a set of its own; `None` if there is no golden set. Reads a small file.
+    pub(super) fn next_case(&self) -> Option<Golden> {
+        let digest = self.slot.golden?;
+        let bytes = match read_or_discard(&self.store, &digest, DOCUMENT_MAX_BYTES as u64) {
+            Ok(bytes) => bytes?,
+            Err(error) => {
+                tracing::warn!(model = %self.model, error = why(&error), "the golden set cannot be read");
+                return None;
+            }
+        };
+        // Whoever proved the model has read it before.
+        let golden = Golden::parse(&bytes).ok()?;
+        let at = self.next.fetch_add(1, Relaxed) % golden.cases.len();
+        Some(Golden { cases: vec![golden.cases[at].clone()], ..golden })
+    }
+}
