@@ -21,7 +21,7 @@
 //!
 //! - [`shelf`]: the models on this machine; [`pull`] brings them here, over [`web`];
 //! - [`serve`]: an OpenAI-compatible server over them;
-//! - [`trust`]: who may say that a release is genuine; [`transfer`] brings its blobs;
+//! - [`trust`]: who may say that a release is genuine; [`assignments`]: who shall run it; [`transfer`] brings its blobs;
 //! - [`install`]: how a release becomes the current model, and how the node gets back when it is no good; [`device`] says
 //!   what this node can prove.
 //!
@@ -32,6 +32,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod assignments;
 pub mod config;
 pub mod decide;
 pub mod device;

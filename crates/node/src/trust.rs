@@ -29,17 +29,17 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The time in which a file must be there, unless told otherwise.
 pub const FILE_TIME: Duration = Duration::from_secs(60);
 
-/// A repository that cannot be asked at all.
+/// A repository, or another place of signed documents, that cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// Not an address.
-    #[error("{url:?} is no repository's address; it reads like https://hub.example/tuf/metadata")]
+    #[error("{url:?} is no address of a server; it reads like https://hub.example")]
     Address {
         /// What was given.
         url: String,
     },
     /// A token that cannot stand in a header.
-    #[error("the repository's token has a character that cannot be sent; copy it again")]
+    #[error("the token has a character that cannot be sent; copy it again")]
     Token,
     /// HTTP cannot be set up.
     #[error(transparent)]
@@ -71,19 +71,7 @@ enum Place {
 impl Repository {
     /// The files below `url`. The token goes to that server only; each file has `file_time` to come.
     pub fn at(url: &str, token: Option<&str>, file_time: Duration) -> Result<Repository, RepositoryError> {
-        let bad = || RepositoryError::Address { url: url.to_owned() };
-        let base = Url::parse(&format!("{}/", url.trim().trim_end_matches('/'))).map_err(|_| bad())?;
-        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
-            return Err(bad());
-        }
-        let token = token.map(|token| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
-        let token = token.transpose();
-        let token = token.map_err(|_: reqwest::header::InvalidHeaderValue| RepositoryError::Token)?;
-        let web = Web::new(base, token, CONNECT.min(file_time), file_time)?;
+        let web = server(url, token, file_time)?;
         Ok(Repository(Place::Server { web, file_time }))
     }
 
@@ -92,10 +80,7 @@ impl Repository {
         if path.is_dir() {
             return Ok(Repository(Place::Folder(path.to_owned())));
         }
-        let mut file = File::open(path).map_err(FileError::at(path))?;
-        let refused = |source| RepositoryError::Archive { path: path.to_owned(), source };
-        let members = contents(&mut file).map_err(refused)?;
-        Ok(Repository(Place::Archive { path: path.to_owned(), members }))
+        Ok(Repository(Place::Archive { path: path.to_owned(), members: members_of(path)? }))
     }
 
     /// Fetches a file of at most `max_bytes`.
@@ -114,6 +99,29 @@ impl Repository {
             Err(why) => Event::Failed { file, why },
         }
     }
+}
+
+/// The way to the server at `url`, which alone gets the token; every wait ends after `idle`.
+pub(crate) fn server(url: &str, token: Option<&str>, idle: Duration) -> Result<Web, RepositoryError> {
+    let bad = || RepositoryError::Address { url: url.to_owned() };
+    let base = Url::parse(&format!("{}/", url.trim().trim_end_matches('/'))).map_err(|_| bad())?;
+    if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+        return Err(bad());
+    }
+    let token = token.map(|token| {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
+        value.set_sensitive(true);
+        Ok(value)
+    });
+    let token = token.transpose();
+    let token = token.map_err(|_: reqwest::header::InvalidHeaderValue| RepositoryError::Token)?;
+    Ok(Web::new(base, token, CONNECT.min(idle), idle)?)
+}
+
+/// Where each file of a package's archive lies.
+pub(crate) fn members_of(path: &Path) -> Result<BTreeMap<Name, Member>, RepositoryError> {
+    let mut file = File::open(path).map_err(FileError::at(path))?;
+    contents(&mut file).map_err(|source| RepositoryError::Archive { path: path.to_owned(), source })
 }
 
 async fn from_server(
@@ -142,12 +150,16 @@ fn from_archive(
     max_bytes: u64,
 ) -> Result<Option<Vec<u8>>, String> {
     let member = archive::FileName::new(file.as_str()).and_then(|name| members.get(&Name::Metadata(name)));
-    let Some(member) = member else { return Ok(None) };
+    member.map(|member| read_from(path, *member, max_bytes)).transpose()
+}
+
+/// A file of an archive, of at most `max_bytes`; or why there is none.
+pub(crate) fn read_from(path: &Path, member: Member, max_bytes: u64) -> Result<Vec<u8>, String> {
     if member.size > max_bytes {
         return Err(format!("it has {} bytes, more than the {max_bytes} that are read", member.size));
     }
-    let read = File::open(path).and_then(|mut archive| read_member(&mut archive, *member));
-    read.map(Some).map_err(|error| error.to_string())
+    let read = File::open(path).and_then(|mut archive| read_member(&mut archive, member));
+    read.map_err(|error| error.to_string())
 }
 
 /// What an update found.

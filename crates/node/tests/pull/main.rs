@@ -1,8 +1,9 @@
 //! Pulls models from a server on loopback that breaks off, lies, redirects, refuses and changes its files: what comes is whole
-//! or is not there, and nothing is loaded twice that need not be. So do packages (`transfer`) and trust metadata (`trust`).
+//! or is not there, and nothing is loaded twice that need not be. So do packages (`transfer`), trust metadata (`trust`) and assignments.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod assignments;
 mod server;
 mod transfer;
 mod trust;

@@ -22,12 +22,12 @@ use wire::world::{Clock, MonoNs, WallMs};
 
 use crate::server::{Reply, Server};
 
-const NOW_MS: WallMs = 1_767_225_600_000;
-const DAY_MS: i64 = 86_400_000;
-const TARGET: &str = "models/tiny/1";
+pub(crate) const NOW_MS: WallMs = 1_767_225_600_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
+pub(crate) const TARGET: &str = "models/tiny/1";
 
 /// A clock that stands.
-struct At(WallMs);
+pub(crate) struct At(pub(crate) WallMs);
 
 impl Clock for At {
     fn wall_ms(&self) -> WallMs {
@@ -39,26 +39,25 @@ impl Clock for At {
     }
 }
 
-fn key(seed: u8) -> HybridSigner {
+pub(crate) fn key(seed: u8) -> HybridSigner {
     HybridSigner::from_seed(&[seed; 64]).unwrap()
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) fn holders(seed: u8, days: i64) -> Holders {
+    Holders { keys: vec![key(seed).key().clone()], threshold: 1, life_ms: days * DAY_MS }
+}
+
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Authors, what they published, and a node.
-struct House {
-    author: author::Repository,
-    files: Arc<Mutex<Files>>,
-    folder: tempfile::TempDir,
+pub(crate) struct House {
+    pub(crate) author: author::Repository,
+    pub(crate) files: Arc<Mutex<Files>>,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl House {
-    fn new() -> House {
-        let holders = |seed: u8, days: i64| Holders {
-            keys: vec![key(seed).key().clone()],
-            threshold: 1,
-            life_ms: days * DAY_MS,
-        };
+    pub(crate) fn new() -> House {
         let plan = Plan {
             root: holders(1, 365),
             targets: holders(2, 365),
@@ -77,7 +76,12 @@ impl House {
         let targets = RoleName::targets();
         let target = (3, Hash::of(b"one"));
         self.author.add_target(&targets, path, target, None, NOW_MS).unwrap();
-        self.author.sign(&targets, &key(2)).unwrap();
+        self.publish();
+    }
+
+    /// Signs the targets, and publishes what is staged.
+    pub(crate) fn publish(&mut self) {
+        self.author.sign(&RoleName::targets(), &key(2)).unwrap();
         let published = self.author.publish(&[&key(3), &key(4)], NOW_MS).unwrap();
         assert_eq!(published.waiting, []);
         let files = published.files.into_iter().map(|(file, bytes)| (file.as_str().to_owned(), bytes));
@@ -101,13 +105,13 @@ impl House {
         self.folder.path().join("state")
     }
 
-    fn state(&self, least_sequence: u64) -> TrustState<System> {
+    pub(crate) fn state(&self, least_sequence: u64) -> TrustState<System> {
         let root = self.files.lock().unwrap()["1.root.json"].clone();
         TrustState::open(System, &self.path(), &root, &KindSet::hybrid(), least_sequence).unwrap()
     }
 }
 
-fn repository(server: &Server, file_time: Duration) -> Repository {
+pub(crate) fn repository(server: &Server, file_time: Duration) -> Repository {
     Repository::at(&format!("{}/tuf/metadata", server.url), Some("hub"), file_time).unwrap()
 }
 
