@@ -5,7 +5,7 @@ use wire::checkin::CheckIn;
 /// The most bytes of a check-in.
 pub const CHECKIN_MAX_BYTES: usize = 256 * 1024;
 
-/// The most sources, and the most streams, of a node.
+/// The most sources, the most streams, and the most models, of a node.
 pub const PARTS_MAX: usize = 1024;
 
 /// How many check-ins a second the hub invites at most; a third of what two cores carry beside 3 000 records/s.
@@ -20,7 +20,7 @@ pub enum BadCheckIn {
     /// Not the JSON of a check-in.
     #[error("the check-in is not valid: {0}")]
     NotACheckIn(#[from] serde_json::Error),
-    /// Too many sources or streams.
+    /// Too many sources, streams or models.
     #[error("the check-in has {count} {what}, the limit is {PARTS_MAX}")]
     TooMany {
         /// Of what.
@@ -33,7 +33,8 @@ pub enum BadCheckIn {
 /// Reads a check-in.
 pub fn decode(body: &[u8]) -> Result<CheckIn, BadCheckIn> {
     let checkin: CheckIn = serde_json::from_slice(body)?;
-    for (what, count) in [("sources", checkin.sources.len()), ("streams", checkin.streams.len())] {
+    let (sources, streams, models) = (checkin.sources.len(), checkin.streams.len(), checkin.slots.len());
+    for (what, count) in [("sources", sources), ("streams", streams), ("models", models)] {
         if count > PARTS_MAX {
             return Err(BadCheckIn::TooMany { what, count });
         }
@@ -89,5 +90,7 @@ mod tests {
         check(&format!("{start},\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)), "recursion limit");
         let stream = "{\"stream\":\"s\",\"class\":\"raw\",\"last\":1,\"acked\":0},".repeat(PARTS_MAX + 1);
         check(&format!("{start},\"streams\":[{}]}}", stream.trim_end_matches(',')), "1025 streams");
+        let slot = "{\"model\":\"m\"},".repeat(PARTS_MAX + 1);
+        check(&format!("{start},\"slots\":[{}]}}", slot.trim_end_matches(',')), "1025 models");
     }
 }

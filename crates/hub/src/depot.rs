@@ -132,6 +132,11 @@ impl Key {
         Key::of(["assignments"])
     }
 
+    /// The number that changes with the assignments.
+    pub fn assignments_revision() -> Key {
+        Key::of(["assignments.revision"])
+    }
+
     fn repository(name: &RepoName) -> Key {
         Key(Path::from_iter(["repos"].into_iter().chain(name.as_str().split('/'))))
     }

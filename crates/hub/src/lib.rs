@@ -10,8 +10,9 @@
 //!   time;
 //! - [`live`]: what happens now, to everybody who looks; [`metrics`]: the hub's own numbers;
 //! - [`downsample`]: a day of summaries → the points of a chart;
-//! - [`depot`]: where packages lie; [`registry`]: how they come and go; [`tuf`]: who says that they are genuine; [`inflow`]: bodies that take their time; [`cache`]:
-//!   what may be kept of answers;
+//! - [`depot`]: where packages lie; [`registry`]: how they come and go; [`tuf`]: who says that they are genuine;
+//!   [`revision`]: the number by which nodes hear of other assignments; [`inflow`]: bodies that take their time;
+//!   [`cache`]: what may be kept of answers;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
 //! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
 
@@ -30,6 +31,7 @@ pub mod ingest;
 pub mod live;
 pub mod metrics;
 pub mod registry;
+pub mod revision;
 pub mod server;
 pub mod state;
 pub mod store;

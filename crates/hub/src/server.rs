@@ -27,6 +27,7 @@ use crate::depot::{Depot, DepotError};
 use crate::live::Live;
 use crate::metrics::{Area, Metrics};
 use crate::registry::sessions::Sessions;
+use crate::revision::Revision;
 use crate::state::{HubState, stopped};
 use crate::store::database::{self, OpenError, Store};
 use crate::write::Limits;
@@ -157,6 +158,7 @@ impl Hub {
             writer: handle,
             depot,
             sessions,
+            revision: Revision::default(),
             publishing: tokio::sync::Mutex::new(()),
             live,
             metrics,

@@ -11,6 +11,7 @@ use crate::depot::Depot;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::registry::sessions::Sessions;
+use crate::revision::Revision;
 use crate::store::connection::Readers;
 use crate::writer::WriterHandle;
 
@@ -29,6 +30,8 @@ pub struct HubState {
     pub depot: Depot,
     /// Files of packages on their way in.
     pub sessions: Sessions,
+    /// What changes with the assignments.
+    pub revision: Revision,
     /// One author at a time.
     pub publishing: tokio::sync::Mutex<()>,
     /// What happens now.

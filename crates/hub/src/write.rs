@@ -383,7 +383,8 @@ pub async fn checkin(
     if written.followed {
         written.events.push(node_event(&checkin.node, "up", now_ms, row.sources, row.sources_running));
     }
-    Ok(Ok(CheckInAnswer { v: PROTOCOL, hub_ms: now_ms, next_ms, watermarks, extra: serde_json::Map::new() }))
+    let (assignments, extra) = (None, serde_json::Map::new());
+    Ok(Ok(CheckInAnswer { v: PROTOCOL, hub_ms: now_ms, next_ms, watermarks, assignments, extra }))
 }
 
 fn node_event(node: &NodeId, state: &str, seen_ms: WallMs, sources: i64, running: i64) -> Event {

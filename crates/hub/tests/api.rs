@@ -210,9 +210,16 @@ async fn unknown_words_of_newer_nodes_are_kept() {
     let node = FakeNode::new(&hub.url(), "a", 1);
     let mut checkin = serde_json::to_value(node.checkin(5)).unwrap();
     checkin["gpu"] = json!({"name": "orin"});
+    let manifest = "0".repeat(64);
+    checkin["slots"] =
+        json!([{"model": "m", "current": {"release": 6, "variant": "v", "manifest": manifest}}]);
+    checkin["trust"] = json!({"root": 2, "timestamp": 9, "stale_ms": 0});
     let text = checkin.to_string();
     node.post("/api/v1/checkin", "application/json", text.clone().into_bytes()).await;
-    assert_eq!(get(&hub, "/api/v1/nodes/a").await["checkin"], checkin);
+    let detail = get(&hub, "/api/v1/nodes/a").await;
+    assert_eq!(detail["checkin"], checkin);
+    assert_eq!(detail["slots"][0]["manifest"], manifest);
+    assert_eq!((&detail["slots"][0]["release"], &detail["trust"]["timestamp"]), (&json!(6), &json!(9)));
     hub.stop().await;
 }
 

@@ -77,9 +77,15 @@ async fn markup_in_a_nodes_words_stays_words() {
             "channels":[{{"channel":"{EVIL}","share":1}}],"input":"{input}","latency_us":1}}"#
         ),
     );
+    let install = format!(
+        r#"{{"id":"1","model":"{EVIL}","release":1,"index":"{input}","outcome":"{EVIL}","why":"{EVIL}"}}"#
+    );
+    node.write_text("installs", Class::Audit, "install", 1, &install);
     node.sync().await;
     let mut checkin = serde_json::to_value(node.checkin(1)).unwrap();
     checkin["version"] = EVIL.into();
+    checkin["slots"] = serde_json::json!([{"model": EVIL, "safe": EVIL}]);
+    checkin["trust"] = serde_json::json!({"lost": EVIL});
     checkin["sources"] =
         serde_json::json!([{"source": "pump", "state": EVIL, "reason": EVIL, "readings": 1, "refused": 0}]);
     node.post("/api/v1/checkin", "application/json", checkin.to_string().into_bytes()).await;
@@ -132,6 +138,45 @@ async fn pages_state_the_facts() {
     for fact in ["9.4 MB", "notes", "No source yet"] {
         assert!(detail.contains(fact), "{fact}");
     }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn the_models_of_a_node_and_what_became_of_releases() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path()).await;
+    let mut node = FakeNode::new(&hub.url(), "a", 1);
+    node.check_in(1).await;
+    assert!(!page(&hub, "/nodes/a").await.1.contains("<h2>Models</h2>"), "an old node has none");
+    let digest = "0".repeat(64);
+    let install = format!(
+        r#"{{"id":"1","model":"smollm2","release":7,"variant":"q4_k_m","index":"{digest}","outcome":"fell_back","why":"it did not start"}}"#
+    );
+    node.write_text("installs", Class::Audit, "install", 1, &install);
+    node.sync().await;
+    let mut checkin = serde_json::to_value(node.checkin(1)).unwrap();
+    checkin["slots"] = serde_json::json!([
+        {"model": "smollm2", "current": {"release": 6, "variant": "q4_k_m", "manifest": digest},
+         "candidate": {"release": 7, "phase": "trial", "misses": 1}, "previous": 5},
+        {"model": "tiny", "safe": "no release of it starts"},
+    ]);
+    checkin["trust"] = serde_json::json!({"root": 1, "stale_ms": 7_200_000});
+    let answer = node.post("/api/v1/checkin", "application/json", checkin.to_string().into_bytes()).await;
+    assert_eq!(answer.status(), 200);
+    let (_, detail) = page(&hub, "/nodes/a").await;
+    for fact in [
+        "<td>6 <small class=\"faint\">q4_k_m</small></td>",
+        "<td>7 <small class=\"faint\">trial</small> <small class=\"warn\">missed 1×</small></td><td>5</td>",
+        "tiny is in safe mode, nothing is loaded: no release of it starts",
+        "out of date by 2 h",
+    ] {
+        assert!(detail.contains(fact), "{fact} in {detail}");
+    }
+    let (_, list) = page(&hub, "/records?node=a&kind=install").await;
+    assert!(
+        list.contains("<td class=\"glimpse\">smollm2 7 q4_k_m fell back: it did not start</td>"),
+        "{list}"
+    );
     hub.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! How the node is, for whoever asks: the local API, the command line, the check-in at the hub.
 
 use serde::Serialize;
+use wire::checkin::{SlotState, TrustFacts};
 use wire::class::Class;
 use wire::hash::Hash;
 use wire::id::{NodeId, PartName, StreamName};
@@ -29,6 +30,10 @@ pub struct Status {
     pub models: Vec<ModelStatus>,
     /// Its rules, in the order of the flow.
     pub rules: Vec<RuleStatus>,
+    /// Its language models that come as packages, by name.
+    pub slots: Vec<SlotState>,
+    /// Whom it believes about them; absent if it takes none.
+    pub trust: Option<TrustFacts>,
     /// Its journal.
     pub journal: JournalStatus,
     /// From the arrival of a reading to its decision in the journal, since the process began.
@@ -136,6 +141,8 @@ pub struct UplinkStatus {
     pub answered_ms: Option<WallMs>,
     /// What is in the way, if anything.
     pub trouble: Option<String>,
+    /// What the hub last said of its assignments: the number changes when they do.
+    pub assignments: Option<u64>,
 }
 
 /// Resident memory of this process, where the system tells.

@@ -44,6 +44,12 @@ pub struct CheckIn {
     /// Bytes in the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal_bytes: Option<u64>,
+    /// Its models that come as packages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<SlotState>,
+    /// Whom it believes about them; absent if it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustFacts>,
     /// What a newer node said.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -84,6 +90,79 @@ pub struct StreamState {
     pub extra: Map<String, Value>,
 }
 
+/// What stands in the slots of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotState {
+    /// The model.
+    pub model: String,
+    /// What serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<CurrentState>,
+    /// The release that served before, and would again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
+    /// What may serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateState>,
+    /// Why no model is loaded, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safe: Option<String>,
+    /// What a newer node said.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// What serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurrentState {
+    /// The release.
+    pub release: u64,
+    /// The variant of it that this node has.
+    pub variant: String,
+    /// The digest of the variant's manifest.
+    pub manifest: Hash,
+    /// What a newer node said.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// What may serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandidateState {
+    /// The release.
+    pub release: u64,
+    /// How far it is: `staging`, `staged`, `proving`, `shadow` or `trial`; a newer node may have others.
+    pub phase: String,
+    /// How often it, or the node under it, stopped without a result. The second time refuses it.
+    pub misses: u32,
+    /// What a newer node said.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// What a node trusts, by the versions of the metadata.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustFacts {
+    /// Of root; absent if the trust is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<u64>,
+    /// Of the timestamp, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<u64>,
+    /// Of the top-level targets, if it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<u64>,
+    /// How far past its expiry the oldest of it is; 0: all is fresh.
+    #[serde(default)]
+    pub stale_ms: i64,
+    /// Why nothing new is accepted until a person resets the trust, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// What a newer node said.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
 /// What the hub answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckInAnswer {
@@ -96,6 +175,9 @@ pub struct CheckInAnswer {
     /// Where the hub stands in each stream of this journal.
     #[serde(default)]
     pub watermarks: Vec<Watermark>,
+    /// Changes whenever the hub has another assignment: ask for them again. Absent from a hub that has never had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignments: Option<u64>,
     /// What a newer hub said.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -135,6 +217,30 @@ mod tests {
             }],
             rss_bytes: Some(8_000_000),
             journal_bytes: None,
+            slots: vec![SlotState {
+                model: "smollm2".into(),
+                current: Some(CurrentState {
+                    release: 6,
+                    variant: "q4_k_m".into(),
+                    manifest: Hash::of(b"manifest"),
+                    extra: Map::new(),
+                }),
+                previous: Some(5),
+                candidate: Some(CandidateState {
+                    release: 7,
+                    phase: "trial".into(),
+                    misses: 1,
+                    extra: Map::new(),
+                }),
+                safe: None,
+                extra: Map::new(),
+            }],
+            trust: Some(TrustFacts {
+                root: Some(1),
+                timestamp: Some(40),
+                targets: Some(3),
+                ..TrustFacts::default()
+            }),
             extra: Map::new(),
         }
     }
@@ -152,6 +258,7 @@ mod tests {
                 seq: 10,
                 hash: Hash::of(b"ten"),
             }],
+            assignments: Some(31),
             extra: Map::new(),
         };
         insta::assert_snapshot!("checkin_answer", serde_json::to_string_pretty(&answer).unwrap());
@@ -162,15 +269,19 @@ mod tests {
         let mut value = serde_json::to_value(sample()).unwrap();
         value["gpu"] = serde_json::json!({"name": "orin", "temp_c": 51.5});
         value["sources"][0]["rate_hz"] = 10.into();
+        value["slots"][0]["current"]["joules"] = 0.25.into();
         let read: CheckIn = serde_json::from_value(value.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), value);
     }
 
     #[test]
-    fn an_old_node_is_understood() {
+    fn an_old_node_and_an_old_hub_are_understood() {
         let old = r#"{"v":1,"node":"a","journal":"00000000000000000000000000000001",
             "boot":"00000000000000000000000000000002","version":"0.0.9","uptime_ms":1,"wall_ms":0,"clock":"unchecked"}"#;
         let read: CheckIn = serde_json::from_str(old).unwrap();
         assert!(read.sources.is_empty() && read.streams.is_empty() && read.flow.is_none());
+        assert!(read.slots.is_empty() && read.trust.is_none());
+        let old = r#"{"v":1,"hub_ms":0,"next_ms":1}"#;
+        assert_eq!(serde_json::from_str::<CheckInAnswer>(old).unwrap().assignments, None);
     }
 }

@@ -93,8 +93,10 @@ pub async fn put(
             let message = format!("version {newest} of {id} is here already, this is version {version}");
             return Err(Refusal::new(StatusCode::CONFLICT, "not-newer", message, MEND));
         }
-        state.depot.put(&key, bytes).await?;
+        state.depot.put(&key, bytes.clone()).await?;
     }
+    // Also if it was here already: whoever put it may have died before it was told.
+    state.revision.change(&state.depot, &bytes, state.mono_s()).await?;
     Ok(Json(AssignmentTaken { id, version }))
 }
 

@@ -60,7 +60,7 @@ pub async fn records(
     post, path = "/api/v1/checkin", tag = "nodes",
     request_body(content = Object, content_type = "application/json"),
     responses(
-        (status = 200, description = "`hub_ms`, `next_ms` and `watermarks`", body = Object),
+        (status = 200, description = "`hub_ms`, `next_ms`, `watermarks`, and `assignments`: a number that changes with them", body = Object),
         (status = 400, description = "Not a check-in", body = ErrorBody),
         (status = 413, description = "Larger than 256 KiB", body = ErrorBody),
         (status = 415, description = "Not JSON by its content type", body = ErrorBody),
@@ -77,7 +77,9 @@ pub async fn checkin(
         .map_err(|error| Refusal::bad_request("bad-checkin", error.to_string(), SPEAKS_OTHERWISE))?;
     // JSON that was read is UTF-8.
     let text = String::from_utf8_lossy(&body).into_owned();
-    state.writer.check_in(checkin, text).await.map(Json).map_err(|error| not_written(&state, &error))
+    let answer = state.writer.check_in(checkin, text).await.map_err(|error| not_written(&state, &error))?;
+    let assignments = state.revision.get(&state.depot, state.mono_s()).await;
+    Ok(Json(CheckInAnswer { assignments, ..answer }))
 }
 
 const SPEAKS_OTHERWISE: &str = "is the node's program of a version that fits this hub's?";

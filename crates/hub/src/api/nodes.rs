@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use wire::checkin::CheckIn;
+use wire::checkin::{CheckIn, SlotState, TrustFacts};
 use wire::id::NodeId;
 use wire::world::WallMs;
 
@@ -81,6 +81,10 @@ pub struct NodeDetail {
     pub sources_now: Vec<SourceNow>,
     /// Its streams.
     pub streams: Vec<StreamNow>,
+    /// Its language models that come as packages, by its last check-in.
+    pub slots: Vec<ModelNow>,
+    /// Whom it believes about them; absent if it takes none.
+    pub trust: Option<TrustNow>,
     /// Its last check-in, word for word.
     #[schema(value_type = Object)]
     pub checkin: Option<Box<serde_json::value::RawValue>>,
@@ -116,6 +120,44 @@ pub struct StreamNow {
     pub written: Option<u64>,
     /// The last sequence number that the hub has, or knows to be lost.
     pub settled: u64,
+}
+
+/// What stands in the slots of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelNow {
+    /// The model.
+    pub model: String,
+    /// The release that serves.
+    pub release: Option<u64>,
+    /// Its variant.
+    pub variant: Option<String>,
+    /// The SHA-256 of the variant's manifest.
+    pub manifest: Option<String>,
+    /// The release that served before.
+    pub previous: Option<u64>,
+    /// The release that is on its way.
+    pub candidate: Option<u64>,
+    /// How far it is: `staging`, `staged`, `proving`, `shadow` or `trial`.
+    pub phase: Option<String>,
+    /// How often it stopped without a result; the second time refuses it.
+    pub misses: Option<u32>,
+    /// Why no model is loaded, if that is so.
+    pub safe: Option<String>,
+}
+
+/// What a node trusts, by the versions of the metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TrustNow {
+    /// Of root.
+    pub root: Option<u64>,
+    /// Of the timestamp.
+    pub timestamp: Option<u64>,
+    /// Of the top-level targets.
+    pub targets: Option<u64>,
+    /// How far past its expiry the oldest of it is; 0: all is fresh.
+    pub stale_ms: i64,
+    /// Why nothing new is accepted, if the trust is lost.
+    pub lost: Option<String>,
 }
 
 /// The nodes of the fleet, by name.
@@ -182,6 +224,8 @@ pub async fn detail(state: &HubState, node: &str) -> Result<NodeDetail, Refusal>
         journal_bytes: checkin.as_ref().and_then(|checkin| checkin.journal_bytes),
         sources_now: sources_now(checkin.as_ref(), latest),
         streams: streams.into_iter().map(|stream| stream_now(checkin.as_ref(), stream)).collect(),
+        slots: checkin.iter().flat_map(|checkin| &checkin.slots).map(model_now).collect(),
+        trust: checkin.as_ref().and_then(|checkin| checkin.trust.as_ref()).map(trust_now),
         checkin: row.checkin.and_then(|text| serde_json::value::RawValue::from_string(text).ok()),
         journal: row.journal,
     })
@@ -226,6 +270,31 @@ fn stream_now(checkin: Option<&CheckIn>, stream: nodes::StreamView) -> StreamNow
         journal: stream.journal,
         stream: stream.stream,
         class: stream.class,
+    }
+}
+
+fn model_now(slot: &SlotState) -> ModelNow {
+    let (current, candidate) = (slot.current.as_ref(), slot.candidate.as_ref());
+    ModelNow {
+        model: slot.model.clone(),
+        release: current.map(|current| current.release),
+        variant: current.map(|current| current.variant.clone()),
+        manifest: current.map(|current| current.manifest.to_string()),
+        previous: slot.previous,
+        candidate: candidate.map(|candidate| candidate.release),
+        phase: candidate.map(|candidate| candidate.phase.clone()),
+        misses: candidate.map(|candidate| candidate.misses),
+        safe: slot.safe.clone(),
+    }
+}
+
+fn trust_now(trust: &TrustFacts) -> TrustNow {
+    TrustNow {
+        root: trust.root,
+        timestamp: trust.timestamp,
+        targets: trust.targets,
+        stale_ms: trust.stale_ms,
+        lost: trust.lost.clone(),
     }
 }
 

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 
 use crate::api::alerts::{AlertsAsked, page as alert_page};
-use crate::api::nodes::{NodeDetail, SourceNow, StreamNow, detail, row};
+use crate::api::nodes::{NodeDetail, SourceNow, StreamNow, TrustNow, detail, row};
 use crate::api::records::{GapItem, GapsAsked, gap_page};
 use crate::api::refusal::{Asked, Refusal};
 use crate::api::series::{Series, SeriesAsked, read};
@@ -17,7 +17,7 @@ use crate::console::nodes::clock_words;
 use crate::console::number::{bytes, grouped, short};
 use crate::console::page::{Frame, PageRefusal, render};
 use crate::console::sparkline::Sparkline;
-use crate::console::time::{When, exact_length, when};
+use crate::console::time::{When, exact_length, length, when};
 use crate::state::HubState;
 
 /// The stretches one may choose: words, and milliseconds.
@@ -46,6 +46,7 @@ struct NodePage {
     alerts: Vec<AlertView>,
     gaps: Vec<GapView>,
     streams: Vec<StreamView>,
+    trust: Option<String>,
     checkin: Vec<Piece>,
 }
 
@@ -140,6 +141,7 @@ pub async fn show(
         alerts: alerts.into_iter().map(|alert| AlertView::new(alert, now_ms)).collect(),
         gaps: gaps.into_iter().map(|gap| gap_view(gap, now_ms)).collect(),
         streams: node.streams.iter().map(stream_view).collect(),
+        trust: node.trust.as_ref().and_then(trust_words),
         checkin: node.checkin.as_ref().map(|text| set_out(text.get())).unwrap_or_default(),
         node,
     }))
@@ -199,5 +201,19 @@ fn stream_view(stream: &StreamNow) -> StreamView {
         written: stream.written.map_or("–".to_owned(), grouped),
         behind: behind.map(grouped),
         stream: stream.clone(),
+    }
+}
+
+/// What a person should know of a node's trust; nothing if all is well.
+fn trust_words(trust: &TrustNow) -> Option<String> {
+    match (&trust.lost, trust.stale_ms) {
+        (Some(why), _) => Some(format!("No new release is accepted: {why}")),
+        (None, 1..) => {
+            let past = length(trust.stale_ms);
+            Some(format!(
+                "What it trusts is out of date by {past}: it takes no new release unless its policy allows that."
+            ))
+        }
+        (None, _) => None,
     }
 }

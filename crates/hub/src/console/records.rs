@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use wire::body::{Body as _, Install};
 
 use crate::api::records::{RecordItem, RecordProof, RecordRef, RecordsAsked, page, prove};
 use crate::api::refusal::{Asked, Refusal};
@@ -17,7 +18,7 @@ use crate::state::HubState;
 const GLIMPSE_CHARS: usize = 160;
 
 /// The kinds to choose from.
-const KINDS: [&str; 6] = ["decision", "inference", "summary", "source", "start", "readings"];
+const KINDS: [&str; 7] = ["decision", "inference", "summary", "source", "start", "readings", "install"];
 
 #[derive(Template)]
 #[template(path = "records.html")]
@@ -26,7 +27,7 @@ struct RecordsPage {
     node: String,
     stream: String,
     kind: String,
-    kinds: [&'static str; 6],
+    kinds: [&'static str; 7],
     records: Vec<RecordView>,
     next: Option<String>,
     first: bool,
@@ -36,6 +37,8 @@ struct RecordsPage {
 struct RecordView {
     item: RecordItem,
     written: When,
+    /// The body in words, if its kind reads better so.
+    words: Option<String>,
     glimpse: String,
     href: String,
 }
@@ -109,16 +112,42 @@ pub async fn one(
 fn view(item: RecordItem, now_ms: i64) -> RecordView {
     let RecordRef { node, journal, stream, seq } = &item.place;
     let body = item.body.get();
-    let mut glimpse: String = body.chars().take(GLIMPSE_CHARS).collect();
-    if glimpse.len() < body.len() {
-        glimpse.push('…');
-    }
     RecordView {
         written: when(item.wall_ms, now_ms),
         href: format!("/records/{node}/{journal}/{stream}/{seq}"),
-        glimpse,
+        words: in_words(&item.kind, body),
+        glimpse: shortened(body),
         item,
     }
+}
+
+/// The beginning of a long text.
+fn shortened(text: &str) -> String {
+    let mut short: String = text.chars().take(GLIMPSE_CHARS).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// What became of a release, in a line: `smollm2 7 q4_k_m refused (proving): golden case 0: …`.
+fn in_words(kind: &str, body: &str) -> Option<String> {
+    if kind != Install::KIND {
+        return None;
+    }
+    let Install { model, release, variant, outcome, phase, why, .. } = serde_json::from_str(body).ok()?;
+    let mut line = format!("{model} {release}");
+    if let Some(variant) = variant {
+        line = format!("{line} {variant}");
+    }
+    line = format!("{line} {}", outcome.replace('_', " "));
+    if let Some(phase) = phase.filter(|_| outcome != "committed") {
+        line = format!("{line} ({phase})");
+    }
+    if !why.is_empty() {
+        line = format!("{line}: {why}");
+    }
+    Some(shortened(&line))
 }
 
 /// For a query string: what is not a plain character becomes `%XX`.
@@ -136,6 +165,24 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_became_of_a_release_reads_as_a_line() {
+        fn check(fields: &str, expected: &str) {
+            let index = "0".repeat(64);
+            let body = format!(r#"{{"id":"1","model":"smollm2","release":7,"index":"{index}",{fields}}}"#);
+            assert_eq!(in_words("install", &body).as_deref(), Some(expected));
+        }
+        check(r#""variant":"q4_k_m","outcome":"committed","phase":"trial""#, "smollm2 7 q4_k_m committed");
+        check(
+            r#""variant":"q8_0","outcome":"refused","phase":"proving","why":"case 0: it parts at token 2""#,
+            "smollm2 7 q8_0 refused (proving): case 0: it parts at token 2",
+        );
+        check(r#""outcome":"unfit","why":"needs 1 GiB""#, "smollm2 7 unfit: needs 1 GiB");
+        check(r#""outcome":"rolled_back""#, "smollm2 7 rolled back");
+        assert_eq!(in_words("install", "{}"), None);
+        assert_eq!(in_words("decision", "{}"), None);
+    }
 
     #[test]
     fn query_strings() {

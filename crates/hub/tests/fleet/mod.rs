@@ -186,6 +186,8 @@ impl FakeNode {
             streams: self.streams.iter().map(stream).collect(),
             rss_bytes: Some(9_400_000),
             journal_bytes: Some(1_700_000),
+            slots: Vec::new(),
+            trust: None,
             extra: serde_json::Map::new(),
         }
     }

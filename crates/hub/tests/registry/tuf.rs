@@ -13,6 +13,7 @@ use package::trust::time::format_utc;
 use package::trust::trusted::Trusted;
 use package::trust::update::{Effect, Event, Outcome, Update, Want, step};
 use reqwest::{Method, Response};
+use wire::checkin::CheckInAnswer;
 use wire::world::{Clock as _, System};
 
 use crate::pushing::{Client, Package, announce, hub, repo};
@@ -281,6 +282,14 @@ async fn assignments_are_kept_and_handed_out() {
     let one = |version, signer: &HybridSigner| {
         assignment("00112233445566778899aabbccddeeff", version, node("pump-1"), house.now_ms, signer)
     };
+    let revision = async || {
+        let said = r#"{"v":1,"node":"pump-1","journal":"00000000000000000000000000000001",
+            "boot":"00000000000000000000000000000002","version":"0","uptime_ms":1,"wall_ms":0,"clock":"unchecked"}"#;
+        let headers = [("content-type", "application/json")];
+        let answer = client.ask(Method::POST, "/api/v1/checkin", &headers, said.into()).await;
+        serde_json::from_slice::<CheckInAnswer>(&answer.bytes().await.unwrap()).unwrap().assignments
+    };
+    assert_eq!(revision().await, None);
     let (second, third, stolen) = (one(2, &key(10)), one(3, &key(10)), one(4, &key(4)));
     let (status, why) = put(&second).await;
     assert!(status == 400 && why.contains("delegate to no role"), "{status} {why}");
@@ -290,13 +299,16 @@ async fn assignments_are_kept_and_handed_out() {
     put_all(&client, &house, &files).await;
     assert_eq!(put(&third).await.0, 200);
     assert_eq!(put(&third).await.0, 200);
+    let first = revision().await;
     assert_eq!(put(&second).await.0, 409);
     assert_eq!(put(&stolen).await.0, 400);
+    assert!(first.is_some() && revision().await == first, "nothing was put");
     assert_eq!(put(b"{}").await.0, 400);
     let labels = Value::object([("labels", Value::object([("site", "oslo".into())]))]);
     let all = Value::object([("selector", labels)]);
     let all = assignment("ffeeddccbbaa99887766554433221100", 1, all, house.now_ms, &key(10));
     assert_eq!(put(&all).await.0, 200);
+    assert_ne!(revision().await, first, "nodes hear of it");
     let one = client.get("/api/v1/assignments/00112233445566778899aabbccddeeff").await;
     assert_eq!(one.bytes().await.unwrap(), third);
     assert_eq!(client.get("/api/v1/assignments/..").await.status(), 404);

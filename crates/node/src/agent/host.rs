@@ -75,6 +75,8 @@ impl Host for AgentHost {
             streams,
             rss_bytes: rss_bytes(),
             journal_bytes: Some(status.journal.bytes),
+            slots: status.slots.clone(),
+            trust: status.trust.clone(),
             extra: Map::new(),
         }
     }
@@ -88,6 +90,8 @@ impl Host for AgentHost {
         if let Some(uplink) = &mut self.shared.status().uplink {
             uplink.answered_ms = Some(wall_ms);
             uplink.trouble = None;
+            // A hub that cannot say it now has not said that there are others.
+            uplink.assignments = answer.assignments.or(uplink.assignments);
         }
     }
 
@@ -121,6 +125,7 @@ impl Host for AgentHost {
 
 #[cfg(test)]
 mod tests {
+    use wire::checkin::{SlotState, TrustFacts};
     use wire::world::Simulated;
 
     use super::super::looper::first_status;
@@ -129,19 +134,54 @@ mod tests {
     use crate::source::queue::{Event, Outlet};
     use crate::sync::{Failure, Trouble};
 
-    #[test]
-    fn what_the_uplink_notices_is_remembered_once_a_change() {
+    /// A node's host, what it shares, and the queue that hears what it notices.
+    fn host(outlet: &Outlet) -> (AgentHost, Arc<Shared>) {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         write("node.toml", "[node]\nname = \"n\"\n[hub]\nurl = \"http://hub\"\n");
         write("flow.toml", "[source.s]\ntype = \"http\"\n");
         let config = Config::load(&dir.path().join("node.toml")).unwrap();
         let shared = Arc::new(Shared::new(first_status(&config), 0));
-        let (outlet, mut world) = (Outlet::new(1), Simulated::new(1));
+        let mut world = Simulated::new(1);
         let boot = BootId::random(&mut world);
+        (AgentHost::new(&config, Arc::clone(&shared), outlet.messenger(), boot, Box::new(world)), shared)
+    }
+
+    #[test]
+    fn the_hub_hears_of_slots_and_says_when_to_ask_for_assignments() {
+        let outlet = Outlet::new(1);
+        let (mut host, shared) = host(&outlet);
+        let journal = JournalId::random(&mut Simulated::new(2));
+        let checkin = host.check_in(journal, Vec::new());
+        assert!(checkin.slots.is_empty() && checkin.trust.is_none());
+        let slot = SlotState {
+            model: "tiny".to_owned(),
+            current: None,
+            previous: Some(6),
+            candidate: None,
+            safe: Some("nothing starts".to_owned()),
+            extra: Map::new(),
+        };
+        let trust = TrustFacts { root: Some(1), ..TrustFacts::default() };
+        shared.tell_slots(vec![slot.clone()], Some(trust.clone()));
+        let checkin = host.check_in(journal, Vec::new());
+        assert_eq!((checkin.slots, checkin.trust), (vec![slot], Some(trust)));
+        let mut answer = |assignments| {
+            let (watermarks, extra) = (Vec::new(), Map::new());
+            let answer = CheckInAnswer { v: PROTOCOL, hub_ms: 0, next_ms: 1, watermarks, assignments, extra };
+            host.answered(&answer, 0);
+            shared.assignments_revision()
+        };
+        assert_eq!(answer(None), None);
+        assert_eq!(answer(Some(7)), Some(7));
+        assert_eq!(answer(None), Some(7), "a hub that cannot say it has not said anything else");
+    }
+
+    #[test]
+    fn what_the_uplink_notices_is_remembered_once_a_change() {
+        let (outlet, mut world) = (Outlet::new(1), Simulated::new(1));
+        let (mut host, shared) = host(&outlet);
         let (old, new) = (JournalId::random(&mut world), JournalId::random(&mut world));
-        let mut host =
-            AgentHost::new(&config, Arc::clone(&shared), outlet.messenger(), boot, Box::new(world));
         let away = || Notice::Trouble(Trouble::Hub(Failure::Unreachable { why: "no route".to_owned() }));
         let unread = || Notice::Journal("it is locked".to_owned());
         // What is noticed, the part and state that are remembered, whether the status tells of trouble.

@@ -429,6 +429,8 @@ pub(super) fn first_status(config: &Config) -> Status {
         sources: Vec::new(),
         models: Vec::new(),
         rules: Vec::new(),
+        slots: Vec::new(),
+        trust: None,
         journal: JournalStatus::default(),
         decided: LatencySummary::default(),
         uplink: config

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use wire::checkin::{SlotState, TrustFacts};
 use wire::world::{ClockQuality, MonoNs};
 
 use crate::status::Status;
@@ -38,6 +39,19 @@ impl Shared {
     pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
         // A panic while a snapshot was written leaves an old field behind, nothing worse.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The models that come as packages, and whom they are believed from: for whoever asks, and for the hub.
+    #[allow(dead_code, reason = "the thread that carries the slots is joined to the agent next")]
+    pub(crate) fn tell_slots(&self, slots: Vec<SlotState>, trust: Option<TrustFacts>) {
+        let mut status = self.status();
+        (status.slots, status.trust) = (slots, trust);
+    }
+
+    /// What the hub last said of its assignments: another number than before says that there may be others.
+    #[allow(dead_code, reason = "the thread that carries the slots is joined to the agent next")]
+    pub(crate) fn assignments_revision(&self) -> Option<u64> {
+        self.status().uplink.as_ref().and_then(|uplink| uplink.assignments)
     }
 
     pub(crate) fn clock_quality(&self) -> ClockQuality {

@@ -192,8 +192,8 @@ impl Night {
             Some(Effect::CheckIn) => {
                 let watermarks = self.hub.watermarks(outbox.journal().unwrap());
                 let next_ms = 5_000;
-                let extra = serde_json::Map::new();
-                let answer = CheckInAnswer { v: 1, hub_ms: 0, next_ms, watermarks, extra };
+                let (assignments, extra) = (None, serde_json::Map::new());
+                let answer = CheckInAnswer { v: 1, hub_ms: 0, next_ms, watermarks, assignments, extra };
                 self.note("check in".into());
                 self.deliver(|_| Event::CheckedIn(answer))
             }

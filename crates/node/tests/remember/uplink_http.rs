@@ -58,8 +58,9 @@ async fn check_in(State(desk): State<Shared>, headers: HeaderMap, body: Bytes) -
     desk.journal = Some(said.journal);
     let watermarks = desk.hub.watermarks(said.journal);
     desk.check_ins.push(said);
-    let extra = serde_json::Map::new();
-    axum::Json(CheckInAnswer { v: 1, hub_ms: 7, next_ms: 60_000, watermarks, extra }).into_response()
+    let (assignments, extra) = (None, serde_json::Map::new());
+    let answer = CheckInAnswer { v: 1, hub_ms: 7, next_ms: 60_000, watermarks, assignments, extra };
+    axum::Json(answer).into_response()
 }
 
 async fn records(State(desk): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
@@ -95,6 +96,8 @@ impl Host for Ear {
             streams,
             rss_bytes: None,
             journal_bytes: None,
+            slots: Vec::new(),
+            trust: None,
             extra: serde_json::Map::new(),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use package::archive;
+
 use crate::stage::Stage;
 
 const PUBLISH: [&str; 2] = ["snapshot", "timestamp"];
@@ -101,6 +103,9 @@ fn a_team_has_its_models_and_somebody_assigns() {
     accepted(&stage);
     let exported = stage.run(&["export", "tiny", "--usb", "stick.tar", "--with-trust", "repo"]).ok();
     assert!(exported.contains("files of trust"), "{exported}");
+    let carried = archive::contents(&mut fs::File::open(stage.path("stick.tar")).unwrap()).unwrap();
+    let assignments = carried.keys().filter(|name| matches!(name, archive::Name::Assignment(_)));
+    assert_eq!(assignments.count(), 2, "a node is fed whole");
 }
 
 /// A node that follows the repository accepts the assignment that is for it.
