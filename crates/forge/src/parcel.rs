@@ -1,4 +1,5 @@
-//! A package as it lies here: the folder that `pack` made, or one `.tar` from a stick, read the same way.
+//! A package as it lies here: the folder that `pack` made, or one `.tar` from a stick, read the same way; or only what it says
+//! of itself, of one that lies in a registry.
 //!
 //! Stands before `sign`, `verify`, `export` and whoever shows a package. Nothing in it is believed: documents are checked
 //! against their digests as they are read, what is large by `verify` and by whoever loads it.
@@ -78,7 +79,15 @@ pub struct Parcel {
 
 enum Place {
     Folder(Layout<System>),
-    Tar { file: OpenFile, members: BTreeMap<Name, Member> },
+    Tar {
+        file: OpenFile,
+        members: BTreeMap<Name, Member>,
+    },
+    /// Its layers are elsewhere.
+    Documents {
+        entries: Vec<Entry>,
+        documents: BTreeMap<Digest, Vec<u8>>,
+    },
 }
 
 /// A release of a package.
@@ -113,6 +122,12 @@ impl Parcel {
         Ok(Parcel { path: path.to_owned(), place: Place::Tar { file, members } })
     }
 
+    /// A package of which only documents are here: manifests and configs, which have their digests, and none of its layers.
+    /// `name`: what it is called.
+    pub fn of_documents(name: &str, entries: Vec<Entry>, documents: BTreeMap<Digest, Vec<u8>>) -> Parcel {
+        Parcel { path: name.into(), place: Place::Documents { entries, documents } }
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
@@ -122,13 +137,14 @@ impl Parcel {
     pub fn layout(&self) -> Option<&Layout<System>> {
         match &self.place {
             Place::Folder(layout) => Some(layout),
-            Place::Tar { .. } => None,
+            Place::Tar { .. } | Place::Documents { .. } => None,
         }
     }
 
     /// All releases in it, by name.
     pub fn entries(&self) -> Result<Vec<Entry>, ParcelError> {
         let bytes = match &self.place {
+            Place::Documents { entries, .. } => return Ok(entries.clone()),
             Place::Folder(layout) => layout.index_bytes()?,
             Place::Tar { members, .. } => {
                 let member = members.get(&Name::Index).copied();
@@ -174,6 +190,9 @@ impl Parcel {
         let max_bytes = DOCUMENT_MAX_BYTES as u64;
         let member = match &self.place {
             Place::Folder(layout) => return Ok(layout.read_blob(digest, max_bytes)?),
+            Place::Documents { documents, .. } => {
+                return Ok(documents.get(digest).cloned().ok_or(LayoutError::Missing { digest: *digest })?);
+            }
             Place::Tar { .. } => self.member(digest)?,
         };
         if member.size > max_bytes {
@@ -205,6 +224,7 @@ impl Parcel {
                 let member = self.member(digest)?;
                 (Source::Shared(file), member.at, member.size)
             }
+            Place::Documents { .. } => return Err(LayoutError::Missing { digest: *digest }.into()),
         };
         Ok((Window { file, at, end: at + size }, size))
     }
@@ -222,7 +242,7 @@ impl Parcel {
     fn member(&self, digest: &Digest) -> Result<Member, ParcelError> {
         let member = match &self.place {
             Place::Tar { members, .. } => members.get(&Name::Blob(*digest)).copied(),
-            Place::Folder(_) => None,
+            Place::Folder(_) | Place::Documents { .. } => None,
         };
         Ok(member.ok_or(LayoutError::Missing { digest: *digest })?)
     }

@@ -83,20 +83,16 @@ impl Repository {
         Ok(Repository(Place::Archive { path: path.to_owned(), members: members_of(path)? }))
     }
 
-    /// Fetches a file of at most `max_bytes`.
-    async fn fetch(&self, file: FileName, max_bytes: u64) -> Event {
-        let came = match &self.0 {
-            Place::Server { web, file_time } => from_server(web, &file, max_bytes, *file_time).await,
+    /// Fetches a file of at most `max_bytes`; `None` if there is none, or says why it does not come. A folder and an archive
+    /// block.
+    pub async fn fetch(&self, file: &FileName, max_bytes: u64) -> Result<Option<Vec<u8>>, String> {
+        match &self.0 {
+            Place::Server { web, file_time } => from_server(web, file, max_bytes, *file_time).await,
             Place::Folder(folder) => {
                 let read = read_whole(&System, &folder.join(file.as_str()), max_bytes);
                 read.map_err(|error| why(&error))
             }
-            Place::Archive { path, members } => from_archive(path, members, &file, max_bytes),
-        };
-        match came {
-            Ok(Some(bytes)) => Event::Got { file, bytes },
-            Ok(None) => Event::Absent { file },
-            Err(why) => Event::Failed { file, why },
+            Place::Archive { path, members } => from_archive(path, members, file, max_bytes),
         }
     }
 }
@@ -187,7 +183,11 @@ pub async fn refresh<D: Disk>(
     let (mut update, mut effects) = step(update, Event::Begin(want), clock_ms);
     loop {
         let event = match effects.pop() {
-            Some(Effect::Fetch { file, max_bytes }) => repository.fetch(file, max_bytes).await,
+            Some(Effect::Fetch { file, max_bytes }) => match repository.fetch(&file, max_bytes).await {
+                Ok(Some(bytes)) => Event::Got { file, bytes },
+                Ok(None) => Event::Absent { file },
+                Err(why) => Event::Failed { file, why },
+            },
             Some(Effect::Persist(trusted)) => match state.commit(trusted) {
                 Ok(()) => Event::Persisted,
                 Err(error) => Event::NotPersisted { why: why(&error) },

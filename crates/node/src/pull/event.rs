@@ -56,19 +56,20 @@ pub enum Event {
 
 /// Measures a download's rate, and says when it is time to report.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub struct Meter {
     last_ns: MonoNs,
     last_bytes: u64,
     bytes_per_s: f64,
 }
 
 impl Meter {
-    pub(crate) fn new(now: MonoNs, done_bytes: u64) -> Meter {
+    /// Begins with what is there.
+    pub fn new(now: MonoNs, done_bytes: u64) -> Meter {
         Meter { last_ns: now, last_bytes: done_bytes, bytes_per_s: 0.0 }
     }
 
     /// Takes note of how much is there; gives the rate when it is time to report.
-    pub(crate) fn step(&mut self, now: MonoNs, done_bytes: u64) -> Option<f64> {
+    pub fn step(&mut self, now: MonoNs, done_bytes: u64) -> Option<f64> {
         let passed = now.saturating_sub(self.last_ns);
         if passed < REPORT_NS {
             return None;
@@ -82,7 +83,7 @@ impl Meter {
     }
 
     /// The rate so far.
-    pub(crate) fn bytes_per_s(&self) -> f64 {
+    pub fn bytes_per_s(&self) -> f64 {
         self.bytes_per_s
     }
 }

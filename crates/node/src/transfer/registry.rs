@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use package::descriptor::Descriptor;
 use package::digest::Digest;
 use package::form::DOCUMENT_MAX_BYTES;
 use package::media;
-use package::registry::{Challenge, Reference, RepoName};
+use package::registry::{Challenge, Reference, RepoName, Tag};
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
@@ -24,6 +25,10 @@ use crate::web::http::{Answer, Ask, Web, WebError, shown};
 
 /// The largest answer with a token.
 const TOKEN_MAX_BYTES: usize = 64 << 10;
+
+/// The largest page of tags, and how many pages are read.
+const TAGS_MAX_BYTES: usize = 1 << 20;
+const TAG_PAGES_MAX: usize = 64;
 
 /// What manifests may be.
 const MANIFESTS: [&str; 2] = [media::OCI_MANIFEST, media::OCI_INDEX];
@@ -92,6 +97,12 @@ struct Token {
     access_token: Option<String>,
 }
 
+/// A page of a repository's tags.
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
+
 impl Registry {
     /// The repository `repo` of the registry at `url`, `https://host:port`. Every wait for bytes ends after `idle`.
     pub fn new(url: &str, repo: RepoName, login: &Login, idle: Duration) -> Result<Registry, RegistryError> {
@@ -129,6 +140,38 @@ impl Registry {
             }
             _ => Ok(body),
         }
+    }
+
+    /// A document that is no manifest, such as a config.
+    pub async fn document(&self, blob: &Descriptor) -> Result<Vec<u8>, Fault> {
+        if blob.size > DOCUMENT_MAX_BYTES as u64 {
+            let why = format!("a document of {} bytes, at most {DOCUMENT_MAX_BYTES} are read", blob.size);
+            return Err(Fault::WrongRange { why });
+        }
+        let answer = self.get(&self.repo.blob(&blob.digest), &Ask::default()).await?;
+        let body = answer.body(DOCUMENT_MAX_BYTES).await.map_err(fault)?;
+        match Digest::of(&body) == blob.digest {
+            true => Ok(body),
+            false => Err(Fault::WrongBytes { range: 0..body.len() as u64 }),
+        }
+    }
+
+    /// The tags of the repository, as the registry orders them; what is no tag is passed over.
+    pub async fn tags(&self) -> Result<Vec<Tag>, Fault> {
+        let (mut tags, mut path) = (Vec::<Tag>::new(), self.repo.tags());
+        for _ in 0..TAG_PAGES_MAX {
+            let answer = self.get(&path, &Ask::default()).await?;
+            let is_last = answer.header("link").is_none();
+            let body = answer.body(TAGS_MAX_BYTES).await.map_err(fault)?;
+            let no_list = || Fault::Denied { why: "its list of tags cannot be read".to_owned() };
+            let page: Tags = serde_json::from_slice(&body).map_err(|_| no_list())?;
+            tags.extend(page.tags.unwrap_or_default().iter().filter_map(|tag| Tag::new(tag).ok()));
+            match tags.last().filter(|_| !is_last) {
+                Some(last) => path = format!("{}?last={last}", self.repo.tags()),
+                None => break,
+            }
+        }
+        Ok(tags)
     }
 
     fn taken(&self) -> Option<HeaderValue> {

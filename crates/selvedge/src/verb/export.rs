@@ -13,6 +13,8 @@ use indicatif::ProgressBar;
 use package::archive::{self, FileName, Name};
 use package::chunks::{CHUNK_BYTES, Chunks};
 use package::descriptor::Descriptor;
+use package::disk::system::System as Disk;
+use package::layout::Layout;
 use package::media::Role;
 
 use crate::amount::show_bytes;
@@ -70,13 +72,30 @@ fn usb(args: &Args, parcel: &Parcel, out: &Path) -> anyhow::Result<()> {
     let trust = args.with_trust.as_deref().map(trust).transpose()?.unwrap_or_default();
     let names: Vec<String> = parcel.entries()?.iter().map(Entry::name).collect();
     let total = parcel.entries()?.iter().map(|entry| total_bytes(parcel, entry)).sum();
+    let bytes = one_file(layout, &trust, total, out)?;
+    let mut stdout = io::stdout().lock();
+    let with = match trust.len() {
+        0 => "without trust metadata".to_owned(),
+        files => format!("with {files} files of trust"),
+    };
+    writeln!(stdout, "{}: {}, {}, {with}", out.display(), names.join(", "), show_bytes(bytes))?;
+    Ok(())
+}
+
+/// Writes a package as one file, which is there whole or not at all; gives its bytes. `total`: about how many there will be.
+pub(super) fn one_file(
+    layout: &Layout<Disk>,
+    trust: &BTreeMap<Name, Vec<u8>>,
+    total: u64,
+    out: &Path,
+) -> anyhow::Result<u64> {
     let beside = beside(out)?;
     let ending = Interrupt::listen()?.remove(beside.clone())?;
     let bar = progress::bytes(Some(total)).with_message("writing");
     let written = ending.outlast((|| -> anyhow::Result<u64> {
         let file =
             File::create(&beside).with_context(|| format!("{} cannot be written", beside.display()))?;
-        archive::write(layout, &trust, io::BufWriter::new(Told { writer: &file, bar: &bar }))?;
+        archive::write(layout, trust, io::BufWriter::new(Told { writer: &file, bar: &bar }))?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         std::fs::rename(&beside, out).with_context(|| format!("{} cannot be written", out.display()))?;
@@ -87,14 +106,7 @@ fn usb(args: &Args, parcel: &Parcel, out: &Path) -> anyhow::Result<()> {
         // The first failure is the one to tell.
         drop(std::fs::remove_file(&beside));
     }
-    let bytes = written?;
-    let mut stdout = io::stdout().lock();
-    let with = match trust.len() {
-        0 => "without trust metadata".to_owned(),
-        files => format!("with {files} files of trust"),
-    };
-    writeln!(stdout, "{}: {}, {}, {with}", out.display(), names.join(", "), show_bytes(bytes))?;
-    Ok(())
+    written
 }
 
 /// What a repository has for whoever follows it.

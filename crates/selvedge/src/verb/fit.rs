@@ -19,7 +19,7 @@ use crate::speed::{Plan, Speed, measure};
 use crate::table::{Side, Table};
 use lm::memory::machine::Memory;
 
-mod explain;
+pub(super) mod explain;
 
 /// Say which of these models this machine can run, best first.
 ///
@@ -82,7 +82,7 @@ struct Row {
     speed: Option<Speed>,
 }
 
-fn parse_bytes(word: &str) -> Result<u64, String> {
+pub(super) fn parse_bytes(word: &str) -> Result<u64, String> {
     const UNITS: [(&str, f64); 9] = [
         ("", 1.0),
         ("B", 1.0),

@@ -13,21 +13,26 @@ use package::media::{self, Role};
 use serde_json::{Value, json};
 
 use crate::amount::{show_bytes, show_number};
+use crate::progress;
 use crate::recording::show_count;
+use crate::registries::{Found, Registries, find, is_place};
 use crate::table::{Side, Table};
 
 /// Show what a package is: its variants, what each asks for, its files, and who made it.
 ///
 /// Everything here is what the package says of itself; nothing is checked but that documents are those that are named.
-/// `selvedge verify` checks.
+/// `selvedge verify` checks. Of a package in a registry only the documents come, none of its layers.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A package: a folder or a .tar.
+    /// A package: a folder, a .tar, or one in a registry, `hub:NAME[:TAG]` or `oci://HOST/NAME[:TAG]`.
     package: PathBuf,
 
     /// The release to show, such as smollm2:7; without it all.
     #[arg(long, value_name = "NAME:NUMBER")]
     release: Option<String>,
+
+    #[command(flatten)]
+    registries: Registries,
 
     /// Print it as JSON.
     #[arg(long)]
@@ -35,7 +40,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let parcel = Parcel::open(&args.package)?;
+    let parcel = open(args)?;
     let entries = match &args.release {
         Some(wanted) => vec![parcel.entry(Some(wanted))?],
         None => parcel.entries()?,
@@ -65,6 +70,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         "\nThis is what the package says of itself. `selvedge verify` checks that it is whole, who made it and who approved it."
     )?;
     Ok(())
+}
+
+fn open(args: &Args) -> anyhow::Result<Parcel> {
+    let Some(words) = args.package.to_str().filter(|words| is_place(words)) else {
+        return Ok(Parcel::open(&args.package)?);
+    };
+    let (place, login) = (args.registries.place(words)?, args.registries.login()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let bar = progress::waiting(format!("looking at {words}"));
+    let found = runtime.block_on(find(&place, &login));
+    bar.finish_and_clear();
+    let Found { entry, documents, .. } = found?;
+    Ok(Parcel::of_documents(words, vec![entry], documents))
 }
 
 fn show(out: &mut impl io::Write, parcel: &Parcel, entry: &Entry) -> anyhow::Result<()> {
@@ -117,9 +135,12 @@ fn facts(
     manifest: &Manifest,
 ) -> anyhow::Result<Vec<String>> {
     let mut facts = Vec::new();
-    let golden = manifest.layer(Role::Golden).and_then(|layer| parcel.document(&layer.digest).ok());
-    if let Some(golden) = golden.and_then(|bytes| Golden::parse(&bytes).ok()) {
-        facts.push(format!("{} golden answers", golden.cases.len()));
+    if let Some(layer) = manifest.layer(Role::Golden) {
+        let golden = parcel.document(&layer.digest).ok().and_then(|bytes| Golden::parse(&bytes).ok());
+        facts.push(golden.map_or_else(
+            || "golden answers".to_owned(),
+            |golden| format!("{} golden answers", golden.cases.len()),
+        ));
     }
     if let Some(quality) = &variant.quality {
         let on: String = quality.on.hex().chars().take(12).collect();

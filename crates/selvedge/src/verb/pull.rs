@@ -1,21 +1,28 @@
 //! `selvedge pull`: brings a model from the network to this machine.
 
-use std::io::{self, Write as _};
+mod release;
+mod teller;
 
-use indicatif::ProgressBar;
-use node::pull::event::Event;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
 use node::pull::{ENDPOINT, Order, Puller, Settings};
 use node::shelf::name::ModelName;
 use wire::world::System;
 
-use crate::amount::{show_bytes, show_number};
+use self::release::Wish;
+use self::teller::Teller;
+use crate::amount::show_bytes;
 use crate::complaint::Usage;
 use crate::models::Models;
-use crate::progress;
+use crate::registries::{Registries, is_place};
+use crate::verb::fit::parse_bytes;
 
-/// Bring a model from a repository or an address.
+/// Bring a model from a repository or an address, or a package from a registry.
 ///
-/// A download that was cut off goes on where it stopped. What comes is checked against the repository's SHA-256.
+/// A download that was cut off goes on where it stopped. What comes is checked against the repository's SHA-256; of a package
+/// each chunk is checked as it comes. A package is put into a folder: without --to into NAME-RELEASE, and only the variant that
+/// a node on this machine would take; with --to all of it.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,17 +30,32 @@ Examples:
   selvedge pull owner/name:q4_k_m             this one
   selvedge pull owner/name/file.gguf          this file
   selvedge pull https://example.org/m.gguf    an address
+  selvedge pull hub:smollm2                   of a package on the hub the variant for this machine
+  selvedge pull hub:smollm2:7 --to smollm2    all of its release 7, into this folder
+  selvedge pull oci://ghcr.io/team/smollm2:7 --to stick.tar    from any registry, into one file
 
 HF_ENDPOINT names another repository server, HF_TOKEN is the token for it.")]
 pub(crate) struct Args {
     /// What to bring.
     model: String,
 
+    /// Of a package: the folder or the .tar that it goes into, all variants of it.
+    #[arg(long, value_name = "DIR|FILE.tar", conflicts_with = "name")]
+    to: Option<PathBuf>,
+
+    /// Of a package: only this variant; may be said more than once.
+    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    variant: Vec<String>,
+
+    /// Of a package: at most so many bytes a second, such as 2MB.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "name")]
+    rate: Option<u64>,
+
     /// What the model is called here; without it after the repository and the file.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Take the place of another model of the same name.
+    /// Take the place of another model of the same name, or of another .tar.
     #[arg(long)]
     replace: bool,
 
@@ -44,9 +66,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", env = "HF_ENDPOINT", default_value = ENDPOINT, hide_env_values = true)]
     endpoint: String,
 
-    /// A file with the token for the endpoint; without it HF_TOKEN.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    registries: Registries,
 
     /// Print what came as JSON.
     #[arg(long)]
@@ -54,14 +75,26 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if is_place(&args.model) {
+        return release::run(&Wish {
+            words: &args.model,
+            place: args.registries.place(&args.model)?,
+            login: args.registries.login()?,
+            to: args.to.as_deref(),
+            variants: &args.variant,
+            replace: args.replace,
+            bytes_per_s: args.rate,
+            json: args.json,
+        });
+    }
+    if args.to.is_some() || !args.variant.is_empty() || args.rate.is_some() {
+        let why =
+            format!("--to, --variant and --rate are for packages; {} is none of hub: or oci://", args.model);
+        return Err(Usage(why).into());
+    }
     let name = args.name.as_deref().map(ModelName::new).transpose();
     let name = name.map_err(|error| Usage(format!("--name: {error}")))?;
-    let token = match &args.token_file {
-        Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
-            anyhow::Error::from(error).context(format!("{} cannot be read", file.display()))
-        })?),
-        None => std::env::var("HF_TOKEN").ok(),
-    };
+    let token = args.registries.token()?.or_else(|| std::env::var("HF_TOKEN").ok());
     let shelf = args.models.shelf()?;
     let puller = Puller::new(Settings { endpoint: args.endpoint.clone(), token, ..Settings::default() })?;
     let order = Order { name, replace: args.replace };
@@ -96,82 +129,4 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     writeln!(out, "ask it with `selvedge run {}`", facts.name)?;
     Ok(())
-}
-
-/// Shows how a download goes: a bar on a terminal, a line for each turn of events elsewhere.
-struct Teller {
-    bar: ProgressBar,
-}
-
-impl Teller {
-    fn new() -> Teller {
-        Teller { bar: ProgressBar::hidden() }
-    }
-
-    fn hear(&mut self, event: Event) {
-        match event {
-            Event::Listing { repository } => self.bar = progress::waiting(format!("looking at {repository}")),
-            Event::Chosen { name, file, total_bytes } => {
-                let size = total_bytes.map_or_else(String::new, |total| format!(", {}", show_bytes(total)));
-                self.say(&format!("{name}: {file}{size}"));
-                self.bar = progress::waiting("connecting");
-            }
-            Event::Checking { done_bytes, total_bytes } => {
-                self.bar_of("checking what is here", Some(total_bytes));
-                self.bar.set_position(done_bytes);
-            }
-            Event::Loading { done_bytes, total_bytes, bytes_per_s } => {
-                self.bar_of("loading", total_bytes);
-                // What an earlier download left was not loaded now: the rate is the puller's, not the bar's.
-                let left = total_bytes.map(|total| total.saturating_sub(done_bytes) as f64 / bytes_per_s);
-                let left = left.filter(|left| left.is_finite() && *left < 1e6);
-                let left = left.map_or_else(String::new, |left| format!(", {} left", show_seconds(left)));
-                self.bar.set_message(format!("{} MB/s{left}", show_number(bytes_per_s / 1e6)));
-                self.bar.set_position(done_bytes);
-            }
-            Event::Waiting { wait_ms, why } => {
-                self.say(&format!("{why}; again in {}", show_seconds(wait_ms as f64 / 1e3)));
-            }
-            Event::Restarting => self.say("the server has another file now: all of it comes again"),
-        }
-    }
-
-    /// A bar for what is under way, unless it is there.
-    fn bar_of(&mut self, what: &'static str, total: Option<u64>) {
-        if self.bar.prefix() != what {
-            self.bar.finish_and_clear();
-            self.bar = progress::download(total).with_prefix(what);
-        }
-    }
-
-    fn say(&mut self, line: &str) {
-        self.bar.suspend(|| {
-            // If stderr is gone there is nobody to tell.
-            let _ = writeln!(io::stderr(), "{line}");
-        });
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-fn show_seconds(seconds: f64) -> String {
-    match seconds.ceil() as u64 {
-        s @ 0..60 => format!("{s} s"),
-        s @ 60..3_600 => format!("{} min {:02} s", s / 60, s % 60),
-        s => format!("{} h {:02} min", s / 3_600, s % 3_600 / 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_is_said_in_its_own_unit() {
-        assert_eq!(show_seconds(0.2), "1 s");
-        assert_eq!(show_seconds(75.0), "1 min 15 s");
-        assert_eq!(show_seconds(7_500.0), "2 h 05 min");
-    }
 }

@@ -3,19 +3,18 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use forge::publish::{Login, Step, Target, publish};
 use indicatif::ProgressBar;
 use package::descriptor::Descriptor;
 use package::disk::system::System;
 use package::layout::Layout;
 use package::media::REF_NAME;
-use package::registry::{Address, Reference, RepoName, Tag};
-use reqwest::Url;
+use package::registry::{Reference, Tag};
 
 use crate::amount::show_bytes;
 use crate::complaint::Usage;
 use crate::progress;
+use crate::registries::{Place, Registries};
 
 /// Send a package to a hub or to any OCI registry.
 ///
@@ -40,17 +39,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     release: Option<String>,
 
-    /// The hub's address.
-    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value = "http://127.0.0.1:8420")]
-    hub: Url,
-
-    /// A file with the token or password for it.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-
-    /// The name that goes with it; a hub takes any.
-    #[arg(long, value_name = "NAME", default_value = "selvedge")]
-    user: String,
+    #[command(flatten)]
+    registries: Registries,
 
     /// Print what went as JSON.
     #[arg(long)]
@@ -58,21 +48,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let (base, name, tag) = place(&args.to, &args.hub)?;
+    let Place { base, name, reference } = args.registries.place(&args.to)?;
+    let tag = match reference {
+        Some(Reference::Tag(tag)) => Some(tag),
+        Some(Reference::Digest(_)) => {
+            let why = format!("{} names a digest, which the package has already: name a tag", args.to);
+            return Err(Usage(why).into());
+        }
+        None => None,
+    };
     let layout = Layout::open(System, &args.package)?;
     let root = choose(layout.refs()?, args.release.as_deref())?;
     let tag = match tag {
         Some(tag) => tag,
         None => Tag::new(release_of(&root).unwrap_or("latest"))?,
     };
-    let login = match &args.token_file {
-        Some(file) => {
-            let token = std::fs::read_to_string(file);
-            let token = token.with_context(|| format!("{} cannot be read", file.display()))?;
-            Some(Login { user: args.user.clone(), password: token.trim().to_owned() })
-        }
-        None => None,
-    };
+    let login = args.registries.token()?;
+    let login = login.map(|password| Login { user: args.registries.user.clone(), password });
     let shown = format!("{}/{name}:{tag}", base.authority());
     let target = Target { base, name, tag, login };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -117,36 +109,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Which registry, which repository there, and which tag, if one was named.
-fn place(to: &str, hub: &Url) -> anyhow::Result<(Url, RepoName, Option<Tag>)> {
-    if let Some(rest) = to.strip_prefix("hub:") {
-        let (name, tag) = match rest.split_once(':') {
-            Some((name, tag)) => (name, Some(Tag::new(tag)?)),
-            None => (rest, None),
-        };
-        return Ok((hub.join("/")?, RepoName::new(name)?, tag));
-    }
-    let Address { host, name, reference } = Address::parse(to).map_err(|error| Usage(error.to_string()))?;
-    let is_named = to.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    let tag = match reference {
-        Reference::Tag(tag) => is_named.then_some(tag),
-        Reference::Digest(_) => {
-            return Err(
-                Usage(format!("{to} names a digest, which the package has already: name a tag")).into()
-            );
-        }
-    };
-    let url = Url::parse(&format!("https://{host}/")).map_err(|_| Usage(format!("{host:?} is no host")))?;
-    let is_here = match url.host_str().unwrap_or_default().trim_matches(['[', ']']) {
-        "localhost" => true,
-        host => host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()),
-    };
-    match is_here {
-        true => Ok((Url::parse(&format!("http://{host}/"))?, name, tag)),
-        false => Ok((url, name, tag)),
-    }
-}
-
 /// The one entry of the package, or the one that was named.
 fn choose(entries: Vec<Descriptor>, wanted: Option<&str>) -> anyhow::Result<Descriptor> {
     let names: Vec<String> =
@@ -168,37 +130,4 @@ fn choose(entries: Vec<Descriptor>, wanted: Option<&str>) -> anyhow::Result<Desc
 /// What stands behind the model's name: `7` of `smollm2:7`.
 fn release_of(entry: &Descriptor) -> Option<&str> {
     entry.annotation(REF_NAME).and_then(|name| name.rsplit_once(':')).map(|(_, release)| release)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places() {
-        let hub = Url::parse("http://hub:8420").unwrap();
-        let check = |to: &str, base: &str, name: &str, tag: Option<&str>| {
-            let found = place(to, &hub).unwrap();
-            let tag = tag.map(|tag| Tag::new(tag).unwrap());
-            assert_eq!(found, (Url::parse(base).unwrap(), RepoName::new(name).unwrap(), tag), "{to}");
-        };
-        check("hub:smollm2", "http://hub:8420/", "smollm2", None);
-        check("hub:team/smollm2:7", "http://hub:8420/", "team/smollm2", Some("7"));
-        check("oci://ghcr.io/team/a", "https://ghcr.io/", "team/a", None);
-        check("oci://ghcr.io:444/team/a:v1", "https://ghcr.io:444/", "team/a", Some("v1"));
-        check("oci://127.0.0.1:5000/a", "http://127.0.0.1:5000/", "a", None);
-        check("oci://[::1]:5000/a:7", "http://[::1]:5000/", "a", Some("7"));
-        check("oci://localhost/a", "http://localhost/", "a", None);
-        for bad in [
-            "smollm2",
-            "hub:",
-            "hub:A",
-            "hub:a:b:c",
-            "oci://host",
-            "oci://host/a@sha256:00",
-            "https://host/a",
-        ] {
-            assert!(place(bad, &hub).is_err(), "{bad}");
-        }
-    }
 }

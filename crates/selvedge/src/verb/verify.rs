@@ -1,12 +1,11 @@
 //! `selvedge verify`: whether a package is whole, who made it, and who approved it.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use forge::parcel::{Entry, Parcel};
-use forge::repository::{Followed, follow, metadata_in};
+use forge::repository::{Followed, follow};
 use forge::sign;
 use forge::verify::{total_bytes, whole};
 use package::disk::read_whole;
@@ -20,7 +19,9 @@ use serde_json::json;
 use wire::world::{Clock as _, System};
 
 use crate::amount::show_bytes;
+use crate::complaint::Usage;
 use crate::keys::read_public;
+use crate::metadata::Source;
 use crate::progress;
 
 /// Check a package: exits with 0 only if all holds that is asked for.
@@ -37,6 +38,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME:NUMBER")]
     release: Option<String>,
 
+    /// Only this variant of it, where no other was pulled; may be said more than once.
+    #[arg(long, value_name = "NAME")]
+    variant: Vec<String>,
+
     /// The maker's public key: PEM, or what `selvedge trust key new` wrote beside the secret.
     #[arg(long, value_name = "PUB.pem")]
     provenance: Option<PathBuf>,
@@ -45,9 +50,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ROOT.json")]
     root: Option<PathBuf>,
 
-    /// The folder of the repository; without it the metadata in the .tar.
-    #[arg(long, value_name = "DIR", requires = "root")]
+    /// The repository: its folder, or where a server has its metadata, such as http://hub:8420/tuf/metadata; without it the
+    /// metadata in the .tar.
+    #[arg(long, value_name = "DIR|URL", requires = "root")]
     repository: Option<PathBuf>,
+
+    /// A file with the token for that server.
+    #[arg(long, value_name = "FILE", requires = "repository")]
+    token_file: Option<PathBuf>,
 
     /// Print what was found as JSON.
     #[arg(long)]
@@ -76,17 +86,34 @@ impl Found {
     }
 }
 
-/// Files of metadata, by name.
-type Metadata = BTreeMap<String, Vec<u8>>;
+/// Whom to ask whether a release is approved.
+struct Trust<'a> {
+    root: &'a [u8],
+    source: Option<&'a Source>,
+}
+
+/// Leaves nothing of a release but these variants.
+fn only(entry: &mut Entry, names: &[String]) -> anyhow::Result<()> {
+    let variants = &mut entry.release.variants;
+    if let Some(missing) = names.iter().find(|name| variants.iter().all(|it| it.name.as_str() != **name)) {
+        let there: Vec<&str> = variants.iter().map(|variant| variant.name.as_str()).collect();
+        return Err(Usage(format!("there is no variant {missing}; there are {}", there.join(", "))).into());
+    }
+    variants.retain(|variant| names.iter().any(|name| name == variant.name.as_str()));
+    Ok(())
+}
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let parcel = Parcel::open(&args.package)?;
-    let entries = match &args.release {
+    let mut entries = match &args.release {
         Some(wanted) => vec![parcel.entry(Some(wanted))?],
         None => parcel.entries()?,
     };
     if entries.is_empty() {
         parcel.entry(None)?; // says what is missing
+    }
+    for entry in entries.iter_mut().filter(|_| !args.variant.is_empty()) {
+        only(entry, &args.variant)?;
     }
     let maker = args.provenance.as_deref().map(read_public).transpose()?.map(|(_, key)| key);
     let root = args.root.as_deref().map(|path| {
@@ -94,10 +121,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bytes.with_context(|| format!("there is no root {}", path.display()))
     });
     let root = root.transpose()?;
-    let carried = parcel.metadata()?;
+    let source = match &args.repository {
+        Some(repository) => Some(Source::of(repository, args.token_file.as_deref())?),
+        None => Some(parcel.metadata()?).filter(|carried| !carried.is_empty()).map(Source::Carried),
+    };
+    let trust = root.as_deref().map(|root| Trust { root, source: source.as_ref() });
     let mut found = Found::default();
     for entry in &entries {
-        check(args, &parcel, entry, maker.as_ref(), root.as_deref(), &carried, &mut found);
+        check(&parcel, entry, maker.as_ref(), trust.as_ref(), &mut found);
     }
     let mut out = io::stdout().lock();
     if args.json {
@@ -111,7 +142,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         found.holds.iter().try_for_each(|line| writeln!(out, "ok     {line}"))?;
         found.wrong.iter().try_for_each(|line| writeln!(out, "wrong  {line}"))?;
         if root.is_none() && found.wrong.is_empty() {
-            writeln!(out, "note   nobody was asked who approved it: --root ROOT.json --repository DIR")?;
+            writeln!(out, "note   nobody was asked who approved it: --root ROOT.json --repository DIR|URL")?;
         }
     }
     match found.wrong.len() {
@@ -124,12 +155,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn check(
-    args: &Args,
     parcel: &Parcel,
     entry: &Entry,
     maker: Option<&PublicKey>,
-    root: Option<&[u8]>,
-    carried: &Metadata,
+    trust: Option<&Trust<'_>>,
     found: &mut Found,
 ) {
     let name = entry.name();
@@ -153,8 +182,8 @@ fn check(
             });
         }
     }
-    if let Some(root) = root {
-        found.of(approved(args, entry, root, carried), |followed| {
+    if let Some(trust) = trust {
+        found.of(approved(trust, entry), |followed| {
             let version = |version: Option<u64>| version.map_or_else(|| "–".to_owned(), |it| it.to_string());
             let targets = followed.trusted.targets.as_ref().map(|it| it.body.head.version);
             let timestamp = followed.trusted.timestamp.as_ref().map(|it| it.body.head.version);
@@ -169,18 +198,15 @@ fn check(
 }
 
 /// Follows the repository to the release, and checks that it means this index.
-fn approved(args: &Args, entry: &Entry, root: &[u8], carried: &Metadata) -> anyhow::Result<Followed> {
+fn approved(trust: &Trust<'_>, entry: &Entry) -> anyhow::Result<Followed> {
     let release = &entry.release;
     let path = TargetPath { model: release.model.clone(), release: release.release };
-    if args.repository.is_none() && carried.is_empty() {
-        anyhow::bail!("no metadata travels with it: name the repository with --repository DIR");
-    }
-    let want = Want::Target(path.to_string());
-    let fetch = |file: &FileName, max_bytes: u64| match &args.repository {
-        Some(folder) => metadata_in(folder, file, max_bytes),
-        None => Ok(carried.get(file.as_str()).filter(|bytes| bytes.len() as u64 <= max_bytes).cloned()),
+    let Some(source) = trust.source else {
+        anyhow::bail!("no metadata travels with it: name the repository with --repository DIR or URL");
     };
-    let followed = follow(root, &Policy::default(), want, System::new().wall_ms(), fetch)?;
+    let want = Want::Target(path.to_string());
+    let fetch = |file: &FileName, max_bytes: u64| source.fetch(file, max_bytes);
+    let followed = follow(trust.root, &Policy::default(), want, System::new().wall_ms(), fetch)?;
     let Some(target) = &followed.target else {
         anyhow::bail!(
             "{} is not approved: no role of the repository lists {path}, or not any more",

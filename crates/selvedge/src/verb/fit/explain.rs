@@ -41,7 +41,7 @@ pub(super) fn run(
 }
 
 /// What this machine proves to have; what it was measured at before is the node's to know.
-fn device(memory: Option<u64>) -> Device {
+pub(crate) fn device(memory: Option<u64>) -> Device {
     let here = Memory::of_this_machine();
     let isa = Isa::all_here().into_iter().map(Isa::name).filter(|name| *name != "scalar");
     Device {
