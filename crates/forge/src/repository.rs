@@ -17,7 +17,7 @@ use package::disk::system::{HeldLock, System};
 use package::disk::{Disk, FileError, make_folders, read_whole, remove, write_whole};
 use package::trust::Policy;
 use package::trust::author::{AuthorError, Plan, Published, Repository};
-use package::trust::envelope::{Envelope, VerifyError};
+use package::trust::envelope::{Envelope, VerifyError, verify};
 use package::trust::metadata::{
     Delegated, FileName, Paths, Role, RoleKeys, RoleName, Root, TargetFile, Targets,
 };
@@ -71,19 +71,21 @@ impl Authored {
     /// Begins a repository in a folder; root and targets are staged.
     pub fn init(folder: &Path, plan: &Plan, now_ms: WallMs) -> Result<Authored, RepositoryError> {
         let repository = Repository::init(plan, now_ms)?;
-        for name in ["metadata", "staged"] {
-            make_folders(&System, &folder.join(name))?;
-        }
-        let held = held(folder)?;
-        for name in ["metadata", "staged"] {
-            let path = folder.join(name);
-            if !System.list(&path).map_err(FileError::at(&path))?.is_empty() {
-                return Err(RepositoryError::Taken { folder: folder.to_owned() });
-            }
-        }
+        let held = begun(folder)?;
         let authored = Authored { folder: folder.to_owned(), repository, _held: held };
         authored.save()?;
         Ok(authored)
+    }
+
+    /// Begins a folder with what was published from another that is lost: see [`rebuild`].
+    pub fn rebuilt(folder: &Path, files: &BTreeMap<FileName, Vec<u8>>) -> Result<Authored, RepositoryError> {
+        let held = begun(folder)?;
+        // The timestamp comes last by its name, too.
+        for (file, bytes) in files {
+            write_whole(&System, &folder.join("metadata").join(file.as_str()), bytes)?;
+        }
+        drop(held);
+        Authored::open(folder)
     }
 
     /// Opens the repository in a folder.
@@ -261,6 +263,21 @@ fn targets(bytes: &[u8]) -> BTreeMap<String, TargetFile> {
     body::<Targets>(bytes).map(|targets| targets.targets).unwrap_or_default()
 }
 
+/// Makes the folders of a repository where none is yet, and holds them.
+fn begun(folder: &Path) -> Result<HeldLock, RepositoryError> {
+    let parts = ["metadata", "staged"].map(|name| folder.join(name));
+    for part in &parts {
+        make_folders(&System, part)?;
+    }
+    let held = held(folder)?;
+    for part in &parts {
+        if !System.list(part).map_err(FileError::at(part))?.is_empty() {
+            return Err(RepositoryError::Taken { folder: folder.to_owned() });
+        }
+    }
+    Ok(held)
+}
+
 fn held(folder: &Path) -> Result<HeldLock, RepositoryError> {
     let lock = folder.join(".lock");
     let held = System.lock(&lock).map_err(FileError::at(&lock))?;
@@ -286,6 +303,14 @@ pub enum FollowError {
     /// Something on the way from it.
     #[error("the repository is not accepted")]
     Update(#[from] UpdateError),
+    /// A later root, where the first is needed.
+    #[error(
+        "this is root {version}: a repository is rebuilt from 1.root.json, from which all later ones follow"
+    )]
+    NotFirst {
+        /// Which root it is.
+        version: u64,
+    },
 }
 
 fn kinds_help(error: &VerifyError) -> &'static str {
@@ -335,6 +360,55 @@ pub fn follow(
         };
         (update, effects) = step(update, event, clock_ms);
     }
+}
+
+/// All that a repository serves of its author's folder, proven from its first root on: every root, and the newest version of
+/// each role. What has expired is taken, too: whoever goes on with it signs anew. Whether something newer is kept back,
+/// nobody can tell from it.
+pub fn rebuild(
+    root: &[u8],
+    mut fetch: impl FnMut(&FileName, u64) -> Result<Option<Vec<u8>>, String>,
+) -> Result<(Trusted, BTreeMap<FileName, Vec<u8>>), FollowError> {
+    // At the beginning of time nothing has expired.
+    let (policy, clock_ms) = (Policy { floor: false, ..Policy::default() }, 0);
+    let mut files = BTreeMap::new();
+    let followed = follow(root, &policy, Want::Refresh, clock_ms, |file, max_bytes| {
+        let came = fetch(file, max_bytes)?;
+        files.extend(came.iter().map(|bytes| (file.clone(), bytes.clone())));
+        Ok(came)
+    })?;
+    let first = Trusted::of_root(root, &policy.kinds).map_err(FollowError::Root)?.root.body.head.version;
+    if first != 1 {
+        return Err(FollowError::NotFirst { version: first });
+    }
+    files.insert(FileName::of(&RoleName::root(), Some(first)), root.to_vec());
+    let Followed { trusted, .. } = followed;
+    let snapshot = trusted.snapshot.clone();
+    let mut waiting: Vec<_> =
+        trusted.targets.iter().map(|targets| targets.body.delegations.clone()).collect();
+    while let Some(from) = waiting.pop() {
+        for role in &from.roles {
+            let Some(listed) = snapshot.as_ref().and_then(|it| it.body.of(&role.name)) else { continue };
+            let file = FileName::of(&role.name, Some(listed.version));
+            if files.contains_key(&file) {
+                continue;
+            }
+            let came = fetch(&file, policy.limits.targets_bytes);
+            let came = came.map_err(|why| UpdateError::Fetch { file: file.clone(), why })?;
+            let bytes = came.ok_or_else(|| UpdateError::Absent { file: file.clone() })?;
+            let mismatch = |source| UpdateError::Mismatch { file: file.clone(), source };
+            listed.check(&bytes).map_err(mismatch)?;
+            let refuse = |source| UpdateError::Verify { file: file.clone(), source };
+            let signed = verify::<Targets>(&bytes, &from.keys, &role.keys, &policy.kinds).map_err(refuse)?;
+            let (expected, found) = (listed.version, signed.body.head.version);
+            if expected != found {
+                return Err(UpdateError::Version { file, expected, found }.into());
+            }
+            waiting.push(signed.body.delegations);
+            files.insert(file, bytes);
+        }
+    }
+    Ok((trusted, files))
 }
 
 /// A metadata file of the repository in a folder, for [`follow`]: the folder itself, or `metadata` in it.

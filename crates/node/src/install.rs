@@ -27,6 +27,7 @@ pub mod event;
 pub mod orders;
 pub mod prove;
 pub mod report;
+pub mod reset;
 pub mod state;
 pub mod trial;
 pub mod verify;

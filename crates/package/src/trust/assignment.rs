@@ -260,7 +260,8 @@ fn judged_ms(trusted: &Trusted, policy: &Policy, clock_ms: WallMs) -> WallMs {
     effective(policy.floor.then_some(floor), clock_ms).now_ms
 }
 
-fn read_signed(trusted: &Trusted, policy: &Policy, document: &[u8]) -> Result<Assignment, Refused> {
+/// Reads an assignment that the role has signed, whoever it is for and whenever it holds.
+pub fn read_signed(trusted: &Trusted, policy: &Policy, document: &[u8]) -> Result<Assignment, Refused> {
     if document.len() > BYTES_MAX {
         return Err(Refused::TooLong { bytes: document.len() });
     }

@@ -7,7 +7,9 @@ mod delegate;
 mod init;
 mod key;
 mod life;
+mod rebuild;
 mod refresh;
+mod reset;
 mod rotate;
 mod show;
 mod sign;
@@ -30,6 +32,7 @@ pub(crate) enum Verb {
     Delegate(delegate::Args),
     Assign(assign::Args),
     Show(show::Args),
+    Reset(reset::Args),
 }
 
 pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
@@ -44,5 +47,6 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
         Verb::Delegate(args) => delegate::run(args),
         Verb::Assign(args) => assign::run(args),
         Verb::Show(args) => show::run(args),
+        Verb::Reset(args) => reset::run(args),
     }
 }

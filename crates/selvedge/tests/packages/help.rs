@@ -14,6 +14,8 @@ fn every_verb_says_what_it_is_for() {
     };
     check(&["pack"], "--golden-from <PROMPTS>");
     check(&["inspect"], "--json");
+    check(&["pull"], "--variant <NAME>");
+    check(&["push"], "--hub <URL>");
     check(&["sign"], "--provenance <KEY.age>");
     check(&["verify"], "exits with 0 only if all holds");
     check(&["export"], "--with-trust <REPOSITORY>");
@@ -32,6 +34,7 @@ fn every_verb_says_what_it_is_for() {
         ("delegate", "--terminating"),
         ("assign", "--ring <FROM..TO>"),
         ("show", "what is approved"),
+        ("reset", "--yes"),
     ] {
         check(&["trust", verb], expected);
     }

@@ -11,6 +11,7 @@ use package::trust::canonical::Value;
 
 use super::change::{now_ms, settle};
 use super::life::parse_life;
+use super::rebuild::rebuild;
 use crate::complaint::Usage;
 use crate::keys::{self, Purpose, Unlocked, WORK};
 use crate::passphrase;
@@ -21,14 +22,29 @@ use crate::passphrase;
 /// approves releases, snapshot and timestamp say what is newest. Keys are taken from the folder --keys: root-1, root-2, …,
 /// targets, snapshot, timestamp, each as NAME.pub.json; those that are not there are made, as NAME.age with one passphrase.
 /// Root keys that others hold come as their .pub.json alone. Keep root keys apart, and off this machine.
+///
+/// With --from, a folder that was lost is made again from what a hub serves, proven from the root that nodes were handed; keys
+/// stay where they are.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The folder to make.
     repository: PathBuf,
 
     /// The folder of the keys.
-    #[arg(long, value_name = "DIR")]
-    keys: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "from")]
+    keys: Option<PathBuf>,
+
+    /// Where the metadata of the lost folder is served, such as http://hub:8420/tuf/metadata; or a folder with it.
+    #[arg(long, value_name = "URL", requires = "root", conflicts_with_all = ["keys", "root_keys", "root_threshold", "expires"])]
+    from: Option<PathBuf>,
+
+    /// Of --from: the first root, 1.root.json, as nodes were handed it.
+    #[arg(long, value_name = "ROOT.json", requires = "from")]
+    root: Option<PathBuf>,
+
+    /// Of --from: a file with the token for that server.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    token_file: Option<PathBuf>,
 
     /// How many root keys there are.
     #[arg(long, value_name = "COUNT", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=16))]
@@ -60,6 +76,10 @@ fn parse_expiry(word: &str) -> Result<(String, i64), String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if let (Some(from), Some(root)) = (&args.from, &args.root) {
+        return rebuild(&args.repository, from, args.token_file.as_deref(), root);
+    }
+    let keys = args.keys.as_deref().ok_or_else(|| Usage("where are the keys? --keys DIR".to_owned()))?;
     if args.root_threshold > args.root_keys {
         let why = format!("{} of {} root keys can never sign", args.root_threshold, args.root_keys);
         return Err(Usage(why).into());
@@ -72,16 +92,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         lives.insert(role.to_owned(), parse_life(life).map_err(Usage)?);
     }
     lives.extend(args.expires.iter().cloned());
-    std::fs::create_dir_all(&args.keys).with_context(|| format!("{} cannot be made", args.keys.display()))?;
+    std::fs::create_dir_all(keys).with_context(|| format!("{} cannot be made", keys.display()))?;
     let names = (1..=args.root_keys).map(|at| format!("root-{at}"));
     let (mut public, mut secret) = (BTreeMap::<&str, Vec<Value>>::new(), Vec::new());
     let names = names
         .map(|name| ("root", name))
         .chain(ROLES[1..].iter().map(|(role, _)| (*role, (*role).to_owned())));
     let names: Vec<(&str, String)> = names.collect();
-    let mut maker = Maker { args, passphrase: None, made: Vec::new() };
+    let mut maker = Maker { keys, work: args.work, passphrase: None, made: Vec::new() };
     for (role, name) in &names {
-        let path = args.keys.join(format!("{name}.age"));
+        let path = keys.join(format!("{name}.age"));
         let (value, unlocked) = maker.key(&path)?;
         public.entry(*role).or_default().push(value);
         secret.extend(unlocked);
@@ -100,7 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let authored = Authored::init(&args.repository, &plan, now_ms())?;
     let mut out = io::stdout().lock();
     if !maker.made.is_empty() {
-        writeln!(out, "made {} in {}", maker.made.join(", "), args.keys.display())?;
+        writeln!(out, "made {} in {}", maker.made.join(", "), keys.display())?;
     }
     drop(out);
     settle(&args.repository, authored, &BTreeMap::new(), &secret)?;
@@ -114,7 +134,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Finds keys, and makes those that are not there.
 struct Maker<'a> {
-    args: &'a Args,
+    keys: &'a Path,
+    work: u8,
     passphrase: Option<zeroize::Zeroizing<String>>,
     made: Vec<String>,
 }
@@ -130,9 +151,9 @@ impl Maker<'_> {
         }
         let passphrase = match &self.passphrase {
             Some(passphrase) => passphrase.clone(),
-            None => passphrase::ask_new(&self.args.keys)?,
+            None => passphrase::ask_new(self.keys)?,
         };
-        let secret = keys::create(path, Purpose::Trust, &passphrase, self.args.work)?;
+        let secret = keys::create(path, Purpose::Trust, &passphrase, self.work)?;
         self.passphrase = Some(passphrase);
         self.made.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
         Ok((secret.signer().key().clone(), Some(secret)))
