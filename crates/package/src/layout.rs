@@ -306,6 +306,29 @@ mod tests {
         assert!(matches!(open(), LayoutError::Form(FormError::Json { .. })));
     }
 
+    /// What is no plain file under a blob's name is an error at once, whoever waits at its other end.
+    #[cfg(unix)]
+    #[test]
+    fn pipes_devices_and_folders_are_no_blobs() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::create(System, folder.path()).unwrap();
+        let at = |name: &[u8]| (Digest::of(name), layout.path(&Digest::of(name)));
+        let (pipe, device, inner, loops, away) = (at(b"1"), at(b"2"), at(b"3"), at(b"4"), at(b"5"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe.1).status().unwrap().success());
+        symlink("/dev/zero", &device.1).unwrap();
+        std::fs::create_dir(&inner.1).unwrap();
+        symlink(&loops.1, &loops.1).unwrap();
+        std::fs::write(folder.path().join("secret"), b"not what it is called").unwrap();
+        symlink(folder.path().join("secret"), &away.1).unwrap();
+        for (digest, path) in [&pipe, &device, &inner, &loops] {
+            assert!(layout.blob(digest).is_err(), "{}", path.display());
+            assert!(layout.read_blob(digest, 100).is_err(), "{}", path.display());
+        }
+        assert!(matches!(layout.read_blob(&away.0, 100), Err(LayoutError::Damaged { .. })));
+    }
+
     #[test]
     fn one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();

@@ -183,6 +183,52 @@ mod tests {
         }
     }
 
+    /// A list as its page says, of a blob that is all zeros: the hashes of two chunks make all of it.
+    fn list_of_zeros(blob: Digest, blob_bytes: u64) -> Vec<u8> {
+        let chunk = 1_u64 << 20;
+        let hash = |bytes: u64| Digest::of(&vec![0; bytes as usize]).hash().as_bytes().to_vec();
+        let head = [&b"SVCHUNK1"[..], &(chunk as u32).to_le_bytes(), &[0; 4], &blob_bytes.to_le_bytes()];
+        let (whole, last) = (blob_bytes / chunk, blob_bytes % chunk);
+        let hashes = [hash(chunk).repeat(whole as usize), hash(last)].concat();
+        [&head.concat()[..], blob.hash().as_bytes(), &hashes].concat()
+    }
+
+    #[test]
+    fn one_byte_behind_four_gigabytes_is_found() {
+        use std::os::unix::fs::FileExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(System, folder.path(), u64::MAX).unwrap();
+        let (digest, size) = (Digest::of(b"4 GiB of zeros and some"), (4_u64 << 30) + (3 << 20) + 5);
+        let list = list_of_zeros(digest, size);
+        let list =
+            Descriptor::new(Role::Chunks.media_type(), store.put_small(&list, 0).unwrap(), list.len() as u64)
+                .with(media::ROLE, Role::Chunks.word())
+                .with(media::FILEPATH, "list");
+        let weights = Descriptor::new(Role::Weights.media_type(), digest, size)
+            .with(media::ROLE, Role::Weights.word())
+            .with(media::FILEPATH, "weights")
+            .with(media::CHUNKS, list.digest.to_string());
+        let mut manifest = Manifest::new(media::MODEL_MANIFEST, Descriptor::empty());
+        manifest.layers = vec![weights, list];
+        let manifest = store.put_small(&manifest.to_bytes(), 0).unwrap();
+        // All holes but one page.
+        let file = std::fs::File::create(store.blob_path(&digest)).unwrap();
+        file.set_len(size).unwrap();
+        file.write_all_at(&[1], (4 << 30) + (1 << 20) + 7).unwrap();
+        let told = AtomicU64::new(0);
+        let done = |bytes| {
+            told.fetch_add(bytes, Ordering::Relaxed);
+        };
+        let found = open(&store, &manifest, 1, done).unwrap_err();
+        let expected = WrongChunk::Bytes { index: 4097, blob: digest };
+        assert!(
+            matches!(&found, WeightsError::Damaged { source: Some(wrong), .. } if *wrong == expected),
+            "{found}"
+        );
+        assert_eq!(told.into_inner(), (4 << 30) + (1 << 20), "all before it is right");
+    }
+
     #[test]
     fn what_is_damaged_is_removed() {
         for is_listed in [true, false] {

@@ -12,6 +12,7 @@ use package::disk::system::System;
 use package::layout::Layout;
 use package::trust::Policy;
 use package::trust::author::{self, Holders, Plan};
+use package::trust::canonical::{Value, canonical, parse, to_json};
 use package::trust::key::KindSet;
 use package::trust::metadata::RoleName;
 use package::trust::sign::{HybridSigner, Signer};
@@ -179,6 +180,106 @@ async fn old_states_are_refused_and_a_frozen_one_is_told() {
     );
     // A clock that is set back does not make it fresh: what was signed later has told the time.
     assert!(update(&mut state, &repository, want(), 0).await.is_ok(), "the floor is where the signers were");
+}
+
+/// A document, changed and signed by whoever has this key and no other.
+fn forged(document: &[u8], seed: u8, changes: &[(&[&str], Value)]) -> Vec<u8> {
+    let mut signed = parse(document).unwrap().get("signed").unwrap().clone();
+    for (path, value) in changes {
+        let mut place = &mut signed;
+        for name in *path {
+            place = place.as_object_mut().unwrap().entry((*name).to_owned()).or_insert(Value::Null);
+        }
+        *place = value.clone();
+    }
+    let signature = key(seed).sign(&canonical(&signed)).unwrap();
+    to_json(&Value::object([("signed", signed), ("signatures", Value::List(vec![signature]))]))
+}
+
+/// How a snapshot or a timestamp names a file.
+fn named(version: u64, file: &[u8]) -> Value {
+    let hashes = Value::object([("sha256", Hash::of(file).to_string().into())]);
+    Value::object([("version", version.into()), ("length", (file.len() as u64).into()), ("hashes", hashes)])
+}
+
+/// Somebody has all of a hub: its files, its address, and even the keys of the machine that publishes. Whatever is served from
+/// there, no node comes to approve what the keys of targets did not, nor to go back.
+#[tokio::test]
+async fn a_stolen_hub_approves_nothing() {
+    const THIEF: u8 = 9;
+    let (snapshot_key, timestamp_key) = (3, 4);
+    let mut house = House::new();
+    house.add_target("models/tiny/2");
+    let stolen = house.files.lock().unwrap().clone();
+    let server = house.serve(|_, reply| reply).await;
+    let repository = repository(&server, FILE_TIME);
+    let evil = Value::object([
+        ("length", 3_u64.into()),
+        ("hashes", Value::object([("sha256", Hash::of(b"bad").to_string().into())])),
+    ]);
+    let theirs = forged(
+        &stolen["2.targets.json"],
+        THIEF,
+        &[(&["version"], 3_u64.into()), (&["targets", "models/evil/1"], evil)],
+    );
+    let old = &stolen["1.targets.json"];
+    // What is served: targets of this version, and who signs snapshot and timestamp.
+    let served = |version: u64, targets: &[u8], snapshot_key: u8, timestamp_key: u8| {
+        let mut files = stolen.clone();
+        files.insert(format!("{version}.targets.json"), targets.to_vec());
+        let listed = named(version, targets);
+        let snapshot = forged(
+            &stolen["2.snapshot.json"],
+            snapshot_key,
+            &[(&["version"], 3_u64.into()), (&["meta", "targets.json"], listed)],
+        );
+        let timestamp = forged(
+            &stolen["timestamp.json"],
+            timestamp_key,
+            &[(&["version"], 3_u64.into()), (&["meta", "snapshot.json"], named(3, &snapshot))],
+        );
+        files.insert("3.snapshot.json".to_owned(), snapshot);
+        files.insert("timestamp.json".to_owned(), timestamp);
+        files
+    };
+    let refused = |error: &UpdateError, in_file: &str| matches!(error, UpdateError::Verify { file, .. } if file.as_str() == in_file);
+    let mut root = stolen.clone();
+    let next = forged(&stolen["1.root.json"], THIEF, &[(&["version"], 2_u64.into())]);
+    root.insert("2.root.json".to_owned(), next);
+    type Judge<'a> = &'a dyn Fn(&UpdateError) -> bool;
+    let plays: [(&str, Files, Judge<'_>); 6] = [
+        ("a root of their own", root, &|error| refused(error, "2.root.json")),
+        ("their own timestamp", served(3, &theirs, THIEF, THIEF), &|error| refused(error, "timestamp.json")),
+        ("their own snapshot", served(3, &theirs, THIEF, timestamp_key), &|error| {
+            refused(error, "3.snapshot.json")
+        }),
+        (
+            "with stolen online keys, an unapproved target",
+            served(3, &theirs, snapshot_key, timestamp_key),
+            &|e| refused(e, "3.targets.json"),
+        ),
+        ("with stolen online keys, an older target", served(1, old, snapshot_key, timestamp_key), &|error| {
+            matches!(error, UpdateError::Rollback { trusted: 2, found: 1, .. })
+        }),
+        ("the same under a new number", served(3, old, snapshot_key, timestamp_key), &|error| {
+            matches!(error, UpdateError::Version { expected: 3, found: 1, .. })
+        }),
+    ];
+    for (what, files, is_expected) in plays {
+        *house.files.lock().unwrap() = stolen.clone();
+        let _ = std::fs::remove_file(house.path());
+        let mut state = house.state(0);
+        update(&mut state, &repository, Want::Refresh, NOW_MS).await.unwrap();
+        *house.files.lock().unwrap() = files;
+        for path in ["models/evil/1", TARGET] {
+            let error =
+                update(&mut state, &repository, Want::Target(path.to_owned()), NOW_MS).await.unwrap_err();
+            assert!(is_expected(&error), "{what}: {error}");
+        }
+        let targets = &state.trusted().targets.as_ref().unwrap().body;
+        assert_eq!(targets.head.version, 2, "{what}");
+        assert!(targets.targets.contains_key("models/tiny/2") && targets.targets.len() == 2, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -32,8 +32,13 @@ impl Disk for System {
     type File = OpenFile;
     type Lock = HeldLock;
 
+    /// A plain file alone: to open a pipe waits for whoever writes to it, and a device has no end.
     fn open(&self, path: &Path) -> io::Result<OpenFile> {
-        File::open(path).map(OpenFile)
+        let file = open_at_once(path)?;
+        match file.metadata()?.is_file() {
+            true => Ok(OpenFile(file)),
+            false => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a plain file")),
+        }
     }
 
     fn create(&self, path: &Path, how: Create) -> io::Result<OpenFile> {
@@ -124,6 +129,19 @@ impl Disk for System {
             }
         }
     }
+}
+
+#[cfg(unix)]
+fn open_at_once(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let at_once = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    File::options().read(true).custom_flags(at_once).open(path)
+}
+
+#[cfg(not(unix))]
+fn open_at_once(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 #[cfg(unix)]
