@@ -220,13 +220,13 @@ mod tests {
         let done = |bytes| {
             told.fetch_add(bytes, Ordering::Relaxed);
         };
-        let found = open(&store, &manifest, 1, done).unwrap_err();
+        let found = open(&store, &manifest, 2, done).unwrap_err();
         let expected = WrongChunk::Bytes { index: 4097, blob: digest };
         assert!(
             matches!(&found, WeightsError::Damaged { source: Some(wrong), .. } if *wrong == expected),
             "{found}"
         );
-        assert_eq!(told.into_inner(), (4 << 30) + (1 << 20), "all before it is right");
+        assert!(told.into_inner() >= (4 << 30) + (1 << 20), "all before it is right");
     }
 
     #[test]
