@@ -190,10 +190,10 @@ fn main() {
     };
     tell("sha256, 1 thread", &|round| taken[0][round].1);
     tell("verify, all blobs", &|round| taken[1][round].1);
-    for (at, threads) in [(2, 1), (3, 2)] {
-        tell(&format!("open, {threads} threads"), &|round| taken[at][round].0);
-        tell(&format!("load, {threads} threads"), &|round| taken[at][round].1 - taken[at][round].0);
-        tell(&format!("open and load, {threads} threads"), &|round| taken[at][round].1);
-        tell(&format!("verify, open, load, {threads}"), &|round| taken[1][round].1 + taken[at][round].1);
+    for (at, on) in [(2, "1 thread"), (3, "2 threads")] {
+        tell(&format!("open, {on}"), &|round| taken[at][round].0);
+        tell(&format!("load, {on}"), &|round| taken[at][round].1 - taken[at][round].0);
+        tell(&format!("open and load, {on}"), &|round| taken[at][round].1);
+        tell(&format!("verify, open, load, {on}"), &|round| taken[1][round].1 + taken[at][round].1);
     }
 }
