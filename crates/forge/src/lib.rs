@@ -9,12 +9,14 @@
 //! - [`fit`]: which of several files a machine can run;
 //! - [`pack`]: files and what was measured of them become a package;
 //! - [`parcel`]: a package as it lies here, a folder or a `.tar`; [`sign`]: who made it; [`verify`]: whether it is whole and
-//!   vouched for; [`repository`]: a TUF repository in a folder, to write and to follow;
+//!   vouched for; [`repository`]: a TUF repository in a folder, to write and to follow; [`grant`]: which nodes may open what is
+//!   sealed;
 //! - [`publish`]: it goes to a registry.
 
 pub mod compress;
 pub mod evaluate;
 pub mod fit;
+pub mod grant;
 pub mod import;
 pub mod importance;
 pub mod mix;

@@ -2,6 +2,7 @@
 //!
 //! Stands after `evaluate` and before signing. What a variant asks for and achieves is measured by others and given here;
 //! nothing is made up. The same files and facts give the same bytes: the time is given, lists are sorted, JSON has one form.
+//! Sealed weights alone differ each time, by a salt.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,6 +23,11 @@ use package::manifest::Manifest;
 use package::media::{self, Role};
 use package::name::{ModelName, VariantName};
 use package::requirement::{Better, Kind, Measurement, Quality, Requires, Runtime};
+use package::seal::content::{ContentKey, SealKey};
+use package::seal::hybrid::NodePublic;
+use package::seal::stream::{SealError, Sealer};
+use package::seal::wrap::{GrantError, wrap};
+use wire::world::Entropy;
 
 pub mod facts;
 pub mod golden;
@@ -93,6 +99,16 @@ pub struct Variant {
     pub files: Vec<(Role, Vec<u8>)>,
 }
 
+/// How weights become readable to some nodes alone.
+pub struct Seal<'a> {
+    /// What each file's own key grows from.
+    pub key: &'a SealKey,
+    /// The nodes that are granted each file at once; others may be granted later.
+    pub to: &'a [NodePublic],
+    /// Where salts come from.
+    pub chance: &'a mut dyn Entropy,
+}
+
 /// A package in a layout.
 #[derive(Clone, Debug)]
 pub struct Packed {
@@ -116,21 +132,34 @@ pub enum PackError {
     /// The layout refused.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The weights could not be sealed.
+    #[error("{} cannot be sealed", path.display())]
+    Seal {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SealError,
+    },
+    /// A node could not be granted.
+    #[error("a node key cannot be granted the weights: is it what `selvedge trust key node` wrote?")]
+    Grant(#[from] GrantError),
     /// What was given does not make a package.
     #[error("this cannot be packed")]
     Form(#[from] FormError),
 }
 
-/// Packs a release into a layout, under the name `model:release`. `tell` is told the bytes of weights as they are read.
+/// Packs a release into a layout, under the name `model:release`; with `seal` its weights are sealed, and grants lie beside.
+/// `tell` is told the bytes of weights as they are read.
 pub fn pack<D: Disk>(
     layout: &Layout<D>,
     order: &Order,
+    mut seal: Option<Seal>,
     tell: &mut dyn FnMut(u64),
 ) -> Result<Packed, PackError> {
     let mut variants: Vec<&Variant> = order.variants.iter().collect();
     variants.sort_by(|a, b| better_first(a, b));
     let variants = variants.into_iter().map(|variant| -> Result<_, PackError> {
-        let manifest = pack_variant(layout, order, variant, tell)?;
+        let manifest = pack_variant(layout, order, variant, seal.as_mut(), tell)?;
         layout.put_blob(&manifest.to_bytes())?;
         Ok(index::Variant::of(&manifest)?)
     });
@@ -175,9 +204,11 @@ fn pack_variant<D: Disk>(
     layout: &Layout<D>,
     order: &Order,
     variant: &Variant,
+    seal: Option<&mut Seal>,
     tell: &mut dyn FnMut(u64),
 ) -> Result<Manifest, PackError> {
-    let mut layers = put_weights(layout, variant, tell)?;
+    let is_sealed = seal.is_some();
+    let mut layers = put_weights(layout, variant, seal, tell)?;
     let named = |role: Role, path: &str, bytes: &[u8]| -> Result<Descriptor, LayoutError> {
         let layer = Descriptor::new(role.media_type(), layout.put_blob(bytes)?, bytes.len() as u64);
         Ok(layer.with(media::FILEPATH, path).with(media::ROLE, role.word()))
@@ -196,7 +227,10 @@ fn pack_variant<D: Disk>(
     let files_bytes: u64 = layers.iter().map(|layer| layer.size).sum();
     let card_bytes = order.card.as_ref().map_or(0, |card| card.len() as u64);
     let disk_bytes = files_bytes + card_bytes + DOCUMENTS_BYTES;
-    let requires = Requires { disk_bytes, ..variant.requires.clone() };
+    // Plain bytes of sealed weights are in memory, not in a file whose pages can be given back.
+    let open_bytes = if is_sealed { layers[0].size } else { 0 };
+    let ram_bytes = variant.requires.ram_bytes.saturating_add(open_bytes);
+    let requires = Requires { ram_bytes, disk_bytes, ..variant.requires.clone() };
     let card = order.card.clone().unwrap_or_else(|| card::card(&card_facts(order, variant, &requires)));
     layers.push(named(Role::Card, "README.md", card.as_bytes())?);
     layers.push(named(Role::Bom, "bom.cdx.json", &bom::bom(&bom_facts(order, variant, &layers)))?);
@@ -212,14 +246,26 @@ fn pack_variant<D: Disk>(
 fn put_weights<D: Disk>(
     layout: &Layout<D>,
     variant: &Variant,
+    seal: Option<&mut Seal>,
     tell: &mut dyn FnMut(u64),
 ) -> Result<Vec<Descriptor>, PackError> {
     let Variant { weights: path, filepath, .. } = variant;
     let refused = |source| PackError::Weights { path: path.clone(), source };
     let file = File::open(path).map_err(refused)?;
-    let (digest, chunks) = layout.put_from(Told { reader: file, tell }, CHUNK_BYTES)?;
-    let weights = Descriptor::new(Role::Weights.media_type(), digest, chunks.blob_bytes())
-        .with(media::FILEPATH, filepath)
+    let plain_bytes = file.metadata().map_err(refused)?.len();
+    let reader = Told { reader: file, tell };
+    let (media_type, filepath, (digest, chunks)) = match seal {
+        None => (Role::Weights.media_type(), filepath.clone(), layout.put_from(reader, CHUNK_BYTES)?),
+        Some(Seal { key, to, chance }) => {
+            let refused = |source| PackError::Seal { path: path.clone(), source };
+            let (sealer, content) = Sealer::with_own_key(key, plain_bytes, *chance).map_err(refused)?;
+            let put = layout.put_from(sealer.reader(reader), CHUNK_BYTES)?;
+            grant(layout, &content, put.0, to, *chance)?;
+            (media::SEALED, format!("{filepath}.sealed"), put)
+        }
+    };
+    let weights = Descriptor::new(media_type, digest, chunks.blob_bytes())
+        .with(media::FILEPATH, &filepath)
         .with(media::ROLE, Role::Weights.word());
     if weights.size <= LISTED_FROM_BYTES {
         return Ok(vec![weights]);
@@ -229,6 +275,20 @@ fn put_weights<D: Disk>(
         .with(media::FILEPATH, format!("{filepath}.chunks"))
         .with(media::ROLE, Role::Chunks.word());
     Ok(vec![weights.with(media::CHUNKS, list.digest.to_string()), list])
+}
+
+/// Lets nodes open a sealed blob: a grant for each, beside the package.
+pub fn grant<D: Disk>(
+    layout: &Layout<D>,
+    key: &ContentKey,
+    sealed: Digest,
+    to: &[NodePublic],
+    chance: &mut dyn Entropy,
+) -> Result<(), PackError> {
+    for node in to {
+        layout.put_grant(&wrap(key, sealed, node, chance)?)?;
+    }
+    Ok(())
 }
 
 /// Tells how many bytes are read.
@@ -269,6 +329,9 @@ fn annotations(order: &Order, variant: &Variant, requires: &Requires, layers: &[
     for layer in layers {
         if let Some(key) = layer.role().and_then(Role::key) {
             note(key, layer.digest.to_string());
+        }
+        if layer.media_type == media::SEALED {
+            note(media::SEALED_AS, media::AES_256_GCM_1M.to_owned());
         }
     }
     annotations
@@ -352,6 +415,9 @@ mod tests {
     use package::disk::simulated::Simulated;
     use package::golden::{Budget, Case, Text};
     use package::requirement::{IsaNeed, Version};
+    use package::seal::hybrid::NodeSecret;
+    use package::seal::stream::{Opener, content_key, sealed_bytes};
+    use wire::world;
 
     use super::*;
 
@@ -424,9 +490,9 @@ mod tests {
         let variants = vec![variant("q4_k_m", &small, 12.31), variant("q8_0", &large, 11.92)];
         let (first, again) = (layout(), layout());
         let mut read_bytes = 0;
-        let packed = pack(&first, &order(variants.clone()), &mut |bytes| read_bytes += bytes).unwrap();
+        let packed = pack(&first, &order(variants.clone()), None, &mut |bytes| read_bytes += bytes).unwrap();
         assert_eq!(read_bytes, (2 << 20) + 1);
-        pack(&again, &order(variants.into_iter().rev().collect()), &mut |_| {}).unwrap();
+        pack(&again, &order(variants.into_iter().rev().collect()), None, &mut |_| {}).unwrap();
         assert_eq!(first.index_bytes().unwrap(), again.index_bytes().unwrap());
         let reached = first.reachable().unwrap();
         assert_eq!(reached, again.reachable().unwrap());
@@ -454,13 +520,55 @@ mod tests {
     }
 
     #[test]
+    fn sealed_weights_are_granted_to_each_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let (small, large) = (folder.path().join("small.gguf"), folder.path().join("large.gguf"));
+        let bytes = [vec![1; 1000], vec![2; (1 << 20) + 1]];
+        std::fs::write(&small, &bytes[0]).unwrap();
+        std::fs::write(&large, &bytes[1]).unwrap();
+        let variants = vec![variant("q4_k_m", &small, 12.31), variant("q8_0", &large, 11.92)];
+        let chance = &mut world::Simulated::new(1);
+        let key = SealKey::draw(chance);
+        let nodes = [NodeSecret::generate(chance).unwrap(), NodeSecret::generate(chance).unwrap()];
+        let to: Vec<NodePublic> = nodes.iter().map(|node| node.public().clone()).collect();
+        let layout = layout();
+        let seal = Seal { key: &key, to: &to, chance };
+        let packed = pack(&layout, &order(variants), Some(seal), &mut |_| {}).unwrap();
+        for (variant, plain) in packed.release.variants.iter().rev().zip(bytes) {
+            assert_eq!(variant.sealed.as_deref(), Some(media::AES_256_GCM_1M));
+            assert_eq!(variant.requires.ram_bytes, (1 << 30) + sealed_bytes(plain.len() as u64).unwrap());
+            let manifest = layout.read_blob(&variant.manifest.digest, 4 << 20).unwrap();
+            let manifest = Manifest::parse(&manifest).unwrap();
+            let weights = manifest.layer(Role::Weights).unwrap();
+            assert_eq!(weights.media_type, media::SEALED);
+            assert!(weights.filepath().unwrap().ends_with(".gguf.sealed"));
+            let list = manifest.layer(Role::Chunks).map(|list| list.filepath().unwrap().to_owned());
+            assert_eq!(list.as_deref(), (plain.len() > 1000).then_some("large.gguf.sealed.chunks"));
+            let file = layout.read_blob(&weights.digest, 4 << 20).unwrap();
+            let head = file.first_chunk().unwrap();
+            let grants = layout.grants(&weights.digest).unwrap();
+            assert_eq!(grants.len(), 2);
+            for node in &nodes {
+                let grant = grants.iter().find(|grant| grant.to() == node.public().id()).unwrap();
+                let content = grant.open(weights.digest, node).unwrap();
+                let opener = Opener::new(&content, head, file.len() as u64).unwrap();
+                let mut opened = vec![0; plain.len()];
+                opener.open_whole(&file, &mut opened, 2).unwrap();
+                assert!(opened == plain);
+            }
+            let kept = content_key(&key, head, file.len() as u64).unwrap();
+            assert!(Opener::new(&kept, head, file.len() as u64).is_ok(), "so that others are granted later");
+        }
+    }
+
+    #[test]
     fn what_no_device_would_read_is_not_packed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.gguf");
         std::fs::write(&file, b"GGUF").unwrap();
         fn check(order: &Order, expected: &str) {
             let layout = layout();
-            let error = pack(&layout, order, &mut |_| {}).unwrap_err();
+            let error = pack(&layout, order, None, &mut |_| {}).unwrap_err();
             let told = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
             assert!(told.contains(expected), "{told}");
             assert!(layout.refs().unwrap().is_empty());

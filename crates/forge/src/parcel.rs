@@ -18,7 +18,11 @@ use package::form::{DOCUMENT_MAX_BYTES, FormError};
 use package::index::{Index, Release};
 use package::layout::{Layout, LayoutError};
 use package::manifest::Manifest;
-use package::media;
+use package::media::{self, Role};
+use package::name::VariantName;
+use package::seal::folder::{self, FolderError};
+use package::seal::stream::HEADER_BYTES;
+use package::seal::wrap::Grant;
 
 /// A package that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,9 @@ pub enum ParcelError {
     /// A file refused.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A grant beside it.
+    #[error(transparent)]
+    Grant(#[from] FolderError),
     /// One of its documents.
     #[error("{name} cannot be read")]
     Form {
@@ -88,6 +95,17 @@ enum Place {
         entries: Vec<Entry>,
         documents: BTreeMap<Digest, Vec<u8>>,
     },
+}
+
+/// Sealed weights of a package.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// The variant that has them.
+    pub variant: VariantName,
+    /// Their layer.
+    pub weights: Descriptor,
+    /// Who may open them, by key, as far as grants lie beside the package.
+    pub grants: Vec<Grant>,
 }
 
 /// A release of a package.
@@ -237,6 +255,47 @@ impl Parcel {
             _ => None,
         });
         metadata.collect()
+    }
+
+    /// The grants for a sealed blob that travel with the package, by key.
+    pub fn grants(&self, sealed: &Digest) -> Result<Vec<Grant>, ParcelError> {
+        let members = match &self.place {
+            Place::Folder(layout) => return Ok(layout.grants(sealed)?),
+            Place::Tar { members, .. } => members,
+        };
+        let grants = members.iter().filter_map(|(name, member)| match name {
+            Name::Grant(of, to) if of == sealed => Some((name, *to, *member)),
+            _ => None,
+        });
+        let read = |(name, to, member): (&Name, _, _)| -> Result<Grant, ParcelError> {
+            Ok(folder::read(&self.read(member)?, sealed, &to, name.to_string())?)
+        };
+        grants.map(read).collect()
+    }
+
+    /// The sealed weights of a release.
+    pub fn sealed(&self, entry: &Entry) -> Result<Vec<Sealed>, ParcelError> {
+        let mut sealed = Vec::new();
+        for variant in &entry.release.variants {
+            let manifest = self.manifest(&variant.manifest.digest)?;
+            let weights = manifest.layer(Role::Weights).filter(|layer| layer.media_type == media::SEALED);
+            if let Some(weights) = weights {
+                let grants = self.grants(&weights.digest)?;
+                sealed.push(Sealed { variant: variant.name.clone(), weights: weights.clone(), grants });
+            }
+        }
+        Ok(sealed)
+    }
+
+    /// The first bytes of a sealed blob, and its length; `None` if it is too short to be one.
+    pub fn seal_header(&self, sealed: &Digest) -> Result<Option<([u8; HEADER_BYTES], u64)>, ParcelError> {
+        let (mut reader, size) = self.blob(sealed)?;
+        let mut header = [0; HEADER_BYTES];
+        match reader.read_exact(&mut header) {
+            Ok(()) => Ok(Some((header, size))),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(FileError::at(&self.path)(error).into()),
+        }
     }
 
     fn member(&self, digest: &Digest) -> Result<Member, ParcelError> {

@@ -15,6 +15,7 @@ use package::index::Variant;
 use package::layout::LayoutError;
 use package::manifest::Manifest;
 use package::media::{self, Role};
+use package::seal::stream::check_form;
 
 use crate::pack::Told;
 use crate::parcel::{Entry, Parcel, ParcelError};
@@ -119,6 +120,35 @@ impl Look<'_> {
             self.at_layer(&format!("{name}/{file}"), layer, list);
         }
         self.documents(name, &manifest);
+        self.seal(name, &manifest);
+    }
+
+    /// What is said to be sealed is, as far as that can be told without a key; and grants for it are grants.
+    fn seal(&mut self, name: &str, manifest: &Manifest) {
+        let Some(weights) = manifest.layer(Role::Weights) else { return };
+        let file = format!("{name}/{}", weights.filepath().unwrap_or("weights"));
+        let is_sealed = weights.media_type == media::SEALED;
+        match manifest.annotation(media::SEALED_AS) {
+            None if !is_sealed => return,
+            Some(media::AES_256_GCM_1M) if is_sealed => {}
+            said => {
+                let said = said.unwrap_or("nothing");
+                let why = format!("its manifest says {said} of how it is sealed, its media type otherwise");
+                return self.wrong(&file, why);
+            }
+        }
+        match self.parcel.seal_header(&weights.digest) {
+            Ok(Some((header, size))) => {
+                if let Err(error) = check_form(&header, size) {
+                    self.wrong(&file, error);
+                }
+            }
+            Ok(None) => self.wrong(&file, "it is too short to be a sealed file"),
+            Err(_) => {} // told when the layer itself is looked at
+        }
+        if let Err(error) = self.parcel.grants(&weights.digest) {
+            self.wrong(&format!("{name}'s grants"), error);
+        }
     }
 
     /// What has a form of ours must have it.

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod assignments;
 pub mod description;
+pub mod grants;
 pub mod intake;
 pub mod live;
 pub mod nodes;
@@ -40,6 +41,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/gaps", get(records::gaps))
         .route("/assignments", get(assignments::list).put(assignments::put))
         .route("/assignments/{id}", get(assignments::one))
+        .route("/grants/{sealed}/{to}", get(grants::one).put(grants::put))
         .route("/tuf/metadata/{file}", put(tuf::put))
         .route("/overview", get(overview::overview))
         .route("/openapi.json", get(description::openapi))

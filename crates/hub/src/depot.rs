@@ -21,6 +21,7 @@ use object_store::{
 };
 use package::digest::Digest;
 use package::registry::{RepoName, Tag};
+use package::trust::key::KeyId;
 
 use crate::config::DepotConfig;
 
@@ -135,6 +136,11 @@ impl Key {
     /// The number that changes with the assignments.
     pub fn assignments_revision() -> Key {
         Key::of(["assignments.revision"])
+    }
+
+    /// The grant of a sealed blob for a node's key.
+    pub fn grant(sealed: &Digest, to: &KeyId) -> Key {
+        Key::of(["grants", &sealed.hex(), &format!("{to}.json")])
     }
 
     fn repository(name: &RepoName) -> Key {

@@ -25,6 +25,7 @@ use lm::model::Model;
 use lm::specimen::Specimen;
 use node::install::state::Slot;
 use node::install::verify::verify;
+use node::install::keys::Keys;
 use node::install::weights::open;
 use package::chunks::{CHUNK_BYTES, Chunks};
 use package::descriptor::Descriptor;
@@ -136,11 +137,11 @@ fn measure(stand: &Stand, work: Work, clock: &System) -> (f64, f64) {
             (since(), since())
         }
         Work::Verify => {
-            verify(&stand.store, &stand.slot).unwrap();
+            verify(&stand.store, &Keys::none(), &stand.slot).unwrap();
             (since(), since())
         }
         Work::Start(threads) => {
-            let file = open(&stand.store, &stand.slot.manifest, threads, |_| ()).unwrap();
+            let file = open(&stand.store, &Keys::none(), &stand.slot.manifest, threads, |_| ()).unwrap();
             let opened = since();
             let threads = NonZeroUsize::new(threads).unwrap();
             let compute = Arc::new(Compute::new(Isa::from_environment().unwrap(), threads));

@@ -24,6 +24,7 @@ use crate::install::trial::{Answer, Trial, Verdict, since};
 pub mod carry;
 pub mod choose;
 pub mod event;
+pub mod keys;
 pub mod orders;
 pub mod prove;
 pub mod report;
@@ -228,6 +229,7 @@ impl Turn<'_> {
                 self.miss(&format!("the disk damaged it: {why}"));
             }
             Err(Fault::Unfit(why)) => self.refuse(&why),
+            Err(Fault::NotNow(why)) => self.wait(&why),
         }
     }
 

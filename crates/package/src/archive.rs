@@ -1,4 +1,4 @@
-//! A package as one file, for a stick: the layout as a tar, and beside it what vouches for it.
+//! A package as one file, for a stick: the layout as a tar, and beside it what vouches for it and who may open it.
 //!
 //! Only what is written here is read here: plain files with the names that a package has, each once. Links, devices, paths
 //! that lead elsewhere and extensions of tar are refused, not skipped, and nothing is ever unpacked: [`contents`] tells
@@ -15,6 +15,9 @@ use crate::digest::Digest;
 use crate::disk::{Disk, DiskFile};
 use crate::form::{BLOB_MAX_BYTES, DOCUMENT_MAX_BYTES};
 use crate::layout::{self, FileReader, Layout, LayoutError};
+use crate::seal::folder;
+use crate::seal::wrap::GRANT_MAX_BYTES;
+use crate::trust::key::KeyId;
 
 /// The most files of an archive.
 const MEMBERS_MAX: usize = 65_536;
@@ -38,6 +41,8 @@ pub enum Name {
     Metadata(FileName),
     /// `trust/assignments/<file>`.
     Assignment(FileName),
+    /// `grants/<hex>/<key>.json`: of a sealed blob, for a node's key.
+    Grant(Digest, KeyId),
 }
 
 /// The name of a JSON file, without a folder.
@@ -70,6 +75,10 @@ impl Name {
         if let Some(file) = path.strip_prefix("trust/assignments/") {
             return FileName::new(file).map(Name::Assignment);
         }
+        if let Some((hex, file)) = path.strip_prefix("grants/").and_then(|rest| rest.split_once('/')) {
+            let (sealed, to) = (Hash::parse(hex)?, KeyId::parse(file.strip_suffix(".json")?)?);
+            return Some(Name::Grant(sealed.into(), to));
+        }
         match path {
             layout::MARK_FILE => Some(Name::Layout),
             layout::INDEX_FILE => Some(Name::Index),
@@ -83,6 +92,7 @@ impl Name {
             Name::Index => DOCUMENT_MAX_BYTES as u64,
             Name::Blob(_) => BLOB_MAX_BYTES,
             Name::Metadata(_) | Name::Assignment(_) => TRUST_MAX_BYTES,
+            Name::Grant(..) => GRANT_MAX_BYTES as u64,
         }
     }
 }
@@ -95,6 +105,7 @@ impl std::fmt::Display for Name {
             Name::Blob(digest) => write!(f, "blobs/sha256/{}", digest.hex()),
             Name::Metadata(file) => write!(f, "trust/metadata/{}", file.as_str()),
             Name::Assignment(file) => write!(f, "trust/assignments/{}", file.as_str()),
+            Name::Grant(sealed, to) => f.write_str(&folder::place(sealed, to)),
         }
     }
 }
@@ -228,8 +239,8 @@ pub fn read_member(reader: &mut (impl Read + Seek), member: Member) -> io::Resul
     }
 }
 
-/// Writes a layout, all that has a name in it with all that that needs, and files of trust beside it. Each blob is checked
-/// on the way; after an error the archive is worth nothing.
+/// Writes a layout, all that has a name in it with all that that needs, the grants for that, and files of trust. Each blob is
+/// checked on the way; after an error the archive is worth nothing.
 pub fn write<D: Disk>(
     layout: &Layout<D>,
     trust: &BTreeMap<Name, Vec<u8>>,
@@ -238,7 +249,9 @@ pub fn write<D: Disk>(
     let mut archive = Builder::new(out);
     put(&mut archive, &Name::Layout, layout::MARK)?;
     put(&mut archive, &Name::Index, &layout.index_bytes()?)?;
-    for digest in layout.reachable()? {
+    let reached = layout.reachable()?;
+    for digest in &reached {
+        let digest = *digest;
         let file = layout.blob(&digest)?;
         let size_bytes = file.size_bytes()?;
         let mut data =
@@ -246,6 +259,11 @@ pub fn write<D: Disk>(
         archive.append(&header(&Name::Blob(digest), size_bytes)?, &mut data)?;
         if data.came != size_bytes || Digest::from(Hash::from(data.hasher)) != digest {
             return Err(LayoutError::Damaged { digest }.into());
+        }
+    }
+    for digest in &reached {
+        for grant in layout.grants(digest)? {
+            put(&mut archive, &Name::Grant(*digest, grant.to()), &grant.to_bytes())?;
         }
     }
     for (name, bytes) in trust {
@@ -261,7 +279,8 @@ fn put(archive: &mut Builder<impl Write>, name: &Name, bytes: &[u8]) -> io::Resu
 
 /// The head of a plain file, of nobody and of no time.
 fn header(name: &Name, size: u64) -> io::Result<Header> {
-    let mut header = Header::new_gnu();
+    // A grant's path is longer than the 100 bytes that GNU's head has for it; that of POSIX has 155 more, for folders.
+    let mut header = if matches!(name, Name::Grant(..)) { Header::new_ustar() } else { Header::new_gnu() };
     header.set_path(name.to_string())?;
     header.set_entry_type(EntryType::Regular);
     header.set_size(size);
@@ -301,6 +320,9 @@ mod tests {
     use crate::disk::simulated::Simulated;
     use crate::manifest::Manifest;
     use crate::media;
+    use crate::seal::content::ContentKey;
+    use crate::seal::hybrid::NodeSecret;
+    use crate::seal::wrap::wrap;
 
     fn layout() -> (Simulated, Layout<Simulated>) {
         let disk = Simulated::new();
@@ -340,6 +362,26 @@ mod tests {
                 _ => {}
             }
         }
+    }
+
+    #[test]
+    fn grants_travel_with_what_they_open() {
+        let (_, layout) = layout();
+        let chance = &mut wire::world::Simulated::new(1);
+        let (key, node) = (ContentKey::draw(chance), NodeSecret::generate(chance).unwrap());
+        let grants = [&b"{}"[..], b"nobody's"].map(|of| {
+            let grant = wrap(&key, Digest::of(of), node.public(), &mut *chance).unwrap();
+            layout.put_grant(&grant).unwrap();
+            grant
+        });
+        let here = &grants[0];
+        let mut archive = Vec::new();
+        write(&layout, &BTreeMap::new(), &mut archive).unwrap();
+        let mut reader = Cursor::new(&archive);
+        let contents = contents(&mut reader).unwrap();
+        assert_eq!(contents.len(), 5, "no grant of what is not there");
+        let member = contents[&Name::Grant(here.sealed(), here.to())];
+        assert_eq!(read_member(&mut reader, member).unwrap(), here.to_bytes());
     }
 
     #[test]
@@ -389,6 +431,9 @@ mod tests {
             b"trust/metadata/a/root.json",
             b"trust/metadata/root.jso",
             b"trust/keys/root.json",
+            b"grants/44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json",
+            b"grants/44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a/../x.json",
+            b"grants//44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json",
             b"\xff.json",
             b"",
         ] {

@@ -79,6 +79,8 @@ pub enum Create {
     Keep,
     /// What is there goes.
     Truncate,
+    /// It must not be there, and only this user may read or write it, where the system knows users.
+    Private,
 }
 
 /// A file or folder in a folder.
@@ -113,9 +115,20 @@ impl FileError {
 /// Replaces a file. At any instant, power cut or not, the old content stands under the name or the new one; after `Ok` the
 /// new one. After an error it may be either.
 pub fn write_whole(disk: &impl Disk, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write(disk, path, bytes, Create::Truncate)
+}
+
+/// The same for a file that nobody else may read.
+pub fn write_private(disk: &impl Disk, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    // What an earlier life began may be open to others.
+    remove(disk, &beside(path))?;
+    write(disk, path, bytes, Create::Private)
+}
+
+fn write(disk: &impl Disk, path: &Path, bytes: &[u8], how: Create) -> Result<(), FileError> {
     let beside = beside(path);
     let written = (|| {
-        let file = disk.create(&beside, Create::Truncate)?;
+        let file = disk.create(&beside, how)?;
         file.write_at(0, bytes)?;
         file.sync()?;
         drop(file);
@@ -219,6 +232,28 @@ mod tests {
         remove(disk, &path).unwrap();
         remove(disk, &path).unwrap();
         assert_eq!(disk.list(&folder.join("a/b")).unwrap(), []);
+    }
+
+    #[test]
+    fn private_files_are_whole_and_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        // What a cut left, open to all.
+        std::fs::write(beside(&path), b"half").unwrap();
+        for bytes in [&b"one"[..], b"two"] {
+            write_private(&System, &path, bytes).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+            assert!(!beside(&path).exists());
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let disk = Simulated::new();
+        make_folders(&disk, Path::new("/data")).unwrap();
+        write_private(&disk, Path::new("/data/secret"), b"one").unwrap();
+        assert_eq!(read_whole(&disk, Path::new("/data/secret"), 3).unwrap().as_deref(), Some(&b"one"[..]));
     }
 
     #[test]

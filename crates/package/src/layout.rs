@@ -1,7 +1,7 @@
 //! An OCI image layout in a folder: what `pack` makes, `push` sends and `export` puts on a stick.
 //!
-//! Blobs lie under their digests, `index.json` gives some of them names for people. Who reads a layout from elsewhere
-//! believes none of it: small blobs are checked as they are read, large ones by who loads them.
+//! Blobs lie under their digests, `index.json` gives some of them names for people; grants for sealed blobs lie beside. Who
+//! reads a layout from elsewhere believes none of it: small blobs are checked as they are read, large ones by who loads them.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read};
@@ -16,6 +16,8 @@ use crate::disk::{Create, Disk, DiskFile, FileError, make_folders, read_whole, s
 use crate::form::{self, DOCUMENT_MAX_BYTES, FormError};
 use crate::index::Index;
 use crate::media;
+use crate::seal::folder::{self, FolderError};
+use crate::seal::wrap::Grant;
 use crate::store::collect::{Root, reachable};
 
 /// What makes a folder a layout.
@@ -56,6 +58,9 @@ pub enum LayoutError {
         /// What it is called.
         digest: Digest,
     },
+    /// A grant beside it.
+    #[error(transparent)]
+    Grant(#[from] FolderError),
     /// Somebody else writes here.
     #[error("another process is writing to {}: wait until it is done", root.display())]
     Busy {
@@ -187,6 +192,16 @@ impl<D: Disk> Layout<D> {
     pub fn reachable(&self) -> Result<BTreeSet<Digest>, LayoutError> {
         let roots = self.refs()?.into_iter().map(|entry| Root::Tree(entry.digest));
         reachable(roots, |digest| self.read_blob(digest, DOCUMENT_MAX_BYTES as u64).map(Some))
+    }
+
+    /// Keeps a grant beside the package.
+    pub fn put_grant(&self, grant: &Grant) -> Result<(), LayoutError> {
+        Ok(folder::put(&self.disk, &self.root, grant)?)
+    }
+
+    /// The grants for a sealed blob that lie beside the package, by key.
+    pub fn grants(&self, sealed: &Digest) -> Result<Vec<Grant>, LayoutError> {
+        Ok(folder::all_of(&self.disk, &self.root, sealed)?)
     }
 
     fn index(&self) -> Result<Index, LayoutError> {

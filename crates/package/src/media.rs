@@ -27,6 +27,8 @@ pub const DATASET_RAW: &str = "application/vnd.cncf.model.dataset.v1.raw";
 pub const PACKAGE: &str = "application/vnd.selvedge.package.v1";
 /// Weights that only the nodes they are meant for can open.
 pub const SEALED: &str = "application/vnd.selvedge.sealed.v1";
+/// How those are sealed, the value of [`SEALED_AS`]: AES-256-GCM in chunks of 1 MiB.
+pub const AES_256_GCM_1M: &str = "aes-256-gcm-1m";
 /// Who made a variant: a Sigstore bundle.
 pub const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 

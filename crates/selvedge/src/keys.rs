@@ -1,7 +1,7 @@
 //! Secret keys in files that a passphrase locks, and their public halves beside them: what `trust` and `sign` share.
 //!
 //! `root-1.age` holds the secret (mode 0600, `age -d` opens it too), `root-1.pub.json` the public key as TUF writes it; a
-//! key for provenance has `maker.pub.pem` besides, which OpenSSF's tools read.
+//! key for provenance has `maker.pub.pem` besides, which OpenSSF's tools read. A key that seals weights has no public half.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -12,6 +12,8 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use package::disk::system::System as Disk;
 use package::disk::{read_whole, write_whole};
+use package::seal::content::{KEY_BYTES, SealKey};
+use package::seal::hybrid::NodePublic;
 use package::trust::canonical::{Value, parse, to_json};
 use package::trust::key::{KeyId, KeyKind, PublicKey, from_pem};
 use package::trust::keyfile::{LOG_N, Secret, lock, unlock};
@@ -23,6 +25,8 @@ use crate::passphrase;
 
 /// The largest key file, secret or public.
 const FILE_MAX: u64 = 64 << 10;
+/// The word in files of keys that seal.
+const CONTENT: &str = "content";
 /// How often chance is asked for an ECDSA secret: one in 2³² is none.
 const TRIES: usize = 8;
 
@@ -33,6 +37,8 @@ pub(crate) enum Purpose {
     Trust,
     /// ECDSA over P-256: for provenance, as OpenSSF's tools want it.
     Provenance,
+    /// What the keys of sealed weights grow from.
+    Content,
 }
 
 impl Purpose {
@@ -41,6 +47,7 @@ impl Purpose {
         match self {
             Purpose::Trust => "hybrid",
             Purpose::Provenance => "ecdsa-p256",
+            Purpose::Content => CONTENT,
         }
     }
 }
@@ -49,8 +56,9 @@ impl FromStr for Purpose {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Purpose, String> {
-        let known = [Purpose::Trust, Purpose::Provenance].into_iter().find(|known| known.kind() == word);
-        known.ok_or_else(|| "it is hybrid or ecdsa-p256".to_owned())
+        let all = [Purpose::Trust, Purpose::Provenance, Purpose::Content];
+        let known = all.into_iter().find(|known| known.kind() == word);
+        known.ok_or_else(|| "it is hybrid, ecdsa-p256 or content".to_owned())
     }
 }
 
@@ -72,6 +80,7 @@ impl Unlocked {
                 let scalar = Zeroizing::new(<[u8; ECDSA_SECRET_BYTES]>::try_from(bytes)?);
                 Ok(Unlocked::Provenance(EcdsaSigner::from_scalar(&scalar)?))
             }
+            CONTENT => anyhow::bail!("it holds a key that seals weights: it signs nothing"),
             other => anyhow::bail!("it holds a key of the kind {other:?}, which signs nothing here"),
         }
     }
@@ -101,8 +110,26 @@ impl Keys {
     }
 }
 
-/// Unlocks a key file.
+/// Unlocks a key file of one that signs.
 pub(crate) fn open(path: &Path) -> anyhow::Result<Unlocked> {
+    open_as(path, Unlocked::of)
+}
+
+/// Unlocks a key file of one that seals.
+pub(crate) fn open_seal(path: &Path) -> anyhow::Result<SealKey> {
+    open_as(path, |secret| {
+        let bytes = <[u8; KEY_BYTES]>::try_from(secret.bytes.as_slice()).map(Zeroizing::new);
+        match bytes {
+            Ok(bytes) if secret.kind == CONTENT => Ok(SealKey::from_bytes(bytes)),
+            _ => anyhow::bail!(
+                "it holds a key of the kind {:?}: `selvedge trust key new FILE --kind content` makes one that seals",
+                secret.kind
+            ),
+        }
+    })
+}
+
+fn open_as<T>(path: &Path, read: impl FnOnce(&Secret) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let bytes = read_whole(&Disk, path, FILE_MAX)?;
     let bytes = bytes.with_context(|| format!("there is no key file {}", path.display()))?;
     if parse(&bytes).is_ok() {
@@ -110,20 +137,25 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Unlocked> {
     }
     let passphrase = passphrase::ask(path)?;
     let unlocked = unlock(&bytes, &passphrase).map_err(anyhow::Error::from);
-    let unlocked = unlocked.and_then(|secret| Unlocked::of(&secret));
+    let unlocked = unlocked.and_then(|secret| read(&secret));
     unlocked.with_context(|| format!("{} cannot be opened", path.display()))
 }
 
-/// Makes a key: the secret at `path`, which must not be there, its public half beside it. `work` is the logarithm of what
-/// each guess of the passphrase costs.
+/// Makes a key that seals: the secret at `path`, which must not be there.
+pub(crate) fn create_seal(path: &Path, passphrase: &str, work: u8) -> anyhow::Result<()> {
+    let key = SealKey::draw(&mut System::new());
+    let bytes = Zeroizing::new(key.bytes().to_vec());
+    write_secret(path, &Secret { kind: CONTENT.to_owned(), bytes }, passphrase, work)
+}
+
+/// Makes a key that signs: the secret at `path`, which must not be there, its public half beside it. `work` is the logarithm
+/// of what each guess of the passphrase costs.
 pub(crate) fn create(path: &Path, purpose: Purpose, passphrase: &str, work: u8) -> anyhow::Result<Unlocked> {
-    if path.exists() {
-        anyhow::bail!("{} is there already: a key is never overwritten", path.display());
-    }
     let mut chance = System::new();
     let length = match purpose {
         Purpose::Trust => HYBRID_SECRET_BYTES,
         Purpose::Provenance => ECDSA_SECRET_BYTES,
+        Purpose::Content => anyhow::bail!("a key that seals signs nothing"),
     };
     let mut draw = || {
         let mut bytes = Zeroizing::new(vec![0; length]);
@@ -132,19 +164,27 @@ pub(crate) fn create(path: &Path, purpose: Purpose, passphrase: &str, work: u8) 
         Unlocked::of(&secret).map(|unlocked| (secret, unlocked))
     };
     let (secret, unlocked) = (0..TRIES).find_map(|_| draw().ok()).context("no key could be drawn")?;
-    let locked = lock(&secret, passphrase, work, &mut System::new())?;
+    write_secret(path, &secret, passphrase, work)?;
+    write_whole(&Disk, &public_path(path), &line(unlocked.signer().key()))?;
+    if let Unlocked::Provenance(signer) = &unlocked {
+        write_whole(&Disk, &path.with_extension("pub.pem"), signer.pem().as_bytes())?;
+    }
+    Ok(unlocked)
+}
+
+/// Locks a secret into a file that must not be there.
+fn write_secret(path: &Path, secret: &Secret, passphrase: &str, work: u8) -> anyhow::Result<()> {
+    if path.exists() {
+        anyhow::bail!("{} is there already: a key is never overwritten", path.display());
+    }
+    let locked = lock(secret, passphrase, work, &mut System::new())?;
     let mut file = OpenOptions::new();
     let file = file.write(true).create_new(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| {
         file.write_all(&locked)?;
         file.sync_all()
     });
-    written.with_context(|| format!("{} cannot be written", path.display()))?;
-    write_whole(&Disk, &public_path(path), &line(unlocked.signer().key()))?;
-    if let Unlocked::Provenance(signer) = &unlocked {
-        write_whole(&Disk, &path.with_extension("pub.pem"), signer.pem().as_bytes())?;
-    }
-    Ok(unlocked)
+    written.with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Where the public half of a secret lies.
@@ -181,6 +221,19 @@ pub(crate) fn read_public(path: &Path) -> anyhow::Result<(Value, PublicKey)> {
     let key = PublicKey::read(&value);
     let key = key.with_context(|| format!("{} is no public key of a kind that is known", path.display()))?;
     Ok((value, key))
+}
+
+/// Reads the public keys of nodes.
+pub(crate) fn read_nodes(paths: &[PathBuf]) -> anyhow::Result<Vec<NodePublic>> {
+    let one = |path: &PathBuf| -> anyhow::Result<NodePublic> {
+        let bytes = read_whole(&Disk, path, FILE_MAX)?;
+        let bytes = bytes.with_context(|| format!("there is no node key {}", path.display()))?;
+        NodePublic::parse(bytes.trim_ascii()).with_context(|| {
+            let what = "name the node.pub.json that `selvedge trust key node` wrote on the node";
+            format!("{} is no public key of a node: {what}", path.display())
+        })
+    };
+    paths.iter().map(one).collect()
 }
 
 /// Reads the public keys of a role, which must be hybrid.

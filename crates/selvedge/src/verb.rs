@@ -6,6 +6,7 @@ mod embed;
 mod export;
 mod fit;
 mod flow;
+mod grant;
 mod hub;
 mod imatrix;
 mod import;
@@ -60,6 +61,7 @@ pub(crate) enum Verb {
     Sign(sign::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Grant(grant::Args),
     #[command(subcommand)]
     Trust(trust::Verb),
     #[command(hide = true)]
@@ -102,6 +104,7 @@ impl Verb {
             Verb::Sign(args) => sign::run(&args),
             Verb::Verify(args) => verify::run(&args),
             Verb::Export(args) => export::run(&args),
+            Verb::Grant(args) => grant::run(&args),
             Verb::Trust(verb) => trust::run(&verb),
             Verb::Prove(args) => prove::run(&args),
             Verb::Completions { shell } => {

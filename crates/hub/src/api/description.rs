@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::api::refusal::{ErrorBody, Refusal};
-use crate::api::{alerts, assignments, intake, live, nodes, overview, records, series};
+use crate::api::{alerts, assignments, grants, intake, live, nodes, overview, records, series};
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
 use crate::tuf;
@@ -48,6 +48,8 @@ use crate::tuf;
         assignments::list,
         assignments::one,
         assignments::put,
+        grants::one,
+        grants::put,
         tuf::put,
         openapi,
         health,

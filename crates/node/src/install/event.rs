@@ -89,6 +89,8 @@ pub enum Fault {
     Damaged(String),
     /// They are what was signed, and cannot be used.
     Unfit(String),
+    /// What opens them is not here yet: nothing is known of the candidate.
+    NotNow(String),
 }
 
 /// What proving came to.

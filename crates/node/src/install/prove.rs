@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use wire::world::{Clock, MonoNs, System};
 
 use crate::install::event::Proof;
+use crate::install::keys::Keys;
 use crate::install::state::{Measured, Slot};
 use crate::install::weights::{self, WeightsError};
 use crate::why::why;
@@ -51,7 +52,7 @@ pub enum Told {
     Answered(Answers),
     /// The model cannot answer.
     Failed(String),
-    /// Its blobs are not as they came: nothing is known of the model.
+    /// Its blobs are not as they came, or what opens them is not here: nothing is known of the model.
     Damaged(String),
 }
 
@@ -81,6 +82,8 @@ pub struct ChildProver {
     pub command: Vec<OsString>,
     /// The folder of the store.
     pub packages: PathBuf,
+    /// The data folder with the keys that open sealed weights, if there is one.
+    pub keys: Option<PathBuf>,
     /// How long a proof may take.
     pub limit: Duration,
 }
@@ -96,7 +99,13 @@ impl ChildProver {
     /// Proves by the verb `prove` of this very program.
     pub fn of_this_program(packages: &Path, limit: Duration) -> std::io::Result<ChildProver> {
         let command = vec![std::env::current_exe()?.into_os_string(), "prove".into()];
-        Ok(ChildProver { command, packages: packages.to_owned(), limit })
+        Ok(ChildProver { command, packages: packages.to_owned(), keys: None, limit })
+    }
+
+    /// The same with the keys in a node's data folder.
+    #[must_use]
+    pub fn with_keys(self, data: &Path) -> ChildProver {
+        ChildProver { keys: Some(data.to_owned()), ..self }
     }
 
     fn start(&self, slot: &Slot) -> std::io::Result<Child> {
@@ -104,7 +113,11 @@ impl ChildProver {
             return Err(std::io::Error::other("no program is named"));
         };
         let mut command = Command::new(program);
-        command.args(first).arg("--packages").arg(&self.packages).arg(slot.manifest.to_string());
+        command.args(first).arg("--packages").arg(&self.packages);
+        if let Some(keys) = &self.keys {
+            command.arg("--keys").arg(keys);
+        }
+        command.arg(slot.manifest.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
     }
 
@@ -214,6 +227,7 @@ fn p95(times_ms: &[f64]) -> Option<f64> {
 /// Loads the model of a manifest and lets it answer its golden set: what the child does.
 pub fn answer(
     store: &Store<system::System>,
+    keys: &Keys,
     manifest: &Digest,
     threads: NonZeroUsize,
     clock: &dyn Clock,
@@ -227,7 +241,7 @@ pub fn answer(
             Manifest::parse(&read(manifest)?).map_err(failed)?.layer(Role::Golden).map(|it| it.digest);
         let golden = golden.map(|digest| read(&digest)).transpose()?;
         let golden = golden.map(|bytes| Golden::parse(&bytes)).transpose().map_err(failed)?;
-        let file = weights::open(store, manifest, threads.get(), |_| ())?;
+        let file = weights::open(store, keys, manifest, threads.get(), |_| ())?;
         let begun_ns = clock.mono_ns();
         let isa = Isa::from_environment().map_err(failed)?;
         let model = Model::load(&file, Arc::new(Compute::new(isa, threads))).map_err(failed)?;
@@ -242,7 +256,7 @@ pub fn answer(
     match answered() {
         Ok(answers) => Told::Answered(answers),
         Err(Trouble::Failed(why)) => Told::Failed(why),
-        Err(Trouble::Weights(error)) if error.is_damage() => Told::Damaged(why(&error)),
+        Err(Trouble::Weights(error)) if error.is_damage() || error.waits() => Told::Damaged(why(&error)),
         Err(Trouble::Weights(error)) => Told::Failed(why(&error)),
     }
 }
@@ -392,7 +406,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let right = right_answer();
         let (store, slot) = stored(folder.path(), &right);
-        let told = answer(&store, &slot.manifest, threads(), &System::new());
+        let answer = |manifest| answer(&store, &Keys::none(), manifest, threads(), &System::new());
+        let told = answer(&slot.manifest);
         let Told::Answered(answers) = &told else { panic!("{told:?}") };
         assert_eq!(answers.answers, [Answer::Tokens(right.clone())]);
         assert_eq!(serde_json::from_slice::<Told>(&serde_json::to_vec(&told).unwrap()).unwrap(), told);
@@ -413,7 +428,7 @@ mod tests {
             Proof::Passed(_)
         ));
         store.discard(&slot.weights).unwrap();
-        assert!(matches!(answer(&store, &slot.manifest, threads(), &System::new()), Told::Damaged(_)));
+        assert!(matches!(answer(&slot.manifest), Told::Damaged(_)));
     }
 
     #[test]
@@ -429,7 +444,7 @@ mod tests {
         let (_, slot) = stored(folder.path(), &[1]);
         let command = ["/bin/sh", "-c", script, "prove"].map(OsString::from).to_vec();
         let budget = Budget { rss_bytes: Some(1 << 40), ..Budget::default() };
-        ChildProver { command, packages: folder.path().to_owned(), limit }.prove(&slot, budget)
+        ChildProver { command, packages: folder.path().to_owned(), keys: None, limit }.prove(&slot, budget)
     }
 
     #[cfg(unix)]
@@ -456,7 +471,7 @@ mod tests {
         check(r#"echo '{"failed":"its shape is odd"}'"#, 60_000, "its shape is odd");
         check(r#"echo '{"damaged":"a chunk"}'"#, 60_000, "NotNow(\"a chunk\")");
         check("exec sleep 600", 100, "it did not answer in 0 s");
-        let nobody = ChildProver { command: vec![], packages: "/".into(), limit: Duration::ZERO };
+        let nobody = ChildProver { command: vec![], packages: "/".into(), keys: None, limit: Duration::ZERO };
         let (_, slot) = stored(tempfile::tempdir().unwrap().path(), &[1]);
         assert!(matches!(nobody.prove(&Slot { golden: None, ..slot }, Budget::default()), Proof::NotNow(_)));
     }
@@ -467,8 +482,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (_, slot) = stored(folder.path(), &[1]);
         let command = ["/bin/sh", "-c", "exec sleep 600", "prove"].map(OsString::from).to_vec();
-        let prover =
-            ChildProver { command, packages: folder.path().to_owned(), limit: Duration::from_secs(60) };
+        let (packages, limit) = (folder.path().to_owned(), Duration::from_secs(60));
+        let prover = ChildProver { command, packages, keys: None, limit };
         let proof = prover.prove(&slot, Budget { rss_bytes: Some(1), ..Budget::default() });
         assert!(matches!(&proof, Proof::Failed { why, .. } if why.contains("1 are allowed")), "{proof:?}");
     }

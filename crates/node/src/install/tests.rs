@@ -107,6 +107,7 @@ impl Play {
             "verified" => Event::Verified(manifest, Ok(())),
             "damaged" => Event::Verified(manifest, Err(Fault::Damaged(why()))),
             "unusable" => Event::Verified(manifest, Err(Fault::Unfit(why()))),
+            "not-granted" => Event::Verified(manifest, Err(Fault::NotNow(why()))),
             "proved" => Event::Proved(manifest, Proof::Passed(Measured::default())),
             "disproved" => {
                 Event::Proved(manifest, Proof::Failed { why: why(), measured: Measured::default() })
@@ -252,6 +253,20 @@ fn each_phase_refuses_what_is_no_good() {
     check(Phase::Shadow, "crash 8", "persist refused:8 collect");
     check(Phase::Trial, "crash 8", "persist refused:8 serve:7 collect");
     check(Phase::Trial, "not-loaded 8", "persist refused:8 serve:7 collect");
+}
+
+#[test]
+fn a_candidate_waits_for_its_grant() {
+    let mut play = Play::with_8_in(Phase::Staged);
+    play.plays(
+        "not-granted 8 =>
+         after 59      =>
+         after 1       => verify:8
+         not-granted 8 =>
+         cut           => persist floor:7 serve:7 verify:8
+         verified 8    => persist prove:8",
+        "7 (6) [8 proving 0] refused []",
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Whether what is in the store is what was signed: every blob of a variant, byte for byte, and that manifest and index agree.
 //!
 //! Stands between a transfer that is done and a model that runs for the first time. A blob that is damaged is removed, so
-//! that the next transfer brings it again. What is loaded is checked once more as it is loaded: see `weights`.
+//! that the next transfer brings it again. For sealed weights a grant must be here that opens them. What is loaded is checked
+//! once more as it is loaded: see `weights`.
 
 use std::sync::Arc;
 
@@ -12,19 +13,26 @@ use package::disk::{Disk, DiskFile, read_full};
 use package::index::Release;
 use package::manifest::Manifest;
 use package::media::{self, Role};
+use package::seal::content::ContentKey;
+use package::seal::stream::{HEADER_BYTES, Opener};
 use package::store::Store;
 use sha2::{Digest as _, Sha256};
 use wire::hash::Hash;
 
 use crate::install::choose::{read_document, read_or_discard};
 use crate::install::event::Fault;
+use crate::install::keys::Keys;
 use crate::install::state::Slot;
+use crate::why::why;
 
 /// How much is read at a time.
 const PASS_BYTES: usize = 1 << 20;
 
 /// Checks a slot. Blocks for as long as reading all of it takes.
-pub fn verify<D: Disk>(store: &Store<D>, slot: &Slot) -> Result<(), Fault> {
+///
+/// # Errors
+/// [`Fault::NotNow`] if what opens sealed weights is missing; then nothing else was read.
+pub fn verify<D: Disk>(store: &Store<D>, keys: &Keys, slot: &Slot) -> Result<(), Fault> {
     let document = |digest: &Digest| match read_document(store, digest) {
         Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(Fault::Damaged(format!("{digest} is not in the store"))),
@@ -38,6 +46,12 @@ pub fn verify<D: Disk>(store: &Store<D>, slot: &Slot) -> Result<(), Fault> {
     if variant.manifest.digest != slot.manifest {
         return Err(Fault::Unfit(format!("the index has another variant called {}", variant.name)));
     }
+    let sealed = sealed_in(&manifest);
+    let key = sealed.map(|weights| keys.content_key(&weights.digest)).transpose();
+    let key = key.map_err(|error| match error.is_wrong() {
+        true => Fault::Unfit(why(&error)),
+        false => Fault::NotNow(why(&error)),
+    })?;
     for blob in manifest.layers.iter().chain([&manifest.config]) {
         if !is_whole(store, blob).unwrap_or(false) {
             // Also what cannot be read: written anew it lies elsewhere.
@@ -51,7 +65,30 @@ pub fn verify<D: Disk>(store: &Store<D>, slot: &Slot) -> Result<(), Fault> {
     {
         return Err(Fault::Unfit(why));
     }
-    Ok(())
+    match sealed.zip(key) {
+        Some((weights, key)) => opens(store, weights, &key),
+        None => Ok(()),
+    }
+}
+
+/// The weights of a manifest, if they are sealed.
+pub fn sealed_in(manifest: &Manifest) -> Option<&Descriptor> {
+    manifest.layer(Role::Weights).filter(|layer| layer.media_type == media::SEALED)
+}
+
+/// Whether a key is that of sealed weights, which are whole.
+fn opens<D: Disk>(store: &Store<D>, weights: &Descriptor, key: &ContentKey) -> Result<(), Fault> {
+    let digest = weights.digest;
+    let damaged = |why: String| Fault::Damaged(format!("{digest}: {why}"));
+    let file = store.open_blob(&digest).map_err(|error| damaged(why(&error)))?;
+    let file = file.ok_or_else(|| damaged("it is gone".into()))?;
+    let mut header = [0; HEADER_BYTES];
+    let came = read_full(&file, 0, &mut header).map_err(|error| damaged(error.to_string()))?;
+    if came < header.len() {
+        return Err(Fault::Unfit(format!("{digest} is too short to be a sealed file")));
+    }
+    let opener = Opener::new(key, &header, weights.size);
+    opener.map(drop).map_err(|error| Fault::Unfit(format!("{digest} does not open: {}", why(&error))))
 }
 
 /// The hashes of the pieces of a variant's weights, if it has a list of them that is as it should be. A list that the disk has

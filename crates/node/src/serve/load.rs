@@ -21,6 +21,7 @@ use super::gauges::Gauges;
 use super::offer::{Offer, Weights};
 use super::problem::Problem;
 use super::settings::{CACHE_BYTES, CONTEXT, EngineSettings, STEP_TOKENS};
+use crate::install::keys::Keys;
 use crate::install::weights;
 use crate::why::why;
 
@@ -71,8 +72,12 @@ pub(super) fn load(
     let threads = settings.threads.unwrap_or_else(default_threads);
     let file = match &offer.weights {
         Weights::File(path) => Gguf::open(path).map_err(|error| failed(&error))?,
-        Weights::Slot { slot, store } => {
-            weights::open_or_discard(store, &slot.manifest, threads.get()).map_err(|error| failed(&error))?
+        Weights::Slot { slot, store, keys } => {
+            // Read anew each time: a grant may have come.
+            let keys = keys.as_deref().map_or_else(|| Ok(Keys::none()), Keys::open);
+            let keys = keys.map_err(|error| failed(&error))?;
+            let opened = weights::open_or_discard(store, &keys, &slot.manifest, threads.get());
+            opened.map_err(|error| failed(&error))?
         }
     };
     let draft = settings.draft.as_ref().map(|path| Gguf::open(path)).transpose();

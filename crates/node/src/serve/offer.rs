@@ -39,6 +39,8 @@ pub enum Weights {
         slot: Slot,
         /// What has its blobs.
         store: Arc<Store<System>>,
+        /// The data folder with what opens them, if they are sealed.
+        keys: Option<PathBuf>,
     },
 }
 
@@ -47,7 +49,7 @@ impl Weights {
     pub(super) fn path(&self) -> PathBuf {
         match self {
             Weights::File(path) => path.clone(),
-            Weights::Slot { slot, store } => store.blob_path(&slot.weights),
+            Weights::Slot { slot, store, .. } => store.blob_path(&slot.weights),
         }
     }
 
@@ -76,9 +78,15 @@ impl Offer {
         Offer { name, weights, digest, added_ms: Some(added_ms) }
     }
 
-    /// What a model's slots let serve, from `store`.
-    pub(super) fn of_slot(model: &name::ModelName, slot: &Slot, store: &Arc<Store<System>>) -> Offer {
-        let weights = Weights::Slot { slot: slot.clone(), store: Arc::clone(store) };
+    /// What a model's slots let serve, from `store`, opened with what lies in `keys`.
+    pub(super) fn of_slot(
+        model: &name::ModelName,
+        slot: &Slot,
+        store: &Arc<Store<System>>,
+        keys: Option<&Path>,
+    ) -> Offer {
+        let keys = keys.map(Path::to_owned);
+        let weights = Weights::Slot { slot: slot.clone(), store: Arc::clone(store), keys };
         let (digest, added_ms) = (Some(slot.manifest.to_string()), slot.committed_ms);
         Offer { name: model.to_string(), weights, digest, added_ms }
     }

@@ -5,6 +5,7 @@
 //! answer, a crash. Events of a model that shall not serve any more are not told, but for its last answers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -31,6 +32,7 @@ pub struct Slots(Arc<Inner>);
 
 struct Inner {
     store: Arc<Store<System>>,
+    keys: Option<PathBuf>,
     tell: Tell,
     state: Mutex<State>,
 }
@@ -60,9 +62,10 @@ pub(super) trait Loader: Send + Sync {
 }
 
 impl Slots {
-    /// Nothing serves yet. `store` has the blobs, `tell` hears what becomes of what is asked for here.
-    pub fn new(store: Arc<Store<System>>, tell: Tell) -> Slots {
-        Slots(Arc::new(Inner { store, tell, state: Mutex::default() }))
+    /// Nothing serves yet. `store` has the blobs, the data folder `keys` what opens sealed ones, `tell` hears what becomes of
+    /// what is asked for here.
+    pub fn new(store: Arc<Store<System>>, keys: Option<PathBuf>, tell: Tell) -> Slots {
+        Slots(Arc::new(Inner { store, keys, tell, state: Mutex::default() }))
     }
 
     /// Loads a slot and lets it answer instead of what is loaded; [`Event::Loaded`] tells, then [`Event::Answered`] and
@@ -115,7 +118,7 @@ impl Slots {
     /// What shall serve, by name.
     pub(super) fn offers(&self) -> Vec<Offer> {
         let state = self.state();
-        state.wanted.iter().map(|(model, slot)| Offer::of_slot(model, slot, &self.0.store)).collect()
+        state.wanted.iter().map(|(model, slot)| Offer::of_slot(model, slot, &self.0.store, self.0.keys.as_deref())).collect()
     }
 
     /// Whether something shall serve under this name.
@@ -124,9 +127,9 @@ impl Slots {
     }
 
     fn witness(&self, model: &ModelName, slot: &Slot) -> Witness {
-        let Inner { store, tell, .. } = &*self.0;
+        let Inner { store, keys, tell, .. } = &*self.0;
         let (model, slot, next) = (model.clone(), slot.clone(), AtomicUsize::new(0));
-        Witness { model, slot, store: Arc::clone(store), tell: Arc::clone(tell), next }
+        Witness { model, slot, store: Arc::clone(store), keys: keys.clone(), tell: Arc::clone(tell), next }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -140,6 +143,7 @@ pub(super) struct Witness {
     model: ModelName,
     slot: Slot,
     store: Arc<Store<System>>,
+    keys: Option<PathBuf>,
     tell: Tell,
     /// The golden case that is the next in turn.
     next: AtomicUsize,
@@ -148,7 +152,7 @@ pub(super) struct Witness {
 impl Witness {
     /// What it is loaded by.
     pub(super) fn offer(&self) -> Offer {
-        Offer::of_slot(&self.model, &self.slot, &self.store)
+        Offer::of_slot(&self.model, &self.slot, &self.store, self.keys.as_deref())
     }
 
     pub(super) fn manifest(&self) -> &Digest {

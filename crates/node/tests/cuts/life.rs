@@ -11,6 +11,7 @@ use std::time::Duration;
 use node::install::carry::{Carry, Hands};
 use node::install::choose::{Choosing, read_document, slot_for};
 use node::install::event::{Event, Now, Proof, Rules};
+use node::install::keys::Keys;
 use node::install::orders::orders;
 use node::install::report::draft;
 use node::install::state::{Kept, Measured, Order, Phase, Report, Slot};
@@ -183,7 +184,7 @@ impl<D: Disk> Hands for Outside<'_, D> {
 
     fn verify(&mut self, model: &ModelName, slot: &Slot) {
         self.works("checks", model, slot);
-        let result = verify(&self.store, slot);
+        let result = verify(&self.store, &Keys::none(), slot);
         self.say(model, Event::Verified(slot.manifest, result));
     }
 
@@ -220,7 +221,7 @@ impl<D: Disk> Hands for Outside<'_, D> {
         self.serving.remove(model);
         let loaded = match self.act.breaks && model.as_str() == "tiny" {
             true => Err("it does not load".into()),
-            false => verify(&self.store, slot).map_err(|fault| format!("{fault:?}")),
+            false => verify(&self.store, &Keys::none(), slot).map_err(|fault| format!("{fault:?}")),
         };
         let is_broken = loaded.is_err() && !self.act.breaks && !self.disk.is_dead();
         self.holds(!is_broken, || format!("{model} {} cannot be loaded: {loaded:?}", slot.release));
@@ -313,7 +314,7 @@ fn run<D: Over>(
         seen.borrow().check_slots(model, &kept, act.forgives)?;
         seen.borrow_mut().slots.insert(model.clone(), kept.clone());
         for slot in kept.current.iter().chain(&kept.previous) {
-            let whole = verify(&store, slot);
+            let whole = verify(&store, &Keys::none(), slot);
             must!(whole.is_ok(), "{model} {}: {whole:?}", slot.release);
         }
     }

@@ -84,7 +84,7 @@ impl Stage {
         let store = Arc::new(store);
         let (tell, heard) = channel();
         let tell = Arc::new(move |model: &ModelName, event| drop(tell.send((model.clone(), event))));
-        let slots = Slots::new(Arc::clone(&store), tell);
+        let slots = Slots::new(Arc::clone(&store), None, tell);
         let world = Odd { world: System::new(), ahead_ns: Arc::default(), fuse: Arc::default() };
         Stage { store, slots, heard, world, folder }
     }

@@ -351,7 +351,9 @@ impl Disk for Simulated {
         state.whole_point(|| format!("create {} ({how:?})", path.display()))?;
         state.folder(folder_of(path))?;
         let inode = match state.file(path) {
-            Ok(_) if how == Create::New => return Err(ErrorKind::AlreadyExists.into()),
+            Ok(_) if matches!(how, Create::New | Create::Private) => {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
             Ok(inode) if state.inodes[inode].frozen => return Err(ErrorKind::PermissionDenied.into()),
             Ok(inode) => inode,
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -48,7 +48,12 @@ impl Disk for System {
             Create::New => options.create_new(true),
             Create::Keep => options.create(true).truncate(false),
             Create::Truncate => options.create(true).truncate(true),
+            Create::Private => options.create_new(true),
         };
+        #[cfg(unix)]
+        if how == Create::Private {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
         options.open(path).map(OpenFile)
     }
 

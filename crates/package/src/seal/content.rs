@@ -1,7 +1,8 @@
 //! The key of one sealed file, and what is derived from it.
 //!
 //! The file is not sealed with the content key itself but with one that depends on the file's salt, too; so a content key
-//! may seal a second file without a nonce being used twice.
+//! may seal a second file without a nonce being used twice. Content keys grow from a [`SealKey`], which whoever seals keeps:
+//! with it, and the salt in a file's header, the file can be granted to further nodes, and a grant of one file opens no other.
 
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::error::Unspecified;
@@ -12,8 +13,45 @@ use zeroize::Zeroizing;
 /// Bytes of a content key.
 pub const KEY_BYTES: usize = 32;
 
+/// Bytes of a file's salt.
+pub const SALT_BYTES: usize = 16;
+
+const CONTENT_LABEL: &[u8] = b"selvedge seal content";
 const DATA_LABEL: &[u8] = b"selvedge seal data";
 const COMMIT_LABEL: &[u8] = b"selvedge seal commit";
+
+/// What the content keys of any number of files grow from; wiped from memory when dropped. Stays with whoever seals.
+pub struct SealKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl SealKey {
+    /// A new key.
+    pub fn draw(chance: &mut dyn Entropy) -> SealKey {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        chance.fill(&mut *key);
+        SealKey(key)
+    }
+
+    /// A key whose bytes are kept elsewhere.
+    pub fn from_bytes(bytes: Zeroizing<[u8; KEY_BYTES]>) -> SealKey {
+        SealKey(bytes)
+    }
+
+    /// The key itself.
+    pub fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+
+    /// The key of the file with this salt.
+    pub(super) fn content(&self, salt: &[u8; SALT_BYTES]) -> Result<ContentKey, Unspecified> {
+        derive(salt, &*self.0, &[CONTENT_LABEL]).map(ContentKey)
+    }
+}
+
+impl std::fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealKey")
+    }
+}
 
 /// What opens one sealed file; wiped from memory when dropped.
 pub struct ContentKey(Zeroizing<[u8; KEY_BYTES]>);

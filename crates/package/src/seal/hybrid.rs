@@ -143,6 +143,11 @@ impl NodeSecret {
         })
     }
 
+    /// The same of bytes that were read from a file, which are wiped.
+    pub fn taken_from(bytes: Vec<u8>) -> Result<NodeSecret, NodeKeyError> {
+        NodeSecret::from_bytes(&Zeroizing::new(bytes))
+    }
+
     /// The secret: X25519's bytes, then ML-KEM's expanded key. Where it is kept and how it is locked is the caller's matter.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new([&self.x25519[..], &self.ml_kem_768[..]].concat())

@@ -12,15 +12,18 @@
 //! on the salt. So a chunk opens at its own place in its own file only. A file without bytes has one chunk without
 //! bytes: its length, too, is vouched for. What `Opener` gives out was checked before.
 
-use std::io::{ErrorKind, Read, Write};
+use std::cmp::Ordering;
+use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use wire::world::Entropy;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::form::BLOB_MAX_BYTES;
-use crate::seal::content::ContentKey;
+use crate::seal::content::{ContentKey, SALT_BYTES, SealKey};
 
 /// Bytes before the first chunk.
 pub const HEADER_BYTES: usize = 72;
@@ -142,7 +145,7 @@ struct Header {
 }
 
 impl Header {
-    fn new(plain_bytes: u64, salt: [u8; 16], commitment: [u8; 32]) -> Result<Header, SealError> {
+    fn new(plain_bytes: u64, salt: [u8; SALT_BYTES], commitment: [u8; 32]) -> Result<Header, SealError> {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..12].copy_from_slice(&(CHUNK_BYTES as u32).to_le_bytes());
@@ -167,6 +170,23 @@ impl Header {
         Ok(Header { bytes: *bytes, plain_bytes, sealed_bytes: sealed_bytes(plain_bytes)? })
     }
 
+    /// The header of a file that is `found` bytes long.
+    fn of(bytes: &[u8; HEADER_BYTES], found: u64) -> Result<Header, SealError> {
+        let header = Header::parse(bytes)?;
+        let expected = header.sealed_bytes;
+        match found.cmp(&expected) {
+            Ordering::Less => Err(SealError::Short { expected, found }),
+            Ordering::Equal => Ok(header),
+            Ordering::Greater => Err(SealError::Long { expected, found }),
+        }
+    }
+
+    fn salt(&self) -> [u8; SALT_BYTES] {
+        let mut salt = [0; SALT_BYTES];
+        salt.copy_from_slice(&self.bytes[SALT]);
+        salt
+    }
+
     /// Where a chunk's plain bytes stand in the plain file.
     fn plain_range(&self, index: u64) -> Range<u64> {
         let start = index * CHUNK_BYTES as u64;
@@ -188,6 +208,24 @@ impl Header {
     }
 }
 
+/// Whether a file that begins with `header` and is `sealed_bytes` long is a sealed one, as far as that can be told without a key.
+pub fn check_form(header: &[u8; HEADER_BYTES], sealed_bytes: u64) -> Result<(), SealError> {
+    Header::of(header, sealed_bytes).map(drop)
+}
+
+/// The content key of a file that was sealed with `key`, for further grants.
+///
+/// # Errors
+/// [`SealError::Key`] if another key has sealed it.
+pub fn content_key(
+    key: &SealKey,
+    header: &[u8; HEADER_BYTES],
+    sealed_bytes: u64,
+) -> Result<ContentKey, SealError> {
+    let content = key.content(&Header::of(header, sealed_bytes)?.salt()).map_err(|_| SealError::Crypto)?;
+    Opener::new(&content, header, sealed_bytes).map(|_| content)
+}
+
 /// Seals one file.
 pub struct Sealer {
     header: Header,
@@ -197,8 +235,24 @@ pub struct Sealer {
 impl Sealer {
     /// For a file of `plain_bytes`, which stand in its header; the salt comes from `chance`.
     pub fn new(key: &ContentKey, plain_bytes: u64, chance: &mut dyn Entropy) -> Result<Sealer, SealError> {
-        let mut salt = [0; 16];
+        let mut salt = [0; SALT_BYTES];
         chance.fill(&mut salt);
+        Sealer::salted(key, plain_bytes, salt)
+    }
+
+    /// The same with a content key of this file alone, which grows from `key` and is given, too.
+    pub fn with_own_key(
+        key: &SealKey,
+        plain_bytes: u64,
+        chance: &mut dyn Entropy,
+    ) -> Result<(Sealer, ContentKey), SealError> {
+        let mut salt = [0; SALT_BYTES];
+        chance.fill(&mut salt);
+        let content = key.content(&salt).map_err(|_| SealError::Crypto)?;
+        Ok((Sealer::salted(&content, plain_bytes, salt)?, content))
+    }
+
+    fn salted(key: &ContentKey, plain_bytes: u64, salt: [u8; SALT_BYTES]) -> Result<Sealer, SealError> {
         let commitment = key.commitment().map_err(|_| SealError::Crypto)?;
         let header = Header::new(plain_bytes, salt, commitment)?;
         let cipher = key.cipher(&salt).map_err(|_| SealError::Crypto)?;
@@ -216,24 +270,64 @@ impl Sealer {
     /// [`SealError::Ended`] and [`SealError::GoesOn`] if `plain` has another length than was announced; what was
     /// written until then lacks its last chunk and opens nowhere.
     pub fn seal(self, plain: &mut dyn Read, sealed: &mut dyn Write) -> Result<(), SealError> {
-        let Sealer { header, cipher } = self;
-        let expected = header.plain_bytes;
-        let mut buffer = Zeroizing::new(vec![0; header.plain_len(0)]);
-        sealed.write_all(&header.bytes).map_err(SealError::Write)?;
-        for index in 0..chunk_count(expected) {
-            let chunk = &mut buffer[..header.plain_len(index)];
-            fill(plain, chunk, expected)?;
-            if header.plain_range(index).end == expected && !is_at_end(plain)? {
-                return Err(SealError::GoesOn { expected });
-            }
-            let tag = cipher.seal_in_place_separate_tag(header.nonce(index), Aad::from(header.bytes), chunk);
-            let tag = tag.map_err(|_| SealError::Crypto)?;
-            sealed
-                .write_all(chunk)
-                .and_then(|()| sealed.write_all(tag.as_ref()))
-                .map_err(SealError::Write)?;
+        let mut chunk = Zeroizing::new(Vec::with_capacity(self.header.plain_len(0) + TAG_BYTES));
+        sealed.write_all(&self.header.bytes).map_err(SealError::Write)?;
+        for index in 0..chunk_count(self.header.plain_bytes) {
+            self.chunk(index, plain, &mut chunk)?;
+            sealed.write_all(&chunk).map_err(SealError::Write)?;
         }
         Ok(())
+    }
+
+    /// The sealed file, read instead of written: `plain` is read and sealed a chunk at a time. What is wrong with it stands in
+    /// the errors of reading.
+    pub fn reader<R: Read>(self, plain: R) -> SealingReader<R> {
+        let chunk = Zeroizing::new(self.header.bytes.to_vec());
+        SealingReader { sealer: self, plain, next: 0, chunk, at: 0 }
+    }
+
+    /// Seals a chunk, with its tag behind it. After an error plain bytes may stand there.
+    fn chunk(&self, index: u64, plain: &mut dyn Read, chunk: &mut Vec<u8>) -> Result<(), SealError> {
+        let Sealer { header, cipher } = self;
+        let expected = header.plain_bytes;
+        chunk.resize(header.plain_len(index), 0);
+        fill(plain, chunk, expected)?;
+        if header.plain_range(index).end == expected && !is_at_end(plain)? {
+            return Err(SealError::GoesOn { expected });
+        }
+        let tag = cipher.seal_in_place_separate_tag(header.nonce(index), Aad::from(header.bytes), chunk);
+        chunk.extend_from_slice(tag.map_err(|_| SealError::Crypto)?.as_ref());
+        Ok(())
+    }
+}
+
+/// A file as it is sealed, see [`Sealer::reader`].
+pub struct SealingReader<R> {
+    sealer: Sealer,
+    plain: R,
+    /// The chunk that is sealed next.
+    next: u64,
+    /// What is given out, from `at` on.
+    chunk: Zeroizing<Vec<u8>>,
+    at: usize,
+}
+
+impl<R: Read> Read for SealingReader<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let chunks = chunk_count(self.sealer.header.plain_bytes);
+        if self.at == self.chunk.len() && self.next < chunks && !into.is_empty() {
+            self.at = 0;
+            let sealed = self.sealer.chunk(self.next, &mut self.plain, &mut self.chunk);
+            if let Err(error) = sealed {
+                self.chunk.zeroize();
+                return Err(io::Error::other(error));
+            }
+            self.next += 1;
+        }
+        let came = into.len().min(self.chunk.len() - self.at);
+        into[..came].copy_from_slice(&self.chunk[self.at..self.at + came]);
+        self.at += came;
+        Ok(came)
     }
 }
 
@@ -250,14 +344,7 @@ impl Opener {
         header: &[u8; HEADER_BYTES],
         sealed_bytes: u64,
     ) -> Result<Opener, SealError> {
-        let header = Header::parse(header)?;
-        let (expected, found) = (header.sealed_bytes, sealed_bytes);
-        if found < expected {
-            return Err(SealError::Short { expected, found });
-        }
-        if found > expected {
-            return Err(SealError::Long { expected, found });
-        }
+        let header = Header::of(header, sealed_bytes)?;
         if key.commitment().map_err(|_| SealError::Crypto)? != header.bytes[COMMITMENT] {
             return Err(SealError::Key);
         }
@@ -305,6 +392,38 @@ impl Opener {
         self.cipher.open_separate_gather(nonce, head, text, tag, plain).map_err(|_| {
             plain.zeroize();
             SealError::Chunk { index }
+        })
+    }
+
+    /// Opens a whole file that is in memory, header and all, on `threads` threads (at least one).
+    ///
+    /// `plain`: exactly as long as the plain file; after an error it is worth nothing.
+    pub fn open_whole(&self, sealed: &[u8], plain: &mut [u8], threads: usize) -> Result<(), SealError> {
+        assert_eq!(sealed.len() as u64, self.header.sealed_bytes, "the file that the header is of");
+        assert_eq!(plain.len() as u64, self.header.plain_bytes, "room for exactly the plain file");
+        if plain.is_empty() {
+            return self.open(0, &sealed[HEADER_BYTES..], plain);
+        }
+        let pieces = Mutex::new((0..).zip(plain.chunks_mut(CHUNK_BYTES)));
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> Result<(), SealError> {
+            while let Some((index, piece)) = next() {
+                let range = self.sealed_range(index)?;
+                let opened = self.open(index, &sealed[range.start as usize..range.end as usize], piece);
+                if opened.is_err() {
+                    while next().is_some() {} // the others need not go on
+                    return opened;
+                }
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let first = work();
+            let join = |other: thread::ScopedJoinHandle<'_, _>| {
+                other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            others.into_iter().map(join).fold(first, Result::and)
         })
     }
 
@@ -396,6 +515,55 @@ mod tests {
             }
             assert!(backwards == plain, "{len} bytes from the end");
         }
+    }
+
+    #[test]
+    fn read_sealed_and_opened_on_threads() {
+        for len in [0, 1, CHUNK_BYTES, 5 * CHUNK_BYTES + 7] {
+            let bytes = plain(len);
+            let sealer = Sealer::new(&key(1), len as u64, &mut Simulated::new(101)).unwrap();
+            let mut file = Vec::new();
+            sealer.reader(&bytes[..]).read_to_end(&mut file).unwrap();
+            assert!(file == sealed(&bytes, 1), "{len} bytes, read as they are written");
+            let opener = opener(&file, 1).unwrap();
+            for threads in [0, 1, 3] {
+                let mut room = vec![0; len];
+                opener.open_whole(&file, &mut room, threads).unwrap();
+                assert!(room == bytes, "{len} bytes on {threads} threads");
+                let last = file.len() - 1;
+                file[last] ^= 1;
+                let refused = opener.open_whole(&file, &mut room, threads);
+                assert!(matches!(refused, Err(SealError::Chunk { index }) if index == opener.chunks() - 1));
+                file[last] ^= 1;
+            }
+        }
+        let read = |announced| {
+            let sealer = Sealer::new(&key(1), announced, &mut Simulated::new(1)).unwrap();
+            sealer.reader(&b"abc"[..]).read_to_end(&mut Vec::new()).unwrap_err().to_string()
+        };
+        assert!(read(4).contains("ended before") && read(2).contains("more than"));
+    }
+
+    #[test]
+    fn each_file_has_a_key_of_its_own() {
+        let (ours, other) = (SealKey::draw(&mut Simulated::new(1)), SealKey::draw(&mut Simulated::new(2)));
+        let seal = |seed| {
+            let sealer = Sealer::with_own_key(&ours, 3, &mut Simulated::new(seed)).unwrap();
+            let mut file = Vec::new();
+            sealer.0.seal(&mut &b"abc"[..], &mut file).unwrap();
+            (file, sealer.1)
+        };
+        let ((file, key), (second, _)) = (seal(3), seal(4));
+        let head = |file: &[u8]| *file.first_chunk().unwrap();
+        let found = content_key(&ours, &head(&file), file.len() as u64).unwrap();
+        assert_eq!(found.bytes(), key.bytes());
+        assert_ne!(content_key(&ours, &head(&second), file.len() as u64).unwrap().bytes(), key.bytes());
+        let opens = |key| Opener::new(key, &head(&second), second.len() as u64);
+        assert!(matches!(opens(&key), Err(SealError::Key)), "a grant of one file opens no other");
+        let refused = content_key(&other, &head(&file), file.len() as u64);
+        assert!(matches!(refused, Err(SealError::Key)));
+        assert!(check_form(&head(&file), file.len() as u64).is_ok());
+        assert!(matches!(check_form(&head(&file), 3), Err(SealError::Short { .. })));
     }
 
     #[test]

@@ -135,6 +135,13 @@ fn facts(
     manifest: &Manifest,
 ) -> anyhow::Result<Vec<String>> {
     let mut facts = Vec::new();
+    if let Some(granted) = granted(parcel, manifest)? {
+        facts.push(match granted {
+            0 => "sealed, and no grant travels with it".to_owned(),
+            1 => "sealed to 1 node key".to_owned(),
+            several => format!("sealed to {several} node keys"),
+        });
+    }
     if let Some(layer) = manifest.layer(Role::Golden) {
         let golden = parcel.document(&layer.digest).ok().and_then(|bytes| Golden::parse(&bytes).ok());
         facts.push(golden.map_or_else(
@@ -152,6 +159,13 @@ fn facts(
         several => format!("{several} signatures of who made it"),
     });
     Ok(facts)
+}
+
+/// How many grants travel with sealed weights; `None` of plain ones.
+fn granted(parcel: &Parcel, manifest: &Manifest) -> anyhow::Result<Option<usize>> {
+    let weights = manifest.layer(Role::Weights).filter(|layer| layer.media_type == media::SEALED);
+    let grants = weights.map(|weights| parcel.grants(&weights.digest)).transpose()?;
+    Ok(grants.map(|grants| grants.len()))
 }
 
 /// The variants of a release, best first.
@@ -205,6 +219,7 @@ pub(super) fn variants(release: &Release) -> Vec<Value> {
             "quality": variant.quality,
             "latency": variant.latency,
             "energy": variant.energy,
+            "sealed": variant.sealed,
         })
     };
     release.variants.iter().map(one).collect()
@@ -224,6 +239,7 @@ fn record(parcel: &Parcel, entry: &Entry) -> anyhow::Result<Value> {
         record["files"] = files.collect();
         let config = parcel.document(&manifest.config.digest)?;
         record["config"] = serde_json::from_slice(&config)?;
+        record["grants"] = granted(parcel, &manifest)?.into();
         record["signatures"] = bundles(parcel, entry, variant)?.len().into();
     }
     Ok(json!({

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use forge::evaluate::Cut;
 use forge::pack::facts::{Found, facts, name_of};
 use forge::pack::golden::golden;
-use forge::pack::{Order, pack};
+use forge::pack::{Order, Seal, pack};
 use kernels::page::CacheFormat;
 use lm::model::Model;
 use lm::tokenizer::special::Special;
@@ -21,14 +21,18 @@ use package::index::Release;
 use package::layout::Layout;
 use package::name::{ModelName, VariantName};
 use package::requirement::{Better, Quality, Version};
+use package::seal::content::SealKey;
+use package::seal::hybrid::NodePublic;
 use package::trust::time::{format_utc, parse_utc};
 use serde_json::json;
+use wire::world::System;
 
 use super::inspect;
 use super::perplexity::{WINDOW, measure, read_text};
 use crate::complaint::Usage;
 use crate::engine::{Engine, Threads, open_path, parse_tokens};
 use crate::interrupt::Interrupt;
+use crate::keys::{self, read_nodes};
 use crate::models::Models;
 use crate::progress;
 
@@ -36,7 +40,8 @@ use crate::progress;
 ///
 /// Every file becomes a variant of the release; a device takes the best that it proves it can run. What is not measured is
 /// not said: --quality measures the perplexity of each on a text, --golden-from asks each some prompts and records its
-/// answers, which a node then asks for before it trusts the model. The same files and words give the same bytes.
+/// answers, which a node then asks for before it trusts the model. The same files and words give the same bytes. With --seal-to
+/// only the nodes whose keys are named can read the weights, and those that `selvedge grant` lets in later.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The variants: .gguf files, or names of models on this machine; each is called after its quantisation, as q4_k_m.
@@ -113,6 +118,20 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     created: Option<String>,
 
+    /// Seal the weights, and let this node open them: the node.pub.json that `selvedge trust key node` wrote there. Several if
+    /// need be.
+    #[arg(long = "seal-to", value_name = "KEY.pub.json")]
+    seal_to: Vec<PathBuf>,
+
+    /// The key that seals, as `selvedge trust key new FILE.age --kind content` makes it; with it `selvedge grant` lets further
+    /// nodes in.
+    #[arg(long, value_name = "FILE.age")]
+    seal_key: Option<PathBuf>,
+
+    /// Keep no key that seals: nobody can be let in later.
+    #[arg(long, conflicts_with = "seal_key", requires = "seal_to")]
+    forget_seal_key: bool,
+
     #[command(flatten)]
     threads: Threads,
 
@@ -153,6 +172,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     {
         anyhow::bail!("--quality-json speaks of {unknown}, which is none of the variants");
     }
+    let seal = seal(args)?;
     let prompts = args.golden_from.as_deref().map(read_prompts).transpose()?;
     let order = order(args, &found)?;
     let working = working(&args.output)?;
@@ -177,12 +197,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let total = found.iter().map(|found| found.facts.bytes).sum();
     let order = Order { variants: found.into_iter().map(|found| found.variant).collect(), ..order };
-    let made = ending.outlast(make(args, &order, total, &working));
+    let made = ending.outlast(make(args, &order, seal.as_ref(), total, &working));
     if made.is_err() {
         // The first failure is the one to tell.
         drop(std::fs::remove_dir_all(&working));
     }
     tell(args, &made?)
+}
+
+/// The key that seals, and to whom; `None` if the weights stay plain.
+fn seal(args: &Args) -> anyhow::Result<Option<(SealKey, Vec<NodePublic>)>> {
+    let to = read_nodes(&args.seal_to)?;
+    Ok(match &args.seal_key {
+        Some(path) => Some((keys::open_seal(path)?, to)),
+        None if to.is_empty() => None,
+        None if args.forget_seal_key => Some((SealKey::draw(&mut System::new()), to)),
+        None => {
+            let why = "with --seal-key FILE.age further nodes can be let in later (`selvedge trust key new FILE.age --kind \
+                       content` makes it); --forget-seal-key goes without";
+            return Err(Usage(why.to_owned()).into());
+        }
+    })
 }
 
 /// The variants as they are named, without what must be measured.
@@ -270,10 +305,18 @@ fn working(output: &Path) -> anyhow::Result<PathBuf> {
     Ok(output.with_file_name(name))
 }
 
-fn make(args: &Args, order: &Order, total: u64, working: &Path) -> anyhow::Result<Made> {
+fn make(
+    args: &Args,
+    order: &Order,
+    seal: Option<&(SealKey, Vec<NodePublic>)>,
+    total: u64,
+    working: &Path,
+) -> anyhow::Result<Made> {
     let layout = Layout::create(Disk, working)?;
     let bar = progress::bytes(Some(total)).with_message("packing");
-    let packed = pack(&layout, order, &mut |bytes| bar.inc(bytes));
+    let chance = &mut System::new();
+    let seal = seal.map(|(key, to)| Seal { key, to, chance });
+    let packed = pack(&layout, order, seal, &mut |bytes| bar.inc(bytes));
     bar.finish_and_clear();
     let packed = packed?;
     let output = &args.output;
@@ -324,6 +367,10 @@ fn tell(args: &Args, made: &Made) -> anyhow::Result<()> {
     }
     writeln!(out, "{}: {} release {}", args.output.display(), release.model, release.release)?;
     write!(out, "{}", inspect::table(release))?;
+    if release.variants.iter().any(|variant| variant.sealed.is_some()) {
+        let (nodes, later) = (args.seal_to.len(), if args.forget_seal_key { "no" } else { "further" });
+        writeln!(out, "\nsealed: {nodes} node keys open it, and {later} others can be let in later")?;
+    }
     let output = args.output.display();
     writeln!(out, "\nunsigned as yet: `selvedge trust add REPOSITORY {output} --key KEY.age` approves it")?;
     Ok(())

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use node::install::keys::Keys;
 use node::install::prove::answer;
 use package::digest::Digest;
 use package::disk::system::System;
@@ -19,6 +20,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     packages: PathBuf,
 
+    /// The node's data folder, with the key and the grants that open sealed weights.
+    #[arg(long, value_name = "FOLDER")]
+    keys: Option<PathBuf>,
+
     /// The digest of the variant's manifest.
     manifest: Digest,
 
@@ -28,7 +33,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(System, &args.packages, u64::MAX)?;
-    let told = answer(&store, &args.manifest, args.threads.count(), &world::System::new());
+    let keys = args.keys.as_deref().map_or_else(|| Ok(Keys::none()), Keys::open)?;
+    let told = answer(&store, &keys, &args.manifest, args.threads.count(), &world::System::new());
     let mut line = serde_json::to_vec(&told)?;
     line.push(b'\n');
     io::stdout().write_all(&line).context("nobody takes the answers")

@@ -1,8 +1,10 @@
 //! `selvedge push`: sends a package to a registry.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use forge::grant::send;
+use forge::parcel::Parcel;
 use forge::publish::{Login, Step, Target, publish};
 use indicatif::ProgressBar;
 use package::descriptor::Descriptor;
@@ -10,6 +12,8 @@ use package::disk::system::System;
 use package::layout::Layout;
 use package::media::REF_NAME;
 use package::registry::{Reference, Tag};
+use package::seal::wrap::Grant;
+use reqwest::Url;
 
 use crate::amount::show_bytes;
 use crate::complaint::Usage;
@@ -18,7 +22,8 @@ use crate::registries::{Place, Registries};
 
 /// Send a package to a hub or to any OCI registry.
 ///
-/// What the registry has already is not sent again, and a transfer that was cut goes on where it stopped.
+/// What the registry has already is not sent again, and a transfer that was cut goes on where it stopped. To the hub go the
+/// grants for sealed weights, too, which it hands to the nodes that they are for.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -66,6 +71,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let login = args.registries.token()?;
     let login = login.map(|password| Login { user: args.registries.user.clone(), password });
     let shown = format!("{}/{name}:{tag}", base.authority());
+    let grants = grants(&args.package, &root)?;
+    let token = login.as_ref().map(|login| login.password.clone());
     let target = Target { base, name, tag, login };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut bar = ProgressBar::hidden();
@@ -89,11 +96,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         anyhow::bail!("interrupted; the same command sends what is missing");
     };
     let published = published?;
+    let is_hub = args.to.starts_with("hub:");
+    if is_hub {
+        runtime.block_on(send(&args.registries.hub, token.as_deref(), &grants))?;
+    }
     let mut out = io::stdout().lock();
     if args.json {
         let record = serde_json::json!({
             "to": shown, "digest": published.digest, "blobs": published.blobs,
             "sent_bytes": published.sent_bytes, "there": published.there,
+            "grants": if is_hub { grants.len() } else { 0 },
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?;
         return Ok(());
@@ -106,7 +118,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         published.there + published.blobs
     )?;
     writeln!(out, "it is {}", published.digest)?;
+    match grants.len() {
+        0 => {}
+        1 if is_hub => writeln!(out, "1 grant for sealed weights went with it")?,
+        several if is_hub => writeln!(out, "{several} grants for sealed weights went with it")?,
+        several => writeln!(
+            out,
+            "{several} grants for sealed weights stayed here: other registries take none, a stick does (`selvedge export`)"
+        )?,
+    }
     Ok(())
+}
+
+/// The grants for sealed weights of a release.
+fn grants(package: &Path, root: &Descriptor) -> anyhow::Result<Vec<Grant>> {
+    let parcel = Parcel::open(package)?;
+    let mut grants = Vec::new();
+    for entry in parcel.entries()?.iter().filter(|entry| entry.index.digest == root.digest) {
+        grants.extend(parcel.sealed(entry)?.into_iter().flat_map(|sealed| sealed.grants));
+    }
+    Ok(grants)
 }
 
 /// The one entry of the package, or the one that was named.

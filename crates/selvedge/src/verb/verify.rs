@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use forge::parcel::{Entry, Parcel};
+use forge::parcel::{Entry, Parcel, Sealed};
 use forge::repository::{Followed, follow};
 use forge::sign;
 use forge::verify::{total_bytes, whole};
@@ -173,6 +173,10 @@ fn check(
                 .push(format!("{name} is whole: {} files, {bytes}, every byte as it is named", all.files));
         }
         Err(faults) => found.wrong.extend(faults.iter().map(ToString::to_string)),
+    }
+    for Sealed { variant, grants, .. } in parcel.sealed(entry).into_iter().flatten() {
+        let nodes = grants.len();
+        found.holds.push(format!("{name} {variant}: sealed, with grants for {nodes} node keys"));
     }
     if let Some(key) = maker {
         for variant in &entry.release.variants {

@@ -19,11 +19,13 @@ fn every_verb_says_what_it_is_for() {
     check(&["sign"], "--provenance <KEY.age>");
     check(&["verify"], "exits with 0 only if all holds");
     check(&["export"], "--with-trust <REPOSITORY>");
+    check(&["grant"], "nobody else can use it");
     check(&["fit"], "--explain <PACKAGE>");
     check(&["trust"], "assignments");
     check(&["trust", "init"], "--root-threshold <COUNT>");
     check(&["trust", "key"], "new");
     check(&["trust", "key", "new"], "ecdsa-p256");
+    check(&["trust", "key", "node"], "never replaced");
     check(&["trust", "key", "show"], "passphrase");
     for (verb, expected) in [
         ("add", "--role <ROLE>"),

@@ -10,5 +10,6 @@ mod flow;
 mod help;
 mod peers;
 mod refused;
+mod sealed;
 mod stage;
 mod trust;

@@ -2,6 +2,7 @@
 //!
 //! The choice is `package::choose`, the very one of the node; here it is given the facts of this machine.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -27,8 +28,11 @@ pub(super) fn run(
     let entry = parcel.entry(release)?;
     let choice = choose(&entry.release, &device(memory));
     let mut out = io::stdout().lock();
+    let sealed: BTreeMap<String, usize> =
+        parcel.sealed(&entry)?.into_iter().map(|it| (it.variant.to_string(), it.grants.len())).collect();
     if as_json {
-        let variants: Vec<Value> = choice.reasons.iter().map(record).collect();
+        let variant = |judged| record(judged, &sealed);
+        let variants: Vec<Value> = choice.reasons.iter().map(variant).collect();
         let best = choice.best.map(|best| &choice.reasons[best].variant);
         let record = json!({
             "model": choice.model.as_str(), "release": choice.release, "best": best, "variants": variants,
@@ -37,6 +41,9 @@ pub(super) fn run(
         return Ok(());
     }
     write!(out, "{choice}")?;
+    for (variant, nodes) in &sealed {
+        writeln!(out, "{variant} is sealed: grants for {nodes} node keys travel with it")?;
+    }
     Ok(())
 }
 
@@ -56,7 +63,7 @@ pub(crate) fn device(memory: Option<u64>) -> Device {
     }
 }
 
-fn record(judged: &Judged) -> Value {
+fn record(judged: &Judged, sealed: &BTreeMap<String, usize>) -> Value {
     let lacks: Vec<String> = judged.lacks.iter().map(ToString::to_string).collect();
     json!({
         "name": judged.variant,
@@ -65,5 +72,6 @@ fn record(judged: &Judged) -> Value {
         "quality": judged.quality,
         "ram_bytes": judged.requires.ram_bytes,
         "p95_ms": judged.p95_ms.map(|(ms, _)| ms),
+        "grants": sealed.get(judged.variant.as_str()),
     })
 }

@@ -3,8 +3,11 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+use node::install::keys::{make_node_key, node_public_path, secret_path};
+use package::disk::system::System;
 use package::trust::key::{KeyId, PublicKey};
-use serde_json::json;
+use serde_json::{Value, json};
+use wire::world;
 
 use crate::keys::{self, Purpose, WORK, kind_name, public_path, read_public};
 use crate::passphrase;
@@ -13,6 +16,7 @@ use crate::passphrase;
 #[derive(clap::Subcommand)]
 pub(crate) enum Verb {
     New(New),
+    Node(Node),
     Show(Show),
 }
 
@@ -25,13 +29,28 @@ pub(crate) struct New {
     /// The file to make, such as targets.age.
     file: PathBuf,
 
-    /// hybrid (Ed25519 with ML-DSA-65, for trust), or ecdsa-p256 (for `selvedge sign`).
+    /// hybrid (Ed25519 with ML-DSA-65, for trust), ecdsa-p256 (for `selvedge sign`), or content (for `selvedge pack --seal-key`;
+    /// it has no public half).
     #[arg(long, value_name = "KIND", default_value = "hybrid")]
     kind: Purpose,
 
     /// What each guess of the passphrase costs: 2^WORK KiB of memory.
     #[arg(long, value_name = "WORK", default_value_t = WORK, hide = true, value_parser = clap::value_parser!(u8).range(1..=20))]
     work: u8,
+}
+
+/// Make the key of this node, to which weights can be sealed; or show it, if it is there.
+///
+/// The secret is made here and stays here: keys/node.secret in the node's data folder, for this user alone, without a
+/// passphrase, since a node starts by itself. A key that is there is never replaced. keys/node.pub.json goes to whoever packs.
+#[derive(clap::Args)]
+pub(crate) struct Node {
+    /// The node's data folder, as `data` in node.toml names it.
+    data: PathBuf,
+
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Show a key's id and kind.
@@ -48,6 +67,7 @@ pub(crate) struct Show {
 pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
     match verb {
         Verb::New(args) => new(args),
+        Verb::Node(args) => node(args),
         Verb::Show(args) => show(args),
     }
 }
@@ -57,11 +77,41 @@ fn new(args: &New) -> anyhow::Result<()> {
         anyhow::bail!("{} is there already: a key is never overwritten", args.file.display());
     }
     let passphrase = passphrase::ask_new(&args.file)?;
+    if args.kind == Purpose::Content {
+        keys::create_seal(&args.file, &passphrase, args.work)?;
+        let mut out = io::stdout().lock();
+        writeln!(
+            out,
+            "{}: a key that seals, locked; without it no further node can be let in",
+            args.file.display()
+        )?;
+        return Ok(());
+    }
     let key = keys::create(&args.file, args.kind, &passphrase, args.work)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}: the secret, locked; keep it off machines that are reachable", args.file.display())?;
     writeln!(out, "{}: its public half, for everybody", public_path(&args.file).display())?;
     writeln!(out, "id {}", key.signer().id())?;
+    Ok(())
+}
+
+fn node(args: &Node) -> anyhow::Result<()> {
+    let (public, is_new) = make_node_key(&System, &args.data, &mut world::System::new())?;
+    let (secret_file, public_file) = (secret_path(&args.data), node_public_path(&args.data));
+    let mut out = io::stdout().lock();
+    if args.json {
+        let key: Value = serde_json::from_slice(&public.to_bytes())?;
+        let record = json!({
+            "id": public.id().to_string(), "new": is_new, "secret_file": secret_file,
+            "public_file": public_file, "public": key,
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?;
+        return Ok(());
+    }
+    let done = if is_new { "made, for this user alone" } else { "there already, unchanged" };
+    writeln!(out, "{}: the secret, {done}; it never leaves this node", secret_file.display())?;
+    writeln!(out, "{}: its public half, for whoever packs", public_file.display())?;
+    writeln!(out, "id {}\n{}", public.id(), String::from_utf8_lossy(&public.to_bytes()))?;
     Ok(())
 }
 

@@ -1,0 +1,298 @@
+//! Brings the grants that open sealed weights: from the hub, from a folder, from a package on a stick.
+//!
+//! A grant is for one blob and one key, and says nothing of who made it. So each is opened before it is kept: what does not
+//! open is passed over, and whoever gave it cannot keep a right one out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use package::archive::{ArchiveError, Member, Name, contents, read_member};
+use package::digest::Digest;
+use package::disk::system::System;
+use package::disk::{Disk, FileError, make_folders, read_whole, write_whole};
+use package::seal::folder;
+use package::seal::hybrid::NodeSecret;
+use package::seal::wrap::{GRANT_MAX_BYTES, Grant};
+use package::trust::key::KeyId;
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+use wire::hash::Hash;
+
+use crate::install::keys::grant_path;
+use crate::web::http::{Ask, Web, WebError, shown};
+use crate::why::why;
+
+/// The longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The time in which a grant must be there.
+const FILE_TIME: Duration = Duration::from_secs(60);
+
+/// A source that cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantSourceError {
+    /// Not an address.
+    #[error("{url:?} is no hub's address; it reads like https://hub.example")]
+    Address {
+        /// What was given.
+        url: String,
+    },
+    /// A token that cannot stand in a header.
+    #[error("the hub's token has a character that cannot be sent; copy it again")]
+    Token,
+    /// HTTP cannot be set up.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// It is not there, or may not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is no archive of a package.
+    #[error("{} is no package", path.display())]
+    Archive {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: ArchiveError,
+    },
+}
+
+/// A grant that did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum BringError {
+    /// Some could not be asked, or gave what is of no use; nobody gave one that opens.
+    #[error("nobody gives a grant that opens {sealed}: {}", faults.join("; "))]
+    Nobody {
+        /// What is sealed.
+        sealed: Digest,
+        /// Each source that failed, and how.
+        faults: Vec<String>,
+    },
+    /// It could not be kept.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Somebody who may have grants.
+#[derive(Debug)]
+pub struct GrantSource {
+    place: Place,
+    name: String,
+}
+
+#[derive(Debug)]
+enum Place {
+    Hub(Web),
+    Folder(PathBuf),
+    Archive { path: PathBuf, members: BTreeMap<Name, Member> },
+}
+
+impl GrantSource {
+    /// A hub. The token goes to it alone.
+    pub fn at(hub: &str, token: Option<&str>) -> Result<GrantSource, GrantSourceError> {
+        let bad = || GrantSourceError::Address { url: hub.to_owned() };
+        let base = Url::parse(&format!("{}/", hub.trim().trim_end_matches('/'))).map_err(|_| bad())?;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err(bad());
+        }
+        let token = token.map(|token| {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+            value.map_err(|_| GrantSourceError::Token)
+        });
+        let mut token = token.transpose()?;
+        token.iter_mut().for_each(|token| token.set_sensitive(true));
+        let name = shown(&base);
+        Ok(GrantSource { place: Place::Hub(Web::new(base, token, CONNECT, FILE_TIME)?), name })
+    }
+
+    /// A folder with `grants` in it, such as a package, or a package in one file. Blocks.
+    pub fn in_folder(path: &Path) -> Result<GrantSource, GrantSourceError> {
+        let name = path.display().to_string();
+        if path.is_dir() {
+            return Ok(GrantSource { place: Place::Folder(path.to_owned()), name });
+        }
+        let mut file = File::open(path).map_err(FileError::at(path))?;
+        let refused = |source| GrantSourceError::Archive { path: path.to_owned(), source };
+        let members = contents(&mut file).map_err(refused)?;
+        Ok(GrantSource { place: Place::Archive { path: path.to_owned(), members }, name })
+    }
+
+    /// The grant of a blob for a key; `None` if there is none.
+    async fn fetch(&self, sealed: &Digest, to: &KeyId) -> Result<Option<Grant>, String> {
+        let told = |error: &dyn std::error::Error| why(error);
+        let bytes = match &self.place {
+            Place::Hub(web) => {
+                let path = format!("api/v1/grants/{sealed}/{to}");
+                let url = web.endpoint().join(&path).map_err(|error| told(&error))?;
+                let ask = Ask::default();
+                let came = async { web.get(&url, &ask).await?.body(GRANT_MAX_BYTES).await };
+                match tokio::time::timeout(FILE_TIME, came).await {
+                    Ok(Ok(bytes)) => bytes,
+                    Ok(Err(WebError::NotFound { .. })) => return Ok(None),
+                    Ok(Err(error)) => return Err(told(&error)),
+                    Err(_) => return Err(format!("it was not there after {} s", FILE_TIME.as_secs())),
+                }
+            }
+            Place::Folder(root) => {
+                return folder::get(&System, root, sealed, to).map_err(|error| told(&error));
+            }
+            Place::Archive { path, members } => {
+                let Some(member) = members.get(&Name::Grant(*sealed, *to)) else { return Ok(None) };
+                let read = File::open(path).and_then(|mut archive| read_member(&mut archive, *member));
+                read.map_err(|error| told(&error))?
+            }
+        };
+        let grant = folder::read(&bytes, sealed, to, folder::place(sealed, to));
+        grant.map(Some).map_err(|error| told(&error))
+    }
+}
+
+/// Brings the grant that opens a sealed blob with `secret` into `folder`, if it is not there and somebody has it; gives whether
+/// it is there now. What is kept opens, and is durable.
+///
+/// # Errors
+/// If nobody gave one and not all could say that they have none.
+pub async fn bring(
+    sealed: Digest,
+    secret: &NodeSecret,
+    from: &[GrantSource],
+    disk: &impl Disk,
+    folder: &Path,
+) -> Result<bool, BringError> {
+    let (path, to) = (grant_path(folder, &sealed), secret.public().id());
+    // One that cannot be read is brought again.
+    let there = read_whole(disk, &path, GRANT_MAX_BYTES as u64).ok().flatten();
+    let opens = |grant: &Grant| grant.open(sealed, secret).map(drop);
+    if there.is_some_and(|bytes| Grant::parse(&bytes).and_then(|grant| opens(&grant)).is_ok()) {
+        return Ok(true);
+    }
+    let mut faults = Vec::new();
+    for source in from {
+        let why = match source.fetch(&sealed, &to).await {
+            Ok(None) => continue,
+            Err(why) => why,
+            Ok(Some(grant)) => match opens(&grant) {
+                Err(error) => why(&error),
+                Ok(()) => {
+                    make_folders(disk, folder)?;
+                    write_whole(disk, &path, &grant.to_bytes())?;
+                    return Ok(true);
+                }
+            },
+        };
+        faults.push(format!("{}: {why}", source.name));
+    }
+    if faults.is_empty() { Ok(false) } else { Err(BringError::Nobody { sealed, faults }) }
+}
+
+/// Removes the grants for blobs that are not among `needed`, and what was begun and not ended. Gives how many went.
+pub fn forget(disk: &impl Disk, folder: &Path, needed: &BTreeSet<Digest>) -> Result<usize, FileError> {
+    let entries = match disk.list(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(FileError::at(folder)(error)),
+    };
+    let mut gone = 0;
+    for entry in entries.iter().filter(|entry| entry.is_file) {
+        let begun = entry.name.strip_suffix(".new");
+        let hex = begun.unwrap_or(&entry.name).strip_suffix(".json").and_then(Hash::parse);
+        let Some(sealed) = hex.map(Digest::from) else { continue };
+        if begun.is_some() || !needed.contains(&sealed) {
+            let path = folder.join(&entry.name);
+            disk.remove(&path).map_err(FileError::at(&path))?;
+            gone += usize::from(begun.is_none());
+        }
+    }
+    disk.sync_folder(folder).map_err(FileError::at(folder))?;
+    Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use package::descriptor::Descriptor;
+    use package::disk::simulated::Simulated;
+    use package::layout::Layout;
+    use package::manifest::Manifest;
+    use package::media;
+    use package::seal::content::ContentKey;
+    use package::seal::wrap::wrap;
+    use wire::world;
+
+    use super::*;
+
+    /// A stick with a package in a folder and in one file, and a grant of its one blob for each node.
+    fn stick(root: &Path, nodes: &[&NodeSecret]) -> Digest {
+        let (chance, folder) = (&mut world::Simulated::new(7), root.join("package"));
+        let layout = Layout::create(System, &folder).unwrap();
+        let manifest = Manifest::new(media::MODEL_MANIFEST, Descriptor::empty()).to_bytes();
+        layout.put_blob(b"{}").unwrap();
+        let sealed = layout.put_blob(&manifest).unwrap();
+        let entry = Descriptor::of(media::OCI_MANIFEST, &manifest);
+        layout.set_ref("a:1", &entry).unwrap();
+        let key = ContentKey::draw(chance);
+        for node in nodes {
+            layout.put_grant(&wrap(&key, sealed, node.public(), chance).unwrap()).unwrap();
+        }
+        let mut archive = Vec::new();
+        package::archive::write(&layout, &BTreeMap::new(), &mut archive).unwrap();
+        std::fs::write(root.join("package.tar"), archive).unwrap();
+        sealed
+    }
+
+    #[tokio::test]
+    async fn what_opens_comes_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let chance = &mut world::Simulated::new(1);
+        let [ours, other] = [(); 2].map(|()| NodeSecret::generate(chance).unwrap());
+        let sealed = stick(folder.path(), &[&ours]);
+        let grants = Path::new("/data/grants");
+        for place in ["package", "package.tar"] {
+            let disk = Simulated::new();
+            let from = [GrantSource::in_folder(&folder.path().join(place)).unwrap()];
+            assert!(!bring(sealed, &ours, &[], &disk, grants).await.unwrap());
+            assert!(!bring(sealed, &other, &from, &disk, grants).await.unwrap());
+            assert!(!bring(Digest::of(b"x"), &ours, &from, &disk, grants).await.unwrap());
+            assert!(bring(sealed, &ours, &from, &disk, grants).await.unwrap());
+            assert!(bring(sealed, &ours, &[], &disk, grants).await.unwrap(), "it is there");
+            // One that the disk has damaged is brought again.
+            write_whole(&disk, &grant_path(grants, &sealed), b"{").unwrap();
+            assert!(!bring(sealed, &ours, &[], &disk, grants).await.unwrap());
+            assert!(bring(sealed, &ours, &from, &disk, grants).await.unwrap());
+            assert_eq!(forget(&disk, grants, &BTreeSet::from([sealed])).unwrap(), 0);
+            assert_eq!(forget(&disk, grants, &BTreeSet::new()).unwrap(), 1);
+            assert!(!bring(sealed, &ours, &[], &disk, grants).await.unwrap());
+        }
+        assert_eq!(forget(&Simulated::new(), grants, &BTreeSet::new()).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_open_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = NodeSecret::generate(&mut world::Simulated::new(1)).unwrap();
+        let [bad, good] = ["bad", "good"].map(|name| folder.path().join(name));
+        for path in [&bad, &good] {
+            std::fs::create_dir(path).unwrap();
+        }
+        let sealed = stick(&good, &[&ours]);
+        assert_eq!(stick(&bad, &[&ours]), sealed);
+        let place = bad.join("package").join(folder::place(&sealed, &ours.public().id()));
+        let mut grant = String::from_utf8(std::fs::read(&place).unwrap()).unwrap();
+        let at = grant.find("wrapped").unwrap() + 12;
+        let other = if &grant[at..=at] == "A" { "B" } else { "A" };
+        grant.replace_range(at..=at, other);
+        std::fs::write(&place, grant).unwrap();
+        let source = |path: &Path| GrantSource::in_folder(&path.join("package")).unwrap();
+        let (disk, grants) = (Simulated::new(), Path::new("/data/grants"));
+        let refused = bring(sealed, &ours, &[source(&bad)], &disk, grants).await.unwrap_err();
+        assert!(matches!(refused, BringError::Nobody { .. }), "{refused}");
+        assert!(read_whole(&disk, &grant_path(grants, &sealed), 5000).unwrap().is_none());
+        assert!(bring(sealed, &ours, &[source(&bad), source(&good)], &disk, grants).await.unwrap());
+        assert!(GrantSource::in_folder(&folder.path().join("none")).is_err());
+        assert!(
+            GrantSource::at("ftp://x", None).is_err()
+                && GrantSource::at("http://x", Some("\n\u{1}")).is_err()
+        );
+    }
+}
