@@ -11,8 +11,9 @@
 //! - [`parcel`]: a package as it lies here, a folder or a `.tar`; [`sign`]: who made it; [`verify`]: whether it is whole and
 //!   vouched for; [`repository`]: a TUF repository in a folder, to write and to follow; [`grant`]: which nodes may open what is
 //!   sealed;
-//! - [`publish`]: it goes to a registry.
+//! - [`publish`]: it goes to a registry; [`announce`]: a hub hears that it is approved, and for whom.
 
+pub mod announce;
 pub mod compress;
 pub mod evaluate;
 pub mod fit;

@@ -262,6 +262,7 @@ impl Parcel {
         let members = match &self.place {
             Place::Folder(layout) => return Ok(layout.grants(sealed)?),
             Place::Tar { members, .. } => members,
+            Place::Documents { .. } => return Ok(Vec::new()),
         };
         let grants = members.iter().filter_map(|(name, member)| match name {
             Name::Grant(of, to) if of == sealed => Some((name, *to, *member)),

@@ -40,6 +40,7 @@ pub mod memory;
 pub mod model;
 pub mod network;
 pub mod prefix;
+pub mod processor;
 pub mod rope;
 pub mod sample;
 pub mod shape;

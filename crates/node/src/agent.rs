@@ -2,13 +2,15 @@
 //! does: source → pipeline → journal ⇒ uplink.
 //!
 //! Threads: `agent` runs the pipeline and owns the journal; `io` runs the local API and the uplink on one tokio
-//! runtime; each blocking source has its own. Nothing that thinks waits for the network or the wall clock.
+//! runtime; `install` has releases brought and proven; `serve` answers; each blocking source has its own. Nothing that thinks waits for the network or the wall clock.
 //!
 //! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
 //! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
 
 mod host;
+mod install;
 mod looper;
+mod report;
 mod restore;
 pub(crate) mod shared;
 
@@ -41,6 +43,7 @@ use crate::status::Status;
 use crate::uplink::{self, Uplink, UplinkError};
 use crate::why::why;
 use host::AgentHost;
+use install::{InstallError, Installing, Surroundings};
 use looper::Looper;
 use shared::Shared;
 pub use shared::VERSION;
@@ -74,6 +77,9 @@ pub enum StartError {
     /// The language models cannot be served.
     #[error("the language models cannot be served")]
     Serve(#[from] ServeError),
+    /// The releases cannot be kept.
+    #[error("the releases cannot be kept")]
+    Install(#[from] InstallError),
     /// The data folder cannot be made.
     #[error("the data folder {} cannot be used", path.display())]
     Data {
@@ -108,6 +114,7 @@ pub struct Running {
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
     serving: Option<Serving>,
+    installing: Option<Installing>,
 }
 
 /// Starts a node.
@@ -131,10 +138,12 @@ pub fn start_with<W: World + Clone + 'static>(
         config.serve.as_ref().and_then(|serve| serve.token_file.as_deref()).map(read_token).transpose()?;
     // What can fail for reasons outside comes before the first record is written.
     let listener = config.api.as_ref().map(|api| listen(api.listen)).transpose()?;
+    let prepared = config.packages.as_ref().map(|packages| install::prepare(packages, &data)).transpose()?;
     let serving = match config.serve.clone() {
         Some(ServeConfig { settings, offers, .. }) => {
             let settings = serve::settings::Settings { key: serve_key, ..settings };
-            Some(serve::start(settings, offers, None, world.clone())?)
+            let slots = prepared.as_ref().map(|prepared| prepared.slots.clone());
+            Some(serve::start(settings, offers, slots, world.clone())?)
         }
         None => None,
     };
@@ -143,8 +152,11 @@ pub fn start_with<W: World + Clone + 'static>(
     restore::rules(&data, &mut pipeline, &mut first)?;
     let uplink = match &config.hub {
         Some(hub) => {
-            let settings =
-                uplink::Settings { hub_url: hub.url.clone(), token: hub_token, node: config.name.clone() };
+            let settings = uplink::Settings {
+                hub_url: hub.url.clone(),
+                token: hub_token.clone(),
+                node: config.name.clone(),
+            };
             Some(Uplink::new(settings, journal.outbox()?, journal.bell())?)
         }
         None => None,
@@ -181,6 +193,7 @@ pub fn start_with<W: World + Clone + 'static>(
     }
 
     let messenger = outlet.messenger();
+    let (reports, filed) = report::reports(outlet.messenger());
     let looper = Looper {
         pipeline,
         journal,
@@ -190,6 +203,15 @@ pub fn start_with<W: World + Clone + 'static>(
         clock: Box::new(world.clone()),
         shared: Arc::clone(&shared),
         states: looper::SourceStates::new(&config),
+        reports: filed,
+    };
+    let installing = match prepared {
+        Some(prepared) => {
+            let (world, shared) = (world.clone(), Arc::clone(&shared));
+            let around = Surroundings { world, boot, shared, reports, token: hub_token };
+            Some(install::start(prepared, &config, around)?)
+        }
+        None => None,
     };
     let agent = spawn("agent", move || looper.run())?;
 
@@ -202,7 +224,7 @@ pub fn start_with<W: World + Clone + 'static>(
     });
     let host = AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()));
     let io = spawn("io", move || run_io(api, uplink, host, world, &stop))?;
-    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving })
+    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving, installing })
 }
 
 /// Takes the address of the local API.
@@ -332,6 +354,9 @@ impl Running {
     pub fn stop(self) -> Result<(), StopError> {
         self.shared.stopping.store(true, Relaxed);
         self.stopper.stop();
+        if let Some(installing) = self.installing {
+            installing.stop();
+        }
         if let Some(serving) = self.serving {
             serving.stop();
         }

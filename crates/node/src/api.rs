@@ -3,7 +3,7 @@
 //! | call | answer |
 //! |---|---|
 //! | `POST /v1/readings/{source}` | 202 and how many readings were taken |
-//! | `GET /v1/state` | sources, models, rules, journal |
+//! | `GET /v1/state` | sources, models, rules, slots, journal |
 //! | `GET /health` | 200 while the pipeline goes round, else 503 |
 //!
 //! Whoever sends is a stranger, even on this machine: a web page in somebody's browser can reach a loopback address. So

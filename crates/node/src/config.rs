@@ -5,6 +5,7 @@
 //! name = "pump-station-7"
 //! data = "data"               # journal and learnt models; relative to this file
 //! flow = "flow.toml"
+//! labels = { site = "oslo" }  # which assignments mean it, beside those that name it
 //!
 //! [hub]                       # absent: no uplink
 //! url = "http://hub:8420"
@@ -15,17 +16,24 @@
 //!
 //! [serve]                     # absent: no language models; see `config::serve`
 //! models = ["small.gguf"]
+//!
+//! [packages]                  # absent: no releases; see `config::packages`
+//! [trust]
+//! root = "root.json"
 //! ```
 
 pub mod condition;
+pub mod packages;
 pub mod part;
 pub mod problem;
 pub mod quantity;
 pub mod serve;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +41,7 @@ use wire::class::Class;
 use wire::id::NodeId;
 
 use crate::flow::Flow;
+use packages::PackagesConfig;
 use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
 use problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use quantity::size_bytes;
@@ -45,14 +54,18 @@ pub struct Config {
     pub file: PathBuf,
     /// Its name in the fleet.
     pub name: NodeId,
-    /// The folder of its journal and its learnt models.
+    /// The folder of its journal, its learnt models and its packages.
     pub data: PathBuf,
+    /// What it is, in the words of whoever assigns: `site = "oslo"`.
+    pub labels: BTreeMap<String, String>,
     /// Where its records go; absent: nowhere.
     pub hub: Option<HubConfig>,
     /// Its local API; absent: none.
     pub api: Option<ApiConfig>,
     /// The language models it serves; absent: none.
     pub serve: Option<ServeConfig>,
+    /// The releases that come to it; absent: none.
+    pub packages: Option<PackagesConfig>,
     /// The journal's limits.
     pub journal: JournalConfig,
     /// The classes of records that leave the node.
@@ -96,7 +109,7 @@ impl Config {
     pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         let text = read_text(file)?;
         let (settings, effective, problems) = settings(file, &text);
-        let flow = settings.as_ref().map(|settings| Flow::load(&settings.flow));
+        let flow = settings.as_ref().map(|settings| Flow::load(&settings.node.flow));
         let settings = problems.or(settings);
         match (settings, flow) {
             (Ok(settings), Some(Ok(flow))) => Ok(settings.with(file, effective, flow)),
@@ -117,35 +130,46 @@ impl Config {
 
 /// `node.toml` without the flow it names.
 struct Settings {
-    name: NodeId,
-    data: PathBuf,
-    flow: PathBuf,
+    node: NodeTable,
     hub: Option<HubConfig>,
     api: Option<ApiConfig>,
     serve: Option<ServeConfig>,
+    packages: Option<PackagesConfig>,
     journal: JournalConfig,
     leaves: Vec<Class>,
 }
 
 impl Settings {
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
-        let Settings { name, data, hub, api, serve, journal, leaves, .. } = self;
-        Config { file: file.to_path_buf(), name, data, hub, api, serve, journal, leaves, flow, effective }
+        let Settings { node, hub, api, serve, packages, journal, leaves } = self;
+        let NodeTable { name, data, labels, .. } = node;
+        let file = file.to_path_buf();
+        Config { file, name, data, labels, hub, api, serve, packages, journal, leaves, flow, effective }
     }
 }
 
+/// `[node]`.
+struct NodeTable {
+    name: NodeId,
+    data: PathBuf,
+    flow: PathBuf,
+    labels: BTreeMap<String, String>,
+}
+
 fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, Problems) {
-    const TABLES: [&str; 6] = ["node", "hub", "api", "serve", "journal", "policy"];
+    const TABLES: [&str; 8] = ["node", "hub", "api", "serve", "packages", "trust", "journal", "policy"];
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut problems = Problems::new(file, Arc::clone(text));
     let mut effective = Vec::new();
     let (mut node, mut hub, mut api, mut serve) = (None, None, None, None);
     let (mut journal, mut leaves) = (None, None);
+    let (mut packages, mut trust) = (None, None);
     let mut has_node = false;
     let document = parse_document(text, &mut problems);
     if !problems.is_empty() {
         return (None, effective, problems);
     }
+    let has_packages = document.keys().any(|key| key.get_ref() == "packages");
     for (key, span, value) in in_text_order(document) {
         if !TABLES.contains(&key.as_str()) {
             let help = did_you_mean(&key, TABLES);
@@ -158,7 +182,9 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "node" => node = read_node(folder, part),
             "hub" => hub = read_hub(folder, part),
             "api" => api = Some(read_api(folder, part)),
-            "serve" => serve = serve::read(folder, part),
+            "serve" => serve = serve::read(folder, has_packages, part),
+            "packages" => packages = Some((part.span.clone(), packages::read(folder, part))),
+            "trust" => trust = Some((part.span.clone(), packages::read_trust(folder, part))),
             "journal" => journal = Some(read_journal(part)),
             _ => leaves = Some(read_policy(part)),
         }
@@ -170,6 +196,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "begin with `[node]` and `name = \"pump-station-7\"`",
         );
     }
+    let packages = join(packages, trust, serve.as_ref(), hub.is_some(), &mut problems);
     let mut default = |key: &str, value: &str| {
         effective.push(Effective { key: key.to_owned(), value: value.to_owned(), origin: Origin::Default });
     };
@@ -183,8 +210,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         default("policy.leaves", LEAVES_SHOWN);
         LEAVES.to_vec()
     });
-    let settings =
-        node.map(|(name, data, flow)| Settings { name, data, flow, hub, api, serve, journal, leaves });
+    let settings = node.map(|node| Settings { node, hub, api, serve, packages, journal, leaves });
     (settings, effective, problems)
 }
 
@@ -193,13 +219,47 @@ const MIN_FREE_BYTES: &str = "64MiB";
 const LEAVES: [Class; 3] = [Class::Audit, Class::Event, Class::Metric];
 const LEAVES_SHOWN: &str = "[\"audit\", \"event\", \"metric\"]";
 
-fn read_node(folder: &Path, mut part: Part<'_, '_>) -> Option<(NodeId, PathBuf, PathBuf)> {
+/// Releases need somebody who vouches for them, and a server in which they answer.
+fn join(
+    packages: Option<(Range<usize>, packages::Settings)>,
+    trust: Option<(Range<usize>, Option<packages::TrustConfig>)>,
+    serve: Option<&ServeConfig>,
+    has_hub: bool,
+    problems: &mut Problems,
+) -> Option<PackagesConfig> {
+    let Some((span, packages)) = packages else {
+        if let Some((span, _)) = trust {
+            let help = "add `[packages]`, or leave `[trust]` out";
+            problems.add_with_help(span, "`[trust]` is for packages, and there are none", help);
+        }
+        return None;
+    };
+    if serve.is_none() {
+        let help = "add `[serve]` on a line of its own";
+        problems.add_with_help(span.clone(), "`[packages]` has no server in which releases answer", help);
+    }
+    let Some((trust_span, trust)) = trust else {
+        let help = "add `[trust]` and `root = \"root.json\"`: the file that `selvedge trust init` made";
+        problems.add_with_help(span, "`[packages]` has nobody who vouches for releases", help);
+        return None;
+    };
+    let trust = trust?;
+    if trust.repository.is_none() && !has_hub {
+        let help = "add `repository = \"/mnt/stick/metadata\"`, or a `[hub]`";
+        problems.add_with_help(trust_span, "`[trust]` has no repository, and there is no hub", help);
+    }
+    Some(packages.with(trust))
+}
+
+fn read_node(folder: &Path, mut part: Part<'_, '_>) -> Option<NodeTable> {
     part.require_key("name", "\"pump-station-7\"");
     let name = part.take_text("name", |text| NodeId::new(text).map_err(|error| error.to_string()));
     let data = part.take_or("data", "data".to_owned(), "\"data\"").value;
     let flow = part.take_or("flow", "flow.toml".to_owned(), "\"flow.toml\"").value;
+    let labels = part.take::<BTreeMap<String, String>>("labels").map(|placed| placed.value);
     part.finish();
-    Some((name?.value, folder.join(data), folder.join(flow)))
+    let (data, flow) = (folder.join(data), folder.join(flow));
+    Some(NodeTable { name: name?.value, data, flow, labels: labels.unwrap_or_default() })
 }
 
 fn read_hub(folder: &Path, mut part: Part<'_, '_>) -> Option<HubConfig> {

@@ -1,14 +1,18 @@
 //! What this node can prove of itself when a variant is chosen for it; what it does not know it does not claim.
 
+use std::num::NonZeroUsize;
+
 use kernels::cpu::Isa;
 use lm::memory::machine::Memory;
-use package::choose::Device;
+use lm::processor;
+use package::choose::{self, Device};
+use package::digest::Digest;
 use package::disk::{Disk, FileError};
 use package::golden::Budget;
-use package::requirement::{Kind, Runtime, Version};
+use package::requirement::{Kind, Runtime, Version, fingerprint};
 use package::store::Store;
 
-use crate::install::state::Kept;
+use crate::install::state::{Kept, Measured};
 
 /// What the operator's settings say of models.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -29,21 +33,37 @@ pub fn device<D: Disk>(store: &Store<D>, kept: &Kept, leave: Leave) -> Result<De
         free_bytes: memory.and_then(|memory| memory.free_bytes),
         keep_bytes: leave.memory_bytes,
         disk_free_bytes: Some(store.room_bytes(leave.disk_bytes)?),
-        isa: Isa::all_here()
-            .into_iter()
-            .filter(|isa| !matches!(isa, Isa::Scalar(_)))
-            .map(Isa::name)
-            .collect(),
+        isa: isa(),
         arch: std::env::consts::ARCH,
         accelerators: Vec::new(),
         runs: vec![(Kind::Lm, Runtime::Lm)],
         selvedge: Version::parse(env!("CARGO_PKG_VERSION")),
-        machine: None,
+        machine: machine().map(|(_, machine)| machine),
         power_limit_w: None,
         budget: leave.budget,
-        measured: Default::default(),
+        measured: kept.measured.iter().filter_map(|(manifest, it)| Some((*manifest, known(it)?))).collect(),
         refused: kept.refused.iter().map(|refusal| refusal.manifest).collect(),
     })
+}
+
+/// What this machine's processor is called, and the fingerprint of machines like this one; `None`: it has no name.
+pub fn machine() -> Option<(String, Digest)> {
+    let cpu = processor::name()?;
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let machine = fingerprint(&cpu, std::env::consts::ARCH, &isa(), cores);
+    Some((cpu, machine))
+}
+
+/// What the processor can, in the words of `kernels::cpu`.
+fn isa() -> Vec<&'static str> {
+    let isa = Isa::all_here().into_iter().filter(|isa| !matches!(isa, Isa::Scalar(_)));
+    isa.map(Isa::name).collect()
+}
+
+/// What was measured here, if it is enough to choose by.
+fn known(measured: &Measured) -> Option<choose::Measured> {
+    let Measured { p95_ms, rss_bytes, .. } = *measured;
+    Some(choose::Measured { p95_ms: f64::from(p95_ms?), rss_bytes: rss_bytes?, joules: None })
 }
 
 #[cfg(test)]
@@ -63,10 +83,18 @@ mod tests {
         store.put_small(&[0; 400], 0).unwrap();
         let digest = Digest::of(b"bad");
         let refusal = Refusal { manifest: digest, index: digest, why: String::new(), at_ms: 0 };
-        let kept = Kept { refused: vec![refusal], ..Kept::default() };
+        let measured = Measured { p95_ms: Some(40), rss_bytes: Some(2_000), load_ms: None };
+        let half = Measured { rss_bytes: None, ..measured };
+        let measured = vec![(digest, measured), (Digest::of(b"half"), half)];
+        let kept = Kept { refused: vec![refusal], measured, ..Kept::default() };
         let facts = |leave| device(&store, &kept, leave).unwrap();
         let here = facts(Leave::default());
         assert_eq!((here.disk_free_bytes, here.refused), (Some(600), [digest].into()), "the quota");
+        assert_eq!(here.measured.keys().collect::<Vec<_>>(), [&digest], "what is enough to choose by");
+        assert_eq!(
+            (here.measured[&digest].p95_ms, here.machine),
+            (40.0, machine().map(|(_, machine)| machine))
+        );
         assert!(here.selvedge.is_some() && !here.isa.contains(&"scalar"));
         assert!(here.memory_bytes.is_some() || cfg!(not(target_os = "linux")));
         // A disk with 170 bytes free, of which 100 stay so.

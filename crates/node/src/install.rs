@@ -46,6 +46,9 @@ const STARTED_AFTER: Duration = Duration::from_secs(60);
 /// How long a candidate waits after a miss, or when something is in its way.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// Of so many manifests it is remembered what they cost here.
+const MEASURED_MAX: usize = 32;
+
 /// The most characters of a reason that are kept.
 const WHY_MAX: usize = 400;
 
@@ -292,6 +295,10 @@ impl Turn<'_> {
                 }
                 if self.on_trial() {
                     self.run.trial = Some(Trial::begin(now_ns));
+                    self.judge();
+                } else if let Some(current) = self.kept.current.clone().filter(|it| it.golden.is_some()) {
+                    // One answer proves this start, long before anybody asks.
+                    self.effects.push(Effect::Exercise(current));
                 }
             }
             Err(why) => self.broke(&format!("it cannot be loaded: {why}")),
@@ -549,6 +556,12 @@ impl Turn<'_> {
     }
 
     fn report(&mut self, candidate: &Candidate, outcome: Outcome, why: &str) {
+        if let Some(measured) = candidate.proof {
+            let all = &mut self.kept.measured;
+            all.retain(|(manifest, _)| *manifest != candidate.slot.manifest);
+            all.push((candidate.slot.manifest, measured));
+            all.drain(..all.len().saturating_sub(MEASURED_MAX));
+        }
         let report = Report {
             phase: Some(candidate.phase),
             attempt: candidate.attempt,

@@ -21,12 +21,12 @@
 //!
 //! - [`shelf`]: the models on this machine; [`pull`] brings them here, over [`web`];
 //! - [`serve`]: an OpenAI-compatible server over them;
-//! - [`trust`]: who may say that a release is genuine; [`assignments`]: who shall run it; [`transfer`] brings its blobs;
-//! - [`install`]: how a release becomes the current model, and how the node gets back when it is no good; [`device`] says
-//!   what this node can prove.
+//! - [`trust`]: who may say that a release is genuine; [`transfer`] brings its blobs;
+//! - [`assignments`]: who shall run what; [`install`]: how a release becomes the current model, and how the node gets back
+//!   when it is no good; [`device`] says what this node can prove.
 //!
-//! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine, [`status`]
-//! for who asks how it is, and [`latency`] for how quick it is.
+//! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine,
+//! [`control`] for people on it, [`status`] for who asks how it is, and [`latency`] for how quick it is.
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +34,7 @@ pub mod agent;
 pub mod api;
 pub mod assignments;
 pub mod config;
+pub mod control;
 pub mod decide;
 pub mod device;
 pub mod durable;

@@ -10,7 +10,7 @@
 //! twice, by us or by another process; room and quota are asked before any origin is; a byte that was proven is never
 //! asked for again; what an origin says is nothing until the store has proven it.
 
-mod blocking;
+pub(crate) mod blocking;
 pub mod carry;
 pub mod folder;
 pub mod grants;

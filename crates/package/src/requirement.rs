@@ -240,6 +240,13 @@ pub struct Measurement {
     pub joules: Option<f64>,
 }
 
+/// The fingerprint of machines like one with this processor: what was measured on one of them holds for the others.
+pub fn fingerprint(cpu: &str, arch: &str, isa: &[&str], cores: usize) -> Digest {
+    let mut isa = isa.to_vec();
+    isa.sort_unstable();
+    Digest::of(format!("{cpu}\n{arch}\n{}\n{cores}", isa.join(",")).as_bytes())
+}
+
 /// Reads a quality; `None` if there is none.
 pub fn quality(annotations: &Annotations) -> Result<Option<Quality>, FormError> {
     let Some(text) = annotations.get(media::QUALITY) else { return Ok(None) };

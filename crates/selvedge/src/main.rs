@@ -21,6 +21,7 @@ mod complaint;
 mod engine;
 mod interrupt;
 mod keys;
+mod latency;
 mod limits;
 mod metadata;
 mod models;

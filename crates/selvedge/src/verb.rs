@@ -25,6 +25,7 @@ mod run;
 mod serve;
 mod show;
 mod sign;
+mod slots;
 mod tokenize;
 mod trust;
 mod up;
@@ -62,6 +63,9 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     Export(export::Args),
     Grant(grant::Args),
+    Install(slots::Install),
+    Slots(slots::Args),
+    Rollback(slots::RollBack),
     #[command(subcommand)]
     Trust(trust::Verb),
     #[command(hide = true)]
@@ -105,6 +109,9 @@ impl Verb {
             Verb::Verify(args) => verify::run(&args),
             Verb::Export(args) => export::run(&args),
             Verb::Grant(args) => grant::run(&args),
+            Verb::Install(args) => slots::install(&args),
+            Verb::Slots(args) => slots::run(&args),
+            Verb::Rollback(args) => slots::roll_back(&args),
             Verb::Trust(verb) => trust::run(&verb),
             Verb::Prove(args) => prove::run(&args),
             Verb::Completions { shell } => {

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use wire::id::BootId;
 use wire::record::Stamp;
 use wire::world::{Clock, MonoNs};
 
+use super::report::Filed;
 use super::shared::{Shared, VERSION};
 use crate::config::Config;
 use crate::journal::{Durability, Journal, JournalError};
@@ -44,6 +46,8 @@ pub(super) struct Looper {
     pub(super) clock: Box<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     pub(super) states: SourceStates,
+    /// What other parts of the node have to say in the journal.
+    pub(super) reports: Receiver<Filed>,
 }
 
 /// How each source is, in the order of the flow.
@@ -118,6 +122,7 @@ impl Looper {
             let now_ns = self.clock.mono_ns();
             self.pipeline.tick(now_ns, &mut round.out);
             self.remember(&mut round);
+            self.file(&mut round);
             let idle = arrivals.is_empty();
             for arrival in &arrivals {
                 self.outlet.done(arrival);
@@ -247,12 +252,7 @@ impl Looper {
         if round.out.is_empty() && !due {
             return;
         }
-        let stamp = Stamp {
-            boot: self.boot,
-            mono_ns: now_ns,
-            wall_ms: self.clock.wall_ms(),
-            clock: self.shared.clock_quality(),
-        };
+        let stamp = self.stamp();
         let mut trouble = None;
         for product in round.out.drain(..) {
             if let Err(error) = self.journal.append([product.draft()], stamp) {
@@ -283,6 +283,30 @@ impl Looper {
             _ => {}
         }
         round.trouble = trouble;
+    }
+
+    /// Writes down what other parts have handed in, and tells them once it is durable.
+    fn file(&mut self, round: &mut Round) {
+        let filed: Vec<Filed> = self.reports.try_iter().collect();
+        if filed.is_empty() {
+            return;
+        }
+        let (drafts, kept): (Vec<_>, Vec<_>) = filed.into_iter().map(|it| (it.draft, it.kept)).unzip();
+        let appended = self.journal.append(drafts, self.stamp());
+        match appended.and_then(|()| self.journal.commit(Durability::Full)) {
+            Ok(_) => kept.into_iter().for_each(|kept| kept()),
+            // Whoever handed it in does so again in its next life.
+            Err(error) => round.trouble = Some(why(&error)),
+        }
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            boot: self.boot,
+            mono_ns: self.clock.mono_ns(),
+            wall_ms: self.clock.wall_ms(),
+            clock: self.shared.clock_quality(),
+        }
     }
 
     /// Stores what models have learnt, on a thread of its own: nothing waits for the disk.
@@ -317,6 +341,7 @@ impl Looper {
     fn finish(mut self, mut round: Round) -> Result<(), JournalError> {
         self.pipeline.flush(&mut round.out);
         self.remember(&mut round);
+        self.file(&mut round);
         if let Some(keeping) = round.keeping.take() {
             // A panic there cost a file that is written again below.
             let _ = keeping.join();

@@ -42,14 +42,12 @@ impl Shared {
     }
 
     /// The models that come as packages, and whom they are believed from: for whoever asks, and for the hub.
-    #[allow(dead_code, reason = "the thread that carries the slots is joined to the agent next")]
     pub(crate) fn tell_slots(&self, slots: Vec<SlotState>, trust: Option<TrustFacts>) {
         let mut status = self.status();
         (status.slots, status.trust) = (slots, trust);
     }
 
     /// What the hub last said of its assignments: another number than before says that there may be others.
-    #[allow(dead_code, reason = "the thread that carries the slots is joined to the agent next")]
     pub(crate) fn assignments_revision(&self) -> Option<u64> {
         self.status().uplink.as_ref().and_then(|uplink| uplink.assignments)
     }

@@ -30,8 +30,8 @@ pub struct ServeConfig {
     pub token_file: Option<PathBuf>,
 }
 
-/// Reads the table; `None` if something in it is wrong, which is noted.
-pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Option<ServeConfig> {
+/// Reads the table; `None` if something in it is wrong, which is noted. With packages it needs to name no models.
+pub(super) fn read(folder: &Path, has_packages: bool, mut part: Part<'_, '_>) -> Option<ServeConfig> {
     let default = Settings::default();
     let listen = part.take_text_or("listen", &default.listen.to_string(), |text| {
         text.parse::<SocketAddr>()
@@ -59,6 +59,7 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Option<ServeConfig>
             part.problem(models.span, "both `models` and a `shelf` are given", "leave one of them out");
             None
         }
+        (None, None) if has_packages => Some(Offers::Listed(Vec::new())),
         (None, None) => {
             let span = part.span.clone();
             part.problem(span, "`serve` has no `models` and no `shelf`", "add `models = [\"small.gguf\"]`");

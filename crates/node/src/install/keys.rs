@@ -155,7 +155,7 @@ pub fn make_node_key(
     make_folders(disk, &folder)?;
     let lock_path = folder.join(".lock");
     let lock = disk.lock(&lock_path).map_err(FileError::at(&lock_path))?;
-    let _lock = lock.ok_or_else(|| KeysError::Busy { folder })?;
+    let _lock = lock.ok_or(KeysError::Busy { folder })?;
     let there = read_whole(disk, &path, NODE_SECRET_BYTES as u64)?;
     let is_new = there.is_none();
     let secret = match there {

@@ -9,6 +9,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ pub struct ChildProver {
     pub keys: Option<PathBuf>,
     /// How long a proof may take.
     pub limit: Duration,
+    /// Set by whoever does not want the result any more: the child is ended.
+    pub ends: Arc<AtomicBool>,
 }
 
 /// How a child ended.
@@ -99,7 +102,7 @@ impl ChildProver {
     /// Proves by the verb `prove` of this very program.
     pub fn of_this_program(packages: &Path, limit: Duration) -> std::io::Result<ChildProver> {
         let command = vec![std::env::current_exe()?.into_os_string(), "prove".into()];
-        Ok(ChildProver { command, packages: packages.to_owned(), keys: None, limit })
+        Ok(ChildProver { command, packages: packages.to_owned(), keys: None, limit, ends: Arc::default() })
     }
 
     /// The same with the keys in a node's data folder.
@@ -117,8 +120,9 @@ impl ChildProver {
         if let Some(keys) = &self.keys {
             command.arg("--keys").arg(keys);
         }
-        command.arg(slot.manifest.to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+        // Standard input is held until it has answered: should this process die, the child reads the end, and dies too.
+        command.arg("--until-eof").arg(slot.manifest.to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
     }
 
     /// Waits for a child, as long and as far as the budget goes. Gives the most memory that it was seen with, too.
@@ -147,6 +151,9 @@ impl ChildProver {
                 && found > most
             {
                 break format!("it took {found} bytes of memory, {most} are allowed");
+            }
+            if self.ends.load(Ordering::Relaxed) {
+                break "nobody waits for it any more".to_owned();
             }
             if Duration::from_nanos(clock.mono_ns().saturating_sub(begun_ns)) > self.limit {
                 break format!("it did not answer in {} s", self.limit.as_secs());
@@ -218,7 +225,7 @@ fn judge(golden: Option<&Golden>, budget: Budget, told: &Answers) -> Proof {
 }
 
 /// 95 of 100 took at most this; `None` of nothing.
-fn p95(times_ms: &[f64]) -> Option<f64> {
+pub fn p95(times_ms: &[f64]) -> Option<f64> {
     let mut times = times_ms.to_vec();
     times.sort_by(f64::total_cmp);
     times.get((times.len() * 95).div_ceil(100).checked_sub(1)?).copied()
@@ -444,7 +451,8 @@ mod tests {
         let (_, slot) = stored(folder.path(), &[1]);
         let command = ["/bin/sh", "-c", script, "prove"].map(OsString::from).to_vec();
         let budget = Budget { rss_bytes: Some(1 << 40), ..Budget::default() };
-        ChildProver { command, packages: folder.path().to_owned(), keys: None, limit }.prove(&slot, budget)
+        let (packages, ends) = (folder.path().to_owned(), Arc::default());
+        ChildProver { command, packages, keys: None, limit, ends }.prove(&slot, budget)
     }
 
     #[cfg(unix)]
@@ -471,7 +479,8 @@ mod tests {
         check(r#"echo '{"failed":"its shape is odd"}'"#, 60_000, "its shape is odd");
         check(r#"echo '{"damaged":"a chunk"}'"#, 60_000, "NotNow(\"a chunk\")");
         check("exec sleep 600", 100, "it did not answer in 0 s");
-        let nobody = ChildProver { command: vec![], packages: "/".into(), keys: None, limit: Duration::ZERO };
+        let (packages, ends) = ("/".into(), Arc::default());
+        let nobody = ChildProver { command: vec![], packages, keys: None, limit: Duration::ZERO, ends };
         let (_, slot) = stored(tempfile::tempdir().unwrap().path(), &[1]);
         assert!(matches!(nobody.prove(&Slot { golden: None, ..slot }, Budget::default()), Proof::NotNow(_)));
     }
@@ -483,7 +492,7 @@ mod tests {
         let (_, slot) = stored(folder.path(), &[1]);
         let command = ["/bin/sh", "-c", "exec sleep 600", "prove"].map(OsString::from).to_vec();
         let (packages, limit) = (folder.path().to_owned(), Duration::from_secs(60));
-        let prover = ChildProver { command, packages, keys: None, limit };
+        let prover = ChildProver { command, packages, keys: None, limit, ends: Arc::default() };
         let proof = prover.prove(&slot, Budget { rss_bytes: Some(1), ..Budget::default() });
         assert!(matches!(&proof, Proof::Failed { why, .. } if why.contains("1 are allowed")), "{proof:?}");
     }

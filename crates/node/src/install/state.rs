@@ -218,6 +218,8 @@ pub struct Kept {
     pub wanted: Option<Order>,
     /// What is not tried again.
     pub refused: Vec<Refusal>,
+    /// What manifests cost here, the newest last.
+    pub measured: Vec<(Digest, Measured)>,
     /// The last word that forgave.
     pub forgiven: Option<String>,
     /// The release of which nothing fitted, and why: told once.

@@ -118,7 +118,11 @@ impl Slots {
     /// What shall serve, by name.
     pub(super) fn offers(&self) -> Vec<Offer> {
         let state = self.state();
-        state.wanted.iter().map(|(model, slot)| Offer::of_slot(model, slot, &self.0.store, self.0.keys.as_deref())).collect()
+        state
+            .wanted
+            .iter()
+            .map(|(model, slot)| Offer::of_slot(model, slot, &self.0.store, self.0.keys.as_deref()))
+            .collect()
     }
 
     /// Whether something shall serve under this name.

@@ -49,7 +49,7 @@ pub enum Event {
     },
     /// Another part of the node has something to remember; its `source` means nothing.
     Part(PartChange),
-    /// Nothing: the node shall look whether it should stop.
+    /// Nothing: the node shall look whether it should stop, or has something to write down.
     Wake,
 }
 
@@ -259,6 +259,11 @@ impl Messenger {
     /// Hands it over; lost if the node has stopped.
     pub fn tell(&self, change: PartChange) {
         let _ = self.to.send(Arrival { source: 0, arrived_ns: 0, refused: 0, event: Event::Part(change) });
+    }
+
+    /// Has the node look whether there is anything to do.
+    pub fn wake(&self) {
+        let _ = self.to.send(Arrival { source: 0, arrived_ns: 0, refused: 0, event: Event::Wake });
     }
 }
 

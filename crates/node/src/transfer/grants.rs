@@ -1,7 +1,8 @@
 //! Brings the grants that open sealed weights: from the hub, from a folder, from a package on a stick.
 //!
-//! A grant is for one blob and one key, and says nothing of who made it. So each is opened before it is kept: what does not
-//! open is passed over, and whoever gave it cannot keep a right one out.
+//! A grant is for one blob and one key, and says nothing of who made it: everybody can make one with a wrong key in it. So each is
+//! opened before it is kept, and its key held against the blob, which commits to its own. What does not fit is passed over, and
+//! whoever gave it cannot keep a right one out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,10 +13,12 @@ use std::time::Duration;
 use package::archive::{ArchiveError, Member, Name, contents, read_member};
 use package::digest::Digest;
 use package::disk::system::System;
-use package::disk::{Disk, FileError, make_folders, read_whole, write_whole};
+use package::disk::{Disk, DiskFile, FileError, make_folders, read_full, read_whole, write_whole};
 use package::seal::folder;
 use package::seal::hybrid::NodeSecret;
+use package::seal::stream::{HEADER_BYTES, Opener};
 use package::seal::wrap::{GRANT_MAX_BYTES, Grant};
+use package::store::Store;
 use package::trust::key::KeyId;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
@@ -73,6 +76,31 @@ pub enum BringError {
     /// It could not be kept.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+/// A sealed blob, as far as a grant is tried on it.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    digest: Digest,
+    header: [u8; HEADER_BYTES],
+    bytes: u64,
+}
+
+impl Sealed {
+    /// A blob of the store; `None` if it is not there, or too short to be sealed.
+    pub fn of<D: Disk>(store: &Store<D>, digest: Digest) -> Result<Option<Sealed>, FileError> {
+        let Some(file) = store.open_blob(&digest)? else { return Ok(None) };
+        let (path, mut header) = (store.blob_path(&digest), [0; HEADER_BYTES]);
+        let came = read_full(&file, 0, &mut header).map_err(FileError::at(&path))?;
+        let bytes = file.size_bytes().map_err(FileError::at(&path))?;
+        Ok((came == header.len()).then_some(Sealed { digest, header, bytes }))
+    }
+
+    /// Whether a grant holds the key of this blob.
+    fn is_opened_by(&self, grant: &Grant, secret: &NodeSecret) -> Result<(), String> {
+        let key = grant.open(self.digest, secret).map_err(|error| why(&error))?;
+        Opener::new(&key, &self.header, self.bytes).map(drop).map_err(|error| why(&error))
+    }
 }
 
 /// Somebody who may have grants.
@@ -150,31 +178,32 @@ impl GrantSource {
 }
 
 /// Brings the grant that opens a sealed blob with `secret` into `folder`, if it is not there and somebody has it; gives whether
-/// it is there now. What is kept opens, and is durable.
+/// it is there now. What is kept opens the blob, and is durable.
 ///
 /// # Errors
 /// If nobody gave one and not all could say that they have none.
 pub async fn bring(
-    sealed: Digest,
+    sealed: &Sealed,
     secret: &NodeSecret,
     from: &[GrantSource],
     disk: &impl Disk,
     folder: &Path,
 ) -> Result<bool, BringError> {
-    let (path, to) = (grant_path(folder, &sealed), secret.public().id());
+    let (digest, to) = (sealed.digest, secret.public().id());
+    let path = grant_path(folder, &digest);
     // One that cannot be read is brought again.
     let there = read_whole(disk, &path, GRANT_MAX_BYTES as u64).ok().flatten();
-    let opens = |grant: &Grant| grant.open(sealed, secret).map(drop);
-    if there.is_some_and(|bytes| Grant::parse(&bytes).and_then(|grant| opens(&grant)).is_ok()) {
+    let there = there.and_then(|bytes| Grant::parse(&bytes).ok());
+    if there.is_some_and(|grant| sealed.is_opened_by(&grant, secret).is_ok()) {
         return Ok(true);
     }
     let mut faults = Vec::new();
     for source in from {
-        let why = match source.fetch(&sealed, &to).await {
+        let why = match source.fetch(&digest, &to).await {
             Ok(None) => continue,
             Err(why) => why,
-            Ok(Some(grant)) => match opens(&grant) {
-                Err(error) => why(&error),
+            Ok(Some(grant)) => match sealed.is_opened_by(&grant, secret) {
+                Err(why) => why,
                 Ok(()) => {
                     make_folders(disk, folder)?;
                     write_whole(disk, &path, &grant.to_bytes())?;
@@ -184,7 +213,7 @@ pub async fn bring(
         };
         faults.push(format!("{}: {why}", source.name));
     }
-    if faults.is_empty() { Ok(false) } else { Err(BringError::Nobody { sealed, faults }) }
+    if faults.is_empty() { Ok(false) } else { Err(BringError::Nobody { sealed: digest, faults }) }
 }
 
 /// Removes the grants for blobs that are not among `needed`, and what was begun and not ended. Gives how many went.
@@ -217,28 +246,37 @@ mod tests {
     use package::manifest::Manifest;
     use package::media;
     use package::seal::content::ContentKey;
+    use package::seal::stream::Sealer;
     use package::seal::wrap::wrap;
     use wire::world;
 
     use super::*;
 
-    /// A stick with a package in a folder and in one file, and a grant of its one blob for each node.
-    fn stick(root: &Path, nodes: &[&NodeSecret]) -> Digest {
+    /// A stick with a package in a folder and in one file, and a grant of its sealed weights for each node. The weights are
+    /// always the same, their key in the grants as well, unless it is to be a wrong one.
+    fn stick(root: &Path, nodes: &[&NodeSecret], is_wrong: bool) -> Sealed {
         let (chance, folder) = (&mut world::Simulated::new(7), root.join("package"));
-        let layout = Layout::create(System, &folder).unwrap();
-        let manifest = Manifest::new(media::MODEL_MANIFEST, Descriptor::empty()).to_bytes();
-        layout.put_blob(b"{}").unwrap();
-        let sealed = layout.put_blob(&manifest).unwrap();
-        let entry = Descriptor::of(media::OCI_MANIFEST, &manifest);
-        layout.set_ref("a:1", &entry).unwrap();
         let key = ContentKey::draw(chance);
+        let mut file = Vec::new();
+        Sealer::new(&key, 7, chance).unwrap().seal(&mut &b"weights"[..], &mut file).unwrap();
+        let layout = Layout::create(System, &folder).unwrap();
+        let mut manifest = Manifest::new(media::MODEL_MANIFEST, Descriptor::empty());
+        manifest.layers = vec![Descriptor::of(media::SEALED, &file)];
+        let manifest = manifest.to_bytes();
+        layout.put_blob(b"{}").unwrap();
+        layout.put_blob(&manifest).unwrap();
+        let digest = layout.put_blob(&file).unwrap();
+        layout.set_ref("a:1", &Descriptor::of(media::OCI_MANIFEST, &manifest)).unwrap();
+        let key = if is_wrong { ContentKey::draw(chance) } else { key };
         for node in nodes {
-            layout.put_grant(&wrap(&key, sealed, node.public(), chance).unwrap()).unwrap();
+            layout.put_grant(&wrap(&key, digest, node.public(), chance).unwrap()).unwrap();
         }
         let mut archive = Vec::new();
         package::archive::write(&layout, &BTreeMap::new(), &mut archive).unwrap();
         std::fs::write(root.join("package.tar"), archive).unwrap();
-        sealed
+        let store = Store::open(System, &folder, u64::MAX).unwrap();
+        assert!(Sealed::of(&store, Digest::of(b"{}")).unwrap().is_none(), "too short");
+        Sealed::of(&store, digest).unwrap().unwrap()
     }
 
     #[tokio::test]
@@ -246,23 +284,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let chance = &mut world::Simulated::new(1);
         let [ours, other] = [(); 2].map(|()| NodeSecret::generate(chance).unwrap());
-        let sealed = stick(folder.path(), &[&ours]);
+        let sealed = stick(folder.path(), &[&ours], false);
         let grants = Path::new("/data/grants");
         for place in ["package", "package.tar"] {
             let disk = Simulated::new();
             let from = [GrantSource::in_folder(&folder.path().join(place)).unwrap()];
-            assert!(!bring(sealed, &ours, &[], &disk, grants).await.unwrap());
-            assert!(!bring(sealed, &other, &from, &disk, grants).await.unwrap());
-            assert!(!bring(Digest::of(b"x"), &ours, &from, &disk, grants).await.unwrap());
-            assert!(bring(sealed, &ours, &from, &disk, grants).await.unwrap());
-            assert!(bring(sealed, &ours, &[], &disk, grants).await.unwrap(), "it is there");
+            assert!(!bring(&sealed, &ours, &[], &disk, grants).await.unwrap());
+            assert!(!bring(&sealed, &other, &from, &disk, grants).await.unwrap());
+            let another = Sealed { digest: Digest::of(b"x"), ..sealed.clone() };
+            assert!(!bring(&another, &ours, &from, &disk, grants).await.unwrap());
+            assert!(bring(&sealed, &ours, &from, &disk, grants).await.unwrap());
+            assert!(bring(&sealed, &ours, &[], &disk, grants).await.unwrap(), "it is there");
             // One that the disk has damaged is brought again.
-            write_whole(&disk, &grant_path(grants, &sealed), b"{").unwrap();
-            assert!(!bring(sealed, &ours, &[], &disk, grants).await.unwrap());
-            assert!(bring(sealed, &ours, &from, &disk, grants).await.unwrap());
-            assert_eq!(forget(&disk, grants, &BTreeSet::from([sealed])).unwrap(), 0);
+            write_whole(&disk, &grant_path(grants, &sealed.digest), b"{").unwrap();
+            assert!(!bring(&sealed, &ours, &[], &disk, grants).await.unwrap());
+            assert!(bring(&sealed, &ours, &from, &disk, grants).await.unwrap());
+            assert_eq!(forget(&disk, grants, &BTreeSet::from([sealed.digest])).unwrap(), 0);
             assert_eq!(forget(&disk, grants, &BTreeSet::new()).unwrap(), 1);
-            assert!(!bring(sealed, &ours, &[], &disk, grants).await.unwrap());
+            assert!(!bring(&sealed, &ours, &[], &disk, grants).await.unwrap());
         }
         assert_eq!(forget(&Simulated::new(), grants, &BTreeSet::new()).unwrap(), 0);
     }
@@ -275,20 +314,23 @@ mod tests {
         for path in [&bad, &good] {
             std::fs::create_dir(path).unwrap();
         }
-        let sealed = stick(&good, &[&ours]);
-        assert_eq!(stick(&bad, &[&ours]), sealed);
-        let place = bad.join("package").join(folder::place(&sealed, &ours.public().id()));
+        let sealed = stick(&good, &[&ours], false);
+        assert_eq!(stick(&bad, &[&ours], true).header, sealed.header);
+        let source = |path: &Path| GrantSource::in_folder(&path.join("package")).unwrap();
+        let (disk, grants) = (Simulated::new(), Path::new("/data/grants"));
+        let refused = bring(&sealed, &ours, &[source(&bad)], &disk, grants).await.unwrap_err();
+        assert!(refused.to_string().contains("the key is not this file's"), "{refused}");
+        assert!(read_whole(&disk, &grant_path(grants, &sealed.digest), 5000).unwrap().is_none());
+        // One that was changed on its way.
+        let place = bad.join("package").join(folder::place(&sealed.digest, &ours.public().id()));
         let mut grant = String::from_utf8(std::fs::read(&place).unwrap()).unwrap();
         let at = grant.find("wrapped").unwrap() + 12;
         let other = if &grant[at..=at] == "A" { "B" } else { "A" };
         grant.replace_range(at..=at, other);
         std::fs::write(&place, grant).unwrap();
-        let source = |path: &Path| GrantSource::in_folder(&path.join("package")).unwrap();
-        let (disk, grants) = (Simulated::new(), Path::new("/data/grants"));
-        let refused = bring(sealed, &ours, &[source(&bad)], &disk, grants).await.unwrap_err();
-        assert!(matches!(refused, BringError::Nobody { .. }), "{refused}");
-        assert!(read_whole(&disk, &grant_path(grants, &sealed), 5000).unwrap().is_none());
-        assert!(bring(sealed, &ours, &[source(&bad), source(&good)], &disk, grants).await.unwrap());
+        let refused = bring(&sealed, &ours, &[source(&bad)], &disk, grants).await.unwrap_err();
+        assert!(refused.to_string().contains("was changed after it was made"), "{refused}");
+        assert!(bring(&sealed, &ours, &[source(&bad), source(&good)], &disk, grants).await.unwrap());
         assert!(GrantSource::in_folder(&folder.path().join("none")).is_err());
         assert!(
             GrantSource::at("ftp://x", None).is_err()

@@ -17,10 +17,11 @@ use lm::tokenizer::special::Special;
 use package::archive;
 use package::digest::Digest;
 use package::disk::system::System as Disk;
+use package::golden::{Answer, Case, Golden};
 use package::index::Release;
 use package::layout::Layout;
 use package::name::{ModelName, VariantName};
-use package::requirement::{Better, Quality, Version};
+use package::requirement::{Better, Measurement, Quality, Version};
 use package::seal::content::SealKey;
 use package::seal::hybrid::NodePublic;
 use package::trust::time::{format_utc, parse_utc};
@@ -33,6 +34,7 @@ use crate::complaint::Usage;
 use crate::engine::{Engine, Threads, open_path, parse_tokens};
 use crate::interrupt::Interrupt;
 use crate::keys::{self, read_nodes};
+use crate::latency;
 use crate::models::Models;
 use crate::progress;
 
@@ -85,6 +87,14 @@ pub(crate) struct Args {
     /// Ask each variant these prompts, one a line, and record the answers as its golden set.
     #[arg(long, value_name = "PROMPTS")]
     golden_from: Option<PathBuf>,
+
+    /// Record this golden set, in the form of docs/packages.md: with a budget, say. Each variant must give its answers.
+    #[arg(long, value_name = "FILE", conflicts_with = "golden_from")]
+    golden: Option<PathBuf>,
+
+    /// Measure what answers cost on this machine: time to the first token, time of a token, energy where it is counted.
+    #[arg(long)]
+    latency: bool,
 
     /// Tokens of a golden answer at most.
     #[arg(long, value_name = "TOKENS", default_value = "16", value_parser = parse_tokens)]
@@ -174,6 +184,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let seal = seal(args)?;
     let prompts = args.golden_from.as_deref().map(read_prompts).transpose()?;
+    let answers = args.golden.as_deref().map(read_golden).transpose()?;
     let order = order(args, &found)?;
     let working = working(&args.output)?;
     let ending = Interrupt::listen()?.remove(working.clone())?;
@@ -181,7 +192,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if let Some(given) = &given {
             variant.quality = given.get(variant.name.as_str()).cloned();
         }
-        if text.is_some() || prompts.is_some() {
+        if text.is_some() || prompts.is_some() || answers.is_some() || args.latency {
             let engine = load(args, &variant.weights, &variant.name)?;
             if let Some(text) = &text {
                 variant.quality = Some(surprise(&engine, text)?);
@@ -192,6 +203,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 let set = golden(&engine.model, prompts, args.golden_tokens, &mut || bar.inc(1));
                 bar.finish_and_clear();
                 variant.golden = Some(set.with_context(|| format!("{} has no golden set", engine.name))?);
+            }
+            if let Some(answers) = &answers {
+                variant.golden = Some(answered(&engine, answers)?);
+            }
+            if args.latency {
+                let cost = latency::measure(&engine.model, variant.golden.as_ref())?;
+                variant.energy = cost
+                    .joules
+                    .map(|_| Measurement { prompt_ms: None, token_p95_ms: None, ..cost.clone() })
+                    .into_iter()
+                    .collect();
+                variant.latency = vec![Measurement { joules: None, ..cost }];
             }
         }
     }
@@ -218,6 +241,30 @@ fn seal(args: &Args) -> anyhow::Result<Option<(SealKey, Vec<NodePublic>)>> {
             return Err(Usage(why.to_owned()).into());
         }
     })
+}
+
+/// A golden set, if a variant gives its answers here.
+fn answered(engine: &Engine, set: &Golden) -> anyhow::Result<Golden> {
+    let bar = progress::steps(set.cases.len() as u64).with_prefix(format!("asking {}", engine.name));
+    let mut answers = Vec::new();
+    for case in &set.cases {
+        let (prompt, most) = match case {
+            Case::Text(text) => (&text.prompt, text.max_tokens),
+            Case::Embedding(text) => (&text.embed, 1),
+            Case::Tensors(_) => {
+                anyhow::bail!("the golden set asks for tensors, which a model of words has not")
+            }
+        };
+        let asked = golden(&engine.model, std::slice::from_ref(prompt), most, &mut || bar.inc(1))?;
+        answers.extend(asked.cases.into_iter().map(|case| match case {
+            Case::Text(text) => Answer::Tokens(text.tokens),
+            Case::Embedding(text) => Answer::Vector(text.vector),
+            Case::Tensors(_) => unreachable!("a model of words gives words and vectors"),
+        }));
+    }
+    bar.finish_and_clear();
+    set.judge(&answers).with_context(|| format!("{} does not give the golden answers", engine.name))?;
+    Ok(set.clone())
 }
 
 /// The variants as they are named, without what must be measured.
@@ -270,6 +317,11 @@ fn order(args: &Args, found: &[Found]) -> anyhow::Result<Order> {
 fn read_quality(path: &Path) -> anyhow::Result<BTreeMap<String, Quality>> {
     let text = read_text(path)?;
     serde_json::from_str(&text).with_context(|| format!("{} names no qualities of variants", path.display()))
+}
+
+fn read_golden(path: &Path) -> anyhow::Result<Golden> {
+    let read = || format!("the golden set {} cannot be read", path.display());
+    Golden::parse(&std::fs::read(path).with_context(read)?).with_context(read)
 }
 
 fn read_prompts(path: &Path) -> anyhow::Result<Vec<String>> {

@@ -24,6 +24,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     keys: Option<PathBuf>,
 
+    /// End when standard input does: whoever started this is gone.
+    #[arg(long)]
+    until_eof: bool,
+
     /// The digest of the variant's manifest.
     manifest: Digest,
 
@@ -31,7 +35,23 @@ pub(crate) struct Args {
     threads: Threads,
 }
 
+/// Nothing is open that would have to be closed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever reads the answers is gone, and the model may be in the middle of one"
+)]
+fn end() {
+    std::process::exit(1);
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if args.until_eof {
+        std::thread::Builder::new().name("parent".into()).spawn(|| {
+            // An error is an end, too.
+            drop(io::copy(&mut io::stdin(), &mut io::sink()));
+            end();
+        })?;
+    }
     let store = Store::open(System, &args.packages, u64::MAX)?;
     let keys = args.keys.as_deref().map_or_else(|| Ok(Keys::none()), Keys::open)?;
     let told = answer(&store, &keys, &args.manifest, args.threads.count(), &world::System::new());

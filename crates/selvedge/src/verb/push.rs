@@ -13,7 +13,6 @@ use package::layout::Layout;
 use package::media::REF_NAME;
 use package::registry::{Reference, Tag};
 use package::seal::wrap::Grant;
-use reqwest::Url;
 
 use crate::amount::show_bytes;
 use crate::complaint::Usage;

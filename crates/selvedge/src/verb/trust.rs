@@ -7,6 +7,7 @@ mod delegate;
 mod init;
 mod key;
 mod life;
+mod push;
 mod rebuild;
 mod refresh;
 mod reset;
@@ -31,6 +32,7 @@ pub(crate) enum Verb {
     Rotate(rotate::Args),
     Delegate(delegate::Args),
     Assign(assign::Args),
+    Push(push::Args),
     Show(show::Args),
     Reset(reset::Args),
 }
@@ -46,6 +48,7 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
         Verb::Rotate(args) => rotate::run(args),
         Verb::Delegate(args) => delegate::run(args),
         Verb::Assign(args) => assign::run(args),
+        Verb::Push(args) => push::run(args),
         Verb::Show(args) => show::run(args),
         Verb::Reset(args) => reset::run(args),
     }

@@ -8,6 +8,8 @@ mod explain;
 mod fields;
 mod flow;
 mod help;
+mod install;
+mod kills;
 mod peers;
 mod refused;
 mod sealed;

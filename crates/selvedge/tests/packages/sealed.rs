@@ -3,9 +3,10 @@
 use hub::config::HubConfig;
 use hub::server::Hub;
 use node::install::keys::{Keys, grants_folder};
-use node::transfer::grants::{GrantSource, bring};
+use node::transfer::grants::{GrantSource, Sealed, bring};
 use package::digest::Digest;
 use package::disk::system::System;
+use package::store::Store;
 use serde_json::Value;
 
 use crate::stage::{Stage, files};
@@ -57,9 +58,10 @@ fn brings(stage: &Stage, node: &str, from: &str) -> bool {
 }
 
 async fn asks(stage: &Stage, node: &str, source: GrantSource) -> bool {
-    let (data, sealed) = (stage.path(node), weights(stage));
+    let (data, store) = (stage.path(node), Store::open(System, &stage.path("tiny"), u64::MAX).unwrap());
+    let sealed = Sealed::of(&store, weights(stage)).unwrap().unwrap();
     let keys = Keys::open(&data).unwrap();
-    bring(sealed, keys.secret().unwrap(), &[source], &System, &grants_folder(&data)).await.unwrap()
+    bring(&sealed, keys.secret().unwrap(), &[source], &System, &grants_folder(&data)).await.unwrap()
 }
 
 #[test]

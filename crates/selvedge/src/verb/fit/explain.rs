@@ -59,6 +59,7 @@ pub(crate) fn device(memory: Option<u64>) -> Device {
         arch: std::env::consts::ARCH,
         runs: vec![(Kind::Lm, Runtime::Lm)],
         selvedge: Some(version()),
+        machine: node::device::machine().map(|(_, machine)| machine),
         ..Device::default()
     }
 }

@@ -1,0 +1,474 @@
+//! The thread of the slots: follows assignments, has releases brought, proven and served, and hears what comes of it.
+//!
+//! `install::carry` decides and makes durable, `errand` does what takes long, `serve::slots` lets models answer; they meet
+//! in one queue of [`Word`]s, so that the slots see one thing after the other. Nothing that thinks waits for this thread:
+//! records go to the agent's queue, and a hub that is away costs nothing but news.
+
+mod bring;
+mod door;
+mod errand;
+mod hands;
+mod view;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use package::disk::system::System;
+use package::disk::{FileError, read_whole};
+use package::name::ModelName;
+use package::store::Store;
+use package::trust::state::TrustState;
+use tokio::sync::{mpsc, oneshot};
+use wire::checkin::TrustFacts;
+use wire::id::BootId;
+use wire::world::{MonoNs, World};
+
+use self::bring::Brought;
+use self::door::Door;
+use self::errand::Reach;
+use self::hands::Worker;
+use crate::agent::report::Reports;
+use crate::agent::shared::Shared;
+use crate::config::Config;
+use crate::config::packages::PackagesConfig;
+use crate::control::{Answer, Ask, Standing, View};
+use crate::install::carry::{Carry, CarryError};
+use crate::install::event::{Event, Now};
+use crate::install::prove::ChildProver;
+use crate::install::state::Order;
+use crate::serve::slots::Slots;
+use crate::why::why;
+
+/// How often the slots are asked whether time changes anything.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long work that is being done may take to end when the node stops.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// The largest root that is read.
+const ROOT_MAX_BYTES: u64 = 512 << 10;
+
+/// Packages that cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The store refuses.
+    #[error("the packages cannot be kept")]
+    File(#[from] FileError),
+    /// The slots refuse.
+    #[error(transparent)]
+    Carry(#[from] CarryError),
+    /// The first root is not there.
+    #[error("there is no {}: it is the `root.json` that `selvedge trust init` made", path.display())]
+    NoRoot {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Our own program, which proves candidates, is not to be found.
+    #[error("this program cannot find itself, and so cannot prove releases")]
+    Program(#[source] std::io::Error),
+}
+
+/// What the thread hears.
+enum Word {
+    /// Something happened to a model.
+    Happened(ModelName, Event),
+    /// A variant is to be chosen.
+    Choose(ModelName, Order),
+    /// Trust and assignments were brought up to date, or not.
+    Brought(Brought),
+    /// A person asks.
+    Asked(Ask, oneshot::Sender<Answer>),
+    /// The node stops.
+    Stop,
+}
+
+/// The end of the queue that talks.
+type Words = mpsc::UnboundedSender<Word>;
+
+/// A store, and the slots' door into the server; made before the server starts.
+pub(super) struct Prepared {
+    config: PackagesConfig,
+    store: Arc<Store<System>>,
+    pub(super) slots: Slots,
+    words: Words,
+    heard: mpsc::UnboundedReceiver<Word>,
+    prover: ChildProver,
+}
+
+/// The thread.
+pub(super) struct Installing {
+    words: Words,
+    thread: JoinHandle<()>,
+}
+
+/// What the thread needs of the rest of the node.
+pub(super) struct Surroundings<W> {
+    pub(super) world: W,
+    pub(super) boot: BootId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) reports: Reports,
+    /// The hub's token.
+    pub(super) token: Option<String>,
+}
+
+/// Opens the store; what can fail for reasons outside fails here.
+pub(super) fn prepare(config: &PackagesConfig, data: &Path) -> Result<Prepared, InstallError> {
+    let folder = data.join("packages");
+    let store = Arc::new(Store::open(System, &folder, config.quota_bytes.unwrap_or(u64::MAX))?);
+    let prover = ChildProver::of_this_program(&folder, config.proof).map_err(InstallError::Program)?;
+    let prover = prover.with_keys(data);
+    let (words, heard) = mpsc::unbounded_channel();
+    let tell = {
+        let words = words.clone();
+        // Nobody hears any more when the node stops.
+        move |model: &ModelName, event: Event| drop(words.send(Word::Happened(model.clone(), event)))
+    };
+    let slots = Slots::new(Arc::clone(&store), Some(data.to_owned()), Arc::new(tell));
+    Ok(Prepared { config: config.clone(), store, slots, words, heard, prover })
+}
+
+/// Takes the slots, and starts their thread.
+pub(super) fn start<W: World + Clone + 'static>(
+    prepared: Prepared,
+    config: &Config,
+    around: Surroundings<W>,
+) -> Result<Installing, InstallError> {
+    let Prepared { config: packages, store, slots, words, heard, prover } = prepared;
+    let root_path = packages.trust.root.clone();
+    let root = read_whole(&System, &root_path, ROOT_MAX_BYTES)?;
+    let root = root.ok_or(InstallError::NoRoot { path: root_path })?;
+    let data = config.data.clone();
+    let hub = config.hub.as_ref().map(|hub| hub.url.clone());
+    let (name, labels) = (config.name.to_string(), config.labels.clone());
+    let begin = words.clone();
+    let (tell, told) = std::sync::mpsc::channel();
+    // The slots stay on their thread; whether they could be taken is told from there.
+    let body = move || {
+        let Surroundings { world, boot, shared, reports, token } = around;
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let failed = FileError::at(&data)(error);
+                drop(tell.send(Err(InstallError::from(failed))));
+                return;
+            }
+        };
+        let reach = Rc::new(Reach::new(errand::Place {
+            packages: packages.clone(),
+            store: Arc::clone(&store),
+            data: data.clone(),
+            hub,
+            token,
+            node: name,
+            labels,
+            prover,
+            slots,
+            reports,
+            shared,
+            words,
+            world: world.clone(),
+        }));
+        let worker = Worker::new(Rc::clone(&reach));
+        let carry = Carry::open(System, &data.join("slots"), store, packages.rules.clone(), worker);
+        let mut carry = match carry {
+            Ok(carry) => carry,
+            Err(error) => {
+                drop(tell.send(Err(error.into())));
+                return;
+            }
+        };
+        let path = data.join("trust").join("state");
+        let least = carry.trust_sequence();
+        let opened = TrustState::open(System, &path, &root, &packages.trust.policy.kinds, least);
+        let trust = opened.map_err(|error| why(&error)).map(|state| {
+            if let Err(error) = state.tidy() {
+                tracing::warn!(error = why(&error), "what an earlier life left beside the trust state stays");
+            }
+            Arc::new(Mutex::new(state))
+        });
+        match &trust {
+            Ok(state) => carry.trust(Arc::clone(state)),
+            Err(why) => tracing::error!(why, "nothing new is accepted; what runs goes on"),
+        }
+        let door = Door::open(&data);
+        drop(tell.send(Ok(())));
+        let facts = match &trust {
+            Ok(state) => view::trust_of(lock(state).trusted(), &packages.trust.policy, world.wall_ms()),
+            Err(why) => TrustFacts { lost: Some(why.clone()), ..TrustFacts::default() },
+        };
+        let installer = Installer {
+            carry,
+            reach,
+            trust,
+            boot,
+            world,
+            facts: Some(facts),
+            revision: None,
+            asked_ns: None,
+            waiting: Vec::new(),
+            is_bringing: false,
+        };
+        let local = tokio::task::LocalSet::new();
+        runtime.block_on(local.run_until(installer.run(heard, door, &data)));
+        // Tasks of this thread end with it; a proof is told to.
+        drop(local);
+        runtime.shutdown_timeout(LEAVE);
+    };
+    let spawned = std::thread::Builder::new().name("install".to_owned()).spawn(body);
+    let thread = spawned.map_err(InstallError::Program)?;
+    match told.recv() {
+        Ok(Ok(())) => Ok(Installing { words: begin, thread }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(InstallError::Program(std::io::Error::other("the thread of the slots died"))),
+    }
+}
+
+impl Installing {
+    /// Stops: what runs is told that it is not to blame. What was begun goes on in the next life.
+    pub(super) fn stop(self) {
+        // A thread that is gone has stopped.
+        let _ = self.words.send(Word::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+/// The trust state, or why there is none.
+type Trust = Result<Arc<Mutex<TrustState<System>>>, String>;
+
+/// Takes a lock that a panic cannot spoil: what it guards is replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread's own state.
+struct Installer<W> {
+    carry: Carry<System, Worker<W>>,
+    reach: Rc<Reach<W>>,
+    trust: Trust,
+    boot: BootId,
+    world: W,
+    /// How trust stands, for the hub.
+    facts: Option<TrustFacts>,
+    /// The hub's word for its assignments, when they were last asked for.
+    revision: Option<u64>,
+    /// When trust and assignments were last asked for.
+    asked_ns: Option<MonoNs>,
+    /// People who wait for what is being brought.
+    waiting: Vec<oneshot::Sender<Answer>>,
+    is_bringing: bool,
+}
+
+impl<W: World + Clone + 'static> Installer<W> {
+    async fn run(mut self, mut heard: mpsc::UnboundedReceiver<Word>, door: Door, data: &Path) {
+        let now = self.now();
+        self.survive(|carry| carry.start(&now));
+        self.reach.forget_grants(&self.carry.roots());
+        self.offer_orders();
+        let door = tokio::task::spawn_local(door.answer(self.reach.words.clone()));
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let word = tokio::select! {
+                word = heard.recv() => word,
+                _ = ticks.tick() => {
+                    self.tick();
+                    continue;
+                }
+            };
+            match word {
+                Some(Word::Happened(model, event)) => self.hear(&model, event),
+                Some(Word::Choose(model, order)) => {
+                    let kept = self.carry.slots(&model).map(|slots| slots.kept.clone()).unwrap_or_default();
+                    let size = self.trust.as_ref().ok().and_then(|state| {
+                        // Who brings trust up to date holds it, for a while; then this waits its turn.
+                        bring::index_bytes(&self.reach, &lock(state), &model, &order)
+                    });
+                    self.carry.hands().choose_now(&model, order, size, kept);
+                }
+                Some(Word::Brought(brought)) => self.brought(brought),
+                Some(Word::Asked(ask, answer)) => self.asked(ask, answer),
+                Some(Word::Stop) | None => break,
+            }
+            self.tell_slots();
+        }
+        door.abort();
+        door::close(data);
+        let models: Vec<ModelName> = self.carry.models().cloned().collect();
+        for model in models {
+            self.hear(&model, Event::Stopping);
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono_ns: self.world.mono_ns(), wall_ms: self.world.wall_ms(), boot: self.boot }
+    }
+
+    fn hear(&mut self, model: &ModelName, event: Event) {
+        let now = self.now();
+        self.survive(|carry| carry.hear(model, event, &now));
+    }
+
+    /// Slots that cannot be read or written are told; the thread goes on with the others.
+    fn survive(&mut self, work: impl FnOnce(&mut Carry<System, Worker<W>>) -> Result<(), CarryError>) {
+        if let Err(error) = work(&mut self.carry) {
+            tracing::error!(error = why(&error), "a model's slots cannot be used");
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.survive(|carry| carry.tick(&now));
+        let every_ns = u64::try_from(self.reach.packages.every.as_nanos()).unwrap_or(u64::MAX);
+        let is_due = self.asked_ns.is_none_or(|asked_ns| now.mono_ns.saturating_sub(asked_ns) >= every_ns);
+        let revision = self.reach.shared.assignments_revision();
+        if is_due || revision != self.revision {
+            self.bring(None);
+        }
+        self.tell_slots();
+    }
+
+    /// Brings trust and assignments up to date, once at a time. What is asked for meanwhile is asked for again.
+    fn bring(&mut self, ask: Option<Ask>) {
+        let Ok(trust) = &self.trust else { return };
+        if self.is_bringing {
+            return;
+        }
+        self.is_bringing = true;
+        // What a fleet was told to ask at one time it does not ask at one time.
+        let every_ns = self.reach.packages.every.as_nanos() as f64;
+        let early_ns = (every_ns * 0.1 * self.world.unit()) as u64;
+        self.asked_ns = Some(self.world.mono_ns().saturating_sub(early_ns));
+        self.revision = self.reach.shared.assignments_revision();
+        let (reach, trust) = (Rc::clone(&self.reach), Arc::clone(trust));
+        tokio::task::spawn_local(async move {
+            let brought = bring::bring(&reach, trust, ask).await;
+            drop(reach.words.send(Word::Brought(brought)));
+        });
+    }
+
+    fn brought(&mut self, brought: Brought) {
+        self.is_bringing = false;
+        for note in &brought.notes {
+            tracing::warn!(note, "an assignment or trust metadata is not followed");
+        }
+        self.facts = brought.facts.clone().or(self.facts.take());
+        let orders = self.offer_orders();
+        let mut wanted = orders;
+        for (model, order) in brought.orders {
+            wanted.insert(model.clone(), order.release);
+            self.hear(&model, Event::Ordered(order));
+        }
+        for waiting in self.waiting.drain(..) {
+            let answer = match &brought.refusal {
+                Some(why) => Answer::Refused { why: why.clone() },
+                None => Answer::Ordered { orders: wanted.clone(), notes: brought.notes.clone() },
+            };
+            // Who asked has gone.
+            drop(waiting.send(answer));
+        }
+    }
+
+    /// Offers all orders that stand: what the slots have, they take for nothing new.
+    fn offer_orders(&mut self) -> BTreeMap<ModelName, u64> {
+        let Ok(trust) = &self.trust else { return BTreeMap::new() };
+        let orders = match trust.try_lock() {
+            Ok(state) => self.reach.orders(&state),
+            // Whoever holds it tells when it is done.
+            Err(_) => return BTreeMap::new(),
+        };
+        let mut wanted = BTreeMap::new();
+        for (model, order) in orders {
+            wanted.insert(model.clone(), order.release);
+            self.hear(&model, Event::Ordered(order));
+        }
+        wanted
+    }
+
+    fn asked(&mut self, ask: Ask, answer: oneshot::Sender<Answer>) {
+        let told = match ask {
+            Ask::Slots => Answer::Slots(self.standing()),
+            Ask::RollBack { model } => self.act(&model, Event::RollBack),
+            Ask::LeaveSafe { model } => self.act(&model, Event::LeaveSafe),
+            Ask::Forgive { model, manifest } => self.act(&model, Event::Forgive(manifest)),
+            Ask::Refresh { .. } | Ask::Install { .. } => match (&self.trust, self.is_bringing) {
+                (Err(why), _) => Answer::Refused { why: why.clone() },
+                (Ok(_), true) => Answer::Refused {
+                    why: "trust is being brought up to date at the moment; ask again in a few seconds".into(),
+                },
+                (Ok(_), false) => {
+                    self.waiting.push(answer);
+                    self.bring(Some(ask));
+                    return;
+                }
+            },
+        };
+        // Who asked has gone.
+        drop(answer.send(told));
+    }
+
+    fn act(&mut self, model: &ModelName, event: Event) -> Answer {
+        let Some(slots) = self.carry.slots(model) else {
+            let there: Vec<&str> = self.carry.models().map(ModelName::as_str).collect();
+            let there = if there.is_empty() { "there is none".into() } else { there.join(", ") };
+            return Answer::Refused { why: format!("no model {model} has slots here: {there}") };
+        };
+        let kept = &slots.kept;
+        let missing = match &event {
+            Event::RollBack if kept.previous.is_none() => Some("has no previous release to go back to"),
+            Event::LeaveSafe if kept.safe.is_none() => Some("is not in safe mode"),
+            Event::Forgive(manifest) if kept.refusal(manifest).is_none() => Some("has not refused that"),
+            _ => None,
+        };
+        if let Some(missing) = missing {
+            return Answer::Refused { why: format!("{model} {missing}") };
+        }
+        self.hear(model, event);
+        Answer::Done
+    }
+
+    fn standing(&self) -> Standing {
+        let models = self.carry.models().filter_map(|model| {
+            let slots = self.carry.slots(model)?;
+            let serving = slots.run.serving.as_ref();
+            let view = View {
+                kept: slots.kept.clone(),
+                serving: serving.map(|serving| serving.manifest),
+                is_loaded: serving.is_some_and(|serving| serving.since_ns.is_some()),
+                transfer: self.reach.progress_of(model),
+                told: self.reach.told_of(model),
+            };
+            Some((model.clone(), view))
+        });
+        Standing {
+            models: models.collect(),
+            used_bytes: self.reach.store.used_bytes().unwrap_or_default(),
+            trust_trouble: self.trust.as_ref().err().cloned(),
+        }
+    }
+
+    /// Tells the rest of the node how the slots are.
+    fn tell_slots(&self) {
+        let models = self.carry.models().filter_map(|model| {
+            let slots = self.carry.slots(model)?;
+            Some(view::slots_of(model, &slots.kept))
+        });
+        self.reach.shared.tell_slots(models.collect(), self.facts.clone());
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Word::Happened(model, event) => write!(f, "Happened({model}, {event:?})"),
+            Word::Choose(model, order) => write!(f, "Choose({model}, {order:?})"),
+            Word::Brought(_) => f.write_str("Brought"),
+            Word::Asked(ask, _) => write!(f, "Asked({ask:?})"),
+            Word::Stop => f.write_str("Stop"),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the slots have done by the rest of the node: each call begins a piece of work and returns.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use package::golden::Budget;
+use package::name::ModelName;
+use tokio::task::AbortHandle;
+use wire::world::World;
+
+use super::Word;
+use super::errand::{self, Reach};
+use crate::install::carry::Hands;
+use crate::install::event::{Agreement, Event};
+use crate::install::report;
+use crate::install::state::{Kept, Order, Report, Slot};
+
+/// The hands of the slots.
+pub(super) struct Worker<W> {
+    reach: Rc<Reach<W>>,
+    /// What is being done for each model; a new piece of work takes the place of the old.
+    errands: BTreeMap<ModelName, AbortHandle>,
+}
+
+impl<W: World + Clone + 'static> Worker<W> {
+    pub(super) fn new(reach: Rc<Reach<W>>) -> Worker<W> {
+        Worker { reach, errands: BTreeMap::new() }
+    }
+
+    /// Begins to choose a variant. `index_bytes`: the size of the release's index, if targets list it; `kept`: the slots.
+    pub(super) fn choose_now(
+        &mut self,
+        model: &ModelName,
+        order: Order,
+        index_bytes: Option<u64>,
+        kept: Kept,
+    ) {
+        let (reach, its) = (Rc::clone(&self.reach), model.clone());
+        self.begin(model, async move { errand::choose(&reach, &its, order, index_bytes, kept).await });
+    }
+
+    fn begin(&mut self, model: &ModelName, work: impl Future<Output = Event> + 'static) {
+        let (words, its) = (self.reach.words.clone(), model.clone());
+        let begun = tokio::task::spawn_local(async move {
+            let event = work.await;
+            // The thread has ended: nobody hears any more.
+            drop(words.send(Word::Happened(its, event)));
+        });
+        if let Some(before) = self.errands.insert(model.clone(), begun.abort_handle()) {
+            before.abort();
+        }
+    }
+}
+
+impl<W: World + Clone + 'static> Hands for Worker<W> {
+    fn choose(&mut self, model: &ModelName, order: &Order) {
+        // What was refused stands in the slots, which are not at hand here: the loop begins it.
+        drop(self.reach.words.send(Word::Choose(model.clone(), order.clone())));
+    }
+
+    fn transfer(&mut self, model: &ModelName, slot: &Slot) {
+        let (reach, its, slot) = (Rc::clone(&self.reach), model.clone(), slot.clone());
+        self.begin(model, async move { errand::transfer(&reach, &its, &slot).await });
+    }
+
+    fn verify(&mut self, model: &ModelName, slot: &Slot) {
+        let (reach, slot) = (Rc::clone(&self.reach), slot.clone());
+        self.begin(model, async move { errand::verify(&reach, slot).await });
+    }
+
+    fn prove(&mut self, model: &ModelName, slot: &Slot, budget: Budget) {
+        let (reach, slot) = (Rc::clone(&self.reach), slot.clone());
+        self.begin(model, async move { errand::prove(&reach, slot, budget).await });
+    }
+
+    fn shadow(&mut self, model: &ModelName, slot: &Slot) {
+        let nothing = Agreement { compared: 0, agreed: 0 };
+        let event = Event::Shadowed(slot.manifest, nothing);
+        drop(self.reach.words.send(Word::Happened(model.clone(), event)));
+    }
+
+    fn serve(&mut self, model: &ModelName, slot: &Slot) {
+        self.reach.slots.serve(model, slot);
+    }
+
+    fn unload(&mut self, model: &ModelName) {
+        self.reach.slots.unload(model);
+    }
+
+    fn exercise(&mut self, model: &ModelName, slot: &Slot) {
+        self.reach.slots.exercise(model, slot);
+    }
+
+    fn journal(&mut self, model: &ModelName, report: &Report) {
+        let (words, its, id) = (self.reach.words.clone(), model.clone(), report.id.clone());
+        self.reach.reports.file(report::draft(model, report), move || {
+            drop(words.send(Word::Happened(its, Event::Journalled(id))));
+        });
+    }
+
+    fn tell(&mut self, model: Option<&ModelName>, words: &str) {
+        match model {
+            Some(model) => {
+                tracing::warn!(%model, words, "a release");
+                self.reach.told(model, words);
+            }
+            None => tracing::warn!(words, "releases"),
+        }
+    }
+}
