@@ -6,10 +6,12 @@
 //!
 //! [depot]                       # where packages lie
 //! folder = "/srv/packages"      # absent: `packages` in `data`
-//! # [depot.s3]                  # or a bucket; who we are there stands in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+//! # [depot.s3]                  # or a bucket; see docs/packages.md
 //! # bucket = "models"
 //! # prefix = "selvedge"
 //! # endpoint = "https://minio:9000"
+//! # region = "eu-north-1"
+//! # credentials_file = "/etc/selvedge/bucket"   # absent: AWS_ACCESS_KEY_ID and the other variables of Amazon's tools
 //!
 //! [registry]                    # how packages come in
 //! blob_max_bytes = 274877906944
@@ -68,8 +70,8 @@ pub struct DepotConfig {
     pub s3: Option<S3Config>,
 }
 
-/// `[depot.s3]`: a bucket. The key to it stands in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or where else Amazon's own
-/// tools look for it.
+/// `[depot.s3]`: a bucket. What is not told here stands in the variables of Amazon's own tools: `AWS_ACCESS_KEY_ID` and
+/// `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3Config {
@@ -84,6 +86,26 @@ pub struct S3Config {
     /// The store's region.
     #[serde(default)]
     pub region: Option<String>,
+    /// A file with who we are there, as `aws configure` writes it; its part `[default]` counts.
+    #[serde(default)]
+    pub credentials_file: Option<PathBuf>,
+}
+
+impl S3Config {
+    /// Whether its words can be what they should be. An address never carries a key: it would end up in logs.
+    fn check(&self) -> Result<(), ConfigError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if self.bucket.is_empty() || self.bucket.len() > 255 || !self.bucket.chars().all(plain) {
+            return Err(ConfigError::Bucket(self.bucket.clone()));
+        }
+        let Some(endpoint) = &self.endpoint else { return Ok(()) };
+        let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+        let odd = |c: char| c.is_whitespace() || matches!(c, '@' | '?' | '#');
+        match host {
+            Some(host) if !host.is_empty() && !host.contains(odd) => Ok(()),
+            _ => Err(ConfigError::Endpoint),
+        }
+    }
 }
 
 /// `[registry]`: how packages come in.
@@ -194,6 +216,15 @@ pub enum ConfigError {
     /// Two places for one thing.
     #[error("[depot] has both a folder and s3; packages lie in one of them")]
     TwoDepots,
+    /// Not the name of a bucket.
+    #[error("bucket in [depot.s3] is {0:?}; write its name alone, without scheme, host or path")]
+    Bucket(String),
+    /// Not an address, or one with more in it. It is not shown: there may be a key in it.
+    #[error(
+        "endpoint in [depot.s3] is not https://host:port; keys stand in credentials_file or in the variables \
+         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, never in an address"
+    )]
+    Endpoint,
     /// Not a digest.
     #[error("root in [tuf] is no digest; write it as sha256: and what `sha256sum 1.root.json` says")]
     Root(#[source] DigestError),
@@ -252,6 +283,7 @@ impl HubConfig {
         if self.depot.folder.is_some() && self.depot.s3.is_some() {
             return Err(ConfigError::TwoDepots);
         }
+        self.depot.s3.as_ref().map_or(Ok(()), S3Config::check)?;
         for host in &self.hosts {
             let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
             if host.is_empty() || host.len() > 253 || !host.chars().all(good) {
@@ -312,6 +344,9 @@ mod tests {
         check("[tuf]\nroot = \"1.root.json\"\naccept = [\"hybrid\", \"ecdsa-p256\"]", "no digest");
         check("[depot]\nfolder = \"p\"\n[depot.s3]\nbucket = \"b\"", "both a folder and s3");
         check("[depot.s3]\nbucket = \"b\"\nendpoint = \"http://127.0.0.1:9000\"", "");
+        check("[depot.s3]\nbucket = \"s3://b/prefix\"", "is \"s3://b/prefix\"");
+        check("[depot.s3]\nbucket = \"b\"\nendpoint = \"minio:9000\"", "is not https://host:port");
+        check("[depot.s3]\nbucket = \"b\"\nendpoint = \"http://id:secret@minio\"", "never in an address");
     }
 
     #[test]

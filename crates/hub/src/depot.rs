@@ -3,12 +3,15 @@
 //! What a put has answered is durable: of a folder the file and its name are synced, S3 promises as much. Under a key stands
 //! its old content or its new one, never a part of one. Nothing of it is in SQL.
 
+pub mod bucket;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, try_unfold};
@@ -17,19 +20,29 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     Error, GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions,
-    PutPayload,
+    PutPayload, UpdateVersion,
 };
 use package::digest::Digest;
+use package::form::decimal;
 use package::registry::{RepoName, Tag};
 use package::trust::key::KeyId;
+use wire::world::WallMs;
 
 use crate::config::DepotConfig;
+use crate::depot::bucket::BucketError;
 
 /// What is larger goes in parts of this size, each in memory for as long as it takes.
 const PART_BYTES: u64 = 8 << 20;
 
 /// How much of a file is read at once.
 const READ_BYTES: u64 = 256 << 10;
+
+/// What a kill left of a file on its way into a folder is removed at a start once nothing was written to it for so long: another
+/// hub on the same folder may be at it, and writes as fast as a disk gives.
+const LEFT_MS: i64 = 10 * 60 * 1000;
+
+/// Held in a folder by whoever compares and replaces. Buckets compare by themselves.
+const LOCK: &str = ".lock";
 
 /// A depot that does not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +55,12 @@ pub enum DepotError {
         /// Why.
         source: io::Error,
     },
-    /// The store cannot be opened.
+    /// The folder cannot be opened.
     #[error("cannot open the depot of packages; check [depot] in the hub's config")]
     Open(#[source] Error),
-    /// Something for which this program was not built.
-    #[error("this program was built without S3: use one that was built with it, or set `folder` in [depot]")]
-    NoS3,
+    /// The bucket cannot be opened.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The store refused.
     #[error("the depot could not {doing} {key}")]
     Store {
@@ -67,6 +80,14 @@ pub enum DepotError {
         bytes: u64,
         /// The most that is read.
         max_bytes: u64,
+    },
+    /// The folder's lock could not be had.
+    #[error("the lock of the depot's folder could not be had, so {key} stays as it is")]
+    Lock {
+        /// What should be replaced.
+        key: Key,
+        /// Why.
+        source: io::Error,
     },
     /// What should come in could not be read.
     #[error("what should become {key} in the depot could not be read")]
@@ -179,16 +200,21 @@ pub type Pieces = BoxStream<'static, Result<Bytes, DepotError>>;
 #[derive(Debug, Clone)]
 pub struct Depot {
     store: Arc<dyn ObjectStore>,
+    /// Where it lies, if that is a folder.
+    folder: Option<Arc<FilePath>>,
 }
 
 impl Depot {
-    /// The depot of the settings; without any, the folder `packages` in `data`.
-    pub fn open(config: &DepotConfig, data: &FilePath) -> Result<Depot, DepotError> {
-        match (&config.s3, &config.folder) {
-            (Some(bucket), _) => s3::open(bucket).map(|store| Depot { store }),
-            (None, Some(folder)) => Depot::folder(folder),
-            (None, None) => Depot::folder(&data.join("packages")),
-        }
+    /// The depot of the settings; without any, the folder `packages` in `data`. Removes what kills left there.
+    pub fn open(config: &DepotConfig, data: &FilePath, now_ms: WallMs) -> Result<Depot, DepotError> {
+        let folder = match (&config.s3, &config.folder) {
+            (Some(bucket), _) => return Ok(Depot { store: bucket::open(bucket)?, folder: None }),
+            (None, Some(folder)) => folder.clone(),
+            (None, None) => data.join("packages"),
+        };
+        let depot = Depot::folder(&folder)?;
+        sweep(&folder, now_ms).map_err(|source| DepotError::Folder { path: folder, source })?;
+        Ok(depot)
     }
 
     /// A depot in a folder, which is made if it is not there.
@@ -196,12 +222,18 @@ impl Depot {
         std::fs::create_dir_all(path)
             .map_err(|source| DepotError::Folder { path: path.to_owned(), source })?;
         let folder = LocalFileSystem::new_with_prefix(path).map_err(DepotError::Open)?;
-        Ok(Depot { store: Arc::new(folder.with_fsync(true)) })
+        Ok(Depot { store: Arc::new(folder.with_fsync(true)), folder: Some(path.into()) })
     }
 
     /// A depot that is gone with the process.
     pub fn memory() -> Depot {
-        Depot { store: Arc::new(InMemory::new()) }
+        Depot { store: Arc::new(InMemory::new()), folder: None }
+    }
+
+    /// Whether it answers: a bucket may be elsewhere, gone, or closed to us.
+    pub async fn look(&self) -> Result<(), DepotError> {
+        let key = Key::assignments();
+        self.store.list(Some(&key.0)).try_next().await.map(drop).map_err(failed("list", &key))
     }
 
     /// How many bytes stand under a key; `None` if nothing does.
@@ -255,6 +287,44 @@ impl Depot {
         }
     }
 
+    /// Puts a small file in the place of exactly what stands there, `None` being nothing; false if something else does by now.
+    pub async fn replace(&self, key: &Key, old: Option<&Bytes>, new: Bytes) -> Result<bool, DepotError> {
+        let Some(old) = old else { return self.put_if_absent(key, new).await };
+        let _turn = self.turn(key).await?;
+        let found = match self.store.get(&key.0).await {
+            Ok(found) => found,
+            Err(Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(failed("read", key)(error)),
+        };
+        let (e_tag, version) = (found.meta.e_tag.clone(), found.meta.version.clone());
+        let is_same = found.meta.size == old.len() as u64
+            && found.bytes().await.map_err(failed("read", key))? == *old;
+        if !is_same {
+            return Ok(false);
+        }
+        let mode = match &self.folder {
+            Some(_) => PutMode::Overwrite,
+            None => PutMode::Update(UpdateVersion { e_tag, version }),
+        };
+        match self.store.put_opts(&key.0, PutPayload::from_bytes(new), mode.into()).await {
+            Ok(_) => Ok(true),
+            Err(Error::Precondition { .. }) => Ok(false),
+            Err(error) => Err(failed("write", key)(error)),
+        }
+    }
+
+    /// Waits until nobody else compares and replaces in this folder, in this process or another.
+    async fn turn(&self, key: &Key) -> Result<Option<File>, DepotError> {
+        let Some(folder) = self.folder.clone() else { return Ok(None) };
+        let locked = off_the_loop(move || {
+            let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
+            lock.lock()?;
+            Ok(Some(lock))
+        });
+        let refuse = |source| DepotError::Lock { key: key.clone(), source };
+        locked.await.map_err(refuse)
+    }
+
     /// Puts the first `size` bytes of a file of this machine in the place of what stands there.
     pub async fn put_file(&self, key: &Key, file: File, size: u64) -> Result<(), DepotError> {
         let mut parts = Parts { file, at: 0, size, key: key.clone() };
@@ -298,6 +368,35 @@ impl Depot {
         }
         Ok(Names { names: first.into_iter().collect(), more })
     }
+}
+
+/// Removes what kills left of files on their way into a folder: `object_store` names them after the file, with `#` and a number.
+fn sweep(folder: &FilePath, now_ms: WallMs) -> io::Result<()> {
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                waiting.push(entry.path());
+                continue;
+            }
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.rsplit_once('#')).and_then(|(_, n)| decimal(n));
+            if number.is_none() {
+                continue;
+            }
+            // One that was moved to its place meanwhile is not there any more.
+            let Ok(written) = entry.metadata().and_then(|facts| facts.modified()) else { continue };
+            let written_ms = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+            if now_ms.saturating_sub(written_ms) > LEFT_MS {
+                match std::fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn failed(doing: &'static str, key: &Key) -> impl FnOnce(Error) -> DepotError {
@@ -364,124 +463,4 @@ pub(crate) async fn off_the_loop<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
-}
-
-#[cfg(feature = "s3")]
-mod s3 {
-    use std::sync::Arc;
-
-    use object_store::ObjectStore;
-    use object_store::aws::AmazonS3Builder;
-    use object_store::prefix::PrefixStore;
-
-    use super::DepotError;
-    use crate::config::S3Config;
-
-    /// Who we are there stands in the variables of the environment that Amazon's own tools read.
-    pub(super) fn open(config: &S3Config) -> Result<Arc<dyn ObjectStore>, DepotError> {
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(&config.bucket);
-        if let Some(region) = &config.region {
-            builder = builder.with_region(region);
-        }
-        if let Some(endpoint) = &config.endpoint {
-            builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
-        }
-        let bucket = builder.build().map_err(DepotError::Open)?;
-        Ok(Arc::new(PrefixStore::new(bucket, config.prefix.as_str())))
-    }
-}
-
-#[cfg(not(feature = "s3"))]
-mod s3 {
-    use std::sync::Arc;
-
-    use object_store::ObjectStore;
-
-    use super::DepotError;
-    use crate::config::S3Config;
-
-    pub(super) fn open(_config: &S3Config) -> Result<Arc<dyn ObjectStore>, DepotError> {
-        Err(DepotError::NoS3)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    async fn each(check: impl AsyncFn(Depot)) {
-        check(Depot::memory()).await;
-        let folder = tempfile::tempdir().unwrap();
-        check(Depot::folder(&folder.path().join("a/b")).unwrap()).await;
-    }
-
-    async fn all(pieces: Option<Pieces>) -> Vec<u8> {
-        let pieces: Vec<Bytes> = pieces.unwrap().try_collect().await.unwrap();
-        pieces.concat()
-    }
-
-    #[tokio::test]
-    async fn what_is_put_is_there() {
-        each(async |depot| {
-            let key = Key::tuf("1.a%2F..%2Fb.json");
-            assert_eq!(depot.size(&key).await.unwrap(), None);
-            assert_eq!(depot.read(&key, 10).await.unwrap(), None);
-            assert!(depot.stream(&key, 0..1).await.unwrap().is_none());
-            assert!(depot.put_if_absent(&key, Bytes::from_static(b"one")).await.unwrap());
-            assert!(!depot.put_if_absent(&key, Bytes::from_static(b"two")).await.unwrap());
-            assert_eq!(depot.read(&key, 3).await.unwrap().unwrap(), b"one"[..]);
-            depot.put(&key, Bytes::from_static(b"three")).await.unwrap();
-            assert_eq!(depot.size(&key).await.unwrap(), Some(5));
-            assert!(matches!(depot.read(&key, 4).await, Err(DepotError::TooLong { bytes: 5, .. })));
-            assert_eq!(all(depot.stream(&key, 1..4).await.unwrap()).await, b"hre");
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn large_files_go_in_parts() {
-        each(async |depot| {
-            for size in [0, 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES + 7] {
-                let bytes: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
-                let mut file = tempfile::tempfile().unwrap();
-                file.write_all(&bytes).unwrap();
-                file.write_all(b"what is behind does not belong to it").unwrap();
-                let key = Key::blob(&Digest::of(&bytes));
-                depot.put_file(&key, file, size).await.unwrap();
-                assert_eq!(depot.size(&key).await.unwrap(), Some(size));
-                if size > 0 {
-                    assert!(all(depot.stream(&key, 0..size).await.unwrap()).await == bytes, "{size}");
-                    let tail = all(depot.stream(&key, size / 2..size).await.unwrap()).await;
-                    assert!(tail == bytes[(size / 2) as usize..], "{size}");
-                }
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn names_come_in_order_and_in_pages() {
-        each(async |depot| {
-            let name = RepoName::new("team/smollm2").unwrap();
-            let nested = RepoName::new("team/smollm2/tags").unwrap();
-            let tags = Key::tags(&name);
-            let page = async |after: Option<&str>, most| {
-                let Names { names, more } = depot.names(&tags, after, most).await.unwrap();
-                (names.join(" "), more)
-            };
-            assert_eq!(page(None, 5).await, (String::new(), false));
-            for tag in ["v2", "7", "latest", "_x", "V1.0"] {
-                depot.put(&Key::tag(&name, &Tag::new(tag).unwrap()), Bytes::new()).await.unwrap();
-                depot.put(&Key::tag(&nested, &Tag::new(tag).unwrap()), Bytes::new()).await.unwrap();
-            }
-            assert_eq!(page(None, 9).await, ("7 V1.0 _x latest v2".to_owned(), false));
-            assert_eq!(page(None, 2).await, ("7 V1.0".to_owned(), true));
-            assert_eq!(page(Some("V1.0"), 3).await, ("_x latest v2".to_owned(), false));
-            assert_eq!(page(Some("a"), 1).await, ("latest".to_owned(), true));
-            assert_eq!(page(None, 0).await, (String::new(), true));
-        })
-        .await;
-    }
 }

@@ -133,7 +133,7 @@ impl Hub {
         let addr = listener.local_addr().map_err(|source| HubError::Listen { listen, source })?;
         let Store { writer, readers, lock } = database::open(&config.data).await?;
 
-        let depot = Depot::open(&config.depot, &config.data)?;
+        let depot = Depot::open(&config.depot, &config.data, clock.wall_ms())?;
         let uploads = config.data.join("uploads");
         let (most, rest_s) = (config.registry.uploads_max, config.registry.upload_rest_hours * 3600);
         let sessions = Sessions::open(&uploads, most, rest_s, seed)
@@ -167,6 +167,7 @@ impl Hub {
             inbound_kib: Semaphore::new(INBOUND_KIB),
             decoded: Semaphore::new(BATCH_QUEUE),
         });
+        tokio::spawn(look(state.depot.clone()));
         let serving = tokio::spawn(serve(listener, router(state, access), connections_max, stopping));
         let writing = tokio::spawn(async move {
             if let Err(error) = writer_task.await {
@@ -189,6 +190,14 @@ fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
         .merge(registry::router(state.clone()))
         .layer(from_fn_with_state(access, access::guard))
         .layer(from_fn_with_state(state, measure))
+}
+
+/// Says so at once if packages can neither come nor go. Everything else of the hub works without them.
+async fn look(depot: Depot) {
+    if let Err(error) = depot.look().await {
+        let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%error, why, "the depot does not answer: packages neither come nor go until it does");
+    }
 }
 
 async fn measure(State(state): State<Arc<HubState>>, request: Request, next: Next) -> Response {

@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod access;
+#[cfg(feature = "s3")]
+#[path = "../bucket/mod.rs"]
+mod bucket;
+#[cfg(feature = "s3")]
+mod elsewhere;
 mod grants;
 mod manifests;
 mod pull;

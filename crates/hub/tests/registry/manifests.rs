@@ -1,5 +1,6 @@
 //! Manifests are kept as they came, and only with all that they name.
 
+use hub::config::HubConfig;
 use package::descriptor::Descriptor;
 use package::digest::Digest;
 use package::index::Index;
@@ -12,7 +13,11 @@ use crate::pushing::{Client, Package, hub, refusal, repo};
 
 #[tokio::test]
 async fn nothing_that_is_not_whole() {
-    let (hub, _folder) = hub(|_| {}).await;
+    whole_or_not(|_| {}).await;
+}
+
+pub(crate) async fn whole_or_not(change: impl FnOnce(&mut HubConfig)) {
+    let (hub, _folder) = hub(change).await;
     let client = Client::of(&hub);
     let (name, package) = (repo("a"), Package::new("smollm2", 7, 1000));
     let missing = (400, "MANIFEST_BLOB_UNKNOWN".to_owned());
@@ -81,7 +86,11 @@ async fn kept_as_they_came() {
 
 #[tokio::test]
 async fn tags_in_pages() {
-    let (hub, _folder) = hub(|_| {}).await;
+    tags(|_| {}).await;
+}
+
+pub(crate) async fn tags(change: impl FnOnce(&mut HubConfig)) {
+    let (hub, _folder) = hub(change).await;
     let client = Client::of(&hub);
     let name = repo("team/a");
     client.push_blob(&name, b"{}", 1 << 20).await;
@@ -117,7 +126,11 @@ async fn tags_in_pages() {
 
 #[tokio::test]
 async fn who_speaks_of_a_manifest() {
-    let (hub, _folder) = hub(|_| {}).await;
+    referrers(|_| {}).await;
+}
+
+pub(crate) async fn referrers(change: impl FnOnce(&mut HubConfig)) {
+    let (hub, _folder) = hub(change).await;
     let client = Client::of(&hub);
     let (name, package) = (repo("a"), Package::new("smollm2", 7, 1000));
     client.push(&name, "7", &package).await;

@@ -1,5 +1,6 @@
 //! What was pushed comes back, byte for byte, whole or in part.
 
+use hub::config::HubConfig;
 use package::digest::Digest;
 use package::index::Release;
 use package::media;
@@ -9,7 +10,11 @@ use crate::pushing::{Client, Package, hub, refusal, repo};
 
 #[tokio::test]
 async fn a_package_comes_back_byte_for_byte() {
-    let (hub, _folder) = hub(|_| {}).await;
+    comes_back(|_| {}).await;
+}
+
+pub(crate) async fn comes_back(change: impl FnOnce(&mut HubConfig)) {
+    let (hub, _folder) = hub(change).await;
     let client = Client::of(&hub);
     let (name, package) = (repo("team/smollm2"), Package::new("smollm2", 7, 9 << 20));
     client.push(&name, "7", &package).await;
@@ -42,7 +47,11 @@ async fn a_package_comes_back_byte_for_byte() {
 
 #[tokio::test]
 async fn parts_of_a_blob() {
-    let (hub, _folder) = hub(|_| {}).await;
+    parts(|_| {}).await;
+}
+
+pub(crate) async fn parts(change: impl FnOnce(&mut HubConfig)) {
+    let (hub, _folder) = hub(change).await;
     let client = Client::of(&hub);
     client.push_blob(&repo("a"), b"0123456789", 3).await;
     let digest = Digest::of(b"0123456789");

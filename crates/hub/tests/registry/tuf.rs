@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hub::config::HubConfig;
 use package::digest::Digest;
 use package::trust::Policy;
 use package::trust::author::{Delegation, Holders, Plan, Repository};
@@ -131,7 +132,11 @@ async fn find(client: &Client, house: &House, path: &str) -> Option<TargetFile> 
 
 #[tokio::test]
 async fn a_node_finds_what_authors_published() {
-    let (hub, _folder) = hub(|_| {}).await;
+    find_published(|_| {}).await;
+}
+
+pub(crate) async fn find_published(change: impl FnOnce(&mut HubConfig)) {
+    let (hub, _folder) = hub(change).await;
     let client = Client::of(&hub);
     let mut house = House::new(7 * DAY_MS);
     let first = house.publish();
@@ -172,7 +177,11 @@ async fn a_node_finds_what_authors_published() {
 
 #[tokio::test]
 async fn what_no_client_would_believe_is_not_taken() {
-    let (hub, _folder) = hub(|_| {}).await;
+    refuse(|_| {}).await;
+}
+
+pub(crate) async fn refuse(change: impl FnOnce(&mut HubConfig)) {
+    let (hub, _folder) = hub(change).await;
     let client = Client::of(&hub);
     let mut house = House::new(7 * DAY_MS);
     let refused = async |file: &str, bytes: &[u8], status: u16, why: &str| {
@@ -272,7 +281,11 @@ fn assignment(id: &str, version: u64, subject: Value, now_ms: i64, signer: &Hybr
 
 #[tokio::test]
 async fn assignments_are_kept_and_handed_out() {
-    let (hub, _folder) = hub(|_| {}).await;
+    assignments(|_| {}).await;
+}
+
+pub(crate) async fn assignments(change: impl FnOnce(&mut HubConfig)) {
+    let (hub, _folder) = hub(change).await;
     let client = Client::of(&hub);
     let mut house = House::new(7 * DAY_MS);
     let put = async |bytes: &[u8]| {
