@@ -21,6 +21,9 @@
 //! [tuf]                         # whose metadata is taken
 //! root = "sha256:…"             # of 1.root.json; absent: the first that is put
 //! accept = ["hybrid"]
+//! online_key = "timestamp.age"  # the hub signs timestamps itself; see docs/trust.md
+//! snapshot_key = "snapshot.age" # and snapshots
+//! passphrase_file = "passphrase"
 //! ```
 
 use std::fs::File;
@@ -128,6 +131,12 @@ pub struct TufConfig {
     pub root: Option<String>,
     /// Which kinds of keys count.
     pub accept: Vec<Accept>,
+    /// Timestamp's key, if the hub shall sign timestamps.
+    pub online_key: Option<PathBuf>,
+    /// Snapshot's key, if the hub shall sign snapshots, too.
+    pub snapshot_key: Option<PathBuf>,
+    /// A file whose first line opens both.
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// A kind of keys.
@@ -152,7 +161,13 @@ impl Default for RegistryConfig {
 
 impl Default for TufConfig {
     fn default() -> TufConfig {
-        TufConfig { root: None, accept: vec![Accept::Hybrid] }
+        TufConfig {
+            root: None,
+            accept: vec![Accept::Hybrid],
+            online_key: None,
+            snapshot_key: None,
+            passphrase_file: None,
+        }
     }
 }
 
@@ -228,6 +243,9 @@ pub enum ConfigError {
     /// Not a digest.
     #[error("root in [tuf] is no digest; write it as sha256: and what `sha256sum 1.root.json` says")]
     Root(#[source] DigestError),
+    /// Half of what signing takes.
+    #[error("snapshot_key in [tuf] needs online_key: a snapshot that no timestamp names is seen by nobody")]
+    SnapshotAlone,
     /// The outside world may reach the hub, and nothing would stop it.
     #[error(
         "the hub would listen on {0}, which others can reach, without a token; set token_file, or listen on 127.0.0.1"
@@ -280,6 +298,9 @@ impl HubConfig {
         within("uploads_max", self.registry.uploads_max as u64, 1, 10_000)?;
         within("upload_rest_hours", self.registry.upload_rest_hours, 1, 24 * 365)?;
         self.tuf.first_root().map_err(ConfigError::Root)?;
+        if self.tuf.snapshot_key.is_some() && self.tuf.online_key.is_none() {
+            return Err(ConfigError::SnapshotAlone);
+        }
         if self.depot.folder.is_some() && self.depot.s3.is_some() {
             return Err(ConfigError::TwoDepots);
         }
@@ -342,6 +363,7 @@ mod tests {
         check("hosts = [\"http://hub\"]", "not a host name");
         check("[registry]\nuploads_max = 0", "uploads_max is 0");
         check("[tuf]\nroot = \"1.root.json\"\naccept = [\"hybrid\", \"ecdsa-p256\"]", "no digest");
+        check("[tuf]\nsnapshot_key = \"snapshot.age\"", "needs online_key");
         check("[depot]\nfolder = \"p\"\n[depot.s3]\nbucket = \"b\"", "both a folder and s3");
         check("[depot.s3]\nbucket = \"b\"\nendpoint = \"http://127.0.0.1:9000\"", "");
         check("[depot.s3]\nbucket = \"s3://b/prefix\"", "is \"s3://b/prefix\"");

@@ -141,7 +141,12 @@ impl Key {
 
     /// A metadata file of TUF, by its name as it stands in a URL.
     pub fn tuf(file: &str) -> Key {
-        Key::of(["tuf", "metadata", file])
+        Key::tuf_files().child(file)
+    }
+
+    /// The folder of TUF's metadata.
+    pub fn tuf_files() -> Key {
+        Key::of(["tuf", "metadata"])
     }
 
     /// An assignment.
@@ -162,6 +167,11 @@ impl Key {
     /// The grant of a sealed blob for a node's key.
     pub fn grant(sealed: &Digest, to: &KeyId) -> Key {
         Key::of(["grants", &sealed.hex(), &format!("{to}.json")])
+    }
+
+    /// Its own name in its folder, as [`Depot::names`] gives it.
+    pub fn name(&self) -> &str {
+        self.0.filename().unwrap_or_default()
     }
 
     fn repository(name: &RepoName) -> Key {
@@ -297,8 +307,8 @@ impl Depot {
             Err(error) => return Err(failed("read", key)(error)),
         };
         let (e_tag, version) = (found.meta.e_tag.clone(), found.meta.version.clone());
-        let is_same = found.meta.size == old.len() as u64
-            && found.bytes().await.map_err(failed("read", key))? == *old;
+        let is_same =
+            found.meta.size == old.len() as u64 && found.bytes().await.map_err(failed("read", key))? == *old;
         if !is_same {
             return Ok(false);
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use wire::batch::Outcome;
 
@@ -57,6 +58,7 @@ pub struct Metrics {
     checkins: AtomicU64,
     commits: AtomicU64,
     requests: [Histogram; 5],
+    expires: Mutex<Vec<(String, i64)>>,
     recent: Recent,
 }
 
@@ -106,6 +108,11 @@ impl Metrics {
         histogram.sum_us.fetch_add(micros, Relaxed);
     }
 
+    /// Until when each role of TUF holds, in seconds since 1970, as of the last look.
+    pub fn expires(&self, roles: Vec<(String, i64)>) {
+        *self.expires.lock().unwrap_or_else(PoisonError::into_inner) = roles;
+    }
+
     /// Records stored in the last whole minute.
     pub fn records_last_minute(&self, now_s: u64) -> u64 {
         self.recent.sum(now_s)
@@ -137,6 +144,16 @@ impl Metrics {
             (format!("{{outcome=\"{outcome}\"}}"), counter.load(Relaxed).to_string())
         });
         family("hub_batches_total", "Batches answered.", "counter", &batches);
+        let quoted = |role: &str| role.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let expires = self.expires.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let expires: Vec<(String, String)> = expires
+            .into_iter()
+            .map(|(role, at_s)| (format!("{{role=\"{}\"}}", quoted(&role)), at_s.to_string()))
+            .collect();
+        if !expires.is_empty() {
+            let help = "When the published metadata of a role expires, in seconds since 1970.";
+            family("hub_tuf_expires_timestamp_seconds", help, "gauge", &expires);
+        }
         for (name, help, value) in gauges {
             family(name, help, "gauge", &[(String::new(), value.to_string())]);
         }
@@ -211,10 +228,13 @@ mod tests {
         metrics.batch(Outcome::Ahead);
         metrics.request(Area::CheckIn, 900);
         metrics.request(Area::CheckIn, 90_000_000);
+        metrics.expires(vec![("timestamp".into(), 1_800_000_000), ("team/\"a\"".into(), 7)]);
         let text = metrics.text(&[("hub_nodes", "Nodes.", 3)]);
         for line in [
             "hub_batches_total{outcome=\"ahead\"} 1",
             "hub_nodes 3",
+            "hub_tuf_expires_timestamp_seconds{role=\"timestamp\"} 1800000000",
+            "hub_tuf_expires_timestamp_seconds{role=\"team/\\\"a\\\"\"} 7",
             "hub_request_seconds_bucket{area=\"checkin\",le=\"0.0005\"} 0",
             "hub_request_seconds_bucket{area=\"checkin\",le=\"0.001\"} 1",
             "hub_request_seconds_bucket{area=\"checkin\",le=\"+Inf\"} 2",

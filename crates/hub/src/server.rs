@@ -30,6 +30,8 @@ use crate::registry::sessions::Sessions;
 use crate::revision::Revision;
 use crate::state::{HubState, stopped};
 use crate::store::database::{self, OpenError, Store};
+use crate::tuf::keys::{KeyError, OnlineKeys};
+use crate::tuf::online::{self, OnlineError};
 use crate::write::Limits;
 use crate::writer::{self, BATCH_QUEUE, Desk};
 use crate::{api, console, registry, tuf};
@@ -66,6 +68,9 @@ pub enum HubError {
         /// Why.
         source: std::io::Error,
     },
+    /// A key of [tuf].
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The address is taken.
     #[error("another program listens on {0}; stop it, or choose another address with --listen")]
     InUse(SocketAddr),
@@ -139,6 +144,7 @@ impl Hub {
         let sessions = Sessions::open(&uploads, most, rest_s, seed)
             .map_err(|source| HubError::Uploads { path: uploads, source })?;
 
+        let online = open_keys(&config, &depot).await?;
         let access = Arc::new(Access::new(token.as_deref(), &config.hosts, key, clock.clone()));
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
         let (stop, stopping) = watch::channel(false);
@@ -159,6 +165,7 @@ impl Hub {
             depot,
             sessions,
             revision: Revision::default(),
+            online,
             publishing: tokio::sync::Mutex::new(()),
             live,
             metrics,
@@ -168,6 +175,7 @@ impl Hub {
             decoded: Semaphore::new(BATCH_QUEUE),
         });
         tokio::spawn(look(state.depot.clone()));
+        tokio::spawn(online::tend(state.clone()));
         let serving = tokio::spawn(serve(listener, router(state, access), connections_max, stopping));
         let writing = tokio::spawn(async move {
             if let Err(error) = writer_task.await {
@@ -190,6 +198,22 @@ fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
         .merge(registry::router(state.clone()))
         .layer(from_fn_with_state(access, access::guard))
         .layer(from_fn_with_state(state, measure))
+}
+
+/// The keys that the hub signs with, if it shall; a key that is not its role's is refused before anything runs.
+async fn open_keys(config: &HubConfig, depot: &Depot) -> Result<Option<OnlineKeys>, HubError> {
+    let tuf = config.tuf.clone();
+    // A passphrase is slow on purpose.
+    let opened = tokio::task::spawn_blocking(move || OnlineKeys::open(&tuf)).await;
+    let Some(keys) = opened.unwrap_or(Ok(None))? else { return Ok(None) };
+    match online::check(depot, &config.tuf, &keys).await {
+        Err(OnlineError::Keys(error)) => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the keys of [tuf] could not be held against the published root");
+        }
+        Ok(()) => {}
+    }
+    Ok(Some(keys))
 }
 
 /// Says so at once if packages can neither come nor go. Everything else of the hub works without them.

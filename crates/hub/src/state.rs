@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::registry::sessions::Sessions;
 use crate::revision::Revision;
 use crate::store::connection::Readers;
+use crate::tuf::keys::OnlineKeys;
 use crate::writer::WriterHandle;
 
 /// How long a batch waits for its turn before the node is asked to come again.
@@ -32,6 +33,8 @@ pub struct HubState {
     pub sessions: Sessions,
     /// What changes with the assignments.
     pub revision: Revision,
+    /// The keys of timestamp and snapshot, if this hub holds any.
+    pub online: Option<OnlineKeys>,
     /// One author at a time.
     pub publishing: tokio::sync::Mutex<()>,
     /// What happens now.

@@ -1,9 +1,11 @@
 //! Who may say that a model is genuine: TUF's metadata and targets, as plain files that any cache may keep.
 //!
 //! Authors publish elsewhere, with keys that never come here, and put the files; the hub takes a file only if a client would
-//! believe it, so what is served is of one piece. A target is a release's index and lies among the registry's blobs: its
-//! hash stands in its path.
+//! believe it, so what is served is of one piece. Timestamp and snapshot alone it may sign itself ([`online`]). A target is a
+//! release's index and lies among the registry's blobs: its hash stands in its path.
 
+pub mod keys;
+pub mod online;
 pub mod publish;
 
 use std::sync::Arc;
@@ -92,7 +94,8 @@ async fn target(
 /// Takes a metadata file that was published elsewhere.
 ///
 /// Roots and targets come first, then the snapshot, the timestamp last: with it all of them are looked at as a client
-/// would, and only then does it replace the one before. A version that was published is never replaced.
+/// would, and only then does it replace the one before. A version that was published is never replaced. A hub that holds
+/// the keys of snapshot and timestamp signs both itself: roots and targets are enough.
 #[utoipa::path(
     put, path = "/api/v1/tuf/metadata/{file}", tag = "packages",
     params(("file" = String, Path, description = "`2.root.json`, `7.targets.json`, `9.snapshot.json`, `timestamp.json`")),
@@ -114,7 +117,16 @@ pub async fn put(
     let bytes = intake::read(&state, request, Limits::default().targets_bytes as usize).await?;
     let handle = Handle::current();
     // Signatures and large documents: milliseconds that would stand in everybody's way.
-    let published = tokio::task::spawn_blocking(move || handle.block_on(publish::put(&state, &file, bytes)));
+    let published = tokio::task::spawn_blocking(move || {
+        handle.block_on(async {
+            let taken = publish::put(&state, &file, bytes).await;
+            // With the keys at hand what was put is published at once; else the next look says until when it holds.
+            if taken.is_ok() && state.online.is_some() {
+                online::go(&state).await;
+            }
+            taken
+        })
+    });
     let is_new =
         published.await.map_err(|_| Refusal::later("stopping", "the hub is stopping".to_owned(), 5))??;
     Ok(if is_new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -43,8 +43,13 @@ pub(crate) fn ask_new(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(passphrase)
 }
 
+/// The file with the passphrase, if one is named.
+pub(crate) fn file() -> Option<PathBuf> {
+    std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 fn from_file() -> anyhow::Result<Option<Zeroizing<String>>> {
-    let Some(path) = std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()) else { return Ok(None) };
+    let Some(path) = file() else { return Ok(None) };
     let mut text = Zeroizing::new(String::new());
     let file = File::open(&path).map(|file| file.take(BYTES_MAX));
     let read = file.and_then(|mut file| file.read_to_string(&mut text));

@@ -14,7 +14,9 @@ pub enum BucketError {
     #[error("this program was built without S3: use one that was built with it, or set `folder` in [depot]")]
     NoS3,
     /// The settings do not go together.
-    #[error("the bucket cannot be used; check [depot.s3] in the hub's config, and what begins with AWS_ in its environment")]
+    #[error(
+        "the bucket cannot be used; check [depot.s3] in the hub's config, and what begins with AWS_ in its environment"
+    )]
     Settings(#[source] Error),
     /// The file of credentials cannot be read.
     #[error("cannot read the credentials_file {}", path.display())]

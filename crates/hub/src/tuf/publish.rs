@@ -14,11 +14,13 @@ use package::trust::update::{Effect, Event, Outcome, Update, UpdateError, Want, 
 use wire::world::WallMs;
 
 use crate::api::refusal::Refusal;
+use crate::config::TufConfig;
 use crate::depot::{Depot, DepotError, Key};
 use crate::state::HubState;
+use crate::tuf::keys::OnlineKeys;
 
 /// What has no version in its name.
-const TIMESTAMP: &str = "timestamp.json";
+pub(super) const TIMESTAMP: &str = "timestamp.json";
 
 /// Where trust begins.
 const FIRST_ROOT: &str = "1.root.json";
@@ -109,12 +111,13 @@ pub async fn put(state: &HubState, file: &str, bytes: Bytes) -> Result<bool, Pub
         Some((version, role)) => (decimal(version), role),
         None => (None, ""),
     };
-    let policy = policy(state);
+    let view = View::of(&state.depot, &state.config.tuf, state.now_ms())?;
+    let limits = &view.policy.limits;
     let max_bytes = match role {
-        "root" => policy.limits.root_bytes,
-        "snapshot" => policy.limits.snapshot_bytes,
-        _ if file == TIMESTAMP => policy.limits.timestamp_bytes,
-        _ => policy.limits.targets_bytes,
+        "root" => limits.root_bytes,
+        "snapshot" => limits.snapshot_bytes,
+        _ if file == TIMESTAMP => limits.timestamp_bytes,
+        _ => limits.targets_bytes,
     };
     if bytes.len() as u64 > max_bytes {
         return Err(PublishError::TooLong { file: file.to_owned(), max_bytes });
@@ -126,52 +129,74 @@ pub async fn put(state: &HubState, file: &str, bytes: Bytes) -> Result<bool, Pub
         return Ok(false);
     }
     let differs = || PublishError::Differs { file: file.to_owned() };
-    let client = Client { depot: &state.depot, new: (file, &bytes), policy, now_ms: state.now_ms() };
+    let view = view.with(file, &bytes);
     match (version, role) {
-        _ if file == TIMESTAMP => client.check_timestamp(state).await?,
+        _ if file == TIMESTAMP => view.check_timestamp().await?,
         (Some(_), "root") if there.is_some() => return Err(differs()),
-        (Some(_), "root") => client.check_root(state).await?,
+        (Some(_), "root") => view.check_root().await?,
         (Some(version), role) if !role.is_empty() && role != "timestamp" => {
             let unread = |source| PublishError::Verify { file: file.to_owned(), source };
             Envelope::read(&bytes).map_err(unread)?;
-            // What no published snapshot has named may still be mended.
-            if there.is_some() && client.is_published(state, version, role).await? {
+            // What no published snapshot has named may still be mended; but where hubs sign snapshots, one is about to be named.
+            let is_signed_here =
+                role == "snapshot" && state.online.as_ref().is_some_and(OnlineKeys::sign_snapshots);
+            if there.is_some() && (is_signed_here || view.is_published(version, role).await?) {
                 return Err(differs());
             }
         }
         _ => return Err(PublishError::Name),
     }
-    state.depot.put(&key, bytes).await?;
-    Ok(true)
+    // Another hub may share the depot: who was first stays.
+    match state.depot.replace(&key, there.as_ref(), bytes).await? {
+        true => Ok(true),
+        false if file == TIMESTAMP => Err(PublishError::NotNewer),
+        false => Err(differs()),
+    }
 }
 
 /// What a client trusts that has followed all that is published, whether it has expired or not; `None` without a root.
 pub async fn published(state: &HubState) -> Result<Option<Trusted>, PublishError> {
-    let new = ("", &Bytes::new());
-    let client = Client { depot: &state.depot, new, policy: policy(state), now_ms: state.now_ms() };
-    match client.file(FIRST_ROOT, client.policy.limits.root_bytes).await? {
-        Some(_) => client.published(state).await.map(Some),
-        None => Ok(None),
-    }
+    View::of(&state.depot, &state.config.tuf, state.now_ms())?.trusted().await
 }
 
-fn policy(state: &HubState) -> Policy {
-    Policy { kinds: state.config.tuf.kinds(), ..Policy::default() }
-}
-
-/// A client to whom one file more is shown than lies here.
-struct Client<'a> {
-    depot: &'a Depot,
-    new: (&'a str, &'a Bytes),
-    policy: Policy,
+/// What lies here as a client sees it, to whom one file more may be shown.
+pub(super) struct View<'a> {
+    pub(super) depot: &'a Depot,
+    pub(super) policy: Policy,
+    first_root: Option<Digest>,
     now_ms: WallMs,
+    new: Option<(&'a str, &'a Bytes)>,
 }
 
-impl Client<'_> {
-    async fn file(&self, file: &str, max_bytes: u64) -> Result<Option<Bytes>, DepotError> {
-        match file == self.new.0 {
-            true => Ok(Some(self.new.1.clone())),
-            false => self.depot.read(&Key::tuf(file), max_bytes).await,
+impl<'a> View<'a> {
+    /// What lies here at `now_ms`, and nothing more.
+    pub(super) fn of(depot: &'a Depot, config: &TufConfig, now_ms: WallMs) -> Result<View<'a>, DigestError> {
+        let policy = Policy { kinds: config.kinds(), ..Policy::default() };
+        Ok(View { depot, policy, first_root: config.first_root()?, now_ms, new: None })
+    }
+
+    /// As if this file lay here, too.
+    pub(super) fn with<'b>(&self, file: &'b str, bytes: &'b Bytes) -> View<'b>
+    where
+        'a: 'b,
+    {
+        let View { depot, first_root, now_ms, .. } = *self;
+        View { depot, policy: self.policy.clone(), first_root, now_ms, new: Some((file, bytes)) }
+    }
+
+    /// A file by its name.
+    pub(super) async fn file(&self, file: &str, max_bytes: u64) -> Result<Option<Bytes>, DepotError> {
+        match self.new {
+            Some((name, bytes)) if name == file => Ok(Some(bytes.clone())),
+            _ => self.depot.read(&Key::tuf(file), max_bytes).await,
+        }
+    }
+
+    /// What a client trusts that has followed all that lies here, whether it has expired or not; `None` without a root.
+    pub(super) async fn trusted(&self) -> Result<Option<Trusted>, PublishError> {
+        match self.file(FIRST_ROOT, self.policy.limits.root_bytes).await? {
+            Some(_) => self.published().await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -201,10 +226,10 @@ impl Client<'_> {
     }
 
     /// The newest root that leads here from the first.
-    async fn newest_root(&self, state: &HubState) -> Result<Trusted, PublishError> {
+    async fn newest_root(&self) -> Result<Trusted, PublishError> {
         let missing = || PublishError::Missing { file: FIRST_ROOT.to_owned() };
         let first = self.file(FIRST_ROOT, self.policy.limits.root_bytes).await?.ok_or_else(missing)?;
-        if state.config.tuf.first_root()?.is_some_and(|root| root != Digest::of(&first)) {
+        if self.first_root.is_some_and(|root| root != Digest::of(&first)) {
             return Err(PublishError::OtherRoot);
         }
         let refuse = |source| PublishError::Verify { file: FIRST_ROOT.to_owned(), source };
@@ -212,8 +237,8 @@ impl Client<'_> {
     }
 
     /// What is published, as far as the newest root's keys have signed it.
-    async fn published(&self, state: &HubState) -> Result<Trusted, PublishError> {
-        let mut trusted = self.newest_root(state).await?;
+    async fn published(&self) -> Result<Trusted, PublishError> {
+        let mut trusted = self.newest_root().await?;
         let (limits, kinds) = (&self.policy.limits, &self.policy.kinds);
         let Some(bytes) = self.depot.read(&Key::tuf(TIMESTAMP), limits.timestamp_bytes).await? else {
             return Ok(trusted);
@@ -233,11 +258,15 @@ impl Client<'_> {
         Ok(trusted)
     }
 
+    fn is_new(&self, bytes: &[u8]) -> bool {
+        self.new.is_some_and(|(_, new)| **new == *bytes)
+    }
+
     /// The new root is the next one, and nobody's who was not trusted before.
-    async fn check_root(&self, state: &HubState) -> Result<(), PublishError> {
-        let root = self.newest_root(state).await?.root;
-        let (version, bytes) = (root.body.head.version, &root.bytes);
-        match **bytes == **self.new.1 {
+    async fn check_root(&self) -> Result<(), PublishError> {
+        let root = self.newest_root().await?.root;
+        let version = root.body.head.version;
+        match self.is_new(&root.bytes) {
             true => Ok(()),
             // It was not even asked for: one before it is missing.
             false => Err(PublishError::Missing { file: format!("{}.root.json", version.saturating_add(1)) }),
@@ -245,9 +274,9 @@ impl Client<'_> {
     }
 
     /// With the new timestamp a client that trusts what is published comes to a new state, all of which is here.
-    async fn check_timestamp(&self, state: &HubState) -> Result<(), PublishError> {
-        let trusted = self.follow(self.published(state).await?, false).await?;
-        if trusted.timestamp.as_ref().is_none_or(|timestamp| *timestamp.bytes != **self.new.1) {
+    pub(super) async fn check_timestamp(&self) -> Result<(), PublishError> {
+        let trusted = self.follow(self.published().await?, false).await?;
+        if trusted.timestamp.as_ref().is_none_or(|timestamp| !self.is_new(&timestamp.bytes)) {
             return Err(PublishError::NotNewer);
         }
         self.check_delegated(&trusted).await
@@ -279,11 +308,8 @@ impl Client<'_> {
     }
 
     /// Whether the published timestamp or snapshot names this version of a role, or a later one.
-    async fn is_published(&self, state: &HubState, version: u64, role: &str) -> Result<bool, PublishError> {
-        let trusted = match self.file(FIRST_ROOT, self.policy.limits.root_bytes).await? {
-            Some(_) => self.published(state).await?,
-            None => return Ok(false),
-        };
+    async fn is_published(&self, version: u64, role: &str) -> Result<bool, PublishError> {
+        let Some(trusted) = self.trusted().await? else { return Ok(false) };
         let newest = match (role, &trusted.timestamp, &trusted.snapshot) {
             ("snapshot", Some(timestamp), _) => Some(timestamp.body.snapshot.version),
             (_, _, Some(snapshot)) => {

@@ -1,6 +1,7 @@
 //! A bucket of a store that speaks S3, on loopback: moto, in Python (`SELVEDGE_PYTHON`). For the tests of the depot.
 
 #![allow(
+    dead_code,
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,

@@ -10,6 +10,7 @@ mod bucket;
 mod elsewhere;
 mod grants;
 mod manifests;
+mod online;
 mod pull;
 mod push;
 #[path = "../pushing/mod.rs"]

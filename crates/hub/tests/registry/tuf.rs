@@ -19,9 +19,9 @@ use wire::world::{Clock as _, System};
 
 use crate::pushing::{Client, Package, announce, hub, repo};
 
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
-fn key(seed: u8) -> HybridSigner {
+pub(crate) fn key(seed: u8) -> HybridSigner {
     HybridSigner::from_seed(&[seed; 64]).unwrap()
 }
 
@@ -30,7 +30,7 @@ fn holders(seeds: &[u8], threshold: u64, days: i64) -> Holders {
     Holders { keys, threshold, life_ms: days * DAY_MS }
 }
 
-fn role(name: &str) -> RoleName {
+pub(crate) fn role(name: &str) -> RoleName {
     match name {
         "root" => RoleName::root(),
         "targets" => RoleName::targets(),
@@ -39,14 +39,14 @@ fn role(name: &str) -> RoleName {
 }
 
 /// Authors, and all that they ever published, by name and in order.
-struct House {
-    repository: Repository,
-    files: BTreeMap<String, Vec<u8>>,
-    now_ms: i64,
+pub(crate) struct House {
+    pub(crate) repository: Repository,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) now_ms: i64,
 }
 
 impl House {
-    fn new(timestamp_ms: i64) -> House {
+    pub(crate) fn new(timestamp_ms: i64) -> House {
         let plan = Plan {
             root: holders(&[1, 2, 3], 2, 365),
             targets: holders(&[4], 1, 365),
@@ -61,13 +61,13 @@ impl House {
         house
     }
 
-    fn sign(&mut self, name: &str, seeds: &[u8]) {
+    pub(crate) fn sign(&mut self, name: &str, seeds: &[u8]) {
         for seed in seeds {
             self.repository.sign(&role(name), &key(*seed)).unwrap();
         }
     }
 
-    fn delegate(&mut self, name: &str, seed: u8, paths: &str) {
+    pub(crate) fn delegate(&mut self, name: &str, seed: u8, paths: &str) {
         let paths = vec![paths.to_owned()];
         let holders = holders(&[seed], 1, 90);
         let to = Delegation { name: name.into(), holders, paths, terminating: true };
@@ -76,7 +76,7 @@ impl House {
     }
 
     /// Publishes here; the names of the files in the order in which they go out.
-    fn publish(&mut self) -> Vec<String> {
+    pub(crate) fn publish(&mut self) -> Vec<String> {
         let published = self.repository.publish(&[&key(5), &key(6)], self.now_ms).unwrap();
         assert_eq!(published.waiting, []);
         let files: Vec<_> =
@@ -86,7 +86,7 @@ impl House {
     }
 }
 
-async fn put(client: &Client, file: &str, bytes: &[u8]) -> (u16, String) {
+pub(crate) async fn put(client: &Client, file: &str, bytes: &[u8]) -> (u16, String) {
     let path = format!("/api/v1/tuf/metadata/{file}");
     said(client.ask(Method::PUT, &path, &[], bytes.to_vec()).await).await
 }
@@ -106,7 +106,7 @@ async fn put_all(client: &Client, house: &House, files: &[String]) {
 }
 
 /// A node's update over the hub's files.
-async fn find(client: &Client, house: &House, path: &str) -> Option<TargetFile> {
+pub(crate) async fn find(client: &Client, house: &House, path: &str) -> Option<TargetFile> {
     let trusted = Trusted::of_root(&house.files["1.root.json"], &KindSet::hybrid()).unwrap();
     let update = Update::new(trusted, Policy::default());
     let (mut update, mut effects) = step(update, Event::Begin(Want::Target(path.into())), house.now_ms);

@@ -165,6 +165,11 @@ impl Repository {
         Ok(repository)
     }
 
+    /// A repository of which the newest published and staged version of each role are at hand.
+    pub fn of(published: BTreeMap<RoleName, Vec<u8>>, staged: BTreeMap<RoleName, Vec<u8>>) -> Repository {
+        Repository { published, staged }
+    }
+
     /// Opens what was published and staged; both are asked for files by name, staged ones without version.
     pub fn open(
         mut published: impl FnMut(&FileName) -> Option<Vec<u8>>,
@@ -426,6 +431,17 @@ impl Repository {
             files.push((FileName::of(&snapshot, Some(version)), bytes.clone()));
             self.published.insert(snapshot.clone(), bytes);
         }
+        files.push(self.stamp(online, now_ms)?);
+        Ok(())
+    }
+
+    /// Signs a new timestamp over the published snapshot: all that a machine without the snapshot's key can say.
+    pub fn stamp(
+        &mut self,
+        online: &[&dyn Signer],
+        now_ms: WallMs,
+    ) -> Result<(FileName, Vec<u8>), AuthorError> {
+        let (timestamp, snapshot) = (RoleName::timestamp(), RoleName::snapshot());
         let described = self.published.get(&snapshot).map(Vec::as_slice).unwrap_or_default();
         let meta = describe(described, version_of(described, &snapshot)?);
         let meta = Value::object([("snapshot.json", meta)]);
@@ -433,9 +449,8 @@ impl Repository {
         let mut signed = head("timestamp", now_ms, self.life_ms(&timestamp), [("meta", meta)]);
         set_version(&mut signed, version);
         let bytes = self.signed_online(&timestamp, signed, online)?;
-        files.push((FileName::of(&timestamp, None), bytes.clone()));
-        self.published.insert(timestamp, bytes);
-        Ok(())
+        self.published.insert(timestamp.clone(), bytes.clone());
+        Ok((FileName::of(&timestamp, None), bytes))
     }
 
     /// Signs with those of the online keys that are the role's, and checks that they are enough.

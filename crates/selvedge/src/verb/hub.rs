@@ -13,6 +13,7 @@ use node::config::problem::{ConfigError, ConfigErrors};
 use wire::world::System;
 
 use crate::interrupt::Interrupt;
+use crate::passphrase;
 
 /// Run the hub: take what nodes send, keep it, show it.
 #[derive(clap::Args)]
@@ -45,6 +46,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if args.token_file.is_some() {
         config.token_file = args.token_file;
     }
+    config.tuf.passphrase_file = config.tuf.passphrase_file.or_else(passphrase::file);
     let interrupt = Interrupt::listen()?;
     let runtime = runtime()?;
     let data = config.data.display().to_string();
