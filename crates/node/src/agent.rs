@@ -18,10 +18,13 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use package::disk::FileError;
+use package::disk::system::System;
+use package::store::Store;
 use tokio::sync::watch;
 use wire::body::Start;
 use wire::id::BootId;
@@ -29,6 +32,7 @@ use wire::record::Stamp;
 use wire::world::{ClockQuality, Entropy, World};
 
 use crate::api::Api;
+use crate::api::blobs::Door;
 use crate::api::guard::Guard;
 use crate::config::serve::ServeConfig;
 use crate::config::{Config, TokenError, read_token};
@@ -88,6 +92,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The packages cannot be opened.
+    #[error("the packages cannot be opened for neighbours")]
+    Packages(#[from] FileError),
     /// The system gives no thread.
     #[error("no thread could be started")]
     Thread(#[source] std::io::Error),
@@ -217,14 +224,37 @@ pub fn start_with<W: World + Clone + 'static>(
 
     let (io_stop, stop) = watch::channel(false);
     let api_addr = listener.as_ref().map(|(address, _)| *address);
-    let api = listener.map(|(address, listener)| {
-        let hosts = config.api.as_ref().map(|api| api.hosts.clone()).unwrap_or_default();
-        let guard = Guard::new(address, hosts, api_token);
-        (Api::new(Arc::clone(&shared), posted, guard, Box::new(world.clone())), listener)
-    });
+    let api = match listener {
+        Some((address, listener)) => {
+            let hosts = config.api.as_ref().map(|api| api.hosts.clone()).unwrap_or_default();
+            let door = neighbours(&config, &shared, (address, hosts.clone()), &world)?;
+            let guard = Guard::new(address, hosts, api_token);
+            let api = Api::new(Arc::clone(&shared), posted, guard, Box::new(world.clone()));
+            Some((api.with_neighbours(door), listener))
+        }
+        None => None,
+    };
     let host = AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()));
     let io = spawn("io", move || run_io(api, uplink, host, world, &stop))?;
     Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving, installing })
+}
+
+/// The door for neighbours at the local API, if they may fetch what the slots reach.
+fn neighbours<W: World + Clone + 'static>(
+    config: &Config,
+    shared: &Shared,
+    at: (SocketAddr, Vec<String>),
+    world: &W,
+) -> Result<Option<Door>, StartError> {
+    let Some(neighbours) = config.neighbours.as_ref().filter(|neighbours| neighbours.serve) else {
+        return Ok(None);
+    };
+    let token = neighbours.token_file.as_deref().map(read_token).transpose()?;
+    let store = Store::open(System, &config.data.join("packages"), u64::MAX)?;
+    let clock = Mutex::new(world.clone());
+    let now = move || clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns();
+    let (reachable, bytes_per_s) = (Arc::clone(&shared.reachable), neighbours.bytes_per_s);
+    Ok(Some(Door::new(Arc::new(store), reachable, at, token, bytes_per_s, Arc::new(now))))
 }
 
 /// Takes the address of the local API.

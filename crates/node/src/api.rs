@@ -5,12 +5,14 @@
 //! | `POST /v1/readings/{source}` | 202 and how many readings were taken |
 //! | `GET /v1/state` | sources, models, rules, slots, journal |
 //! | `GET /health` | 200 while the pipeline goes round, else 503 |
+//! | `GET /v2/…` | blobs of packages, for neighbours, if they may (`api::blobs`) |
 //!
 //! Whoever sends is a stranger, even on this machine: a web page in somebody's browser can reach a loopback address. So
 //! the `Host` must be ours (against DNS rebinding), an `Origin` must be the same, a body is at most 4 MiB and refused
 //! before it is read if it says it is larger, a few bodies are read at a time, and connections have limits
 //! (`api::connections`).
 
+pub mod blobs;
 pub(crate) mod connections;
 pub(crate) mod guard;
 
@@ -34,6 +36,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::timeout::TimeoutLayer;
 use wire::world::{Clock, MonoNs};
 
+use self::blobs::Door;
 use self::connections::Limits;
 use self::guard::{Guard, Stranger};
 use crate::agent::shared::Shared;
@@ -115,6 +118,7 @@ impl IntoResponse for Problem {
 /// The local API of one node.
 pub(crate) struct Api {
     inner: Arc<Inner>,
+    neighbours: Option<Door>,
 }
 
 struct Inner {
@@ -140,7 +144,13 @@ impl Api {
         clock: Box<dyn Clock>,
     ) -> Api {
         let bodies = Semaphore::new(BODIES);
-        Api { inner: Arc::new(Inner { shared, sources, guard, clock: Mutex::new(clock), bodies }) }
+        let inner = Inner { shared, sources, guard, clock: Mutex::new(clock), bodies };
+        Api { inner: Arc::new(inner), neighbours: None }
+    }
+
+    /// With a door for neighbours, who have a token of their own.
+    pub(crate) fn with_neighbours(self, door: Option<Door>) -> Api {
+        Api { neighbours: door, ..self }
     }
 
     /// Answers until `stop`.
@@ -160,6 +170,11 @@ impl Api {
             .layer(from_fn_with_state(Arc::clone(&self.inner), check))
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
             .with_state(Arc::clone(&self.inner));
+        // Blobs take longer than other answers may.
+        let router = match self.neighbours {
+            Some(door) => router.merge(door.router()),
+            None => router,
+        };
         let now = Arc::new(move || self.inner.now_ns());
         connections::serve(listener, router, Limits::default(), now, stop).await
     }

@@ -20,9 +20,13 @@
 //! [packages]                  # absent: no releases; see `config::packages`
 //! [trust]
 //! root = "root.json"
+//!
+//! [neighbours]                # absent: none; see `config::neighbours`
+//! peers = ["http://gateway-2:8421"]
 //! ```
 
 pub mod condition;
+pub mod neighbours;
 pub mod packages;
 pub mod part;
 pub mod problem;
@@ -41,6 +45,7 @@ use wire::class::Class;
 use wire::id::NodeId;
 
 use crate::flow::Flow;
+use neighbours::NeighboursConfig;
 use packages::PackagesConfig;
 use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
 use problem::{ConfigErrors, Problems, did_you_mean, read_text};
@@ -64,6 +69,8 @@ pub struct Config {
     pub api: Option<ApiConfig>,
     /// The language models it serves; absent: none.
     pub serve: Option<ServeConfig>,
+    /// The nodes next to it; absent: none.
+    pub neighbours: Option<NeighboursConfig>,
     /// The releases that come to it; absent: none.
     pub packages: Option<PackagesConfig>,
     /// The journal's limits.
@@ -134,6 +141,7 @@ struct Settings {
     hub: Option<HubConfig>,
     api: Option<ApiConfig>,
     serve: Option<ServeConfig>,
+    neighbours: Option<NeighboursConfig>,
     packages: Option<PackagesConfig>,
     journal: JournalConfig,
     leaves: Vec<Class>,
@@ -141,10 +149,10 @@ struct Settings {
 
 impl Settings {
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
-        let Settings { node, hub, api, serve, packages, journal, leaves } = self;
+        let Settings { node, hub, api, serve, packages, neighbours, journal, leaves } = self;
         let NodeTable { name, data, labels, .. } = node;
         let file = file.to_path_buf();
-        Config { file, name, data, labels, hub, api, serve, packages, journal, leaves, flow, effective }
+        Config { file, name, data, labels, hub, api, serve, packages, neighbours, journal, leaves, flow, effective }
     }
 }
 
@@ -157,11 +165,12 @@ struct NodeTable {
 }
 
 fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, Problems) {
-    const TABLES: [&str; 8] = ["node", "hub", "api", "serve", "packages", "trust", "journal", "policy"];
+    const TABLES: [&str; 9] =
+        ["node", "hub", "api", "serve", "packages", "trust", "neighbours", "journal", "policy"];
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut problems = Problems::new(file, Arc::clone(text));
     let mut effective = Vec::new();
-    let (mut node, mut hub, mut api, mut serve) = (None, None, None, None);
+    let (mut node, mut hub, mut api, mut serve, mut neighbours) = (None, None, None, None, None);
     let (mut journal, mut leaves) = (None, None);
     let (mut packages, mut trust) = (None, None);
     let mut has_node = false;
@@ -185,9 +194,14 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "serve" => serve = serve::read(folder, has_packages, part),
             "packages" => packages = Some((part.span.clone(), packages::read(folder, part))),
             "trust" => trust = Some((part.span.clone(), packages::read_trust(folder, part))),
+            "neighbours" => neighbours = neighbours::read(folder, part),
             "journal" => journal = Some(read_journal(part)),
             _ => leaves = Some(read_policy(part)),
         }
+    }
+    if neighbours.as_ref().is_some_and(|neighbours| neighbours.serve) && api.is_none() {
+        let message = "`[neighbours]` would serve, and there is no `[api]` to serve at";
+        problems.add_with_help(0..0, message, "add `[api]` and `listen`, or take `serve = true` away");
     }
     if !has_node {
         problems.add_with_help(
@@ -210,7 +224,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         default("policy.leaves", LEAVES_SHOWN);
         LEAVES.to_vec()
     });
-    let settings = node.map(|node| Settings { node, hub, api, serve, packages, journal, leaves });
+    let settings = node.map(|node| Settings { node, hub, api, serve, packages, neighbours, journal, leaves });
     (settings, effective, problems)
 }
 

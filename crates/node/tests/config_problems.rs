@@ -207,6 +207,31 @@ fn node(node_toml: &str) -> Result<Config, String> {
 }
 
 #[test]
+fn neighbours() {
+    let of = |lines: &str| node(&format!("[node]\nname = \"pump-7\"\n[api]\n[neighbours]\n{lines}"));
+    let default = of("").unwrap().neighbours.unwrap();
+    assert_eq!((default.serve, default.peers.len(), default.bytes_per_s), (false, 0, 16 << 20));
+    let found =
+        of("serve = true\ntoken_file = \"n\"\npeers = [\"http://gateway-2:8421/\"]\nrate = \"1MB\"\n");
+    let found = found.unwrap().neighbours.unwrap();
+    assert_eq!((found.serve, found.bytes_per_s), (true, 1_000_000));
+    assert_eq!(found.peers, ["http://gateway-2:8421"]);
+    assert!(found.token_file.unwrap().ends_with("n"));
+    for (lines, expected) in [
+        ("serve = true", "packages would go to whoever asks"),
+        ("peers = [\"gateway-2\"]", "is no neighbour's address"),
+        ("peers = [\"http://key@gateway-2\"]", "is no neighbour's address"),
+        ("rate = \"0\"", "below 1 KiB"),
+        ("serf = true", "did you mean `serve`?"),
+    ] {
+        let error = of(lines).unwrap_err();
+        assert!(error.contains(expected), "{lines}: {error}");
+    }
+    let error = node("[node]\nname = \"a\"\n[neighbours]\nserve = true\ntoken_file = \"n\"\n").unwrap_err();
+    assert!(error.contains("there is no `[api]`"), "{error}");
+}
+
+#[test]
 fn a_node() {
     let config = node(
         "[node]\nname = \"pump-7\"\n[hub]\nurl = \"http://hub:8420/\"\n[api]\n[journal]\nmax_bytes = \"2MiB\"\n\

@@ -20,6 +20,7 @@ pub mod layout;
 pub mod manifest;
 pub mod media;
 pub mod name;
+pub mod range;
 pub mod registry;
 pub mod requirement;
 pub mod seal;

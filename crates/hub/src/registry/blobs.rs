@@ -2,13 +2,11 @@
 //!
 //! One hub has one set of blobs for all its repositories: whoever may pull from one may pull from all.
 
-use std::ops::Range;
-
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use package::digest::Digest;
-use package::form::decimal;
+use package::range::{Asked, asked};
 use package::registry::Code;
 
 use crate::cache;
@@ -18,14 +16,6 @@ use crate::state::HubState;
 
 /// Names the bytes of an answer.
 pub const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-
-/// What a `Range` asks of so many bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Asked {
-    Whole,
-    Part(Range<u64>),
-    Nowhere,
-}
 
 /// GET and HEAD of a blob.
 pub async fn show(
@@ -70,49 +60,4 @@ pub async fn show(
         false => Body::from_stream(state.depot.stream(&key, range).await?.ok_or_else(unknown)?),
     };
     Ok((status, facts, length, place, body).into_response())
-}
-
-/// One range is understood; of several, or of what cannot be read, all is given, as HTTP has it.
-fn asked(header: Option<&str>, size: u64) -> Asked {
-    let parts = header.and_then(|range| range.strip_prefix("bytes=")?.trim().split_once('-'));
-    match parts.map(|(first, last)| (first, decimal(first), last, decimal(last))) {
-        Some(("", None, _, Some(bytes))) => match size.min(bytes) {
-            0 => Asked::Nowhere,
-            bytes => Asked::Part(size - bytes..size),
-        },
-        Some((_, Some(first), "", None)) if first < size => Asked::Part(first..size),
-        Some((_, Some(first), _, Some(last))) if first <= last && first < size => {
-            Asked::Part(first..size.min(last.saturating_add(1)))
-        }
-        Some((_, Some(first), _, Some(last))) if first > last => Asked::Whole,
-        Some((_, Some(_), "", None) | (_, Some(_), _, Some(_))) => Asked::Nowhere,
-        _ => Asked::Whole,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges() {
-        fn check(header: &str, size: u64, expected: Asked) {
-            assert_eq!(asked(Some(header), size), expected, "{header} of {size}");
-        }
-        check("bytes=0-0", 10, Asked::Part(0..1));
-        check("bytes=3-", 10, Asked::Part(3..10));
-        check("bytes=3-99", 10, Asked::Part(3..10));
-        check("bytes=-3", 10, Asked::Part(7..10));
-        check("bytes=-30", 10, Asked::Part(0..10));
-        check("bytes=0-18446744073709551615", 10, Asked::Part(0..10));
-        check("bytes=10-", 10, Asked::Nowhere);
-        check("bytes=10-11", 10, Asked::Nowhere);
-        check("bytes=-0", 10, Asked::Nowhere);
-        check("bytes=0-", 0, Asked::Nowhere);
-        check("bytes=-5", 0, Asked::Nowhere);
-        for odd in ["", "bytes", "bytes=", "bytes=-", "bytes=4-3", "bytes=0-1,3-4", "lines=0-1", "bytes=x-"] {
-            check(odd, 10, Asked::Whole);
-        }
-        assert_eq!(asked(None, 0), Asked::Whole);
-    }
 }

@@ -1,8 +1,10 @@
 //! What the threads of one node share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use package::digest::Digest;
 use wire::checkin::{SlotState, TrustFacts};
 use wire::world::{ClockQuality, MonoNs};
 
@@ -21,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: AtomicBool,
     /// Every source has ended and all that came of it is journalled.
     pub(crate) ended: AtomicBool,
+    /// The blobs that the slots reach: what neighbours may fetch.
+    pub(crate) reachable: Arc<RwLock<BTreeSet<Digest>>>,
     clock_quality: Mutex<ClockQuality>,
 }
 
@@ -32,6 +36,7 @@ impl Shared {
             alive_ns: AtomicU64::new(now_ns),
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            reachable: Arc::default(),
             clock_quality: Mutex::new(ClockQuality::Unchecked),
         }
     }

@@ -223,6 +223,21 @@ impl Registry {
     }
 }
 
+/// Neighbours as origins, in the order of `peers`, each asked with `token`.
+pub fn neighbours(
+    peers: &[String],
+    token: Option<&str>,
+    repo: &RepoName,
+    idle: Duration,
+) -> Result<Vec<Box<dyn Origin>>, RegistryError> {
+    let login = token.map_or(Login::Anonymous, |token| Login::Bearer(token.to_owned()));
+    let peers = peers.iter().map(|peer| {
+        let origin: Box<dyn Origin> = Box::new(Registry::new(peer, repo.clone(), &login, idle)?.near());
+        Ok(origin)
+    });
+    peers.collect()
+}
+
 const CONNECT: Duration = Duration::from_secs(10);
 
 fn secret(kind: &str, text: &str) -> Result<HeaderValue, RegistryError> {
