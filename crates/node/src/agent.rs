@@ -146,6 +146,7 @@ pub fn start_with<W: World + Clone + 'static>(
     // What can fail for reasons outside comes before the first record is written.
     let listener = config.api.as_ref().map(|api| listen(api.listen)).transpose()?;
     let prepared = config.packages.as_ref().map(|packages| install::prepare(packages, &data)).transpose()?;
+    let store = prepared.as_ref().map(|prepared| Arc::clone(&prepared.store));
     let serving = match config.serve.clone() {
         Some(ServeConfig { settings, offers, .. }) => {
             let settings = serve::settings::Settings { key: serve_key, ..settings };
@@ -215,7 +216,9 @@ pub fn start_with<W: World + Clone + 'static>(
     let installing = match prepared {
         Some(prepared) => {
             let (world, shared) = (world.clone(), Arc::clone(&shared));
-            let around = Surroundings { world, boot, shared, reports, token: hub_token };
+            let near = config.neighbours.as_ref().and_then(|near| near.token_file.as_deref());
+            let near = near.map(read_token).transpose()?;
+            let around = Surroundings { world, boot, shared, reports, token: hub_token, near };
             Some(install::start(prepared, &config, around)?)
         }
         None => None,
@@ -227,7 +230,7 @@ pub fn start_with<W: World + Clone + 'static>(
     let api = match listener {
         Some((address, listener)) => {
             let hosts = config.api.as_ref().map(|api| api.hosts.clone()).unwrap_or_default();
-            let door = neighbours(&config, &shared, (address, hosts.clone()), &world)?;
+            let door = neighbours(&config, &shared, (address, hosts.clone()), store, &world)?;
             let guard = Guard::new(address, hosts, api_token);
             let api = Api::new(Arc::clone(&shared), posted, guard, Box::new(world.clone()));
             Some((api.with_neighbours(door), listener))
@@ -244,17 +247,16 @@ fn neighbours<W: World + Clone + 'static>(
     config: &Config,
     shared: &Shared,
     at: (SocketAddr, Vec<String>),
+    store: Option<Arc<Store<System>>>,
     world: &W,
 ) -> Result<Option<Door>, StartError> {
-    let Some(neighbours) = config.neighbours.as_ref().filter(|neighbours| neighbours.serve) else {
-        return Ok(None);
-    };
+    let serving = config.neighbours.as_ref().filter(|neighbours| neighbours.serve);
+    let Some((neighbours, store)) = serving.zip(store) else { return Ok(None) };
     let token = neighbours.token_file.as_deref().map(read_token).transpose()?;
-    let store = Store::open(System, &config.data.join("packages"), u64::MAX)?;
     let clock = Mutex::new(world.clone());
     let now = move || clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns();
     let (reachable, bytes_per_s) = (Arc::clone(&shared.reachable), neighbours.bytes_per_s);
-    Ok(Some(Door::new(Arc::new(store), reachable, at, token, bytes_per_s, Arc::new(now))))
+    Ok(Some(Door::new(store, reachable, at, token, bytes_per_s, Arc::new(now))))
 }
 
 /// Takes the address of the local API.

@@ -152,7 +152,21 @@ impl Settings {
         let Settings { node, hub, api, serve, packages, neighbours, journal, leaves } = self;
         let NodeTable { name, data, labels, .. } = node;
         let file = file.to_path_buf();
-        Config { file, name, data, labels, hub, api, serve, packages, neighbours, journal, leaves, flow, effective }
+        Config {
+            file,
+            name,
+            data,
+            labels,
+            hub,
+            api,
+            serve,
+            packages,
+            neighbours,
+            journal,
+            leaves,
+            flow,
+            effective,
+        }
     }
 }
 

@@ -9,12 +9,12 @@ mod door;
 mod errand;
 mod hands;
 mod view;
+mod word;
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,10 +28,10 @@ use wire::checkin::TrustFacts;
 use wire::id::BootId;
 use wire::world::{MonoNs, World};
 
-use self::bring::Brought;
 use self::door::Door;
 use self::errand::Reach;
 use self::hands::Worker;
+use self::word::{Brought, Word, Words, lock};
 use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
 use crate::config::Config;
@@ -40,7 +40,6 @@ use crate::control::{Answer, Ask, Standing, View};
 use crate::install::carry::{Carry, CarryError};
 use crate::install::event::{Event, Now};
 use crate::install::prove::ChildProver;
-use crate::install::state::Order;
 use crate::serve::slots::Slots;
 use crate::why::why;
 
@@ -49,6 +48,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How long work that is being done may take to end when the node stops.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// So many people may wait for what takes a while.
+const ASKED_MAX: usize = 8;
 
 /// The largest root that is read.
 const ROOT_MAX_BYTES: u64 = 512 << 10;
@@ -73,27 +75,10 @@ pub enum InstallError {
     Program(#[source] std::io::Error),
 }
 
-/// What the thread hears.
-enum Word {
-    /// Something happened to a model.
-    Happened(ModelName, Event),
-    /// A variant is to be chosen.
-    Choose(ModelName, Order),
-    /// Trust and assignments were brought up to date, or not.
-    Brought(Brought),
-    /// A person asks.
-    Asked(Ask, oneshot::Sender<Answer>),
-    /// The node stops.
-    Stop,
-}
-
-/// The end of the queue that talks.
-type Words = mpsc::UnboundedSender<Word>;
-
 /// A store, and the slots' door into the server; made before the server starts.
 pub(super) struct Prepared {
     config: PackagesConfig,
-    store: Arc<Store<System>>,
+    pub(super) store: Arc<Store<System>>,
     pub(super) slots: Slots,
     words: Words,
     heard: mpsc::UnboundedReceiver<Word>,
@@ -114,6 +99,8 @@ pub(super) struct Surroundings<W> {
     pub(super) reports: Reports,
     /// The hub's token.
     pub(super) token: Option<String>,
+    /// The neighbours' token.
+    pub(super) near: Option<String>,
 }
 
 /// Opens the store; what can fail for reasons outside fails here.
@@ -145,11 +132,12 @@ pub(super) fn start<W: World + Clone + 'static>(
     let data = config.data.clone();
     let hub = config.hub.as_ref().map(|hub| hub.url.clone());
     let (name, labels) = (config.name.to_string(), config.labels.clone());
+    let neighbours = config.neighbours.clone();
     let begin = words.clone();
     let (tell, told) = std::sync::mpsc::channel();
     // The slots stay on their thread; whether they could be taken is told from there.
     let body = move || {
-        let Surroundings { world, boot, shared, reports, token } = around;
+        let Surroundings { world, boot, shared, reports, token, near } = around;
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -164,6 +152,7 @@ pub(super) fn start<W: World + Clone + 'static>(
             data: data.clone(),
             hub,
             token,
+            neighbours: neighbours.map(|neighbours| (neighbours, near)),
             node: name,
             labels,
             prover,
@@ -210,7 +199,7 @@ pub(super) fn start<W: World + Clone + 'static>(
             facts: Some(facts),
             revision: None,
             asked_ns: None,
-            waiting: Vec::new(),
+            asked: VecDeque::new(),
             is_bringing: false,
         };
         let local = tokio::task::LocalSet::new();
@@ -240,11 +229,6 @@ impl Installing {
 /// The trust state, or why there is none.
 type Trust = Result<Arc<Mutex<TrustState<System>>>, String>;
 
-/// Takes a lock that a panic cannot spoil: what it guards is replaced whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The thread's own state.
 struct Installer<W> {
     carry: Carry<System, Worker<W>>,
@@ -258,8 +242,8 @@ struct Installer<W> {
     revision: Option<u64>,
     /// When trust and assignments were last asked for.
     asked_ns: Option<MonoNs>,
-    /// People who wait for what is being brought.
-    waiting: Vec<oneshot::Sender<Answer>>,
+    /// What people asked for that takes a while, the first being done.
+    asked: VecDeque<(Ask, oneshot::Sender<Answer>)>,
     is_bringing: bool,
 }
 
@@ -268,6 +252,7 @@ impl<W: World + Clone + 'static> Installer<W> {
         let now = self.now();
         self.survive(|carry| carry.start(&now));
         self.reach.forget_grants(&self.carry.roots());
+        self.reach.tell_reachable(self.carry.roots());
         self.offer_orders();
         let door = tokio::task::spawn_local(door.answer(self.reach.words.clone()));
         let mut ticks = tokio::time::interval(TICK);
@@ -281,7 +266,13 @@ impl<W: World + Clone + 'static> Installer<W> {
                 }
             };
             match word {
-                Some(Word::Happened(model, event)) => self.hear(&model, event),
+                Some(Word::Happened(model, event)) => {
+                    let is_answer = matches!(event, Event::Answered(..));
+                    self.hear(&model, event);
+                    if !is_answer {
+                        self.reach.tell_reachable(self.carry.roots());
+                    }
+                }
                 Some(Word::Choose(model, order)) => {
                     let kept = self.carry.slots(&model).map(|slots| slots.kept.clone()).unwrap_or_default();
                     let size = self.trust.as_ref().ok().and_then(|state| {
@@ -327,13 +318,13 @@ impl<W: World + Clone + 'static> Installer<W> {
         let is_due = self.asked_ns.is_none_or(|asked_ns| now.mono_ns.saturating_sub(asked_ns) >= every_ns);
         let revision = self.reach.shared.assignments_revision();
         if is_due || revision != self.revision {
-            self.bring(None);
+            self.bring();
         }
         self.tell_slots();
     }
 
-    /// Brings trust and assignments up to date, once at a time. What is asked for meanwhile is asked for again.
-    fn bring(&mut self, ask: Option<Ask>) {
+    /// Brings trust and assignments up to date, once at a time; for the first who asked, if somebody did.
+    fn bring(&mut self) {
         let Ok(trust) = &self.trust else { return };
         if self.is_bringing {
             return;
@@ -344,6 +335,7 @@ impl<W: World + Clone + 'static> Installer<W> {
         let early_ns = (every_ns * 0.1 * self.world.unit()) as u64;
         self.asked_ns = Some(self.world.mono_ns().saturating_sub(early_ns));
         self.revision = self.reach.shared.assignments_revision();
+        let ask = self.asked.front().map(|(ask, _)| ask.clone());
         let (reach, trust) = (Rc::clone(&self.reach), Arc::clone(trust));
         tokio::task::spawn_local(async move {
             let brought = bring::bring(&reach, trust, ask).await;
@@ -363,13 +355,18 @@ impl<W: World + Clone + 'static> Installer<W> {
             wanted.insert(model.clone(), order.release);
             self.hear(&model, Event::Ordered(order));
         }
-        for waiting in self.waiting.drain(..) {
-            let answer = match &brought.refusal {
-                Some(why) => Answer::Refused { why: why.clone() },
-                None => Answer::Ordered { orders: wanted.clone(), notes: brought.notes.clone() },
+        if brought.is_asked
+            && let Some((_, answer)) = self.asked.pop_front()
+        {
+            let told = match brought.refusal {
+                Some(why) => Answer::Refused { why },
+                None => Answer::Ordered { orders: wanted, notes: brought.notes },
             };
             // Who asked has gone.
-            drop(waiting.send(answer));
+            drop(answer.send(told));
+        }
+        if !self.asked.is_empty() {
+            self.bring();
         }
     }
 
@@ -395,14 +392,14 @@ impl<W: World + Clone + 'static> Installer<W> {
             Ask::RollBack { model } => self.act(&model, Event::RollBack),
             Ask::LeaveSafe { model } => self.act(&model, Event::LeaveSafe),
             Ask::Forgive { model, manifest } => self.act(&model, Event::Forgive(manifest)),
-            Ask::Refresh { .. } | Ask::Install { .. } => match (&self.trust, self.is_bringing) {
-                (Err(why), _) => Answer::Refused { why: why.clone() },
-                (Ok(_), true) => Answer::Refused {
-                    why: "trust is being brought up to date at the moment; ask again in a few seconds".into(),
-                },
-                (Ok(_), false) => {
-                    self.waiting.push(answer);
-                    self.bring(Some(ask));
+            Ask::Refresh { .. } | Ask::Install { .. } => match &self.trust {
+                Err(why) => Answer::Refused { why: why.clone() },
+                Ok(_) if self.asked.len() >= ASKED_MAX => {
+                    Answer::Refused { why: "too many installations are asked for; ask again later".into() }
+                }
+                Ok(_) => {
+                    self.asked.push_back((ask, answer));
+                    self.bring();
                     return;
                 }
             },
@@ -458,17 +455,5 @@ impl<W: World + Clone + 'static> Installer<W> {
             Some(view::slots_of(model, &slots.kept))
         });
         self.reach.shared.tell_slots(models.collect(), self.facts.clone());
-    }
-}
-
-impl fmt::Debug for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Word::Happened(model, event) => write!(f, "Happened({model}, {event:?})"),
-            Word::Choose(model, order) => write!(f, "Choose({model}, {order:?})"),
-            Word::Brought(_) => f.write_str("Brought"),
-            Word::Asked(ask, _) => write!(f, "Asked({ask:?})"),
-            Word::Stop => f.write_str("Stop"),
-        }
     }
 }

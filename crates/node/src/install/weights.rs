@@ -22,7 +22,7 @@ use lm::map::{Map, MapError};
 
 use crate::install::choose::read_document;
 use crate::install::keys::{Keys, KeysError};
-use crate::install::verify::chunks_of;
+use crate::install::verify::{chunks_of, sealed_in};
 use crate::why::why;
 
 /// Weights that cannot be loaded.
@@ -125,6 +125,13 @@ pub fn open(
         Some(key) => Ok(Gguf::parse(opened(&digest, &key, map.bytes(), threads)?.into())?),
         None => Ok(Gguf::of_map(map)?),
     }
+}
+
+/// Whether the weights that a manifest names are sealed; a manifest that cannot be read names none.
+pub fn is_sealed(store: &Store<System>, manifest: &Digest) -> bool {
+    let bytes = store.read_small(manifest, DOCUMENT_MAX_BYTES as u64).ok().flatten();
+    let manifest = bytes.and_then(|bytes| Manifest::parse(&bytes).ok());
+    manifest.is_some_and(|manifest| sealed_in(&manifest).is_some())
 }
 
 /// The plain bytes of a sealed file that is whole.

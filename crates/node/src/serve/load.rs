@@ -70,19 +70,23 @@ pub(super) fn load(
         Problem::unavailable("model_not_loaded", message)
     };
     let threads = settings.threads.unwrap_or_else(default_threads);
-    let file = match &offer.weights {
-        Weights::File(path) => Gguf::open(path).map_err(|error| failed(&error))?,
+    let (file, is_sealed) = match &offer.weights {
+        Weights::File(path) => (Gguf::open(path).map_err(|error| failed(&error))?, false),
         Weights::Slot { slot, store, keys } => {
             // Read anew each time: a grant may have come.
             let keys = keys.as_deref().map_or_else(|| Ok(Keys::none()), Keys::open);
             let keys = keys.map_err(|error| failed(&error))?;
             let opened = weights::open_or_discard(store, &keys, &slot.manifest, threads.get());
-            opened.map_err(|error| failed(&error))?
+            (opened.map_err(|error| failed(&error))?, weights::is_sealed(store, &slot.manifest))
         }
     };
     let draft = settings.draft.as_ref().map(|path| Gguf::open(path)).transpose();
     let draft = draft.map_err(|error| failed(&error))?;
-    let plan = plan(&file, draft.as_ref(), settings).map_err(|error| failed(&*error))?;
+    let mut plan = plan(&file, draft.as_ref(), settings).map_err(|error| failed(&*error))?;
+    if is_sealed {
+        // The plain bytes stand in memory, since they stand in no file.
+        plan.needed_bytes += file.file_bytes();
+    }
     make_room(plan.needed_bytes)?;
     let isa = Isa::from_environment().map_err(|error| failed(&error))?;
     let compute = Arc::new(Compute::new(isa, threads));

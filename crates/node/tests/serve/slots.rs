@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kernels::page::CacheFormat;
 use node::install::event::Event;
+use node::install::keys::Keys;
 use node::install::prove::{self, Told};
 use node::install::state::Slot;
 use node::install::trial::Answer;
@@ -131,7 +132,7 @@ impl Stage {
     /// What a release answers to its golden prompt, as whoever proves it finds.
     fn right_answer(&self, slot: &Slot) -> Vec<u32> {
         let threads = NonZeroUsize::new(1).unwrap();
-        let told = prove::answer(&self.store, &slot.manifest, threads, &System::new());
+        let told = prove::answer(&self.store, &Keys::none(), &slot.manifest, threads, &System::new());
         match told {
             Told::Answered(answers) => match &answers.answers[..] {
                 [golden::Answer::Tokens(tokens)] => tokens.clone(),

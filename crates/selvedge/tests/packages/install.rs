@@ -58,13 +58,17 @@ impl Plant {
         Plant { stage, runtime, hub: Some(hub), url }
     }
 
-    /// A release goes to the hub, approved and assigned to every node of a site.
+    /// A release goes to the hub, approved and assigned to a node.
     fn release(&self, release: &str, package: &str) {
+        self.release_to("pump-1", release, package);
+    }
+
+    fn release_to(&self, node: &str, release: &str, package: &str) {
         let stage = &self.stage;
         stage.run(&["push", package, "hub:tiny", "--hub", &self.url]).ok();
         stage.trust(&["add", "repo", package], &["targets", "snapshot", "timestamp"]).ok();
         let model = format!("tiny:{release}");
-        stage.trust(&["assign", "repo", "--node", "pump-1", "--model", &model], &["assigner"]).ok();
+        stage.trust(&["assign", "repo", "--node", node, "--model", &model], &["assigner"]).ok();
         stage.run(&["trust", "push", "repo", "--hub", &self.url]).ok();
     }
 
@@ -172,12 +176,13 @@ impl Node {
 
     /// Asks it to stop, and waits until it did.
     fn stop(mut self) {
-        rustix_kill(&self.child);
+        terminate(&self.child);
         assert!(self.child.wait().unwrap().success());
     }
 }
 
-fn rustix_kill(child: &Child) {
+/// SIGTERM: a stop that is asked for.
+fn terminate(child: &Child) {
     let status = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     assert!(status.unwrap().success());
 }
@@ -275,5 +280,35 @@ fn from_a_stick_without_a_hub() {
     plant.stage.refused(&[&["install", "unsigned.tar"][..], &config].concat(), "list no tiny 8");
     let waited = plant.stage.run(&[&["install", "tiny:7", "--wait"][..], &config].concat()).ok();
     assert!(waited.ends_with("tiny 7 serves\n"), "{waited}");
+    node.stop();
+}
+
+#[test]
+fn sealed_weights_run_on_the_node_that_was_let_in() {
+    let plant = Plant::new();
+    let stage = &plant.stage;
+    stage.run(&["trust", "key", "node", "pump-3"]).ok();
+    stage.run(&["trust", "key", "node", "elsewhere"]).ok();
+    stage.run(&["trust", "key", "new", "seal.age", "--kind", "content", "--work", "4"]).ok();
+    let words = ["pack", "full.gguf", "--model", "tiny", "--release", "7", "-o", "sealed"];
+    let golden = ["--golden-from", "prompts.txt", "--seal-key", "seal.age"];
+    stage.run(&[&words[..], &golden, &["--seal-to", "elsewhere/keys/node.pub.json"]].concat()).ok();
+    plant.release_to("pump-3", "7", "sealed");
+    let mut node = plant.node("pump-3");
+    let waits = plant.until("pump-3", &mut node, |slots| {
+        slots["told"].as_str().is_some_and(|told| told.contains("selvedge grant"))
+    });
+    assert_eq!(waits["kept"]["candidate"]["phase"], "staged", "{waits:#}");
+    // Whoever packed it lets the node in; a new life looks at once.
+    let hub = ["--hub", plant.url.as_str()];
+    let grant = ["grant", "sealed", "--to", "pump-3/keys/node.pub.json", "--key", "seal.age", "-o", "hub:"];
+    stage.run(&[&grant[..], &hub].concat()).ok();
+    node.stop();
+    let mut node = plant.start("pump-3");
+    plant.until("pump-3", &mut node, |slots| current(slots) == Some(7));
+    assert!(node.ask(&plant.runtime).is_some());
+    let blobs = std::fs::read_dir(stage.path("pump-3/packages/blobs/sha256")).unwrap();
+    let is_plain = |path: &std::path::Path| std::fs::read(path).unwrap().starts_with(b"GGUF");
+    assert!(blobs.map(|blob| blob.unwrap().path()).all(|path| !is_plain(&path)), "nothing plain on the disk");
     node.stop();
 }

@@ -16,12 +16,12 @@ use package::trust::time::effective;
 use package::trust::update::Want;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use wire::checkin::TrustFacts;
 use wire::hash::Hash;
 use wire::world::{WallMs, World};
 
 use super::errand::Reach;
-use super::{lock, view};
+use super::view;
+use super::word::{Brought, lock};
 use crate::assignments::{self, Source};
 use crate::config::packages::Metadata;
 use crate::control::Ask;
@@ -29,19 +29,6 @@ use crate::install::state::Order;
 use crate::transfer::blocking::blocking;
 use crate::trust::{FILE_TIME, Refreshed, Repository, refresh};
 use crate::why::why;
-
-/// What bringing trust and assignments came to.
-#[derive(Debug, Default)]
-pub(super) struct Brought {
-    /// What a person ordered by it.
-    pub(super) orders: Vec<(ModelName, Order)>,
-    /// What is not followed, for people.
-    pub(super) notes: Vec<String>,
-    /// Why what a person asked for cannot be done.
-    pub(super) refusal: Option<String>,
-    /// How trust stands.
-    pub(super) facts: Option<TrustFacts>,
-}
 
 /// The size of the index that an order names, if trusted targets list it.
 pub(super) fn index_bytes<W: World + Clone + 'static>(
@@ -148,6 +135,7 @@ pub(super) async fn bring<W: World + Clone + 'static>(
     trust: Arc<Mutex<TrustState<System>>>,
     ask: Option<Ask>,
 ) -> Brought {
+    let is_asked = ask.is_some();
     let (from, wanted) = match ask {
         Some(Ask::Refresh { from }) => (from, None),
         Some(Ask::Install { model, release, from, allow_rollback }) => {
@@ -170,7 +158,7 @@ pub(super) async fn bring<W: World + Clone + 'static>(
     let runtime = tokio::runtime::Handle::current();
     let mut brought = blocking(move || runtime.block_on(visit.go(&mut lock(&trust)))).await;
     brought.notes.splice(0..0, troubles);
-    brought
+    Brought { is_asked, ..brought }
 }
 
 impl<W: World + Clone> Visit<W> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Words;
+use super::word::Words;
 use crate::control;
 
 /// So many people are answered at a time.
@@ -82,7 +82,7 @@ async fn answer(mut stream: tokio::net::UnixStream, words: Words) -> std::io::Re
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
     use tokio::sync::oneshot;
 
-    use super::Word;
+    use super::word::Word;
     use crate::control::{Answer, Ask, LINE_MAX_BYTES, line_of};
 
     let mut line = Vec::new();

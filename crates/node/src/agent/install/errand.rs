@@ -3,28 +3,30 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use package::digest::Digest;
 use package::disk::system::System;
+use package::form::DOCUMENT_MAX_BYTES;
 use package::golden::Budget;
 use package::index::Release;
 use package::manifest::Manifest;
 use package::name::ModelName;
 use package::registry::RepoName;
 use package::store::Store;
-use package::store::collect::Root;
+use package::store::collect::{Root, reachable};
 use package::trust::assignment::NodeFacts;
 use package::trust::state::TrustState;
 use tokio::sync::Semaphore;
 use wire::world::World;
 
-use super::Words;
+use super::word::Words;
 use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
+use crate::config::neighbours::NeighboursConfig;
 use crate::config::packages::{PackagesConfig, Place as From};
 use crate::config::read_token;
 use crate::device::device;
@@ -39,9 +41,9 @@ use crate::serve::slots::Slots;
 use crate::transfer::blocking::blocking;
 use crate::transfer::carry::{News, Settings, carry};
 use crate::transfer::folder::Folder;
-use crate::transfer::grants::{self, GrantSource, GrantSourceError};
+use crate::transfer::grants::{self, GrantSource, GrantSourceError, Sealed};
 use crate::transfer::origin::Origin;
-use crate::transfer::registry::{Login, Registry};
+use crate::transfer::registry::{Login, Registry, neighbours};
 use crate::transfer::{self, GaveUp};
 use crate::why::why;
 
@@ -64,6 +66,8 @@ pub(super) struct Place<W> {
     pub(super) hub: Option<String>,
     /// Its token.
     pub(super) token: Option<String>,
+    /// The nodes next to this one, and the token to show them.
+    pub(super) neighbours: Option<(NeighboursConfig, Option<String>)>,
     /// The node's name.
     pub(super) node: String,
     /// The node's labels.
@@ -170,6 +174,12 @@ impl<W: World + Clone + 'static> Reach<W> {
                 Err(error) => troubles.push(why(&error)),
             }
         }
+        if let (Some((next, token)), Ok(repo)) = (&self.neighbours, RepoName::new(model.as_str())) {
+            match neighbours(&next.peers, token.as_deref(), &repo, self.settings().idle) {
+                Ok(near) => origins.extend(near),
+                Err(error) => troubles.push(why(&error)),
+            }
+        }
         for registry in registries {
             match registry {
                 Ok(registry) => origins.push(Box::new(registry)),
@@ -237,13 +247,29 @@ impl<W: World + Clone + 'static> Reach<W> {
         if let Some(hub) = &self.hub {
             keep(GrantSource::at(hub, self.token.as_deref()));
         }
-        let folder = grants_folder(&self.data);
-        let brought = grants::bring(sealed.digest, secret, &sources, &System, &folder).await;
+        let Some(sealed) = Sealed::of(&self.store, sealed.digest).map_err(|error| why(&error))? else {
+            return Ok(());
+        };
+        let brought = grants::bring(&sealed, secret, &sources, &System, &grants_folder(&self.data)).await;
         match brought {
             Ok(true) => Ok(()),
             Ok(false) if troubles.is_empty() => Ok(()),
             Ok(false) => Err(troubles.join("; ")),
             Err(error) => Err(why(&error)),
+        }
+    }
+
+    /// Tells the door for neighbours what of the store they may fetch.
+    pub(super) fn tell_reachable(&self, roots: BTreeSet<Root>) {
+        if !self.neighbours.as_ref().is_some_and(|(next, _)| next.serve) {
+            return;
+        }
+        let read = |digest: &Digest| self.store.read_small(digest, DOCUMENT_MAX_BYTES as u64);
+        match reachable(roots, read) {
+            Ok(digests) => {
+                *self.shared.reachable.write().unwrap_or_else(PoisonError::into_inner) = digests;
+            }
+            Err(error) => tracing::warn!(error = why(&error), "neighbours are not told of new releases"),
         }
     }
 

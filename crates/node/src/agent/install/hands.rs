@@ -8,8 +8,8 @@ use package::name::ModelName;
 use tokio::task::AbortHandle;
 use wire::world::World;
 
-use super::Word;
 use super::errand::{self, Reach};
+use super::word::Word;
 use crate::install::carry::Hands;
 use crate::install::event::{Agreement, Event};
 use crate::install::report;
