@@ -109,10 +109,24 @@ pub struct View {
     pub serving: Option<Digest>,
     /// Whether it is loaded.
     pub is_loaded: bool,
+    /// How far the trial is, if it is on trial.
+    pub trial: Option<TrialView>,
     /// How far the transfer is, in bytes that came and bytes that were missing.
     pub transfer: Option<(u64, u64)>,
     /// What was last told of it.
     pub told: Option<String>,
+}
+
+/// How far a trial is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrialView {
+    /// Seconds since it began, and how many it takes at least.
+    pub seconds: (u64, u64),
+    /// Answers that count, and how many it takes.
+    pub answers: (u32, u32),
+    /// Answers that failed.
+    pub failed: u32,
 }
 
 /// A node that does not answer.

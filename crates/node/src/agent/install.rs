@@ -23,6 +23,7 @@ use package::disk::{FileError, read_whole};
 use package::name::ModelName;
 use package::store::Store;
 use package::trust::state::TrustState;
+use package::trust::trusted::Trusted;
 use tokio::sync::{mpsc, oneshot};
 use wire::checkin::TrustFacts;
 use wire::id::BootId;
@@ -36,10 +37,11 @@ use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
 use crate::config::Config;
 use crate::config::packages::PackagesConfig;
-use crate::control::{Answer, Ask, Standing, View};
+use crate::control::{Answer, Ask, Standing, TrialView, View};
 use crate::install::carry::{Carry, CarryError};
 use crate::install::event::{Event, Now};
 use crate::install::prove::ChildProver;
+use crate::install::trial::Trial;
 use crate::serve::slots::Slots;
 use crate::why::why;
 
@@ -186,6 +188,7 @@ pub(super) fn start<W: World + Clone + 'static>(
         }
         let door = Door::open(&data);
         drop(tell.send(Ok(())));
+        let trusted = trust.as_ref().ok().map(|state| lock(state).trusted().clone());
         let facts = match &trust {
             Ok(state) => view::trust_of(lock(state).trusted(), &packages.trust.policy, world.wall_ms()),
             Err(why) => TrustFacts { lost: Some(why.clone()), ..TrustFacts::default() },
@@ -196,6 +199,7 @@ pub(super) fn start<W: World + Clone + 'static>(
             trust,
             boot,
             world,
+            trusted,
             facts: Some(facts),
             revision: None,
             asked_ns: None,
@@ -236,6 +240,9 @@ struct Installer<W> {
     trust: Trust,
     boot: BootId,
     world: W,
+    /// What is trusted, as it was when it was last brought up to date. Whoever brings it holds the state itself, and is driven by
+    /// this thread: it must never be waited for here.
+    trusted: Option<Trusted>,
     /// How trust stands, for the hub.
     facts: Option<TrustFacts>,
     /// The hub's word for its assignments, when they were last asked for.
@@ -275,10 +282,9 @@ impl<W: World + Clone + 'static> Installer<W> {
                 }
                 Some(Word::Choose(model, order)) => {
                     let kept = self.carry.slots(&model).map(|slots| slots.kept.clone()).unwrap_or_default();
-                    let size = self.trust.as_ref().ok().and_then(|state| {
-                        // Who brings trust up to date holds it, for a while; then this waits its turn.
-                        bring::index_bytes(&self.reach, &lock(state), &model, &order)
-                    });
+                    let trusted = self.trusted.as_ref();
+                    let size =
+                        trusted.and_then(|trusted| bring::index_bytes(&self.reach, trusted, &model, &order));
                     self.carry.hands().choose_now(&model, order, size, kept);
                 }
                 Some(Word::Brought(brought)) => self.brought(brought),
@@ -349,6 +355,7 @@ impl<W: World + Clone + 'static> Installer<W> {
             tracing::warn!(note, "an assignment or trust metadata is not followed");
         }
         self.facts = brought.facts.clone().or(self.facts.take());
+        self.trusted = brought.trusted.clone().or(self.trusted.take());
         let orders = self.offer_orders();
         let mut wanted = orders;
         for (model, order) in brought.orders {
@@ -436,6 +443,7 @@ impl<W: World + Clone + 'static> Installer<W> {
                 kept: slots.kept.clone(),
                 serving: serving.map(|serving| serving.manifest),
                 is_loaded: serving.is_some_and(|serving| serving.since_ns.is_some()),
+                trial: slots.run.trial.as_ref().map(|trial| self.trial_view(trial)),
                 transfer: self.reach.progress_of(model),
                 told: self.reach.told_of(model),
             };
@@ -446,6 +454,13 @@ impl<W: World + Clone + 'static> Installer<W> {
             used_bytes: self.reach.store.used_bytes().unwrap_or_default(),
             trust_trouble: self.trust.as_ref().err().cloned(),
         }
+    }
+
+    fn trial_view(&self, trial: &Trial) -> TrialView {
+        let rules = &self.reach.packages.rules.trial;
+        let (time, answers, failed) = trial.progress(rules, self.world.mono_ns());
+        let seconds = (time.as_secs(), rules.least.as_secs());
+        TrialView { seconds, answers: (answers, rules.answers), failed }
     }
 
     /// Tells the rest of the node how the slots are.

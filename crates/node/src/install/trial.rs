@@ -114,6 +114,11 @@ impl Trial {
         wants
     }
 
+    /// How long it runs, how many of its answers count, and how many of them failed.
+    pub fn progress(&self, rules: &TrialRules, now_ns: MonoNs) -> (Duration, u32, u32) {
+        (since(self.began_ns, now_ns), self.counted(rules), self.failed)
+    }
+
     /// 95 of 100 of the newest good answers took at most this.
     pub fn p95_ms(&self) -> Option<u32> {
         let mut times: Vec<u32> = self.times_ms.iter().copied().collect();

@@ -127,6 +127,9 @@ fn about(parcel: &Parcel, manifest: &Manifest) -> String {
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// Of so many machines it is told how fast a variant is there.
+const LATENCIES_TOLD: usize = 4;
+
 /// What is in the documents of a variant.
 fn facts(
     parcel: &Parcel,
@@ -152,6 +155,11 @@ fn facts(
     if let Some(quality) = &variant.quality {
         let on: String = quality.on.hex().chars().take(12).collect();
         facts.push(format!("{} measured on {on}", quality.metric));
+    }
+    for measured in variant.latency.iter().take(LATENCIES_TOLD) {
+        if let Some(ms) = measured.token_p95_ms {
+            facts.push(format!("95 of 100 tokens within {} ms on {}", show_number(ms), measured.cpu));
+        }
     }
     facts.push(match bundles(parcel, entry, variant)?.len() {
         0 => "nobody says who made it".to_owned(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use forge::parcel::Parcel;
 use node::config::Config;
-use node::control::{self, Answer, Ask, Standing, View};
+use node::control::{self, Answer, Ask, Standing, TrialView, View};
 use node::install::state::{Kept, Slot};
 use package::digest::Digest;
 use package::name::{ModelName, VariantName};
@@ -211,6 +211,12 @@ fn candidate_state(view: &View) -> Option<String> {
     let mut state = candidate.phase.as_str().to_owned();
     if let Some((came, missing)) = view.transfer.filter(|(_, missing)| *missing > 0) {
         state += &format!(", {} of {} came", show_bytes(came.min(missing)), show_bytes(missing));
+    }
+    if let Some(TrialView { seconds, answers, failed }) = view.trial {
+        state += &format!(", {} of {} s, {} of {} answers", seconds.0, seconds.1, answers.0, answers.1);
+        if failed > 0 {
+            state += &format!(", {failed} failed");
+        }
     }
     if candidate.misses > 0 {
         state += &format!(", {} time without a result", candidate.misses);

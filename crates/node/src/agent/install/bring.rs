@@ -13,6 +13,7 @@ use package::trust::metadata::TargetFile;
 use package::trust::search::find;
 use package::trust::state::TrustState;
 use package::trust::time::effective;
+use package::trust::trusted::Trusted;
 use package::trust::update::Want;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -33,12 +34,12 @@ use crate::why::why;
 /// The size of the index that an order names, if trusted targets list it.
 pub(super) fn index_bytes<W: World + Clone + 'static>(
     reach: &Reach<W>,
-    state: &TrustState<System>,
+    trusted: &Trusted,
     model: &ModelName,
     order: &Order,
 ) -> Option<u64> {
     let policy = &reach.packages.trust.policy;
-    let listed = listed(state, policy, model, order.release, reach.world.wall_ms())?;
+    let listed = listed(trusted, policy, model, order.release, reach.world.wall_ms())?;
     let is_it = listed.hashes.sha256.and_then(digest) == Some(order.index);
     is_it.then_some(listed.length)
 }
@@ -188,6 +189,7 @@ impl<W: World + Clone> Visit<W> {
             }
         }
         brought.facts = Some(view::trust_of(state.trusted(), &self.policy, self.world.wall_ms()));
+        brought.trusted = Some(state.trusted().clone());
         brought
     }
 
@@ -212,8 +214,9 @@ impl<W: World + Clone> Visit<W> {
                 release.map_or(format!("no release of {model}"), |release| format!("no {model} {release}"));
             format!("the trusted targets list {what}{told}; `selvedge trust add` approves one")
         };
-        let release = release.or_else(|| newest(state, &self.policy, model, clock_ms)).ok_or_else(missing)?;
-        let listed = listed(state, &self.policy, model, release, clock_ms).ok_or_else(missing)?;
+        let release =
+            release.or_else(|| newest(state.trusted(), &self.policy, model, clock_ms)).ok_or_else(missing)?;
+        let listed = listed(state.trusted(), &self.policy, model, release, clock_ms).ok_or_else(missing)?;
         let index = listed.hashes.sha256.and_then(digest).ok_or("the release is listed without a SHA-256")?;
         let committed = state.trusted().releases.get(model).copied().unwrap_or_default();
         if release < committed && !allow_rollback {
@@ -234,20 +237,20 @@ impl<W: World + Clone> Visit<W> {
 
 /// A release as trusted targets list it.
 pub(super) fn listed(
-    state: &TrustState<System>,
+    trusted: &Trusted,
     policy: &Policy,
     model: &ModelName,
     release: u64,
     clock_ms: WallMs,
 ) -> Option<TargetFile> {
-    let mut floor = state.trusted().floor;
+    let mut floor = trusted.floor;
     floor.raise_offline(policy.built_ms);
     let now_ms = effective(policy.floor.then_some(floor), clock_ms).now_ms;
-    find(state.trusted(), &target_of(model, release), &policy.kinds, now_ms, policy.max_stale_ms)
+    find(trusted, &target_of(model, release), &policy.kinds, now_ms, policy.max_stale_ms)
 }
 
 /// The highest release of a model that trusted targets list.
-fn newest(state: &TrustState<System>, policy: &Policy, model: &ModelName, clock_ms: WallMs) -> Option<u64> {
+fn newest(trusted: &Trusted, policy: &Policy, model: &ModelName, clock_ms: WallMs) -> Option<u64> {
     /// What a role's file lists, by name.
     #[derive(Deserialize)]
     struct Role {
@@ -257,12 +260,11 @@ fn newest(state: &TrustState<System>, policy: &Policy, model: &ModelName, clock_
     struct Signed {
         targets: BTreeMap<String, IgnoredAny>,
     }
-    let trusted = state.trusted();
     let top = trusted.targets.iter().flat_map(|targets| targets.body.targets.keys().cloned());
     // Names only: whether a release is listed by who may is what `listed` says.
     let delegated = trusted.delegated.values().filter_map(|bytes| serde_json::from_slice::<Role>(bytes).ok());
     let names = top.chain(delegated.flat_map(|role| role.signed.targets.into_keys()));
     let prefix = format!("models/{model}/");
     let releases: BTreeSet<u64> = names.filter_map(|name| name.strip_prefix(&prefix)?.parse().ok()).collect();
-    releases.into_iter().rev().find(|release| listed(state, policy, model, *release, clock_ms).is_some())
+    releases.into_iter().rev().find(|release| listed(trusted, policy, model, *release, clock_ms).is_some())
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use package::name::ModelName;
+use package::trust::trusted::Trusted;
 use tokio::sync::{mpsc, oneshot};
 use wire::checkin::TrustFacts;
 
@@ -39,6 +40,8 @@ pub(super) struct Brought {
     pub(super) refusal: Option<String>,
     /// Whether a person asked for it.
     pub(super) is_asked: bool,
+    /// What is trusted now.
+    pub(super) trusted: Option<Trusted>,
     /// How trust stands.
     pub(super) facts: Option<TrustFacts>,
 }
