@@ -10,7 +10,7 @@
 //! - [`pack`]: files and what was measured of them become a package;
 //! - [`parcel`]: a package as it lies here, a folder or a `.tar`; [`sign`]: who made it; [`verify`]: whether it is whole and
 //!   vouched for; [`repository`]: a TUF repository in a folder, to write and to follow; [`grant`]: which nodes may open what is
-//!   sealed;
+//!   sealed; `pkcs11`, if built with it: keys in tokens;
 //! - [`publish`]: it goes to a registry; [`announce`]: a hub hears that it is approved, and for whom.
 
 pub mod announce;
@@ -23,6 +23,8 @@ pub mod importance;
 pub mod mix;
 pub mod pack;
 pub mod parcel;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 pub mod publish;
 pub mod repository;
 pub mod sign;

@@ -1,7 +1,8 @@
 //! Secret keys in files that a passphrase locks, and their public halves beside them: what `trust` and `sign` share.
 //!
 //! `root-1.age` holds the secret (mode 0600, `age -d` opens it too), `root-1.pub.json` the public key as TUF writes it; a
-//! key for provenance has `maker.pub.pem` besides, which OpenSSF's tools read. A key that seals weights has no public half.
+//! key for provenance has `maker.pub.pem` besides, which OpenSSF's tools read. A key that seals weights has no public half. Of a
+//! key in a token the file holds one half, and the name of the other.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -21,7 +22,7 @@ use package::trust::sign::{ECDSA_SECRET_BYTES, EcdsaSigner, HYBRID_SECRET_BYTES,
 use wire::world::{Entropy as _, System};
 use zeroize::Zeroizing;
 
-use crate::passphrase;
+use crate::{passphrase, token};
 
 /// The largest key file, secret or public.
 const FILE_MAX: u64 = 64 << 10;
@@ -80,6 +81,7 @@ impl Unlocked {
                 let scalar = Zeroizing::new(<[u8; ECDSA_SECRET_BYTES]>::try_from(bytes)?);
                 Ok(Unlocked::Provenance(EcdsaSigner::from_scalar(&scalar)?))
             }
+            token::KIND => Ok(Unlocked::Trust(token::open(secret)?)),
             CONTENT => anyhow::bail!("it holds a key that seals weights: it signs nothing"),
             other => anyhow::bail!("it holds a key of the kind {other:?}, which signs nothing here"),
         }
@@ -98,7 +100,8 @@ impl Unlocked {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Keys {
     /// A secret key to sign with, such as root-1.age; several if need be. Its passphrase is asked for, or stands in the file
-    /// that SELVEDGE_PASSPHRASE_FILE names.
+    /// that SELVEDGE_PASSPHRASE_FILE names; the PIN of its token, if it has one, is asked for, or stands in the file that
+    /// SELVEDGE_PIN_FILE names.
     #[arg(long = "key", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 }
@@ -145,7 +148,7 @@ fn open_as<T>(path: &Path, read: impl FnOnce(&Secret) -> anyhow::Result<T>) -> a
 pub(crate) fn create_seal(path: &Path, passphrase: &str, work: u8) -> anyhow::Result<()> {
     let key = SealKey::draw(&mut System::new());
     let bytes = Zeroizing::new(key.bytes().to_vec());
-    write_secret(path, &Secret { kind: CONTENT.to_owned(), bytes }, passphrase, work)
+    write_secret(path, &Secret { kind: CONTENT.to_owned(), bytes, token: None }, passphrase, work)
 }
 
 /// Makes a key that signs: the secret at `path`, which must not be there, its public half beside it. `work` is the logarithm
@@ -160,16 +163,46 @@ pub(crate) fn create(path: &Path, purpose: Purpose, passphrase: &str, work: u8) 
     let mut draw = || {
         let mut bytes = Zeroizing::new(vec![0; length]);
         chance.fill(&mut bytes);
-        let secret = Secret { kind: purpose.kind().to_owned(), bytes };
+        let secret = Secret { kind: purpose.kind().to_owned(), bytes, token: None };
         Unlocked::of(&secret).map(|unlocked| (secret, unlocked))
     };
     let (secret, unlocked) = (0..TRIES).find_map(|_| draw().ok()).context("no key could be drawn")?;
-    write_secret(path, &secret, passphrase, work)?;
+    write(path, &secret, &unlocked, passphrase, work)?;
+    Ok(unlocked)
+}
+
+/// Makes a key for trust of which one half lies in a token: the one that `uri` names, which must not be there. `module`: what
+/// speaks with the token.
+pub(crate) fn create_in_token(
+    path: &Path,
+    uri: &str,
+    module: Option<&Path>,
+    passphrase: &str,
+    work: u8,
+) -> anyhow::Result<Unlocked> {
+    let (secret, signer) = token::create(uri, module)?;
+    let unlocked = Unlocked::Trust(signer);
+    write(path, &secret, &unlocked, passphrase, work).with_context(|| {
+        let uri = secret.token.as_deref().unwrap_or_default();
+        format!("{uri} was made, but is half a key alone: remove it from its token")
+    })?;
+    Ok(unlocked)
+}
+
+/// Writes a key that signs, and its public half beside it.
+fn write(
+    path: &Path,
+    secret: &Secret,
+    unlocked: &Unlocked,
+    passphrase: &str,
+    work: u8,
+) -> anyhow::Result<()> {
+    write_secret(path, secret, passphrase, work)?;
     write_whole(&Disk, &public_path(path), &line(unlocked.signer().key()))?;
-    if let Unlocked::Provenance(signer) = &unlocked {
+    if let Unlocked::Provenance(signer) = unlocked {
         write_whole(&Disk, &path.with_extension("pub.pem"), signer.pem().as_bytes())?;
     }
-    Ok(unlocked)
+    Ok(())
 }
 
 /// Locks a secret into a file that must not be there.

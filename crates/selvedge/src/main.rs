@@ -34,6 +34,7 @@ mod registries;
 mod speak;
 mod speed;
 mod table;
+mod token;
 mod truth;
 mod verb;
 

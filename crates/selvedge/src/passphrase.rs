@@ -1,5 +1,5 @@
-//! The passphrase of a key file: typed on the terminal, unseen, or the first line of the file that
-//! `SELVEDGE_PASSPHRASE_FILE` names. Never on the command line, where every process of the machine could read it.
+//! The passphrase of a key file, and the PIN of a token: typed on the terminal, unseen, or the first line of the file that
+//! `SELVEDGE_PASSPHRASE_FILE` or `SELVEDGE_PIN_FILE` names. Never on the command line, where every process of the machine could read it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -11,6 +11,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 /// The variable that names a file with the passphrase, for scripts.
 const FILE_VARIABLE: &str = "SELVEDGE_PASSPHRASE_FILE";
+/// The variable that names a file with the PIN of a token.
+#[cfg(feature = "pkcs11")]
+const PIN_VARIABLE: &str = "SELVEDGE_PIN_FILE";
 /// The longest passphrase.
 const BYTES_MAX: u64 = 1_024;
 /// What Ctrl-C, Ctrl-D, Ctrl-U and the two backspaces send.
@@ -22,19 +25,28 @@ const DELETE: u8 = 127;
 
 /// The passphrase of the key file at `path`.
 pub(crate) fn ask(path: &Path) -> anyhow::Result<Zeroizing<String>> {
-    match from_file()? {
+    match from_file(FILE_VARIABLE)? {
         Some(passphrase) => Ok(passphrase),
-        None => typed(&format!("passphrase of {}: ", path.display())),
+        None => typed(&format!("passphrase of {}: ", path.display()), FILE_VARIABLE),
+    }
+}
+
+/// The PIN of the token that is called `token`.
+#[cfg(feature = "pkcs11")]
+pub(crate) fn ask_pin(token: &str) -> anyhow::Result<Zeroizing<String>> {
+    match from_file(PIN_VARIABLE)? {
+        Some(pin) => Ok(pin),
+        None => typed(&format!("PIN of the token {token:?}: "), PIN_VARIABLE),
     }
 }
 
 /// A passphrase for a key file that is made at `path`: typed twice, and not empty.
 pub(crate) fn ask_new(path: &Path) -> anyhow::Result<Zeroizing<String>> {
-    let passphrase = match from_file()? {
+    let passphrase = match from_file(FILE_VARIABLE)? {
         Some(passphrase) => passphrase,
         None => {
-            let passphrase = typed(&format!("new passphrase for {}: ", path.display()))?;
-            let again = typed("the same again: ")?;
+            let passphrase = typed(&format!("new passphrase for {}: ", path.display()), FILE_VARIABLE)?;
+            let again = typed("the same again: ", FILE_VARIABLE)?;
             anyhow::ensure!(passphrase == again, "the two passphrases differ: nothing was made");
             passphrase
         }
@@ -45,15 +57,19 @@ pub(crate) fn ask_new(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 
 /// The file with the passphrase, if one is named.
 pub(crate) fn file() -> Option<PathBuf> {
-    std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+    named(FILE_VARIABLE)
 }
 
-fn from_file() -> anyhow::Result<Option<Zeroizing<String>>> {
-    let Some(path) = file() else { return Ok(None) };
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn from_file(variable: &str) -> anyhow::Result<Option<Zeroizing<String>>> {
+    let Some(path) = named(variable) else { return Ok(None) };
     let mut text = Zeroizing::new(String::new());
     let file = File::open(&path).map(|file| file.take(BYTES_MAX));
     let read = file.and_then(|mut file| file.read_to_string(&mut text));
-    read.with_context(|| format!("{FILE_VARIABLE}={} cannot be read", path.display()))?;
+    read.with_context(|| format!("{variable}={} cannot be read", path.display()))?;
     Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
 }
 
@@ -82,9 +98,10 @@ impl Drop for Unseen {
     }
 }
 
-fn typed(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
+/// What is typed; `variable` names a file with it where there is no terminal.
+fn typed(prompt: &str, variable: &str) -> anyhow::Result<Zeroizing<String>> {
     let terminal = File::options().read(true).write(true).open("/dev/tty").with_context(|| {
-        format!("there is no terminal to ask on: {FILE_VARIABLE} names a file with the passphrase")
+        format!("there is no terminal to ask on: {variable} names a file with what is asked for")
     })?;
     let mut unseen = Unseen::new(terminal)?;
     unseen.terminal.write_all(prompt.as_bytes())?;

@@ -20,7 +20,7 @@ use crate::tuf::{DAY_MS, House, find, put, role};
 fn settings(folder: &Path, timestamp: u8, snapshot: Option<u8>) -> TufConfig {
     let key = |seed: u8| {
         let path = folder.join(format!("{seed}.age"));
-        let secret = Secret { kind: "hybrid".into(), bytes: vec![seed; 64].into() };
+        let secret = Secret { kind: "hybrid".into(), bytes: vec![seed; 64].into(), token: None };
         std::fs::write(&path, lock(&secret, "open sesame", 2, &mut System::new()).unwrap()).unwrap();
         path
     };

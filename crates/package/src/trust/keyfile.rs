@@ -9,7 +9,8 @@
 //! NONCE, CHUNK                   the secret; one chunk, since secrets are short
 //! ```
 //!
-//! What is inside is one line, `selvedge-secret-1 KIND BASE64`. Salt, nonce and file key come from the caller's entropy.
+//! What is inside is one line, `selvedge-secret-1 KIND BASE64`, and after it, of a key whose other half lies in a token,
+//! a space and that half's PKCS#11 URI: programs that know of no tokens refuse such a line. Salt, nonce and file key come from the caller's entropy.
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
@@ -33,6 +34,8 @@ const NONCE_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
 /// The most bytes of a file, and of age's one chunk.
 const FILE_MAX: usize = 16 << 10;
+/// The longest URI of a key in a token.
+const URI_MAX: usize = 1 << 10;
 
 /// A key file that cannot be opened, or made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,10 +69,12 @@ pub enum KeyFileError {
 /// A secret and what it is for; wiped from memory when dropped.
 #[derive(PartialEq, Eq)]
 pub struct Secret {
-    /// `hybrid`, `ecdsa-p256`, `node`: one word.
+    /// `hybrid`, `ecdsa-p256`, `token`: one word.
     pub kind: String,
     /// The secret itself.
     pub bytes: Zeroizing<Vec<u8>>,
+    /// The PKCS#11 URI of the half that lies in a token, if one does: visible ASCII, at most 1 KiB.
+    pub token: Option<String>,
 }
 
 impl std::fmt::Debug for Secret {
@@ -85,6 +90,9 @@ pub fn lock(
     log_n: u8,
     chance: &mut dyn Entropy,
 ) -> Result<Vec<u8>, KeyFileError> {
+    if !secret.token.as_deref().is_none_or(is_uri) {
+        return Err(KeyFileError::Form { why: "the URI of its token is too long, or has spaces" });
+    }
     let (mut salt, mut nonce) = ([0; SALT_BYTES], [0; NONCE_BYTES]);
     let mut file_key = Zeroizing::new([0; FILE_KEY_BYTES]);
     chance.fill(&mut salt);
@@ -96,7 +104,8 @@ pub fn lock(
     let head = format!("{INTRO}-> scrypt {} {log_n}\n{}\n---", text(&salt), text(&wrapped));
     let mac = mac_of(&*file_key, head.as_bytes())?;
     let encoded = Zeroizing::new(BASE64_STANDARD.encode(&*secret.bytes));
-    let line = Zeroizing::new(format!("{SECRET_LABEL} {} {}\n", secret.kind, *encoded));
+    let token = secret.token.as_ref().map(|uri| format!(" {uri}")).unwrap_or_default();
+    let line = Zeroizing::new(format!("{SECRET_LABEL} {} {}{token}\n", secret.kind, *encoded));
     let payload = seal(&*derive(&*file_key, &nonce, b"payload")?, LAST_CHUNK, line.as_bytes())?;
     let mut file = format!("{head} {}\n", text(&mac)).into_bytes();
     file.extend(nonce);
@@ -142,13 +151,20 @@ pub fn unlock(file: &[u8], pass: &str) -> Result<Secret, KeyFileError> {
     secret_of(&inside).ok_or(form("what it holds is no secret of ours"))
 }
 
-/// `selvedge-secret-1 KIND BASE64`, and a line's end.
+/// What may be the URI of a key in a token.
+fn is_uri(text: &str) -> bool {
+    text.starts_with("pkcs11:") && text.len() <= URI_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// `selvedge-secret-1 KIND BASE64`, perhaps a URI, and a line's end.
 fn secret_of(inside: &[u8]) -> Option<Secret> {
     let mut words = std::str::from_utf8(inside).ok()?.strip_suffix('\n')?.split(' ');
     let (label, kind, encoded) = (words.next()?, words.next()?, words.next()?);
-    let is_ours = label == SECRET_LABEL && !kind.is_empty() && words.next().is_none();
+    let token = words.next();
+    let is_ours =
+        label == SECRET_LABEL && !kind.is_empty() && token.is_none_or(is_uri) && words.next().is_none();
     let bytes = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
-    is_ours.then(|| Secret { kind: kind.to_owned(), bytes })
+    is_ours.then(|| Secret { kind: kind.to_owned(), bytes, token: token.map(str::to_owned) })
 }
 
 /// Exactly `N` bytes in base64 without padding, in the one form that there is for them.
@@ -212,7 +228,7 @@ mod tests {
     use super::*;
 
     fn secret() -> Secret {
-        Secret { kind: "hybrid".into(), bytes: Zeroizing::new((0..64).collect()) }
+        Secret { kind: "hybrid".into(), bytes: Zeroizing::new((0..64).collect()), token: None }
     }
 
     #[test]
@@ -222,6 +238,23 @@ mod tests {
         assert_eq!(unlock(&file, "correct horse"), Ok(secret()));
         assert_eq!(unlock(&file, "correct horse "), Err(KeyFileError::Passphrase));
         assert_ne!(file, lock(&secret(), "correct horse", 4, &mut Simulated::new(2)).unwrap());
+    }
+
+    #[test]
+    fn a_token_is_named() {
+        let named = |uri: &str| Secret { kind: "token".into(), token: Some(uri.to_owned()), ..secret() };
+        let locked = |uri: &str| lock(&named(uri), "pass", 1, &mut Simulated::new(1));
+        let uri = "pkcs11:token=trust;object=root-1";
+        assert_eq!(unlock(&locked(uri).unwrap(), "pass"), Ok(named(uri)));
+        for wrong in ["", "root-1", "pkcs11:token=two words", &format!("pkcs11:{}", "a".repeat(1 << 10))] {
+            assert!(matches!(locked(wrong), Err(KeyFileError::Form { .. })), "{wrong}");
+        }
+        let line = b"selvedge-secret-1 token AAAA ";
+        for (rest, is_secret) in
+            [("pkcs11:id=%01\n", true), ("pkcs11: x\n", false), ("\n", false), ("http:\n", false)]
+        {
+            assert_eq!(secret_of(&[line, rest.as_bytes()].concat()).is_some(), is_secret, "{rest}");
+        }
     }
 
     #[test]

@@ -41,6 +41,33 @@ pub enum SignError {
         /// Which key.
         id: String,
     },
+    /// The Ed25519 half of a hybrid key lies elsewhere, and did not sign there.
+    #[error("the Ed25519 half of the key {id} did not sign: {why}")]
+    Away {
+        /// Which key.
+        id: String,
+        /// What was said there.
+        why: String,
+    },
+}
+
+/// The Ed25519 half of a hybrid key, here or in a token.
+pub trait Ed25519: Send + Sync {
+    /// Its public key, 32 bytes.
+    fn public(&self) -> &[u8];
+    /// A signature over `message`, 64 bytes; or why there is none.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String>;
+}
+
+impl Ed25519 for Ed25519KeyPair {
+    fn public(&self) -> &[u8] {
+        self.public_key().as_ref()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        let signed = self.try_sign(message).map(|signature| signature.as_ref().to_vec());
+        signed.map_err(|_| "the cryptographic library failed".to_owned())
+    }
 }
 
 /// A secret key, wherever it lies.
@@ -55,21 +82,27 @@ pub trait Signer {
 
 /// Ed25519 and ML-DSA-65 in one key.
 pub struct HybridSigner {
-    ed25519: Ed25519KeyPair,
+    ed25519: Box<dyn Ed25519>,
     ml_dsa_65: PqdsaKeyPair,
     key: Value,
     id: KeyId,
 }
 
+const HYBRID_WRONG: SignError = SignError::Secret { kind: "hybrid", bytes: HYBRID_SECRET_BYTES };
+
 impl HybridSigner {
     /// The key that grows from two seeds: Ed25519's, then ML-DSA's.
     pub fn from_seed(seed: &[u8; HYBRID_SECRET_BYTES]) -> Result<HybridSigner, SignError> {
-        let wrong = SignError::Secret { kind: "hybrid", bytes: HYBRID_SECRET_BYTES };
         let (first, second) = seed.split_at(32);
-        let ed25519 = Ed25519KeyPair::from_seed_unchecked(first).map_err(|_| wrong.clone())?;
-        let ml_dsa_65 = PqdsaKeyPair::from_seed(&ML_DSA_65_SIGNING, second).map_err(|_| wrong)?;
+        let ed25519 = Ed25519KeyPair::from_seed_unchecked(first).map_err(|_| HYBRID_WRONG)?;
+        HybridSigner::from_halves(Box::new(ed25519), second)
+    }
+
+    /// The key of an Ed25519 half that lies anywhere, and of the ML-DSA half that grows from a seed of 32 bytes.
+    pub fn from_halves(ed25519: Box<dyn Ed25519>, seed: &[u8]) -> Result<HybridSigner, SignError> {
+        let ml_dsa_65 = PqdsaKeyPair::from_seed(&ML_DSA_65_SIGNING, seed).map_err(|_| HYBRID_WRONG)?;
         let second = BASE64_STANDARD.encode(ml_dsa_65.public_key());
-        let key = ed25519_key(&ed25519, Some(second));
+        let key = ed25519_key(ed25519.public(), Some(second));
         Ok(HybridSigner { id: KeyId::of(&key), ed25519, ml_dsa_65, key })
     }
 }
@@ -85,12 +118,13 @@ impl Signer for HybridSigner {
 
     fn sign(&self, message: &[u8]) -> Result<Value, SignError> {
         let refused = || SignError::Refused { kind: "hybrid", id: self.id.to_string() };
-        let first = self.ed25519.try_sign(message).map_err(|_| refused())?;
+        let first = self.ed25519.sign(message);
+        let first = first.map_err(|why| SignError::Away { id: self.id.to_string(), why })?;
         let mut second = vec![0; ML_DSA_65_SIGNING.signature_len()];
         self.ml_dsa_65.sign(message, &mut second).map_err(|_| refused())?;
         Ok(Value::object([
             ("keyid", self.id.to_string().into()),
-            ("sig", to_hex(first.as_ref()).into()),
+            ("sig", to_hex(&first).into()),
             (ML_DSA_FIELD, BASE64_STANDARD.encode(second).into()),
         ]))
     }
@@ -108,7 +142,7 @@ impl Ed25519Signer {
     pub fn from_seed(seed: &[u8; 32]) -> Result<Ed25519Signer, SignError> {
         let wrong = SignError::Secret { kind: "ed25519", bytes: 32 };
         let ed25519 = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| wrong)?;
-        let key = ed25519_key(&ed25519, None);
+        let key = ed25519_key(ed25519.public(), None);
         Ok(Ed25519Signer { id: KeyId::of(&key), ed25519, key })
     }
 }
@@ -186,11 +220,11 @@ impl Signer for EcdsaSigner {
     }
 }
 
-fn ed25519_key(pair: &Ed25519KeyPair, second: Option<String>) -> Value {
+fn ed25519_key(public: &[u8], second: Option<String>) -> Value {
     let mut key = Value::object([
         ("keytype", "ed25519".into()),
         ("scheme", "ed25519".into()),
-        ("keyval", Value::object([("public", to_hex(pair.public_key().as_ref()).into())])),
+        ("keyval", Value::object([("public", to_hex(public).into())])),
     ]);
     if let (Some(fields), Some(second)) = (key.as_object_mut(), second) {
         fields.insert(ML_DSA_FIELD.to_owned(), second.into());
@@ -220,6 +254,26 @@ mod tests {
         check(&EcdsaSigner::from_scalar(&[7; 32]).unwrap(), KeyKind::EcdsaP256);
         assert!(EcdsaSigner::from_scalar(&[0; 32]).is_err());
         assert!(EcdsaSigner::from_scalar(&[255; 32]).is_err());
+    }
+
+    #[test]
+    fn a_half_that_lies_elsewhere_signs_or_says_why_not() {
+        struct Away(Ed25519KeyPair);
+        impl Ed25519 for Away {
+            fn public(&self) -> &[u8] {
+                self.0.public()
+            }
+
+            fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+                if message.is_empty() { Err("not that".into()) } else { Ed25519::sign(&self.0, message) }
+            }
+        }
+        let half = Box::new(Away(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()));
+        let signer = HybridSigner::from_halves(half, &[7; 32]).unwrap();
+        assert_eq!(signer.id(), HybridSigner::from_seed(&[7; 64]).unwrap().id());
+        check(&signer, KeyKind::Hybrid);
+        let away = SignError::Away { id: signer.id().to_string(), why: "not that".into() };
+        assert_eq!(signer.sign(b""), Err(away));
     }
 
     #[test]

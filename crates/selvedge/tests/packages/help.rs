@@ -25,6 +25,7 @@ fn every_verb_says_what_it_is_for() {
     check(&["trust", "init"], "--root-threshold <COUNT>");
     check(&["trust", "key"], "new");
     check(&["trust", "key", "new"], "ecdsa-p256");
+    check(&["trust", "key", "new"], "--token <URI>");
     check(&["trust", "key", "node"], "never replaced");
     check(&["trust", "key", "show"], "passphrase");
     for (verb, expected) in [

@@ -14,4 +14,5 @@ mod peers;
 mod refused;
 mod sealed;
 mod stage;
+mod token;
 mod trust;

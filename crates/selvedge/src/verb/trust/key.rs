@@ -9,6 +9,7 @@ use package::trust::key::{KeyId, PublicKey};
 use serde_json::{Value, json};
 use wire::world;
 
+use crate::complaint::Usage;
 use crate::keys::{self, Purpose, WORK, kind_name, public_path, read_public};
 use crate::passphrase;
 
@@ -24,6 +25,10 @@ pub(crate) enum Verb {
 ///
 /// The file is one of age (`age -d` opens it). The public half is NAME.pub.json, as TUF writes keys; of a key for provenance
 /// NAME.pub.pem too, which OpenSSF's model_signing reads.
+///
+/// With --token the Ed25519 half of a key for trust is made in a token, which never gives it out: a smart card or a hardware
+/// module that speaks PKCS#11. The file then holds the other half and says where the first is; to sign takes both, the
+/// passphrase and the token's PIN.
 #[derive(clap::Args)]
 pub(crate) struct New {
     /// The file to make, such as targets.age.
@@ -33,6 +38,14 @@ pub(crate) struct New {
     /// it has no public half).
     #[arg(long, value_name = "KIND", default_value = "hybrid")]
     kind: Purpose,
+
+    /// Make the Ed25519 half in this token, under this name: pkcs11:token=LABEL;object=NAME (RFC 7512).
+    #[arg(long, value_name = "URI")]
+    token: Option<String>,
+
+    /// The PKCS#11 module of the token, a shared library; without it what PKCS11_MODULE names, or module-path of the URI.
+    #[arg(long, value_name = "FILE.so", requires = "token")]
+    module: Option<PathBuf>,
 
     /// What each guess of the passphrase costs: 2^WORK KiB of memory.
     #[arg(long, value_name = "WORK", default_value_t = WORK, hide = true, value_parser = clap::value_parser!(u8).range(1..=20))]
@@ -76,6 +89,9 @@ fn new(args: &New) -> anyhow::Result<()> {
     if args.file.exists() {
         anyhow::bail!("{} is there already: a key is never overwritten", args.file.display());
     }
+    if args.token.is_some() && args.kind != Purpose::Trust {
+        return Err(Usage("tokens hold keys for trust alone: --kind hybrid".to_owned()).into());
+    }
     let passphrase = passphrase::ask_new(&args.file)?;
     if args.kind == Purpose::Content {
         keys::create_seal(&args.file, &passphrase, args.work)?;
@@ -87,9 +103,14 @@ fn new(args: &New) -> anyhow::Result<()> {
         )?;
         return Ok(());
     }
-    let key = keys::create(&args.file, args.kind, &passphrase, args.work)?;
+    let key = match &args.token {
+        Some(uri) => keys::create_in_token(&args.file, uri, args.module.as_deref(), &passphrase, args.work)?,
+        None => keys::create(&args.file, args.kind, &passphrase, args.work)?,
+    };
     let mut out = io::stdout().lock();
-    writeln!(out, "{}: the secret, locked; keep it off machines that are reachable", args.file.display())?;
+    let secret =
+        if args.token.is_some() { "half of the secret, the other in the token" } else { "the secret" };
+    writeln!(out, "{}: {secret}, locked; keep it off machines that are reachable", args.file.display())?;
     writeln!(out, "{}: its public half, for everybody", public_path(&args.file).display())?;
     writeln!(out, "id {}", key.signer().id())?;
     Ok(())
