@@ -29,6 +29,7 @@ pub mod orders;
 pub mod prove;
 pub mod report;
 pub mod reset;
+pub mod shadow;
 pub mod state;
 pub mod trial;
 pub mod verify;

@@ -232,6 +232,32 @@ fn neighbours() {
 }
 
 #[test]
+fn packages() {
+    let of = |lines: &str| {
+        let more = "[node]\nname = \"pump-7\"\n[hub]\nurl = \"http://hub:8420\"\n[serve]\n";
+        node(&format!("{more}[trust]\nroot = \"root.json\"\n[packages]\n{lines}"))
+    };
+    let found = |lines: &str| {
+        let packages = of(lines).unwrap().packages.unwrap();
+        let (rules, extent) = (packages.rules, packages.shadow);
+        (rules.shadow, rules.agreement, extent.answers, extent.at_most.as_secs())
+    };
+    assert_eq!(found(""), (0.0, 0.95, 20, 3_600));
+    let lines = "shadow = 1\nagreement = 0.5\nshadow_answers = 3\nshadow_at_most = \"1m\"\n";
+    assert_eq!(found(lines), (1.0, 0.5, 3, 60));
+    for (lines, expected) in [
+        ("shadow = 1.5", "`shadow` is a share"),
+        ("shadow = nan", "`shadow` is a share"),
+        ("agreement = -0.1", "`agreement` is a share"),
+        ("shadow_answers = 0", "compares nothing"),
+        ("shadow_at_most = \"0\"", "less than a second"),
+    ] {
+        let error = of(lines).unwrap_err();
+        assert!(error.contains(expected), "{lines}: {error}");
+    }
+}
+
+#[test]
 fn a_node() {
     let config = node(
         "[node]\nname = \"pump-7\"\n[hub]\nurl = \"http://hub:8420/\"\n[api]\n[journal]\nmax_bytes = \"2MiB\"\n\

@@ -41,6 +41,7 @@ use crate::control::{Answer, Ask, Standing, TrialView, View};
 use crate::install::carry::{Carry, CarryError};
 use crate::install::event::{Event, Now};
 use crate::install::prove::ChildProver;
+use crate::install::state::Phase;
 use crate::install::trial::Trial;
 use crate::serve::slots::Slots;
 use crate::why::why;
@@ -135,6 +136,8 @@ pub(super) fn start<W: World + Clone + 'static>(
     let hub = config.hub.as_ref().map(|hub| hub.url.clone());
     let (name, labels) = (config.name.to_string(), config.labels.clone());
     let neighbours = config.neighbours.clone();
+    let engine = config.serve.as_ref().map(|serve| serve.settings.engine.clone()).unwrap_or_default();
+    let cache = engine.cache;
     let begin = words.clone();
     let (tell, told) = std::sync::mpsc::channel();
     // The slots stay on their thread; whether they could be taken is told from there.
@@ -159,6 +162,7 @@ pub(super) fn start<W: World + Clone + 'static>(
             labels,
             prover,
             slots,
+            cache,
             reports,
             shared,
             words,
@@ -308,6 +312,10 @@ impl<W: World + Clone + 'static> Installer<W> {
     fn hear(&mut self, model: &ModelName, event: Event) {
         let now = self.now();
         self.survive(|carry| carry.hear(model, event, &now));
+        let candidate = self.carry.slots(model).and_then(|slots| slots.kept.candidate.as_ref());
+        if candidate.is_none_or(|candidate| candidate.phase != Phase::Shadow) {
+            self.carry.hands().leave_shadow(model);
+        }
     }
 
     /// Slots that cannot be read or written are told; the thread goes on with the others.

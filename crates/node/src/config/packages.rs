@@ -7,6 +7,7 @@
 //! [packages]
 //! trial = "10m"               # so long, and so many answers, until a release may stay
 //! trial_answers = 20
+//! shadow = 0.1                # it answers this share of what is asked beside the current model first; 0: none
 //! from = [{ folder = "/mnt/stick" }, { oci = "https://registry.example/models" }]
 //! ```
 
@@ -25,6 +26,7 @@ use crate::config::part::{Part, Placed};
 use crate::config::quantity::{duration_ms, size_bytes};
 use crate::device::Leave;
 use crate::install::event::Rules;
+use crate::install::shadow::Extent;
 use crate::install::trial::TrialRules;
 
 /// This program is younger than that: a clock that stands before it is wrong.
@@ -45,6 +47,8 @@ pub struct PackagesConfig {
     pub rules: Rules,
     /// The longest that a proof may take.
     pub proof: Duration,
+    /// How far a candidate is compared with the current model, if it is.
+    pub shadow: Extent,
     /// Places beside the hub, in the order of the file.
     pub from: Vec<Place>,
     /// Who is believed.
@@ -156,6 +160,21 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Settings {
     if most.value < least {
         part.problem(most.span, "`trial_at_most` is shorter than `trial`", "leave it out: it is a day then");
     }
+    let rules = Rules::default();
+    let share = part.take_or("shadow", rules.shadow, "0.0");
+    let agreement = part.take_or("agreement", rules.agreement, &rules.agreement.to_string());
+    for (key, placed) in [("shadow", &share), ("agreement", &agreement)] {
+        if !(0.0..=1.0).contains(&placed.value) {
+            let message = format!("`{key}` is a share, from 0 to 1");
+            part.problem(placed.span.clone(), message, "0.1 is one of ten");
+        }
+    }
+    let extent = Extent::default();
+    let compared = part.take_or("shadow_answers", extent.answers, &extent.answers.to_string());
+    if compared.value == 0 {
+        part.problem(compared.span, "`shadow_answers` of 0 compares nothing", "write `shadow = 0.0` instead");
+    }
+    let at_most = part.take_text_or("shadow_at_most", "1h", at_least_a_second).value;
     let p95_ms = part.take::<u32>("p95_ms").map(|placed| placed.value);
     let rss_bytes = part.take_text("rss", size_bytes).map(|placed| placed.value);
     let proof = part.take_text_or("proof", "10m", at_least_a_second).value;
@@ -176,8 +195,9 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Settings {
         leave: Leave { memory_bytes: keep_memory, disk_bytes: keep_free, budget },
         bytes_per_s: bytes_per_s.map(|placed| placed.value),
         every,
-        rules: Rules { budget, trial, ..Rules::default() },
+        rules: Rules { budget, shadow: share.value, agreement: agreement.value, trial },
         proof,
+        shadow: Extent { answers: compared.value, at_most },
         from,
     }
 }
@@ -190,13 +210,14 @@ pub(super) struct Settings {
     every: Duration,
     rules: Rules,
     proof: Duration,
+    shadow: Extent,
     from: Vec<Place>,
 }
 
 impl Settings {
     pub(super) fn with(self, trust: TrustConfig) -> PackagesConfig {
-        let Settings { quota_bytes, leave, bytes_per_s, every, rules, proof, from } = self;
-        PackagesConfig { quota_bytes, leave, bytes_per_s, every, rules, proof, from, trust }
+        let Settings { quota_bytes, leave, bytes_per_s, every, rules, proof, shadow, from } = self;
+        PackagesConfig { quota_bytes, leave, bytes_per_s, every, rules, proof, shadow, from, trust }
     }
 }
 

@@ -18,6 +18,7 @@ use kernels::cpu::Isa;
 use kernels::page::CacheFormat;
 use lm::embed::embed;
 use lm::forward::{Part, Scratch, Wanted};
+use lm::memory::STEP;
 use lm::memory::machine::{peak_bytes, peak_bytes_of};
 use lm::model::Model;
 use lm::sample::{Sampler, Settings};
@@ -111,17 +112,17 @@ impl ChildProver {
         ChildProver { keys: Some(data.to_owned()), ..self }
     }
 
-    fn start(&self, slot: &Slot) -> std::io::Result<Child> {
-        let Some((program, first)) = self.command.split_first() else {
-            return Err(std::io::Error::other("no program is named"));
-        };
+    /// Starts a child for a slot's model. `before` stands before the program, `more` behind what each child is told.
+    pub(super) fn start(&self, slot: &Slot, before: &[&str], more: &[String]) -> std::io::Result<Child> {
+        let mut words = before.iter().map(OsString::from).chain(self.command.iter().cloned());
+        let program = words.next().ok_or_else(|| std::io::Error::other("no program is named"))?;
         let mut command = Command::new(program);
-        command.args(first).arg("--packages").arg(&self.packages);
+        command.args(words).arg("--packages").arg(&self.packages);
         if let Some(keys) = &self.keys {
             command.arg("--keys").arg(keys);
         }
         // Standard input is held until it has answered: should this process die, the child reads the end, and dies too.
-        command.arg("--until-eof").arg(slot.manifest.to_string());
+        command.args(more).arg("--until-eof").arg(slot.manifest.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
     }
 
@@ -182,7 +183,7 @@ impl Prover for ChildProver {
             Err(why) => return Proof::NotNow(why),
         };
         let budget = golden.as_ref().map_or(budget, |golden| golden.budget.and(budget));
-        let ended = self.start(slot).and_then(|child| self.wait(child, budget.rss_bytes));
+        let ended = self.start(slot, &[], &[]).and_then(|child| self.wait(child, budget.rss_bytes));
         let (ended, seen_bytes) = match ended {
             Ok(ended) => ended,
             Err(error) => return Proof::NotNow(format!("the proof cannot be run: {error}")),
@@ -327,18 +328,37 @@ fn likeliest(
     now_ns: &dyn Fn() -> MonoNs,
     times_ms: &mut Vec<f64>,
 ) -> Result<Vec<u32>, String> {
-    let network = &model.network;
-    let mut tokens = prompt_tokens(model, prompt);
+    likeliest_after(model, prompt_tokens(model, prompt), max_tokens, CacheFormat::F16, now_ns, times_ms)
+}
+
+/// As [`likeliest`], behind these tokens, with keys and values in the format `cache`.
+pub(super) fn likeliest_after(
+    model: &Model,
+    prompt: Vec<u32>,
+    max_tokens: usize,
+    cache: CacheFormat,
+    now_ns: &dyn Fn() -> MonoNs,
+    times_ms: &mut Vec<f64>,
+) -> Result<Vec<u32>, String> {
+    let (network, mut tokens) = (&model.network, prompt);
     let context = network.shape().context;
     if tokens.is_empty() || tokens.len() + max_tokens > context {
-        return Err(format!("a golden prompt of {} tokens does not fit", tokens.len()));
+        return Err(format!("a prompt of {} tokens does not fit", tokens.len()));
     }
-    let pages = network.page_shape(CacheFormat::F16).map_err(|error| why(&error))?;
+    let pages = network.page_shape(cache).map_err(|error| why(&error))?;
     let mut cache = network.sequence(pages, tokens.len() + max_tokens);
     let mut sampler = Sampler::new(likeliest_settings(), &[]);
     let (mut scratch, mut answer) = (Scratch::default(), Vec::new());
     while answer.len() < max_tokens {
         let begun_ns = now_ns();
+        // A long prompt is read in pieces, so that the room to compute in is bounded.
+        while tokens.len() > STEP as usize {
+            let rest = tokens.split_off(STEP as usize);
+            let part = Part { tokens: &tokens, cache: &mut cache, adapter: None, wanted: Wanted::Nothing };
+            let nothing = network.step(&mut scratch, &mut [part]).map_err(|error| why(&error))?;
+            scratch.keep(nothing);
+            tokens = rest;
+        }
         let part = Part { tokens: &tokens, cache: &mut cache, adapter: None, wanted: Wanted::Last };
         let mut logits = network.step(&mut scratch, &mut [part]).map_err(|error| why(&error))?;
         let token = sampler.choose(&mut logits, |_| {}, 0).map_err(|error| why(&error))?.token;

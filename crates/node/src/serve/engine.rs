@@ -18,7 +18,7 @@ use lm::batch::request::{self, Event, Id, Refused, Request};
 use lm::embed::embed;
 use lm::forward::Scratch;
 use lm::model::Model;
-use lm::sample::Chosen;
+use lm::sample::{Chosen, Settings};
 use lm::shape::Pooling;
 use package::golden::{self, Case, Golden};
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,7 @@ use super::gauges::Gauges;
 use super::slots::Witness;
 use crate::api::connections::Now;
 use crate::install::prove::{answer_case, likeliest_settings, prompt_tokens};
+use crate::install::shadow::{ANSWER_MAX, PROMPT_MAX, Sample};
 use crate::install::trial;
 use crate::why::why;
 
@@ -193,6 +194,8 @@ struct Writing<'m> {
     ignore_end: bool,
     /// Whether it must follow a form, which may lead where nothing can follow.
     is_bound: bool,
+    /// Prompt and answer so far, if it is one that somebody compares.
+    sample: Option<Sample>,
 }
 
 /// Who waits for a sequence.
@@ -267,6 +270,10 @@ impl<'m> Engine<'m> {
     ) -> Result<Id, Refused> {
         let (ignore_end, prompt) = (request.ignore_end, request.prompt.len());
         let is_bound = request.constraint.is_some();
+        let is_sampled = matches!(asker, Asker::Client { .. })
+            && is_plain(&request)
+            && self.witness.is_some_and(Witness::wants_sample);
+        let sample = is_sampled.then(|| Sample { prompt: request.prompt.clone(), answer: Vec::new() });
         let id = self.batch.submit(request)?;
         let writing = Writing {
             asker,
@@ -279,6 +286,7 @@ impl<'m> Engine<'m> {
             ahead: Ahead::default(),
             ignore_end,
             is_bound,
+            sample,
         };
         self.writing.insert(id, writing);
         Ok(id)
@@ -354,6 +362,9 @@ impl<'m> Engine<'m> {
                 writing.times.first_ns.get_or_insert(after_ns);
                 writing.times.last_ns = Some(after_ns);
                 writing.written += 1;
+                if let Some(sample) = writing.sample.as_mut().filter(|it| it.answer.len() < ANSWER_MAX) {
+                    sample.answer.push(chosen.token);
+                }
                 if let Asker::Golden { tokens, .. } = &mut writing.asker {
                     tokens.push(chosen.token);
                     return;
@@ -384,7 +395,10 @@ impl<'m> Engine<'m> {
     /// Ends a sequence, and tells the slots of it.
     fn end(&mut self, id: Id, finish: Finish) {
         let ok = !matches!(finish, Finish::Broken(_));
-        let Some(Writing { asker, times, written, .. }) = self.end_untold(id, finish) else { return };
+        let Some(Writing { asker, times, written, sample, .. }) = self.end_untold(id, finish) else { return };
+        if let Some((witness, sample)) = self.witness.zip(sample).filter(|_| ok && written > 0) {
+            witness.sample(sample);
+        }
         let ms = token_ms(&times, written);
         match asker {
             Asker::Client { .. } => self.answered(trial::Answer { ms, ok, golden: false }),
@@ -545,6 +559,17 @@ impl Writing<'_> {
         }
         stopped
     }
+}
+
+/// Whether every engine answers it alike: by the likeliest tokens, whatever they are, of the model alone.
+fn is_plain(request: &Request) -> bool {
+    let Settings { temperature, repetition_penalty, presence_penalty, frequency_penalty, bias, .. } =
+        &request.sampling;
+    let is_greedy = *temperature == 0.0
+        && (*repetition_penalty, *presence_penalty, *frequency_penalty) == (1.0, 0.0, 0.0)
+        && bias.is_empty();
+    let is_free = request.constraint.is_none() && request.adapter.is_none() && !request.ignore_end;
+    is_greedy && is_free && request.prompt.len() <= PROMPT_MAX
 }
 
 fn since(now_ns: MonoNs, then_ns: MonoNs) -> MonoNs {

@@ -3,10 +3,13 @@
 //! Stands between `install::carry`, which decides what serves, and `table`, which loads it. Each call returns at once, may come
 //! before there is a server, and is made good when there is one. What comes of it is told as an event: loaded or not, each
 //! answer, a crash. Events of a model that shall not serve any more are not told, but for its last answers.
+//!
+//! Who compares a candidate with the model that serves is handed some of its answers ([`Slots::sample`]); nothing waits for them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use package::digest::Digest;
@@ -19,9 +22,13 @@ use package::store::Store;
 use super::offer::Offer;
 use crate::install::choose::read_or_discard;
 use crate::install::event::Event;
+use crate::install::shadow::Sample;
 use crate::install::state::Slot;
 use crate::install::trial::Answer;
 use crate::why::why;
+
+/// So many samples wait to be taken; more are dropped.
+const SAMPLES_MAX: usize = 4;
 
 /// Told from any thread; returns at once.
 pub type Tell = Arc<dyn Fn(&ModelName, Event) + Send + Sync>;
@@ -34,7 +41,19 @@ struct Inner {
     store: Arc<Store<System>>,
     keys: Option<PathBuf>,
     tell: Tell,
+    samplings: Samplings,
     state: Mutex<State>,
+}
+
+/// Of which models answers are sampled.
+type Samplings = Arc<Mutex<BTreeMap<ModelName, Sampling>>>;
+
+/// Each `every`-th answer goes to somebody.
+struct Sampling {
+    every: u32,
+    /// Since the last one.
+    met: u32,
+    to: SyncSender<Sample>,
 }
 
 #[derive(Default)]
@@ -65,7 +84,7 @@ impl Slots {
     /// Nothing serves yet. `store` has the blobs, the data folder `keys` what opens sealed ones, `tell` hears what becomes of
     /// what is asked for here.
     pub fn new(store: Arc<Store<System>>, keys: Option<PathBuf>, tell: Tell) -> Slots {
-        Slots(Arc::new(Inner { store, keys, tell, state: Mutex::default() }))
+        Slots(Arc::new(Inner { store, keys, tell, samplings: Arc::default(), state: Mutex::default() }))
     }
 
     /// Loads a slot and lets it answer instead of what is loaded; [`Event::Loaded`] tells, then [`Event::Answered`] and
@@ -97,6 +116,15 @@ impl Slots {
         if let Some(loader) = self.state().loader() {
             loader.exercise(model, &slot.manifest);
         }
+    }
+
+    /// Gives each `every`-th answer of a model that any engine gives alike: always the likeliest token, and no form to follow.
+    /// Ends when the receiver is dropped, or somebody else asks for it.
+    pub fn sample(&self, model: &ModelName, every: u32) -> Receiver<Sample> {
+        let (to, samples) = sync_channel(SAMPLES_MAX);
+        let sampling = Sampling { every, met: 0, to };
+        locked(&self.0.samplings).insert(model.clone(), sampling);
+        samples
     }
 
     /// There is a server: what was asked for before is loaded now.
@@ -131,15 +159,26 @@ impl Slots {
     }
 
     fn witness(&self, model: &ModelName, slot: &Slot) -> Witness {
-        let Inner { store, keys, tell, .. } = &*self.0;
-        let (model, slot, next) = (model.clone(), slot.clone(), AtomicUsize::new(0));
-        Witness { model, slot, store: Arc::clone(store), keys: keys.clone(), tell: Arc::clone(tell), next }
+        let Inner { store, keys, tell, samplings, .. } = &*self.0;
+        Witness {
+            model: model.clone(),
+            slot: slot.clone(),
+            store: Arc::clone(store),
+            keys: keys.clone(),
+            tell: Arc::clone(tell),
+            samplings: Arc::clone(samplings),
+            next: AtomicUsize::new(0),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change of it is one assignment.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
+}
+
+/// Takes a lock that a panic cannot spoil: each change of what it guards is one assignment.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tells what becomes of one slot's model while it is loaded.
@@ -149,6 +188,7 @@ pub(super) struct Witness {
     store: Arc<Store<System>>,
     keys: Option<PathBuf>,
     tell: Tell,
+    samplings: Samplings,
     /// The golden case that is the next in turn.
     next: AtomicUsize,
 }
@@ -173,6 +213,23 @@ impl Witness {
 
     pub(super) fn crashed(&self, why: String) {
         (self.tell)(&self.model, Event::Crashed(self.slot.manifest, why));
+    }
+
+    /// Whether an answer that begins is one that somebody compares.
+    pub(super) fn wants_sample(&self) -> bool {
+        let mut samplings = locked(&self.samplings);
+        let Some(sampling) = samplings.get_mut(&self.model) else { return false };
+        sampling.met = (sampling.met + 1) % sampling.every.max(1);
+        sampling.met == 0
+    }
+
+    /// Hands on an answer that [`Witness::wants_sample`] chose, if there is room for it.
+    pub(super) fn sample(&self, sample: Sample) {
+        let mut samplings = locked(&self.samplings);
+        let sent = samplings.get(&self.model).map(|sampling| sampling.to.try_send(sample));
+        if let Some(Err(TrySendError::Disconnected(_))) = sent {
+            samplings.remove(&self.model);
+        }
     }
 
     /// The next golden case, as a set of its own; `None` if there is no golden set. Reads a small file.

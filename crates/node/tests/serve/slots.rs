@@ -11,6 +11,7 @@ use kernels::page::CacheFormat;
 use node::install::event::Event;
 use node::install::keys::Keys;
 use node::install::prove::{self, Told};
+use node::install::shadow::Sample;
 use node::install::state::Slot;
 use node::install::trial::Answer;
 use node::serve::offer::{Offer, Offers};
@@ -395,6 +396,54 @@ fn golden_answers_are_played_and_judged() {
         stage.slots.unload(&name());
         serving.stop();
     }
+}
+
+#[test]
+fn answers_that_any_engine_gives_alike_are_sampled() {
+    let stage = Stage::new();
+    let slot = stage.release(1);
+    let serving = stage.start(settings());
+    stage.serve(&slot);
+    stage.expect_loaded(&slot);
+    let ask = |tokens: usize, more: Value| {
+        let mut body = chat("hello", tokens, json!({ "logit_bias": {} }));
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        post(serving.address(), CHAT, &body).json()["usage"]["completion_tokens"].as_u64().unwrap()
+    };
+    let next = |samples: &Receiver<Sample>| samples.recv_timeout(Duration::from_secs(60)).unwrap();
+    let samples = stage.slots.sample(&name(), 1);
+    for more in [
+        json!({ "temperature": 0.5 }),
+        json!({ "logit_bias": { "256": -100 } }),
+        json!({ "presence_penalty": 0.5 }),
+        json!({ "response_format": { "type": "json_object" } }),
+    ] {
+        ask(4, more);
+    }
+    let written = ask(3, json!({}));
+    let Sample { prompt, answer } = next(&samples);
+    assert!(answer.len() as u64 == written && written <= 3 && !prompt.is_empty());
+    let written = ask(60, json!({}));
+    let long = next(&samples);
+    assert!(long.answer.len() as u64 == written.min(32) && long.prompt == prompt);
+    assert!(long.answer.starts_with(&answer), "the likeliest tokens");
+    // Golden cases are nobody's questions.
+    stage.slots.exercise(&name(), &slot);
+    until("the golden case", || matches!(stage.next(), Event::Answered(_, Answer { golden: true, .. })));
+    assert!(samples.try_recv().is_err());
+
+    // Whoever asks anew takes the place of the other. Nobody waits for who does not take them.
+    let third = stage.slots.sample(&name(), 3);
+    for _ in 0..20 {
+        ask(1, json!({}));
+    }
+    assert!(samples.try_recv().is_err());
+    assert_eq!(third.try_iter().count(), 4, "of six, since no more have room");
+    drop(third);
+    for _ in 0..3 {
+        ask(1, json!({}));
+    }
+    serving.stop();
 }
 
 #[test]

@@ -84,9 +84,14 @@ impl Plant {
     }
 
     fn node(&self, name: &str) -> Node {
+        self.node_with(name, "")
+    }
+
+    /// A node with these lines more in `[packages]`.
+    fn node_with(&self, name: &str, packages: &str) -> Node {
         let config = format!(
             "[node]\nname = \"{name}\"\ndata = \"{name}\"\n[hub]\nurl = \"{}\"\n[serve]\nlisten = \"127.0.0.1:0\"\n\
-             [packages]\nevery = \"1h\"\ntrial = \"1s\"\ntrial_answers = 2\nkeep_free = \"1MiB\"\n\
+             [packages]\nevery = \"1h\"\ntrial = \"1s\"\ntrial_answers = 2\nkeep_free = \"1MiB\"\n{packages}\
              [trust]\nroot = \"repo/metadata/1.root.json\"\n",
             self.url
         );
@@ -256,6 +261,30 @@ fn from_files_to_a_node_and_back() {
     let slots = plant.until("pump-1", &mut node, |slots| slots["is_loaded"] == true);
     assert_eq!(current(&slots), Some(7));
     node.stop();
+}
+
+#[test]
+fn a_release_that_answers_otherwise_is_refused_beside_the_current_one() {
+    let plant = Plant::new();
+    plant.release("7", "tiny");
+    let mut node = plant.node_with("pump-1", "shadow = 1.0\nshadow_answers = 3\n");
+    plant.until("pump-1", &mut node, |slots| current(slots) == Some(7));
+    // Another model.
+    plant.pack_next("8", None);
+    plant.release("8", "tiny-8");
+    let slots = plant.until("pump-1", &mut node, |slots| !slots["kept"]["refused"][0].is_null());
+    assert_eq!((current(&slots), &slots["is_loaded"]), (Some(7), &Value::Bool(true)), "{slots:#}");
+    let why = slots["kept"]["refused"][0]["why"].as_str().unwrap();
+    assert_eq!(why, "0 of 3 answers were those of the current model");
+    // The same model.
+    plant.stage.pack("9", "tiny-9").ok();
+    plant.release("9", "tiny-9");
+    let slots = plant.until("pump-1", &mut node, |slots| current(slots) == Some(9));
+    let told = slots["told"].as_str().unwrap();
+    assert_eq!(told, "release 9: 3 of 3 answers were those of the current model");
+    node.stop();
+    // What was asked stands in no log.
+    assert!(!plant.log("pump-1").contains("the heat"));
 }
 
 #[test]

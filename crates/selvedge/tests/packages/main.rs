@@ -13,6 +13,7 @@ mod kills;
 mod peers;
 mod refused;
 mod sealed;
+mod shadow;
 mod stage;
 mod token;
 mod trust;

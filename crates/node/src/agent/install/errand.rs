@@ -1,4 +1,4 @@
-//! The work of the slots that takes long: bringing trust, assignments and blobs, checking, proving. Each ends with an event.
+//! The work of the slots that takes long: bringing blobs, checking, proving, comparing. Each ends with an event.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use kernels::page::CacheFormat;
 use package::digest::Digest;
 use package::disk::system::System;
 use package::form::DOCUMENT_MAX_BYTES;
@@ -31,10 +32,11 @@ use crate::config::packages::{PackagesConfig, Place as From};
 use crate::config::read_token;
 use crate::device::device;
 use crate::install::choose::{Choosing, read_document, slot_for};
-use crate::install::event::{Event, Fault};
+use crate::install::event::{Agreement, Event, Fault};
 use crate::install::keys::{Keys, grants_folder};
 use crate::install::orders::orders;
 use crate::install::prove::{ChildProver, Prover as _};
+use crate::install::shadow::{Compared, Comparison, every};
 use crate::install::state::{Kept, Order, Slot};
 use crate::install::verify;
 use crate::serve::slots::Slots;
@@ -74,6 +76,8 @@ pub(super) struct Place<W> {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) prover: ChildProver,
     pub(super) slots: Slots,
+    /// How models that serve keep keys and values.
+    pub(super) cache: CacheFormat,
     pub(super) reports: Reports,
     pub(super) shared: Arc<Shared>,
     pub(super) words: Words,
@@ -383,7 +387,7 @@ pub(super) async fn verify<W: World + Clone + 'static>(reach: &Reach<W>, slot: S
     Event::Verified(manifest, blocking(move || verify::verify(&store, &keys, &slot)).await)
 }
 
-/// Tells a proof to end when nobody waits for it any more.
+/// Tells a child to end when nobody waits for it any more.
 struct Ends(Arc<AtomicBool>);
 
 impl Drop for Ends {
@@ -398,4 +402,38 @@ pub(super) async fn prove<W: World + Clone + 'static>(reach: &Reach<W>, slot: Sl
     let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };
     let manifest = slot.manifest;
     Event::Proved(manifest, blocking(move || prover.prove(&slot, budget)).await)
+}
+
+/// Lets a slot's model answer some of what is asked beside the current one. A machine that cannot do that goes on to the trial.
+pub(super) async fn shadow<W: World + Clone + 'static>(
+    reach: &Reach<W>,
+    model: &ModelName,
+    slot: Slot,
+) -> Event {
+    let PackagesConfig { ref rules, shadow: extent, leave, .. } = reach.packages;
+    let (ends, budget) = (Ends(Arc::default()), rules.budget);
+    let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };
+    let comparison = Comparison { prover, extent, cache: reach.cache, keep_bytes: leave.memory_bytes };
+    let samples = reach.slots.sample(model, every(rules.shadow));
+    let (manifest, release) = (slot.manifest, slot.release);
+    let compared = blocking(move || comparison.compare(&slot, budget, &samples)).await;
+    let (agreement, words) = match compared {
+        Compared::Crashed(why) => return Event::Crashed(manifest, why),
+        Compared::Whole(agreement @ Agreement { compared: 0, .. }) => {
+            let words =
+                "nobody asked what could be compared with the current model's answers; its trial begins";
+            (agreement, words.to_owned())
+        }
+        Compared::Whole(agreement @ Agreement { compared, agreed }) => {
+            (agreement, format!("{agreed} of {compared} answers were those of the current model"))
+        }
+        Compared::NotHere(why) => {
+            let words = format!("it is not compared with the current model, its trial begins: {why}");
+            (Agreement { compared: 0, agreed: 0 }, words)
+        }
+    };
+    let words = format!("release {release}: {words}");
+    tracing::info!(%model, words, "a release");
+    reach.told(model, &words);
+    Event::Shadowed(manifest, agreement)
 }

@@ -11,7 +11,7 @@ use wire::world::World;
 use super::errand::{self, Reach};
 use super::word::Word;
 use crate::install::carry::Hands;
-use crate::install::event::{Agreement, Event};
+use crate::install::event::Event;
 use crate::install::report;
 use crate::install::state::{Kept, Order, Report, Slot};
 
@@ -20,11 +20,13 @@ pub(super) struct Worker<W> {
     reach: Rc<Reach<W>>,
     /// What is being done for each model; a new piece of work takes the place of the old.
     errands: BTreeMap<ModelName, AbortHandle>,
+    /// Candidates that are compared.
+    shadows: BTreeMap<ModelName, AbortHandle>,
 }
 
 impl<W: World + Clone + 'static> Worker<W> {
     pub(super) fn new(reach: Rc<Reach<W>>) -> Worker<W> {
-        Worker { reach, errands: BTreeMap::new() }
+        Worker { reach, errands: BTreeMap::new(), shadows: BTreeMap::new() }
     }
 
     /// Begins to choose a variant. `index_bytes`: the size of the release's index, if targets list it; `kept`: the slots.
@@ -39,7 +41,14 @@ impl<W: World + Clone + 'static> Worker<W> {
         self.begin(model, async move { errand::choose(&reach, &its, order, index_bytes, kept).await });
     }
 
-    fn begin(&mut self, model: &ModelName, work: impl Future<Output = Event> + 'static) {
+    /// A model's candidate is compared no more: nothing runs beside the current model.
+    pub(super) fn leave_shadow(&mut self, model: &ModelName) {
+        if let Some(shadow) = self.shadows.remove(model) {
+            shadow.abort();
+        }
+    }
+
+    fn begin(&mut self, model: &ModelName, work: impl Future<Output = Event> + 'static) -> AbortHandle {
         let (words, its) = (self.reach.words.clone(), model.clone());
         let begun = tokio::task::spawn_local(async move {
             let event = work.await;
@@ -49,6 +58,7 @@ impl<W: World + Clone + 'static> Worker<W> {
         if let Some(before) = self.errands.insert(model.clone(), begun.abort_handle()) {
             before.abort();
         }
+        begun.abort_handle()
     }
 }
 
@@ -74,9 +84,9 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
     }
 
     fn shadow(&mut self, model: &ModelName, slot: &Slot) {
-        let nothing = Agreement { compared: 0, agreed: 0 };
-        let event = Event::Shadowed(slot.manifest, nothing);
-        drop(self.reach.words.send(Word::Happened(model.clone(), event)));
+        let (reach, its, slot) = (Rc::clone(&self.reach), model.clone(), slot.clone());
+        let shadow = self.begin(model, async move { errand::shadow(&reach, &its, slot).await });
+        self.shadows.insert(model.clone(), shadow);
     }
 
     fn serve(&mut self, model: &ModelName, slot: &Slot) {
