@@ -5,12 +5,10 @@
 //! whoever gave it cannot keep a right one out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use package::archive::{ArchiveError, Member, Name, contents, read_member};
+use package::archive::{Member, Name};
 use package::digest::Digest;
 use package::disk::system::System;
 use package::disk::{Disk, DiskFile, FileError, make_folders, read_full, read_whole, write_whole};
@@ -20,47 +18,12 @@ use package::seal::stream::{HEADER_BYTES, Opener};
 use package::seal::wrap::{GRANT_MAX_BYTES, Grant};
 use package::store::Store;
 use package::trust::key::KeyId;
-use reqwest::Url;
-use reqwest::header::HeaderValue;
 use wire::hash::Hash;
 
 use crate::install::keys::grant_path;
+use crate::trust::{FILE_TIME, RepositoryError, members_of, read_from, server};
 use crate::web::http::{Ask, Web, WebError, shown};
 use crate::why::why;
-
-/// The longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(10);
-
-/// The time in which a grant must be there.
-const FILE_TIME: Duration = Duration::from_secs(60);
-
-/// A source that cannot be asked at all.
-#[derive(Debug, thiserror::Error)]
-pub enum GrantSourceError {
-    /// Not an address.
-    #[error("{url:?} is no hub's address; it reads like https://hub.example")]
-    Address {
-        /// What was given.
-        url: String,
-    },
-    /// A token that cannot stand in a header.
-    #[error("the hub's token has a character that cannot be sent; copy it again")]
-    Token,
-    /// HTTP cannot be set up.
-    #[error(transparent)]
-    Web(#[from] WebError),
-    /// It is not there, or may not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The file is no archive of a package.
-    #[error("{} is no package", path.display())]
-    Archive {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: ArchiveError,
-    },
-}
 
 /// A grant that did not come.
 #[derive(Debug, thiserror::Error)]
@@ -119,32 +82,20 @@ enum Place {
 
 impl GrantSource {
     /// A hub. The token goes to it alone.
-    pub fn at(hub: &str, token: Option<&str>) -> Result<GrantSource, GrantSourceError> {
-        let bad = || GrantSourceError::Address { url: hub.to_owned() };
-        let base = Url::parse(&format!("{}/", hub.trim().trim_end_matches('/'))).map_err(|_| bad())?;
-        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
-            return Err(bad());
-        }
-        let token = token.map(|token| {
-            let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
-            value.map_err(|_| GrantSourceError::Token)
-        });
-        let mut token = token.transpose()?;
-        token.iter_mut().for_each(|token| token.set_sensitive(true));
-        let name = shown(&base);
-        Ok(GrantSource { place: Place::Hub(Web::new(base, token, CONNECT, FILE_TIME)?), name })
+    pub fn at(hub: &str, token: Option<&str>) -> Result<GrantSource, RepositoryError> {
+        let web = server(hub, token, FILE_TIME)?;
+        let name = shown(web.endpoint());
+        Ok(GrantSource { place: Place::Hub(web), name })
     }
 
     /// A folder with `grants` in it, such as a package, or a package in one file. Blocks.
-    pub fn in_folder(path: &Path) -> Result<GrantSource, GrantSourceError> {
+    pub fn in_folder(path: &Path) -> Result<GrantSource, RepositoryError> {
         let name = path.display().to_string();
-        if path.is_dir() {
-            return Ok(GrantSource { place: Place::Folder(path.to_owned()), name });
-        }
-        let mut file = File::open(path).map_err(FileError::at(path))?;
-        let refused = |source| GrantSourceError::Archive { path: path.to_owned(), source };
-        let members = contents(&mut file).map_err(refused)?;
-        Ok(GrantSource { place: Place::Archive { path: path.to_owned(), members }, name })
+        let place = match path.is_dir() {
+            true => Place::Folder(path.to_owned()),
+            false => Place::Archive { path: path.to_owned(), members: members_of(path)? },
+        };
+        Ok(GrantSource { place, name })
     }
 
     /// The grant of a blob for a key; `None` if there is none.
@@ -168,8 +119,7 @@ impl GrantSource {
             }
             Place::Archive { path, members } => {
                 let Some(member) = members.get(&Name::Grant(*sealed, *to)) else { return Ok(None) };
-                let read = File::open(path).and_then(|mut archive| read_member(&mut archive, *member));
-                read.map_err(|error| told(&error))?
+                read_from(path, *member, GRANT_MAX_BYTES as u64)?
             }
         };
         let grant = folder::read(&bytes, sealed, to, folder::place(sealed, to));

@@ -43,10 +43,11 @@ use crate::serve::slots::Slots;
 use crate::transfer::blocking::blocking;
 use crate::transfer::carry::{News, Settings, carry};
 use crate::transfer::folder::Folder;
-use crate::transfer::grants::{self, GrantSource, GrantSourceError, Sealed};
+use crate::transfer::grants::{self, GrantSource, Sealed};
 use crate::transfer::origin::Origin;
 use crate::transfer::registry::{Login, Registry, neighbours};
 use crate::transfer::{self, GaveUp};
+use crate::trust::RepositoryError;
 use crate::why::why;
 
 /// How long until an index or manifest that could not be brought is asked for again.
@@ -236,7 +237,7 @@ impl<W: World + Clone + 'static> Reach<W> {
         };
         let mut sources = Vec::new();
         let mut troubles = Vec::new();
-        let mut keep = |source: Result<GrantSource, GrantSourceError>| match source {
+        let mut keep = |source: Result<GrantSource, RepositoryError>| match source {
             Ok(source) => sources.push(source),
             Err(error) => troubles.push(why(&error)),
         };
