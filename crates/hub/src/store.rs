@@ -5,9 +5,11 @@
 //! read take the [`connection::Readers`].
 
 pub mod alerts;
+pub mod audit;
 pub mod connection;
 pub mod database;
 pub mod nodes;
 pub mod records;
 pub mod schema;
 pub mod series;
+pub mod turn;

@@ -22,7 +22,10 @@ pub enum Migrated {
     },
 }
 
-const STEPS: [&str; 1] = [r"
+const STEPS: [&str; 2] = [RECORDS, ROLLOUTS];
+
+/// Nodes, their records, and what follows from them.
+const RECORDS: &str = r"
 CREATE TABLE nodes (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -135,7 +138,204 @@ CREATE TABLE alerts (
 );
 CREATE UNIQUE INDEX alerts_firing ON alerts (node, origin, rule, source) WHERE cleared_ms IS NULL;
 CREATE INDEX alerts_of_node ON alerts (node, id);
-"];
+";
+
+/// Who may do what, what nodes are, rollouts, and the log of every act. `turn` has one row, which every transaction that
+/// writes takes first; a rollout's `state` is the whole of it as JSON, its other columns are for finding it.
+const ROLLOUTS: &str = r"
+CREATE TABLE turn (
+    id BIGINT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    before TEXT NOT NULL,
+    count BIGINT NOT NULL,
+    last_record BIGINT NOT NULL,
+    last_audit BIGINT NOT NULL,
+    desired BIGINT NOT NULL
+);
+INSERT INTO turn (id, holder, before, count, last_record, last_audit, desired)
+    VALUES (1, '', '', 0, (SELECT COALESCE(MAX(id), 0) FROM records), 0, 0);
+CREATE TABLE words (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+CREATE TABLE operators (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    role TEXT NOT NULL,
+    disabled BIGINT NOT NULL DEFAULT 0,
+    subject TEXT UNIQUE,
+    made_ms BIGINT NOT NULL
+);
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    operator BIGINT NOT NULL,
+    hash BLOB NOT NULL,
+    role TEXT NOT NULL,
+    name TEXT NOT NULL,
+    made_ms BIGINT NOT NULL,
+    until_ms BIGINT,
+    used_day BIGINT,
+    revoked BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX tokens_of_operator ON tokens (operator);
+CREATE TABLE enrolments (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    name TEXT,
+    labels TEXT NOT NULL,
+    uses BIGINT NOT NULL,
+    used BIGINT NOT NULL DEFAULT 0,
+    approve BIGINT NOT NULL,
+    until_ms BIGINT NOT NULL,
+    made_by TEXT NOT NULL
+);
+CREATE TABLE tickets (
+    id TEXT PRIMARY KEY,
+    enrolment TEXT,
+    csr BLOB NOT NULL,
+    spki BLOB NOT NULL,
+    name TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    state TEXT NOT NULL,
+    answer BLOB,
+    made_ms BIGINT NOT NULL
+);
+CREATE TABLE keys (
+    id BLOB PRIMARY KEY,
+    node BIGINT NOT NULL,
+    not_before_ms BIGINT NOT NULL,
+    not_after_ms BIGINT NOT NULL,
+    serial TEXT NOT NULL,
+    seen_ms BIGINT,
+    denied_ms BIGINT,
+    why TEXT
+);
+CREATE INDEX keys_of_node ON keys (node);
+ALTER TABLE nodes ADD COLUMN facts TEXT;
+ALTER TABLE nodes ADD COLUMN facts_boot TEXT;
+ALTER TABLE nodes ADD COLUMN inventory BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN facts_seq BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN labels TEXT;
+ALTER TABLE nodes ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN told BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN conflict TEXT;
+ALTER TABLE nodes ADD COLUMN box_until_ms BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN box BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX nodes_by_change ON nodes (facts_seq);
+CREATE TABLE groups_saved (
+    name TEXT PRIMARY KEY,
+    expression TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    changed_ms BIGINT NOT NULL
+);
+CREATE TABLE plans (
+    id TEXT PRIMARY KEY,
+    body TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    made_ms BIGINT NOT NULL
+);
+CREATE TABLE documents (
+    plan TEXT NOT NULL,
+    id TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    body BLOB NOT NULL,
+    until_ms BIGINT NOT NULL,
+    released_ms BIGINT,
+    PRIMARY KEY (id, version)
+);
+CREATE INDEX documents_of_plan ON documents (plan);
+CREATE TABLE rollouts (
+    id TEXT PRIMARY KEY,
+    revision BIGINT NOT NULL,
+    phase TEXT NOT NULL,
+    active BIGINT NOT NULL,
+    wave BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    changed_ms BIGINT NOT NULL
+);
+CREATE INDEX rollouts_active ON rollouts (active);
+CREATE TABLE approvals (
+    rollout TEXT NOT NULL,
+    operator TEXT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    PRIMARY KEY (rollout, operator)
+);
+CREATE TABLE members (
+    rollout TEXT NOT NULL,
+    node BIGINT NOT NULL,
+    wave BIGINT NOT NULL,
+    standing TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    done BIGINT NOT NULL DEFAULT 0,
+    offered_ms BIGINT NOT NULL,
+    changed_ms BIGINT NOT NULL,
+    why TEXT NOT NULL DEFAULT '',
+    kernel_same BIGINT,
+    record BIGINT,
+    PRIMARY KEY (rollout, node)
+);
+CREATE INDEX members_of_node ON members (node);
+CREATE INDEX members_by_standing ON members (rollout, standing);
+CREATE TABLE samples (
+    model TEXT NOT NULL,
+    node BIGINT NOT NULL,
+    day BIGINT NOT NULL,
+    manifest TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (model, node, day, manifest)
+);
+CREATE TABLE commands (
+    id INTEGER PRIMARY KEY,
+    node BIGINT NOT NULL,
+    what TEXT NOT NULL,
+    until_ms BIGINT NOT NULL,
+    made_by TEXT NOT NULL,
+    acked_ms BIGINT,
+    answer TEXT
+);
+CREATE INDEX commands_open ON commands (node, acked_ms);
+CREATE TABLE refused (
+    model TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    node BIGINT NOT NULL,
+    why TEXT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    PRIMARY KEY (manifest, node)
+);
+CREATE TABLE audit (
+    id BIGINT PRIMARY KEY,
+    at_ms BIGINT NOT NULL,
+    who TEXT NOT NULL,
+    act TEXT NOT NULL,
+    about TEXT NOT NULL,
+    body TEXT NOT NULL,
+    leaf BLOB NOT NULL
+);
+CREATE INDEX audit_about ON audit (about, id);
+CREATE TABLE checkpoints (
+    size BIGINT PRIMARY KEY,
+    root BLOB NOT NULL,
+    note TEXT NOT NULL,
+    at_ms BIGINT NOT NULL
+);
+CREATE TABLE answers (
+    key TEXT PRIMARY KEY,
+    operator TEXT NOT NULL,
+    route TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    status BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    until_ms BIGINT NOT NULL
+);
+ALTER TABLE streams ADD COLUMN base_seq BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN base_hash BLOB;
+ALTER TABLE streams ADD COLUMN head BLOB;
+ALTER TABLE streams ADD COLUMN head_seq BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE alerts ADD COLUMN acked_by TEXT;
+ALTER TABLE alerts ADD COLUMN acked_ms BIGINT;
+ALTER TABLE alerts ADD COLUMN note TEXT;
+";
 
 /// Brings the database up to this version.
 pub async fn migrate(writer: &mut Writer) -> Result<Migrated, sqlx::Error> {
@@ -161,4 +361,33 @@ pub async fn migrate(writer: &mut Writer) -> Result<Migrated, sqlx::Error> {
         transaction.commit().await?;
     }
     Ok(Migrated::Ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::turn;
+
+    #[tokio::test]
+    async fn a_database_of_every_older_version_becomes_one_of_this() {
+        for from in 0..STEPS.len() {
+            let mut writer = Writer::connect("sqlite::memory:").await.unwrap();
+            let meta = "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)";
+            sqlx::query(meta).execute(&mut writer).await.unwrap();
+            for step in &STEPS[..from] {
+                sqlx::raw_sql(*step).execute(&mut writer).await.unwrap();
+            }
+            let schema = sqlx::query("INSERT INTO meta (name, value) VALUES ('schema', $1)");
+            schema.bind(from as i64).execute(&mut writer).await.unwrap();
+            if from > 0 {
+                let record = "INSERT INTO records (id, node, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, \
+                     body) VALUES (41, 1, 1, 1, 'note', '', 0, 0, 'off', '', '')";
+                sqlx::query(record).execute(&mut writer).await.unwrap();
+            }
+            assert_eq!(migrate(&mut writer).await.unwrap(), Migrated::Ready);
+            assert_eq!(migrate(&mut writer).await.unwrap(), Migrated::Ready, "told twice");
+            let turn = turn::take(&mut writer, "me").await.unwrap();
+            assert_eq!(turn.last_record, if from > 0 { 41 } else { 0 }, "numbers go on behind what is there");
+        }
+    }
 }

@@ -1,0 +1,83 @@
+//! The turn: one row that every transaction that writes takes first, so that one writes at a time, however many hubs share
+//! the database. Numbers of records, of revisions and of the audit log have one order for this reason alone.
+
+use sqlx::Row;
+
+use crate::store::connection::Writer;
+
+/// What whoever has the turn must know of those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Whether another hub has written since: then what is remembered of the store may be wrong.
+    pub is_after_another: bool,
+    /// How often the turn was taken.
+    pub count: i64,
+    /// The number of the newest record that there ever was.
+    pub last_record: i64,
+    /// The number of the newest change to what nodes shall do.
+    pub desired: i64,
+}
+
+/// Takes the turn for the hub process called `me`, until the transaction ends. Waits while another has it.
+pub async fn take(writer: &mut Writer, me: &str) -> Result<Turn, sqlx::Error> {
+    let row = sqlx::query(
+        "UPDATE turn SET before = holder, holder = $1, count = count + 1 WHERE id = 1 \
+         RETURNING before, count, last_record, desired",
+    );
+    let row = row.bind(me).fetch_one(writer).await?;
+    Ok(Turn {
+        is_after_another: row.try_get::<String, _>("before")? != me,
+        count: row.try_get("count")?,
+        last_record: row.try_get("last_record")?,
+        desired: row.try_get("desired")?,
+    })
+}
+
+/// Notes the number of the newest record, in the transaction that stores it.
+pub async fn settle(writer: &mut Writer, last_record: i64) -> Result<(), sqlx::Error> {
+    let query = sqlx::query("UPDATE turn SET last_record = $1 WHERE id = 1");
+    query.bind(last_record).execute(writer).await?;
+    Ok(())
+}
+
+/// Draws the number of the next entry of the audit log; the first is 1.
+pub async fn draw_audit(writer: &mut Writer) -> Result<i64, sqlx::Error> {
+    let query = sqlx::query("UPDATE turn SET last_audit = last_audit + 1 WHERE id = 1 RETURNING last_audit");
+    query.fetch_one(writer).await?.try_get(0)
+}
+
+/// Draws the number of a change to what some node shall do; the first is 1.
+pub async fn draw_desired(writer: &mut Writer) -> Result<i64, sqlx::Error> {
+    let query = sqlx::query("UPDATE turn SET desired = desired + 1 WHERE id = 1 RETURNING desired");
+    query.fetch_one(writer).await?.try_get(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection as _;
+
+    use super::*;
+    use crate::store::schema;
+
+    #[tokio::test]
+    async fn who_follows_another_is_told() {
+        let mut writer = Writer::connect("sqlite::memory:").await.unwrap();
+        schema::migrate(&mut writer).await.unwrap();
+        let mut found = Vec::new();
+        for me in ["a", "a", "b", "b", "a"] {
+            let turn = take(&mut writer, me).await.unwrap();
+            found.push((turn.is_after_another, turn.count));
+        }
+        assert_eq!(found, [(true, 1), (false, 2), (true, 3), (false, 4), (true, 5)]);
+        settle(&mut writer, 7).await.unwrap();
+        assert_eq!(draw_desired(&mut writer).await.unwrap(), 1);
+        assert_eq!(draw_audit(&mut writer).await.unwrap(), 1);
+        // A transaction that fails gives its numbers back: the log has no holes.
+        let mut transaction = writer.begin().await.unwrap();
+        assert_eq!(draw_audit(&mut transaction).await.unwrap(), 2);
+        transaction.rollback().await.unwrap();
+        assert_eq!(draw_audit(&mut writer).await.unwrap(), 2);
+        let turn = take(&mut writer, "a").await.unwrap();
+        assert_eq!((turn.last_record, turn.desired), (7, 1));
+    }
+}
