@@ -10,7 +10,8 @@
 //! - [`body`]: what the records of each kind say;
 //! - [`batch`]: a run of records on its way up, and the hub's answer;
 //! - [`checkin`]: the call by which a node and its hub agree on where they stand;
-//! - [`number`]: readings as JSON, where "no value" must have a form.
+//! - [`number`]: readings as JSON, where "no value" must have a form;
+//! - [`facts`]: what a node says it is; [`select`] chooses nodes by it, on the hub and on the node alike.
 //!
 //! **Forward compatible, always.** Encodings are JSON. A record's body travels and is stored byte for byte as the
 //! node wrote it, so a field this version does not know survives. Check-in types keep unknown fields in `extra`.
@@ -23,10 +24,12 @@ pub mod body;
 pub mod chain;
 pub mod checkin;
 pub mod class;
+pub mod facts;
 pub mod hash;
 pub mod id;
 pub mod number;
 pub mod record;
+pub mod select;
 pub mod world;
 
 /// The version of the words in this crate. A reader accepts every version up to the next incompatible one
