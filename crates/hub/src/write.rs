@@ -383,8 +383,9 @@ pub async fn checkin(
     if written.followed {
         written.events.push(node_event(&checkin.node, "up", now_ms, row.sources, row.sources_running));
     }
-    let (assignments, extra) = (None, serde_json::Map::new());
-    Ok(Ok(CheckInAnswer { v: PROTOCOL, hub_ms: now_ms, next_ms, watermarks, assignments, extra }))
+    let answer =
+        CheckInAnswer { v: PROTOCOL, hub_ms: now_ms, next_ms, watermarks, ..CheckInAnswer::default() };
+    Ok(Ok(answer))
 }
 
 fn node_event(node: &NodeId, state: &str, seen_ms: WallMs, sources: i64, running: i64) -> Event {

@@ -309,6 +309,7 @@ fn states(positions: Vec<Position>) -> Vec<StreamState> {
             class,
             last,
             acked,
+            head: None,
             extra: serde_json::Map::new(),
         })
         .collect()

@@ -339,10 +339,100 @@ pub struct Install {
     /// The energy of an answer, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joules: Option<f64>,
+    /// The rollout that ordered it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
+    /// Whether the machine still runs since the release was first begun here; absent where that is not known. Two cuts of
+    /// power look like a model that brings machines down, and this tells a person of the difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_same: Option<bool>,
 }
 
 impl Body for Install {
     const KIND: &'static str = "install";
+}
+
+/// How a model behaved for a while.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Behaviour {
+    /// Whoever gets it twice takes it once.
+    pub id: String,
+    /// The model.
+    pub model: String,
+    /// The digest of the manifest of the variant that answered.
+    pub manifest: Hash,
+    /// The rollout that ordered it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
+    /// When the while began, by the node's clock.
+    pub from_ms: WallMs,
+    /// When it ended.
+    pub to_ms: WallMs,
+    /// How many answers it gave.
+    pub answered: u64,
+    /// How many requests it failed.
+    pub failed: u64,
+    /// How many of the answers said that it does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abstained: Option<u64>,
+    /// What answers took; absent below 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<Quantiles>,
+    /// Memory of the process that answers, where it can be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
+    /// The energy of an answer, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules: Option<f64>,
+    /// How far inputs are from those that the model was made for, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<f64>,
+    /// How often it stopped without being told.
+    #[serde(default)]
+    pub restarts: u64,
+    /// How it compares with the release that answers; absent if nothing was compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+impl Body for Behaviour {
+    const KIND: &'static str = "behaviour";
+}
+
+/// What answers took, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Half of them took at most this.
+    pub p50: u32,
+    /// 95 of 100 took at most this.
+    pub p95: u32,
+    /// Of so many.
+    pub n: u64,
+}
+
+/// A candidate's answers beside those that people got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// How many were compared.
+    pub compared: u64,
+    /// How many agreed.
+    pub agreed: u64,
+    /// How many could not be compared.
+    pub skipped: u64,
+    /// Some that parted the most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worst: Vec<Parted>,
+}
+
+/// Two answers that part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parted {
+    /// The digest of what was asked.
+    pub input: Hash,
+    /// What people got, shortened to 64 bytes.
+    pub ours: String,
+    /// What the candidate said, shortened to 64 bytes.
+    pub theirs: String,
 }
 
 fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
@@ -415,8 +505,28 @@ mod tests {
             p95_ms: None,
             rss_bytes: None,
             joules: None,
+            rollout: Some("9f3c".into()),
+            kernel_same: Some(true),
         };
         insta::assert_snapshot!("install", serde_json::to_string(&install).unwrap());
+        let behaviour = Behaviour {
+            id: "00000000000000000000000000000001-b-3".into(),
+            model: "smollm2".into(),
+            manifest: Hash::GENESIS,
+            rollout: None,
+            from_ms: 1_000,
+            to_ms: 601_000,
+            answered: 812,
+            failed: 3,
+            abstained: None,
+            latency_ms: Some(Quantiles { p50: 18, p95: 41, n: 812 }),
+            rss_bytes: Some(910_000_000),
+            joules: None,
+            drift: None,
+            restarts: 0,
+            shadow: Some(Shadow { compared: 400, agreed: 391, skipped: 12, worst: Vec::new() }),
+        };
+        insta::assert_snapshot!("behaviour", serde_json::to_string(&behaviour).unwrap());
     }
 
     #[test]

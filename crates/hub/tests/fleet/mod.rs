@@ -170,6 +170,7 @@ impl FakeNode {
             class: state.class,
             last: state.seq,
             acked: state.unsent.first().map_or(state.seq, |record| record.seq - 1),
+            head: None,
             extra: serde_json::Map::new(),
         };
         CheckIn {
@@ -188,6 +189,14 @@ impl FakeNode {
             journal_bytes: Some(1_700_000),
             slots: Vec::new(),
             trust: None,
+            hub: None,
+            revision: None,
+            nonce: None,
+            inventory: None,
+            accepted: Vec::new(),
+            acks: Vec::new(),
+            checkpoint: None,
+            models: Vec::new(),
             extra: serde_json::Map::new(),
         }
     }

@@ -77,6 +77,14 @@ impl Host for AgentHost {
             journal_bytes: Some(status.journal.bytes),
             slots: status.slots.clone(),
             trust: status.trust.clone(),
+            hub: None,
+            revision: None,
+            nonce: None,
+            inventory: None,
+            accepted: Vec::new(),
+            acks: Vec::new(),
+            checkpoint: None,
+            models: Vec::new(),
             extra: Map::new(),
         }
     }
@@ -167,8 +175,7 @@ mod tests {
         let checkin = host.check_in(journal, Vec::new());
         assert_eq!((checkin.slots, checkin.trust), (vec![slot], Some(trust)));
         let mut answer = |assignments| {
-            let (watermarks, extra) = (Vec::new(), Map::new());
-            let answer = CheckInAnswer { v: PROTOCOL, hub_ms: 0, next_ms: 1, watermarks, assignments, extra };
+            let answer = CheckInAnswer { v: PROTOCOL, next_ms: 1, assignments, ..CheckInAnswer::default() };
             host.answered(&answer, 0);
             shared.assignments_revision()
         };

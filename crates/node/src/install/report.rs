@@ -29,6 +29,8 @@ pub fn draft(model: &ModelName, report: &Report) -> Draft {
         p95_ms,
         rss_bytes,
         joules: None,
+        rollout: None,
+        kernel_same: None,
     };
     install.draft(&StreamName::new(STREAM).expect("a good name"), Class::Audit)
 }

@@ -6,7 +6,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
 use serde::de::DeserializeOwned;
 use wire::batch::{self, BatchAnswer};
-use wire::checkin::{CheckIn, CheckInAnswer};
+use wire::checkin::{self, CheckIn, CheckInAnswer};
 use wire::world::MonoNs;
 
 use crate::sync::Failure;
@@ -16,9 +16,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer to a batch, and the most that is read of a refusal.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
-
-/// The largest answer to a check-in: a thousand watermarks of at most 256 bytes.
-const CHECK_IN_MAX_BYTES: usize = 256 << 10;
 
 /// The most characters of a refusal that are kept.
 const WHY_MAX: usize = 300;
@@ -94,7 +91,7 @@ impl Hub {
     /// Says how the node is.
     pub(crate) async fn check_in(&self, check_in: &CheckIn) -> Result<CheckInAnswer, Failure> {
         let body = serde_json::to_vec(check_in).map_err(|error| bad_answer(&error))?;
-        self.call(&self.check_in, "application/json", body, CHECK_IN_MAX_BYTES).await
+        self.call(&self.check_in, "application/json", body, checkin::ANSWER_MAX_BYTES).await
     }
 
     /// Sends a compressed batch.

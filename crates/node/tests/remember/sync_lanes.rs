@@ -27,8 +27,7 @@ fn stored(name: &StreamName, seq: u64) -> Event {
 }
 
 fn checked_in(next_ms: u64) -> Event {
-    let (watermarks, assignments, extra) = (Vec::new(), None, serde_json::Map::new());
-    Event::CheckedIn(CheckInAnswer { v: 1, hub_ms: 0, next_ms, watermarks, assignments, extra })
+    Event::CheckedIn(CheckInAnswer { v: 1, next_ms, ..CheckInAnswer::default() })
 }
 
 fn status(status: u16, retry_after_s: Option<u64>) -> Event {

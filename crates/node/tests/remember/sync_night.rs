@@ -192,8 +192,7 @@ impl Night {
             Some(Effect::CheckIn) => {
                 let watermarks = self.hub.watermarks(outbox.journal().unwrap());
                 let next_ms = 5_000;
-                let (assignments, extra) = (None, serde_json::Map::new());
-                let answer = CheckInAnswer { v: 1, hub_ms: 0, next_ms, watermarks, assignments, extra };
+                let answer = CheckInAnswer { v: 1, next_ms, watermarks, ..CheckInAnswer::default() };
                 self.note("check in".into());
                 self.deliver(|_| Event::CheckedIn(answer))
             }

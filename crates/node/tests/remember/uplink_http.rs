@@ -58,8 +58,7 @@ async fn check_in(State(desk): State<Shared>, headers: HeaderMap, body: Bytes) -
     desk.journal = Some(said.journal);
     let watermarks = desk.hub.watermarks(said.journal);
     desk.check_ins.push(said);
-    let (assignments, extra) = (None, serde_json::Map::new());
-    let answer = CheckInAnswer { v: 1, hub_ms: 7, next_ms: 60_000, watermarks, assignments, extra };
+    let answer = CheckInAnswer { v: 1, hub_ms: 7, next_ms: 60_000, watermarks, ..CheckInAnswer::default() };
     axum::Json(answer).into_response()
 }
 
@@ -98,6 +97,14 @@ impl Host for Ear {
             journal_bytes: None,
             slots: Vec::new(),
             trust: None,
+            hub: None,
+            revision: None,
+            nonce: None,
+            inventory: None,
+            accepted: Vec::new(),
+            acks: Vec::new(),
+            checkpoint: None,
+            models: Vec::new(),
             extra: serde_json::Map::new(),
         }
     }
