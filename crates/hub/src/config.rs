@@ -3,6 +3,8 @@
 //! ```toml
 //! listen = "127.0.0.1:8420"     # elsewhere only with a token_file
 //! data = "selvedge-data/hub"    # the database, and what is on its way in
+//! database = "postgres://hub@db/selvedge"   # instead of a file in data; may be shared by several hubs
+//! # database_file = "/etc/selvedge/database"  # the same, where the password stands in it
 //!
 //! [depot]                       # where packages lie
 //! folder = "/srv/packages"      # absent: `packages` in `data`
@@ -26,6 +28,8 @@
 //! passphrase_file = "passphrase"
 //! ```
 
+pub mod database;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -35,6 +39,8 @@ use package::digest::{Digest, DigestError};
 use package::trust::key::{KeyKind, KindSet};
 use serde::{Deserialize, Serialize};
 
+use self::database::{BadDatabase, DatabaseUrl};
+
 /// The settings of a hub. [`HubConfig::parse`] reads them from TOML; [`HubConfig::check`] runs at start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,6 +49,12 @@ pub struct HubConfig {
     pub listen: SocketAddr,
     /// The folder of the store. It is made if it is not there.
     pub data: PathBuf,
+    /// A PostgreSQL server instead of a file in `data`; several hubs may share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseUrl>,
+    /// A file whose first line is that address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_file: Option<PathBuf>,
     /// A file with the token that nodes and people must show; its only content, at least 16 characters.
     pub token_file: Option<PathBuf>,
     /// Host names under which browsers may reach the hub, beside `localhost` and plain IP addresses.
@@ -194,6 +206,8 @@ impl Default for HubConfig {
         HubConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
             data: PathBuf::from("selvedge-data/hub"),
+            database: None,
+            database_file: None,
             token_file: None,
             hosts: Vec::new(),
             check_in_ms: 10_000,
@@ -251,6 +265,22 @@ pub enum ConfigError {
         "the hub would listen on {0}, which others can reach, without a token; set token_file, or listen on 127.0.0.1"
     )]
     OpenToAll(SocketAddr),
+    /// Not the address of a database.
+    #[error(transparent)]
+    Database(#[from] BadDatabase),
+    /// Two databases.
+    #[error("database and database_file are both set; one of them says where the database is")]
+    TwoDatabases,
+    /// The file with its address cannot be read.
+    #[error(
+        "cannot read the database_file {path}; its first line is postgres://user:password@host:port/name"
+    )]
+    DatabaseFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The token file cannot be read.
     #[error("cannot read the token file {path}; write a token into it: head -c 24 /dev/urandom | base64")]
     TokenFile {
@@ -270,6 +300,8 @@ pub enum ConfigError {
     },
 }
 
+/// The most bytes of a file with the address of a database.
+const DATABASE_MAX: u64 = 4096;
 /// The fewest characters of a token.
 pub const TOKEN_MIN: usize = 16;
 /// The most characters of a token.
@@ -297,6 +329,9 @@ impl HubConfig {
         within("blob_max_bytes", self.registry.blob_max_bytes, 1 << 20, 1 << 50)?;
         within("uploads_max", self.registry.uploads_max as u64, 1, 10_000)?;
         within("upload_rest_hours", self.registry.upload_rest_hours, 1, 24 * 365)?;
+        if self.database.is_some() && self.database_file.is_some() {
+            return Err(ConfigError::TwoDatabases);
+        }
         self.tuf.first_root().map_err(ConfigError::Root)?;
         if self.tuf.snapshot_key.is_some() && self.tuf.online_key.is_none() {
             return Err(ConfigError::SnapshotAlone);
@@ -315,6 +350,17 @@ impl HubConfig {
             return Err(ConfigError::OpenToAll(self.listen));
         }
         Ok(())
+    }
+
+    /// The database server, if there is one.
+    pub fn read_database(&self) -> Result<Option<DatabaseUrl>, ConfigError> {
+        let Some(path) = &self.database_file else { return Ok(self.database.clone()) };
+        let cannot = |source| ConfigError::DatabaseFile { path: path.clone(), source };
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(DATABASE_MAX).read_to_string(&mut text))
+            .map_err(cannot)?;
+        Ok(Some(text.lines().next().unwrap_or_default().parse()?))
     }
 
     /// The token, if one is configured.
@@ -359,6 +405,8 @@ mod tests {
         check("listen = \"0.0.0.0:8420\"", "without a token");
         check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"", "");
         check("check_in_ms = 1", "check_in_ms is 1");
+        check("database = \"postgres://hub@db/selvedge\"", "");
+        check("database = \"postgres://hub@db/x\"\ndatabase_file = \"d\"", "both set");
         check("hosts = [\"hub.example.org\"]", "");
         check("hosts = [\"http://hub\"]", "not a host name");
         check("[registry]\nuploads_max = 0", "uploads_max is 0");

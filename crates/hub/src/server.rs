@@ -29,7 +29,8 @@ use crate::metrics::{Area, Metrics};
 use crate::registry::sessions::Sessions;
 use crate::revision::Revision;
 use crate::state::{HubState, stopped};
-use crate::store::database::{self, OpenError, Store};
+use crate::store;
+use crate::store::database::{OpenError, Store};
 use crate::tuf::keys::{KeyError, OnlineKeys};
 use crate::tuf::online::{self, OnlineError};
 use crate::write::Limits;
@@ -136,7 +137,8 @@ impl Hub {
             _ => HubError::Listen { listen, source },
         })?;
         let addr = listener.local_addr().map_err(|source| HubError::Listen { listen, source })?;
-        let Store { writer, readers, lock } = database::open(&config.data).await?;
+        let server = config.read_database()?;
+        let Store { writer, readers, way, lock } = store::open(&config.data, server.as_ref()).await?;
 
         let depot = Depot::open(&config.depot, &config.data, clock.wall_ms())?;
         let uploads = config.data.join("uploads");
@@ -150,6 +152,7 @@ impl Hub {
         let (stop, stopping) = watch::channel(false);
         let desk = Desk {
             writer,
+            way,
             live: live.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),

@@ -18,6 +18,7 @@ use crate::checkin::next_ms;
 use crate::live::{Event, Live};
 use crate::metrics::Metrics;
 use crate::store::connection::Writer;
+use crate::store::database::Way;
 use crate::write::{self, Limits, Names, NotWritten, Written};
 
 /// How many batches wait at most. Each is below 2 MiB decompressed.
@@ -79,6 +80,8 @@ fn refusal(error: &mpsc::error::TrySendError<Job>) -> NotWritten {
 pub struct Desk {
     /// The connection.
     pub writer: Writer,
+    /// How to connect again, when it is lost.
+    pub way: Way,
     /// Whom to tell.
     pub live: Arc<Live>,
     /// What to count.
@@ -89,6 +92,19 @@ pub struct Desk {
     pub check_in_ms: u64,
     /// How much the hub takes.
     pub limits: Limits,
+}
+
+impl Desk {
+    /// Connects again if the connection is gone: a server that was started anew, or that ended what took too long.
+    async fn mend(&mut self) {
+        if self.writer.ping().await.is_ok() {
+            return;
+        }
+        match self.way.connect().await {
+            Ok(writer) => self.writer = writer,
+            Err(error) => tracing::error!(%error, "the database cannot be reached"),
+        }
+    }
 }
 
 /// Starts the writer. It ends when every handle is gone and what was queued is on disk.
@@ -201,6 +217,7 @@ async fn attempt(
     if result.is_err() {
         // What the transaction had added is gone again.
         names.forget();
+        desk.mend().await;
         return result;
     }
     desk.metrics.committed();
@@ -277,6 +294,7 @@ impl Watch {
             }
             Err(error) => {
                 names.forget();
+                desk.mend().await;
                 tracing::error!(%error, "the watch over silent nodes could not write");
             }
         }
@@ -286,7 +304,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::database;
+    use crate::store::sqlite;
     use serde_json::value::RawValue;
     use wire::batch::Outcome;
     use wire::chain::{Link, link};
@@ -318,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_stored_does_not_take_its_neighbours_with_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = database::open(folder.path()).await.unwrap();
+        let mut store = sqlite::open(folder.path()).await.unwrap();
         let trigger = "CREATE TRIGGER poison BEFORE INSERT ON records WHEN NEW.body = '\"poison\"' \
              BEGIN SELECT RAISE(ABORT, 'no'); END";
         sqlx::query(trigger).execute(&mut store.writer).await.unwrap();

@@ -24,11 +24,7 @@ async fn hub_with(
     world: impl wire::world::World + Sync + 'static,
 ) -> (Running, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = HubConfig {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        data: folder.path().to_owned(),
-        ..HubConfig::default()
-    };
+    let mut config = fleet::config(folder.path()).await;
     change(&mut config);
     (Hub::start(config, world).await.unwrap(), folder)
 }
@@ -399,7 +395,7 @@ async fn other_hosts_and_sites_are_refused() {
 #[tokio::test]
 async fn a_hub_that_cannot_start_says_why() {
     let (first, folder) = hub_with(|_| {}, System::new()).await;
-    let config = HubConfig { listen: first.addr, data: folder.path().to_owned(), ..HubConfig::default() };
+    let config = HubConfig { listen: first.addr, ..fleet::config(folder.path()).await };
     let error = Hub::start(config.clone(), System::new()).await.unwrap_err();
     assert!(matches!(error, HubError::InUse(_)) && error.to_string().contains("--listen"), "{error}");
     let other_port = HubConfig { listen: "127.0.0.1:0".parse().unwrap(), ..config.clone() };

@@ -5,7 +5,6 @@
 mod fleet;
 
 use fleet::FakeNode;
-use hub::config::HubConfig;
 use hub::server::{Hub, Running};
 use serde_json::Value;
 use wire::batch::{BATCH_MAX_BYTES, BatchAnswer, CONTENT_TYPE, Outcome};
@@ -14,9 +13,7 @@ use wire::record::GapReason;
 use wire::world::System;
 
 async fn hub(folder: &std::path::Path) -> Running {
-    let config =
-        HubConfig { listen: "127.0.0.1:0".parse().unwrap(), data: folder.to_owned(), ..HubConfig::default() };
-    Hub::start(config, System::new()).await.unwrap()
+    Hub::start(fleet::config(folder).await, System::new()).await.unwrap()
 }
 
 async fn get(hub: &Running, path: &str) -> Value {
@@ -153,7 +150,8 @@ async fn a_changed_row_is_seen() {
     let mut node = with_records(&first.url(), "a", 3);
     node.sync().await;
     first.stop().await;
-    let store = hub::store::database::open(folder.path()).await.unwrap();
+    let database = fleet::config(folder.path()).await.database;
+    let store = hub::store::open(folder.path(), database.as_ref()).await.unwrap();
     let mut writer = store.writer;
     sqlx::query("UPDATE records SET body = '{\"n\": 100}' WHERE seq = 2").execute(&mut writer).await.unwrap();
     drop((writer, store.readers, store.lock));

@@ -231,7 +231,8 @@ pub async fn list(readers: &Readers, filter: &AlertFilter, limit: u32) -> Result
     let node =
         if filter.node.is_some() { " AND a.node = (SELECT id FROM nodes WHERE name = $3)" } else { "" };
     let sql = format!("{SELECT} WHERE a.id < $1{firing}{node} ORDER BY a.id DESC LIMIT $2");
-    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(filter.before.unwrap_or(i64::MAX)).bind(limit);
+    let mut query =
+        sqlx::query(AssertSqlSafe(sql)).bind(filter.before.unwrap_or(i64::MAX)).bind(i64::from(limit));
     if let Some(node) = &filter.node {
         query = query.bind(node);
     }
@@ -252,7 +253,7 @@ pub async fn within(
          AND (a.cleared_ms IS NULL OR a.cleared_ms >= $3) ORDER BY a.id DESC LIMIT $5"
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(node).bind(source);
-    let rows = query.bind(from_ms).bind(to_ms).bind(limit).fetch_all(readers).await?;
+    let rows = query.bind(from_ms).bind(to_ms).bind(i64::from(limit)).fetch_all(readers).await?;
     rows.iter().rev().map(alert_row).collect()
 }
 

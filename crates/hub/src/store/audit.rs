@@ -161,7 +161,7 @@ fn audit_row(row: &StoredRow) -> Result<AuditRow, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::database;
+    use crate::store::sqlite;
 
     fn entry(who: &str, act: &str, about: &str) -> Entry {
         let (who, act, about) = (who.to_owned(), act.to_owned(), about.to_owned());
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn entries_are_numbered_and_found() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = database::open(folder.path()).await.unwrap();
+        let mut store = sqlite::open(folder.path()).await.unwrap();
         let acts =
             [("hub", "wave.open", "r1"), ("operator:ann", "rollout.pause", "r1"), ("hub", "enrol", "a")];
         for (place, (who, act, about)) in acts.into_iter().enumerate() {

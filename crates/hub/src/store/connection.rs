@@ -1,18 +1,23 @@
-//! The two kinds of connections to the store, and how many rows go in at once.
+//! The two kinds of connections to the store, and how many rows go in at once. Which database it is (SQLite in a file,
+//! or PostgreSQL) is known to [`crate::store::database`] and [`crate::store::schema`] alone; all other statements are
+//! read by both.
+//!
+//! What may be bound: whole numbers as `i64`, floats as `f64`, text as `&str` or `String`, bytes as slices or vectors.
+//! A shared string (`Arc<str>`) or a `u32` has no way through.
 
 use std::fmt::Write as _;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe};
 
 /// The one connection that writes.
-pub type Writer = SqliteConnection;
+pub type Writer = AnyConnection;
 
 /// The connections that read. Each sees the state at the beginning of its statement and never waits for the writer.
-pub type Readers = SqlitePool;
+pub type Readers = AnyPool;
 
 /// A row as it comes back.
-pub type StoredRow = SqliteRow;
+pub type StoredRow = AnyRow;
 
 /// How many rows go into one INSERT. Larger saves little: at 64 the cost per row is that of the row itself.
 pub const ROWS_AT_ONCE: usize = 64;

@@ -1,27 +1,73 @@
-//! The database file: opened once for writing and a few times for reading.
+//! An open database: one connection that writes, some that read, and why it may not open.
 //!
-//! Always: one process has it (a lock file sees to that), one connection writes, and what is committed is on disk
-//! (`synchronous=FULL`), because a commit is what a node is told.
+//! Always: what is committed is on disk, because a commit is what a node is told.
 
+use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use sqlx::Connection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Connection as _, raw_sql};
 
 use crate::store::connection::{Readers, Writer};
-use crate::store::schema;
+use crate::store::schema::{self, Dialect, Migrated};
 
-/// An open store. It stays locked against a second hub until this is dropped.
+/// An open store. A folder stays locked against a second hub until this is dropped.
 #[derive(Debug)]
 pub struct Store {
     /// See [`Writer`].
     pub writer: Writer,
     /// See [`Readers`].
     pub readers: Readers,
+    /// How the writer comes back when its connection is lost.
+    pub way: Way,
     /// Held, not used.
-    pub lock: File,
+    pub lock: Option<File>,
+}
+
+/// How one connects: where to, and what each new connection is told first.
+#[derive(Clone)]
+pub struct Way {
+    /// Which database, and as whom.
+    pub options: AnyConnectOptions,
+    /// Statements for a new connection.
+    pub told: &'static str,
+}
+
+/// Never the address: there may be a password in it.
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("told", &self.told).finish_non_exhaustive()
+    }
+}
+
+impl Way {
+    /// A connection that writes.
+    pub async fn connect(&self) -> Result<Writer, sqlx::Error> {
+        let mut writer = Writer::connect_with(&self.options).await?;
+        raw_sql(self.told).execute(&mut writer).await?;
+        Ok(writer)
+    }
+
+    /// At most `most` connections that read.
+    pub async fn pool(&self, most: u32) -> Result<Readers, sqlx::Error> {
+        let told = self.told;
+        let pool = AnyPoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(10));
+        let pool = pool.after_connect(move |reader, _| {
+            Box::pin(async move { raw_sql(told).execute(reader).await.map(|_| ()) })
+        });
+        pool.connect_with(self.options.clone()).await
+    }
+}
+
+/// Makes the tables what this version wants. `name` is what the database is called in errors.
+pub async fn ready(writer: &mut Writer, dialect: Dialect, name: &str) -> Result<(), OpenError> {
+    let broken = |source| OpenError::Database { name: name.to_owned(), source };
+    match schema::migrate(writer, dialect).await.map_err(broken)? {
+        Migrated::Ready => Ok(()),
+        Migrated::Newer { found, known } => Err(OpenError::Newer { name: name.to_owned(), found, known }),
+    }
 }
 
 /// Why a store does not open.
@@ -38,96 +84,35 @@ pub enum OpenError {
     /// Another hub has it.
     #[error("another hub is using {0}; stop it, or choose another folder with --data")]
     InUse(PathBuf),
-    /// SQLite does not open it.
-    #[error("cannot open the database {path}; if it is damaged, restore it from a backup")]
+    /// The file does not open.
+    #[error("cannot open the database {name}; if it is damaged, restore it from a backup")]
     Database {
         /// The file.
-        path: PathBuf,
+        name: String,
         /// Why.
         source: sqlx::Error,
     },
+    /// The server does not answer, or not us.
+    #[error(
+        "cannot use the database {name}; check that it runs, that it has this user, and that the user may make tables"
+    )]
+    Server {
+        /// Where, without its password.
+        name: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// A program without this.
+    #[error("this selvedge was built without PostgreSQL: build it with `--features postgres`")]
+    Absent,
     /// A newer program wrote it.
-    #[error("the database {path} has schema {found}, this program knows up to {known}; use a newer program")]
+    #[error("the database {name} has schema {found}, this program knows up to {known}; use a newer program")]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        name: String,
         /// Its schema.
         found: i64,
         /// The newest one known here.
         known: i64,
     },
-}
-
-/// Opens the store in a folder, making both if they are not there.
-pub async fn open(folder: &Path) -> Result<Store, OpenError> {
-    let cannot = |path: &Path| {
-        let path = path.to_owned();
-        move |source| OpenError::Folder { path, source }
-    };
-    std::fs::create_dir_all(folder).map_err(cannot(folder))?;
-    let lock_path = folder.join("hub.lock");
-    let lock = File::create(&lock_path).map_err(cannot(&lock_path))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => return Err(cannot(&lock_path)(source)),
-    }
-    let path = folder.join("hub.sqlite");
-    let broken = |source| OpenError::Database { path: path.clone(), source };
-    let options = SqliteConnectOptions::new()
-        .filename(&path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(5))
-        .foreign_keys(false)
-        // In KiB, negative: 32 MiB for the connection that touches every index, 4 MiB for each reader.
-        .pragma("cache_size", "-32768")
-        // A checkpoint gives the space of a burst back.
-        .pragma("journal_size_limit", "67108864");
-    let mut writer = Writer::connect_with(&options.clone().create_if_missing(true)).await.map_err(broken)?;
-    match schema::migrate(&mut writer).await.map_err(broken)? {
-        schema::Migrated::Ready => {}
-        schema::Migrated::Newer { found, known } => return Err(OpenError::Newer { path, found, known }),
-    }
-    let reading = options.read_only(true).pragma("cache_size", "-4096");
-    let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(10));
-    let readers = pool.connect_with(reading).await.map_err(broken)?;
-    Ok(Store { writer, readers, lock })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_folder_has_one_hub() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = open(folder.path()).await.unwrap();
-        assert!(matches!(open(folder.path()).await, Err(OpenError::InUse(_))));
-        drop(first);
-        open(folder.path()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_is_not_ours_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("hub.sqlite"), b"not a database, but long enough to look at")
-            .unwrap();
-        assert!(matches!(open(folder.path()).await, Err(OpenError::Database { .. })));
-        let file = folder.path().join("file");
-        std::fs::write(&file, b"").unwrap();
-        assert!(matches!(open(&file).await, Err(OpenError::Folder { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_newer_schema_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut store = open(folder.path()).await.unwrap();
-        sqlx::query("UPDATE meta SET value = value + 100 WHERE name = 'schema'")
-            .execute(&mut store.writer)
-            .await
-            .unwrap();
-        drop(store);
-        assert!(matches!(open(folder.path()).await, Err(OpenError::Newer { .. })));
-    }
 }

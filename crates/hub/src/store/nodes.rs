@@ -259,9 +259,9 @@ fn stream_row(row: &StoredRow) -> Result<StreamRow, sqlx::Error> {
 /// Up to `limit` nodes by name, after the name `after`, without their check-ins.
 pub async fn list(readers: &Readers, after: &str, limit: u32) -> Result<Vec<NodeRow>, sqlx::Error> {
     const SQL: &str = "SELECT id, name, first_seen_ms, last_seen_ms, silent, next_ms, checked_in_ms, version, \
-         journal, clock, clock_offset_ms, sources, sources_running, NULL AS checkin FROM nodes \
+         journal, clock, clock_offset_ms, sources, sources_running, CAST(NULL AS TEXT) AS checkin FROM nodes \
          WHERE name > $1 ORDER BY name LIMIT $2";
-    let rows = sqlx::query(SQL).bind(after).bind(limit).fetch_all(readers).await?;
+    let rows = sqlx::query(SQL).bind(after).bind(i64::from(limit)).fetch_all(readers).await?;
     rows.iter().map(node_row).collect()
 }
 
@@ -294,7 +294,9 @@ fn node_row(row: &StoredRow) -> Result<NodeRow, sqlx::Error> {
 
 /// How many nodes there are, and how many of them are silent.
 pub async fn tally(readers: &Readers) -> Result<(i64, i64), sqlx::Error> {
-    let row = sqlx::query("SELECT COUNT(*), COALESCE(SUM(silent), 0) FROM nodes").fetch_one(readers).await?;
+    let row = sqlx::query("SELECT COUNT(*), CAST(COALESCE(SUM(silent), 0) AS BIGINT) FROM nodes")
+        .fetch_one(readers)
+        .await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 

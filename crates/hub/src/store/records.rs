@@ -178,7 +178,7 @@ pub async fn list(
     for word in words {
         query = query.bind(word);
     }
-    let mut rows = query.bind(limit).fetch(readers);
+    let mut rows = query.bind(i64::from(limit)).fetch(readers);
     let mut records: Vec<RecordRow> = Vec::new();
     let mut bytes = 0;
     let mut more = false;
@@ -320,7 +320,8 @@ pub async fn gaps(
             noted_ms: row.try_get("noted_ms")?,
         })
     };
-    let rows = query.bind(node).bind(before.unwrap_or(i64::MAX)).bind(limit).fetch_all(readers).await?;
+    let rows =
+        query.bind(node).bind(before.unwrap_or(i64::MAX)).bind(i64::from(limit)).fetch_all(readers).await?;
     rows.into_iter().map(read).collect()
 }
 

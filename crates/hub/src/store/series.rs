@@ -148,7 +148,7 @@ pub fn summaries<'a>(
          WHERE s.source = (SELECT id FROM sources WHERE node = $1 AND name = $2) \
          AND s.to_ms >= $3 AND s.to_ms <= $4 ORDER BY s.to_ms, s.record LIMIT $5",
     );
-    let rows = query.bind(node).bind(source).bind(from_ms).bind(to_ms).bind(limit).fetch(readers);
+    let rows = query.bind(node).bind(source).bind(from_ms).bind(to_ms).bind(i64::from(limit)).fetch(readers);
     rows.and_then(|row| async move { row.try_get(0) }).boxed()
 }
 
@@ -196,14 +196,14 @@ pub async fn episodes(
          AND (e.ended_ms IS NULL OR e.ended_ms >= $3) ORDER BY e.since_ms DESC LIMIT $5"
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(node).bind(source);
-    let rows = query.bind(from_ms).bind(to_ms).bind(limit).fetch_all(readers).await?;
+    let rows = query.bind(from_ms).bind(to_ms).bind(i64::from(limit)).fetch_all(readers).await?;
     rows.iter().rev().map(episode_row).collect()
 }
 
 /// The newest anomalies of the fleet, newest first.
 pub async fn latest_episodes(readers: &Readers, limit: u32) -> Result<Vec<EpisodeRow>, sqlx::Error> {
     let query = sqlx::query(sqlx::AssertSqlSafe(format!("{EPISODES} ORDER BY e.id DESC LIMIT $1")));
-    query.bind(limit).fetch_all(readers).await?.iter().map(episode_row).collect()
+    query.bind(i64::from(limit)).fetch_all(readers).await?.iter().map(episode_row).collect()
 }
 
 fn episode_row(row: &StoredRow) -> Result<EpisodeRow, sqlx::Error> {

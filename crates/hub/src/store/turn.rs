@@ -57,12 +57,13 @@ mod tests {
     use sqlx::Connection as _;
 
     use super::*;
-    use crate::store::schema;
+    use crate::store::schema::{self, Dialect};
 
     #[tokio::test]
     async fn who_follows_another_is_told() {
+        sqlx::any::install_default_drivers();
         let mut writer = Writer::connect("sqlite::memory:").await.unwrap();
-        schema::migrate(&mut writer).await.unwrap();
+        schema::migrate(&mut writer, Dialect::Sqlite).await.unwrap();
         let mut found = Vec::new();
         for me in ["a", "a", "b", "b", "a"] {
             let turn = take(&mut writer, me).await.unwrap();

@@ -9,8 +9,12 @@
     reason = "each test uses a part of it"
 )]
 
-use std::collections::BTreeMap;
+pub mod cluster;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hub::config::HubConfig;
 use wire::batch::{BATCH_MAX_RECORDS, Batch, BatchAnswer, CONTENT_TYPE};
 use wire::body::Body;
 use wire::chain::{Link, link};
@@ -20,6 +24,16 @@ use wire::hash::Hash;
 use wire::id::{BootId, JournalId, NodeId, PartName, StreamName};
 use wire::record::{Gap, GapReason, Record};
 use wire::world::{ClockQuality, Simulated};
+
+/// The settings of a hub that keeps what it keeps in this folder, or, in the tests called `postgres`, in a database server.
+pub async fn config(folder: &Path) -> HubConfig {
+    HubConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data: folder.to_owned(),
+        database: cluster::database(folder).await,
+        ..HubConfig::default()
+    }
+}
 
 pub struct FakeNode {
     pub url: String,

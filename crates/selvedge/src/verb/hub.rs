@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hub::config::database::DatabaseUrl;
 use hub::config::{ConfigError as HubConfigError, HubConfig};
 use hub::server::Hub;
 use node::config::problem::{ConfigError, ConfigErrors};
@@ -30,6 +31,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
+    /// A PostgreSQL server instead of a file in that folder: postgres://user@host:port/name. Several hubs may share it.
+    #[arg(long, value_name = "URL", env = "SELVEDGE_DATABASE_URL", hide_env_values = true)]
+    database: Option<DatabaseUrl>,
+
     /// A file with the token that nodes and people must show.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -42,6 +47,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     if let Some(data) = args.data {
         config.data = data;
+    }
+    if args.database.is_some() {
+        config.database = args.database;
+        config.database_file = None;
     }
     if args.token_file.is_some() {
         config.token_file = args.token_file;
