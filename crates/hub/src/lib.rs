@@ -32,6 +32,7 @@ pub mod live;
 pub mod metrics;
 pub mod registry;
 pub mod revision;
+pub mod rollout;
 pub mod server;
 pub mod state;
 pub mod store;

@@ -1,0 +1,157 @@
+//! Every assignment that a plan can ever hand out. They follow from the plan, byte for byte, so somebody's key can sign
+//! them all before anything moves, on a machine that never sees this hub.
+//!
+//! One a wave, whose ring grows; one way back for each; one that stays. All carry the plan's id, so a node keeps one line
+//! of versions for them: who went back never takes a wave's document again. A way back has no expression: what it would
+//! ask for (`model.x == 6`) is no longer true of a node that must go back. It holds where any version of the id was
+//! accepted before.
+
+use package::trust::assignment::Assignment;
+use package::trust::canonical::Value;
+use package::trust::time::format_utc;
+use wire::world::WallMs;
+
+use crate::rollout::plan::{Kind, Plan, PlanId, RING, Target};
+use crate::rollout::text::{canary_id, id, when_value};
+
+/// How long the standing document holds: a node that comes back after a year must find one.
+const STANDING_MS: i64 = 400 * 24 * 3_600_000;
+/// The specification of TUF that assignments follow.
+const SPEC: &str = "1.0.31";
+
+/// A document that follows from a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The plan's id, or that of its canaries.
+    pub id: PlanId,
+    /// Its version.
+    pub version: u32,
+    /// Which one it is.
+    pub kind: Kind,
+    /// When it ends.
+    pub expires_ms: WallMs,
+    /// What is signed.
+    pub value: Value,
+}
+
+/// A document that no line of this plan leads to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPlanned {
+    /// Another rollout, or another version.
+    #[error("the plan has no document {id} version {version}")]
+    Unknown {
+        /// Its id.
+        id: String,
+        /// Its version.
+        version: u64,
+    },
+    /// It says something else than the plan.
+    #[error("the document {kind} does not say what follows from the plan: {field} differs")]
+    Differs {
+        /// Which one it claims to be.
+        kind: Kind,
+        /// The first field that differs.
+        field: String,
+    },
+}
+
+/// All documents of a plan, in the order in which they may be needed: canaries, then each wave and its way back, then the
+/// one that stays.
+pub fn of(plan: &Plan) -> Vec<Planned> {
+    let id = id(plan);
+    let mut kinds = Vec::new();
+    if !plan.canary.is_empty() {
+        kinds.extend(plan.needed(0));
+    }
+    for wave in 1..=plan.last_wave() {
+        kinds.extend(plan.needed(wave));
+    }
+    kinds.push(Kind::Standing);
+    let canaries = canary_id(id, plan);
+    kinds.into_iter().map(|kind| planned(plan, id, canaries, kind)).collect()
+}
+
+/// Which planned document this is, if what is signed in it says exactly that. Signatures are somebody else's to check.
+pub fn check<'a>(all: &'a [Planned], signed: &Value) -> Result<&'a Planned, NotPlanned> {
+    let id = signed.get("id").and_then(Value::as_text).unwrap_or_default();
+    let version = signed.get("version").and_then(Value::as_u64).unwrap_or_default();
+    let same = |one: &&Planned| u64::from(one.version) == version && one.id.to_string() == id;
+    let planned = all
+        .iter()
+        .find(same)
+        .ok_or_else(|| NotPlanned::Unknown { id: id.chars().take(32).collect(), version })?;
+    if planned.value == *signed {
+        return Ok(planned);
+    }
+    let (ours, theirs) = (planned.value.as_object(), signed.as_object());
+    let field = ours.zip(theirs).and_then(|(ours, theirs)| {
+        let mut names = ours.keys().chain(theirs.keys());
+        names.find(|name| ours.get(*name) != theirs.get(*name)).cloned()
+    });
+    Err(NotPlanned::Differs { kind: planned.kind, field: field.unwrap_or_default() })
+}
+
+/// Which document an assignment is by its id and version, whatever else it says: what a node names in its check-in.
+pub fn kind_of(all: &[Planned], assignment: &Assignment) -> Option<Kind> {
+    let same = |one: &&Planned| {
+        u64::from(one.version) == assignment.head.version && one.id.to_string() == assignment.id
+    };
+    all.iter().find(same).map(|one| one.kind)
+}
+
+fn planned(plan: &Plan, id: PlanId, canaries: PlanId, kind: Kind) -> Planned {
+    let is_canary = matches!(kind, Kind::Canary | Kind::CanaryRevert);
+    let id_of = if is_canary { canaries } else { id };
+    let expires_ms = match kind {
+        Kind::Standing => plan.created_ms + STANDING_MS,
+        _ => plan.expires_ms(),
+    };
+    let (targets, rollback) =
+        if kind.is_revert() { (&plan.revert, true) } else { (&plan.what, plan.allow_rollback) };
+    let model = |target: &Target| {
+        Value::object([
+            ("allow_rollback", rollback.into()),
+            ("forgive", false.into()),
+            ("index", format!("sha256:{}", target.index).into()),
+            ("model", target.model.as_str().into()),
+            ("release", target.release.into()),
+            ("size", target.size.into()),
+            ("variant", target.variant.as_deref().map_or(Value::Null, Value::from)),
+        ])
+    };
+    let mut value = Value::object([
+        ("_type", "assignment".into()),
+        ("expires", format_utc(expires_ms).into()),
+        ("id", id_of.to_string().into()),
+        ("issued", format_utc(plan.created_ms).into()),
+        ("models", Value::List(targets.iter().map(model).collect())),
+        ("not_before", format_utc(plan.created_ms).into()),
+        ("rollout", id.to_string().into()),
+        ("spec_version", SPEC.into()),
+        ("subject", Value::object([("selector", selector(plan, kind))])),
+        ("targets_version", plan.targets_version.into()),
+        ("version", u64::from(kind.version()).into()),
+    ]);
+    if let (Some(when), false, Some(fields)) = (&plan.when, kind.is_revert(), value.as_object_mut()) {
+        fields.insert("when".to_owned(), when_value(when));
+    }
+    Planned { id: id_of, version: kind.version(), kind, expires_ms, value }
+}
+
+fn selector(plan: &Plan, kind: Kind) -> Value {
+    let labels = ("labels", Value::object([]));
+    let after = ("after", Value::from(1u64));
+    let ring = |to: u16| {
+        let salt = package::trust::hex::to_hex(&plan.salt);
+        ("ring", Value::object([("from", 0u64.into()), ("salt", salt.into()), ("to", u64::from(to).into())]))
+    };
+    let nodes = || ("nodes", Value::List(plan.canary.iter().map(|node| node.as_str().into()).collect()));
+    let expr = || ("expr", plan.group.as_str().into());
+    match kind {
+        Kind::Canary => Value::object([labels, nodes()]),
+        Kind::CanaryRevert => Value::object([labels, nodes(), after]),
+        Kind::Wave(wave) => Value::object([labels, expr(), ring(plan.ring_to(wave))]),
+        Kind::Revert(wave) => Value::object([labels, ring(plan.ring_to(wave)), after]),
+        Kind::Standing => Value::object([labels, expr(), ring(RING)]),
+    }
+}
