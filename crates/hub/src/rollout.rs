@@ -10,7 +10,7 @@
 //! - [`offer`]: whether a node gets the document now, and if not, why not;
 //! - [`sequential`]: tests that may be looked at after every node; [`gate`]: may the next wave open, or must it stop;
 //! - [`rate`]: how much went out in the last minute; [`mod@step`]: where a rollout stands, and what an event does to it;
-//! - [`policy`]: waves for a fleet; [`coverage`]: what a plan would do to it, before anybody signs;
+//! - [`draft`]: from what somebody wants to a plan; [`policy`]: waves for a fleet; [`coverage`]: what a plan would do to it, before anybody signs;
 //! - [`conflict`]: what a hub makes of nodes that know more than it does, after a backup was restored.
 //!
 //! What always holds: a node is offered nothing outside the open ring; a wave opens only through its gate; whoever was
@@ -19,6 +19,7 @@
 pub mod conflict;
 pub mod coverage;
 pub mod documents;
+pub mod draft;
 pub mod gate;
 pub mod member;
 pub mod offer;

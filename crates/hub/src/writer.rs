@@ -343,6 +343,7 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         let mut desk = Desk {
             writer: store.writer,
+            way: store.way,
             live: Live::new(1),
             metrics: metrics.clone(),
             clock: Arc::new(Simulated::new(1)),

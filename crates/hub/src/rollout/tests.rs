@@ -216,6 +216,8 @@ fn install(release: u64, outcome: &str) -> Install {
         p95_ms: None,
         rss_bytes: None,
         joules: None,
+        rollout: None,
+        kernel_same: None,
     }
 }
 

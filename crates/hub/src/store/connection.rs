@@ -38,6 +38,13 @@ pub fn insert_rows(into: &'static str, columns: usize, rows: usize) -> AssertSql
     AssertSqlSafe(sql)
 }
 
+/// An empty database in memory.
+#[cfg(test)]
+pub async fn in_memory() -> Writer {
+    sqlx::any::install_default_drivers();
+    sqlx::Connection::connect("sqlite::memory:").await.unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

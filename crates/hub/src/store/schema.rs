@@ -398,12 +398,13 @@ pub async fn migrate(writer: &mut Writer, dialect: Dialect) -> Result<Migrated, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::connection::in_memory;
     use crate::store::turn;
 
     #[tokio::test]
     async fn a_database_of_every_older_version_becomes_one_of_this() {
         for from in 0..STEPS.len() {
-            let mut writer = Writer::connect("sqlite::memory:").await.unwrap();
+            let mut writer = in_memory().await;
             let meta = "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)";
             sqlx::query(meta).execute(&mut writer).await.unwrap();
             for step in &STEPS[..from] {

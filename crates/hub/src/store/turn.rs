@@ -57,12 +57,12 @@ mod tests {
     use sqlx::Connection as _;
 
     use super::*;
+    use crate::store::connection::in_memory;
     use crate::store::schema::{self, Dialect};
 
     #[tokio::test]
     async fn who_follows_another_is_told() {
-        sqlx::any::install_default_drivers();
-        let mut writer = Writer::connect("sqlite::memory:").await.unwrap();
+        let mut writer = in_memory().await;
         schema::migrate(&mut writer, Dialect::Sqlite).await.unwrap();
         let mut found = Vec::new();
         for me in ["a", "a", "b", "b", "a"] {
