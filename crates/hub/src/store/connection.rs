@@ -42,7 +42,7 @@ pub fn insert_rows(into: &'static str, columns: usize, rows: usize) -> AssertSql
 #[cfg(test)]
 pub async fn in_memory() -> Writer {
     sqlx::any::install_default_drivers();
-    sqlx::Connection::connect("sqlite::memory:").await.unwrap()
+    <Writer as sqlx::Connection>::connect("sqlite::memory:").await.unwrap()
 }
 
 #[cfg(test)]
