@@ -1,5 +1,5 @@
-//! Rollouts: a release goes through the fleet in waves, and each gate asks before the next wave opens. All pure: no SQL,
-//! no clock, no chance; whoever carries it out stores what comes back in one transaction.
+//! Rollouts: a release goes through the fleet in waves, and each gate asks before the next wave opens. All pure but
+//! [`execute`]: no SQL, no clock, no chance; it stores what comes back in one transaction.
 //!
 //! In reading order:
 //!
@@ -10,7 +10,10 @@
 //! - [`offer`]: whether a node gets the document now, and if not, why not;
 //! - [`sequential`]: tests that may be looked at after every node; [`gate`]: may the next wave open, or must it stop;
 //! - [`rate`]: how much went out in the last minute; [`mod@step`]: where a rollout stands, and what an event does to it;
-//! - [`draft`]: from what somebody wants to a plan; [`policy`]: waves for a fleet; [`coverage`]: what a plan would do to it, before anybody signs;
+//! - [`draft`]: from what somebody wants to a plan; [`policy`]: waves for a fleet; [`coverage`]: what a plan would do to
+//!   it, before anybody signs;
+//! - [`engine`]: all rollouts under way in memory, and what check-ins, records, silence and people do to them; [`execute`]:
+//!   reads it from the store, and stores it;
 //! - [`conflict`]: what a hub makes of nodes that know more than it does, after a backup was restored.
 //!
 //! What always holds: a node is offered nothing outside the open ring; a wave opens only through its gate; whoever was
@@ -20,6 +23,8 @@ pub mod conflict;
 pub mod coverage;
 pub mod documents;
 pub mod draft;
+pub mod engine;
+pub mod execute;
 pub mod gate;
 pub mod member;
 pub mod offer;

@@ -15,6 +15,7 @@ use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use package::trust::hex::to_hex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -126,9 +127,10 @@ impl Hub {
     ) -> Result<Running, HubError> {
         config.check()?;
         let token = config.read_token()?;
-        let (mut key, mut seed) = ([0; 32], [0; 32]);
+        let (mut key, mut seed, mut me) = ([0; 32], [0; 32], [0; 16]);
         world.fill(&mut key);
         world.fill(&mut seed);
+        world.fill(&mut me);
         let clock: Arc<dyn Clock + Sync> = Arc::new(world);
         // The port before the store: a hub that runs already is the likelier reason, and the clearer message.
         let listen = config.listen;
@@ -158,6 +160,7 @@ impl Hub {
             clock: clock.clone(),
             check_in_ms: config.check_in_ms,
             limits: Limits { nodes: config.nodes_max },
+            me: to_hex(&me),
         };
         let (handle, writer_task) = writer::start(desk);
         let connections_max = config.connections_max;

@@ -11,6 +11,7 @@ pub mod database;
 pub mod nodes;
 pub mod postgres;
 pub mod records;
+pub mod rollouts;
 pub mod schema;
 pub mod series;
 pub mod sqlite;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sqlx::Error;
 use wire::PROTOCOL;
 use wire::batch::{Batch, BatchAnswer, Outcome, Watermark};
-use wire::body::{Body as _, Decision, Episode, Inference, SourceChange, Summary};
+use wire::body::{Body as _, Decision, Episode, Inference, Install, SourceChange, Summary};
 use wire::checkin::{CheckIn, CheckInAnswer};
 use wire::class::Class;
 use wire::id::{JournalId, NodeId, StreamName};
@@ -15,11 +15,13 @@ use wire::world::WallMs;
 
 use crate::ingest::{Verdict, is_settled, judge};
 use crate::live::{EVENT_MAX_BYTES, Event};
+use crate::rollout::execute::Rollouts;
 use crate::store::alerts;
 use crate::store::connection::Writer;
 use crate::store::nodes::{self, CheckInRow, StreamRow};
 use crate::store::records::{self, NewRecord, reason_word};
 use crate::store::series::{self, EpisodeEnd, NewSummary};
+use crate::store::turn;
 use crate::watch::{self, Finding, plausible};
 
 /// The most journals of a node; each is a life that was lost, or restored from a copy.
@@ -75,7 +77,9 @@ pub enum NotWritten {
 pub struct Names {
     streams: HashMap<(NodeId, JournalId, StreamName), StreamRow>,
     nodes: HashMap<NodeId, i64>,
-    last_record: Option<i64>,
+    last_record: i64,
+    /// What goes about, and who has it.
+    pub rollouts: Rollouts,
 }
 
 impl Names {
@@ -85,14 +89,38 @@ impl Names {
     }
 
     /// Draws numbers for so many records: the first of them.
-    async fn record_ids(&mut self, writer: &mut Writer, count: usize) -> Result<i64, Error> {
-        let last = match self.last_record {
-            Some(last) => last,
-            None => records::last_id(writer).await?,
-        };
-        self.last_record = Some(last + count as i64);
-        Ok(last + 1)
+    fn record_ids(&mut self, count: usize) -> i64 {
+        let first = self.last_record + 1;
+        self.last_record += count as i64;
+        first
     }
+}
+
+/// Begins what a transaction writes: takes the turn, as the hub process `me`, and forgets what another has changed since.
+/// The number of the newest record.
+pub async fn begin(writer: &mut Writer, names: &mut Names, me: &str) -> Result<i64, Error> {
+    let turn = turn::take(writer, me).await?;
+    if turn.is_after_another {
+        names.forget();
+    }
+    names.last_record = turn.last_record;
+    names.rollouts.ready(writer, turn.desired, me).await?;
+    Ok(turn.last_record)
+}
+
+/// Ends what a transaction writes: the numbers that grew, and what follows for rollouts.
+pub async fn end(
+    writer: &mut Writer,
+    names: &mut Names,
+    last_record: i64,
+    now_ms: WallMs,
+    written: &mut Written,
+) -> Result<(), Error> {
+    if names.last_record != last_record {
+        turn::settle(writer, names.last_record).await?;
+    }
+    written.events.extend(names.rollouts.settle(writer, now_ms).await?);
+    Ok(())
 }
 
 /// What a transaction did.
@@ -152,13 +180,13 @@ pub async fn batch(
                 alerts::raise(writer, stream.node, &alert, now_ms).await?;
                 written.lost += gap.count();
             }
-            let first = names.record_ids(writer, fresh.len()).await?;
+            let first = names.record_ids(fresh.len());
             let rows = fresh.iter().zip(first..).map(|(&(record, hash), id)| NewRecord { id, record, hash });
             let rows: Vec<NewRecord<'_>> = rows.collect();
             records::insert(writer, stream.node, stream.id, &rows).await?;
             let mut derived = Derived::default();
             for row in &rows {
-                derive(writer, stream.node, row, &mut derived, now_ms).await?;
+                derive(writer, &mut names.rollouts, stream.node, row, &mut derived, now_ms).await?;
                 if written.followed {
                     written.events.extend(event(batch, row.record));
                 }
@@ -258,6 +286,7 @@ struct Derived {
 /// what its kind promises is only stored.
 async fn derive(
     writer: &mut Writer,
+    rollouts: &mut Rollouts,
     node: i64,
     row: &NewRecord<'_>,
     derived: &mut Derived,
@@ -304,6 +333,11 @@ async fn derive(
             }
             None => {}
         },
+        Install::KIND => {
+            if let Ok(install) = serde_json::from_str::<Install>(body) {
+                rollouts.heard(node, &install, row.id, now_ms);
+            }
+        }
         _ => {}
     }
     Ok(())
@@ -383,9 +417,17 @@ pub async fn checkin(
     if written.followed {
         written.events.push(node_event(&checkin.node, "up", now_ms, row.sources, row.sources_running));
     }
-    let answer =
-        CheckInAnswer { v: PROTOCOL, hub_ms: now_ms, next_ms, watermarks, ..CheckInAnswer::default() };
-    Ok(Ok(answer))
+    let (hub, handed) = names.rollouts.call(writer, node, checkin, now_ms).await?;
+    Ok(Ok(CheckInAnswer {
+        v: PROTOCOL,
+        hub_ms: now_ms,
+        next_ms,
+        watermarks,
+        hub: Some(hub),
+        desired: handed.desired,
+        paused: handed.paused,
+        ..CheckInAnswer::default()
+    }))
 }
 
 fn node_event(node: &NodeId, state: &str, seen_ms: WallMs, sources: i64, running: i64) -> Event {
@@ -398,6 +440,8 @@ fn node_event(node: &NodeId, state: &str, seen_ms: WallMs, sources: i64, running
 /// Looks for nodes that have fallen silent and for losses that are no news any more. How many nodes are not silent.
 pub async fn watch(
     writer: &mut Writer,
+    names: &mut Names,
+    me: &str,
     watching_since_ms: WallMs,
     now_ms: WallMs,
     written: &mut Written,
@@ -410,8 +454,13 @@ pub async fn watch(
     };
     let fallen: Vec<_> = quiet.iter().filter(silent).collect();
     let mut transaction = writer.begin().await?;
+    let last_record = match fallen.is_empty() {
+        true => None,
+        false => Some(begin(&mut transaction, names, me).await?),
+    };
     for (id, name, seen_ms, _) in &fallen {
         nodes::silence(&mut transaction, *id).await?;
+        names.rollouts.silent(*id, now_ms);
         alerts::raise(&mut transaction, *id, &watch::silent(*seen_ms, now_ms), now_ms).await?;
         if let Ok(name) = NodeId::new(name) {
             written.events.push(node_event(&name, "silent", *seen_ms, 0, 0));
@@ -419,6 +468,32 @@ pub async fn watch(
     }
     let old_ms = now_ms.saturating_sub(watch::LOSS_NEWS_MS);
     alerts::expire_hub_rule(&mut transaction, watch::RECORDS_LOST, old_ms, now_ms).await?;
+    if let Some(last_record) = last_record {
+        end(&mut transaction, names, last_record, now_ms, written).await?;
+    }
     transaction.commit().await?;
     Ok((awake - fallen.len() as i64).max(0) as u64)
+}
+
+/// Looks at the rollouts under way: some time has passed. A hub without any writes nothing here.
+pub async fn tick(
+    writer: &mut Writer,
+    names: &mut Names,
+    me: &str,
+    now_ms: WallMs,
+    written: &mut Written,
+) -> Result<(), Error> {
+    use sqlx::Connection as _;
+    if names.rollouts.is_idle() {
+        return Ok(());
+    }
+    let is_new = !names.rollouts.is_ready();
+    let mut transaction = writer.begin().await?;
+    let last_record = begin(&mut transaction, names, me).await?;
+    names.rollouts.tick(now_ms);
+    if is_new || names.rollouts.has_moved() {
+        end(&mut transaction, names, last_record, now_ms, written).await?;
+        transaction.commit().await?;
+    }
+    Ok(())
 }

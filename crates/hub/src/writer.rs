@@ -17,6 +17,7 @@ use wire::world::{Clock, WallMs};
 use crate::checkin::next_ms;
 use crate::live::{Event, Live};
 use crate::metrics::Metrics;
+use crate::rollout::execute::{Granted, NotDone, Wish};
 use crate::store::connection::Writer;
 use crate::store::database::Way;
 use crate::write::{self, Limits, Names, NotWritten, Written};
@@ -36,6 +37,9 @@ const GROUP_CHECKINS: usize = 256;
 /// How often the watch looks for silent nodes.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
+/// How often rollouts are looked at when nothing happens.
+const TICK_EVERY: Duration = Duration::from_secs(5);
+
 /// When the wall clock has moved this much more than the monotonic one between two looks, it was set: nodes get their
 /// patience anew.
 const CLOCK_STEP_MS: i64 = 20_000;
@@ -43,7 +47,11 @@ const CLOCK_STEP_MS: i64 = 20_000;
 enum Job {
     Batch(Batch, oneshot::Sender<Result<BatchAnswer, NotWritten>>),
     CheckIn(Box<CheckIn>, String, oneshot::Sender<Result<CheckInAnswer, NotWritten>>),
+    Wish(Box<Wish>, oneshot::Sender<Result<Wished, NotWritten>>),
 }
+
+/// What became of a wish.
+type Wished = Result<Granted, NotDone>;
 
 /// How the rest of the hub reaches the writer.
 #[derive(Debug, Clone)]
@@ -64,6 +72,14 @@ impl WriterHandle {
     pub async fn check_in(&self, checkin: CheckIn, text: String) -> Result<CheckInAnswer, NotWritten> {
         let (answer, answered) = oneshot::channel();
         let job = Job::CheckIn(Box::new(checkin), text, answer);
+        self.checkins.try_send(job).map_err(|error| refusal(&error))?;
+        answered.await.unwrap_or(Err(NotWritten::Stopping))
+    }
+
+    /// Does what somebody wishes of a rollout. Returns when it is on disk.
+    pub async fn wish(&self, wish: Wish) -> Result<Wished, NotWritten> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Wish(Box::new(wish), answer);
         self.checkins.try_send(job).map_err(|error| refusal(&error))?;
         answered.await.unwrap_or(Err(NotWritten::Stopping))
     }
@@ -92,6 +108,8 @@ pub struct Desk {
     pub check_in_ms: u64,
     /// How much the hub takes.
     pub limits: Limits,
+    /// This process, drawn by chance; becomes the hub's id if it has none.
+    pub me: String,
 }
 
 impl Desk {
@@ -120,12 +138,18 @@ async fn run(mut desk: Desk, mut batches: mpsc::Receiver<Job>, mut checkins: mps
     let mut watch = Watch::new(&*desk.clock);
     let mut ticks = tokio::time::interval(WATCH_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut steps = tokio::time::interval(TICK_EVERY);
+    steps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let first = tokio::select! {
             biased;
             Some(job) = checkins.recv() => job,
             _ = ticks.tick() => {
                 watch.look(&mut desk, &mut names).await;
+                continue;
+            }
+            _ = steps.tick() => {
+                tick(&mut desk, &mut names).await;
                 continue;
             }
             // Every handle has both queues, so when this one is closed, the other is; and it was empty, or it
@@ -166,13 +190,14 @@ fn gather(first: Job, batches: &mut mpsc::Receiver<Job>, checkins: &mut mpsc::Re
 fn records_in(job: &Job) -> usize {
     match job {
         Job::Batch(batch, _) => batch.records.len(),
-        Job::CheckIn(..) => 0,
+        Job::CheckIn(..) | Job::Wish(..) => 0,
     }
 }
 
 enum Answer {
     Batch(Result<BatchAnswer, NotWritten>),
-    CheckIn(Result<CheckInAnswer, NotWritten>),
+    CheckIn(Box<Result<CheckInAnswer, NotWritten>>),
+    Wish(Wished),
 }
 
 /// Writes a group in one transaction, then answers; on failure one by one.
@@ -199,9 +224,11 @@ async fn process(desk: &mut Desk, names: &mut Names, group: Vec<Job>, next_ms: u
 fn reply(job: Job, answer: Option<Answer>) {
     match (job, answer) {
         (Job::Batch(_, to), Some(Answer::Batch(answer))) => drop(to.send(answer)),
-        (Job::CheckIn(_, _, to), Some(Answer::CheckIn(answer))) => drop(to.send(answer)),
+        (Job::CheckIn(_, _, to), Some(Answer::CheckIn(answer))) => drop(to.send(*answer)),
+        (Job::Wish(_, to), Some(Answer::Wish(answer))) => drop(to.send(Ok(answer))),
         (Job::Batch(_, to), _) => drop(to.send(Err(NotWritten::Store))),
         (Job::CheckIn(_, _, to), _) => drop(to.send(Err(NotWritten::Store))),
+        (Job::Wish(_, to), _) => drop(to.send(Err(NotWritten::Store))),
     }
 }
 
@@ -225,9 +252,9 @@ async fn attempt(
     for answer in result.iter().flatten() {
         match answer {
             Answer::Batch(Ok(answer)) => desk.metrics.batch(answer.outcome),
-            Answer::CheckIn(Ok(_)) => desk.metrics.checked_in(),
+            Answer::CheckIn(answer) if answer.is_ok() => desk.metrics.checked_in(),
             Answer::Batch(Err(_)) => desk.metrics.batch_refused(),
-            Answer::CheckIn(Err(_)) => {}
+            Answer::CheckIn(_) | Answer::Wish(_) => {}
         }
     }
     written.events.into_iter().for_each(|event| desk.live.tell(event));
@@ -243,6 +270,7 @@ async fn transact(
     written: &mut Written,
 ) -> Result<Vec<Answer>, sqlx::Error> {
     let mut transaction = desk.writer.begin().await?;
+    let last_record = write::begin(&mut transaction, names, &desk.me).await?;
     let mut answers = Vec::with_capacity(group.len());
     for job in group {
         answers.push(match job {
@@ -257,12 +285,28 @@ async fn transact(
                 let answer =
                     write::checkin(writer, names, &desk.limits, checkin, text, next_ms, now_ms, written)
                         .await?;
-                Answer::CheckIn(answer)
+                Answer::CheckIn(Box::new(answer))
             }
+            Job::Wish(wish, _) => Answer::Wish(names.rollouts.grant(&mut transaction, wish, now_ms).await?),
         });
     }
+    write::end(&mut transaction, names, last_record, now_ms, written).await?;
     transaction.commit().await?;
     Ok(answers)
+}
+
+/// Looks at the rollouts under way.
+async fn tick(desk: &mut Desk, names: &mut Names) {
+    let mut written = Written::default();
+    let now_ms = desk.clock.wall_ms();
+    match write::tick(&mut desk.writer, names, &desk.me, now_ms, &mut written).await {
+        Ok(()) => written.events.into_iter().for_each(|event| desk.live.tell(event)),
+        Err(error) => {
+            names.forget();
+            desk.mend().await;
+            tracing::error!(%error, "the rollouts under way could not be looked at");
+        }
+    }
 }
 
 /// The watch over silence: since when it has been looking, and what it saw last.
@@ -287,7 +331,7 @@ impl Watch {
         }
         (self.wall_ms, self.mono_ms) = (wall_ms, mono_ms);
         let mut written = Written { followed: desk.live.is_followed(), ..Written::default() };
-        match write::watch(&mut desk.writer, self.since_ms, wall_ms, &mut written).await {
+        match write::watch(&mut desk.writer, names, &desk.me, self.since_ms, wall_ms, &mut written).await {
             Ok(awake) => {
                 self.awake = awake;
                 written.events.into_iter().for_each(|event: Event| desk.live.tell(event));
@@ -349,6 +393,7 @@ mod tests {
             clock: Arc::new(Simulated::new(1)),
             check_in_ms: 1000,
             limits: Limits { nodes: 10 },
+            me: "me".to_owned(),
         };
         let (mut jobs, mut answers) = (Vec::new(), Vec::new());
         for (node, body) in [("a", "1"), ("b", "\"poison\""), ("c", "2")] {

@@ -136,8 +136,8 @@ fn ln_mean_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
         return most;
     }
     let (count, sum) =
-        values.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + (value - most).exp()));
-    most + (sum / count as f64).ln()
+        values.fold((0.0, 0.0), |(count, sum): (f64, f64), value| (count + 1.0, sum + (value - most).exp()));
+    most + (sum / count).ln()
 }
 
 #[cfg(test)]

@@ -153,6 +153,21 @@ pub async fn clear_hub_rule(
     Ok(updated.bind(node).bind(rule).bind(keep).bind(now_ms).execute(writer).await?.rows_affected())
 }
 
+/// Clears every firing alert of one of the hub's own rules about `source`, on whichever node it fires.
+pub async fn clear_hub_source(
+    writer: &mut Writer,
+    rule: &str,
+    source: &str,
+    now_ms: WallMs,
+) -> Result<(), sqlx::Error> {
+    let updated = sqlx::query(
+        "UPDATE alerts SET cleared_ms = $3, seen_ms = $3 \
+         WHERE origin = 'hub' AND rule = $1 AND source = $2 AND cleared_ms IS NULL",
+    );
+    updated.bind(rule).bind(source).bind(now_ms).execute(writer).await?;
+    Ok(())
+}
+
 /// Clears every firing alert of one of the hub's own rules that was last raised before `seen_ms`.
 pub async fn expire_hub_rule(
     writer: &mut Writer,

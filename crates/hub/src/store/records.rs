@@ -19,11 +19,6 @@ pub struct NewRecord<'a> {
     pub hash: Hash,
 }
 
-/// The greatest record number in use.
-pub async fn last_id(writer: &mut Writer) -> Result<i64, sqlx::Error> {
-    sqlx::query("SELECT COALESCE(MAX(id), 0) FROM records").fetch_one(writer).await?.try_get(0)
-}
-
 /// Inserts records of one stream.
 pub async fn insert(
     writer: &mut Writer,

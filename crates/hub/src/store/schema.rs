@@ -297,11 +297,11 @@ CREATE TABLE commands (
 CREATE INDEX commands_open ON commands (node, acked_ms);
 CREATE TABLE refused (
     model TEXT NOT NULL,
-    manifest TEXT NOT NULL,
+    release_index TEXT NOT NULL,
     node BIGINT NOT NULL,
     why TEXT NOT NULL,
     at_ms BIGINT NOT NULL,
-    PRIMARY KEY (manifest, node)
+    PRIMARY KEY (release_index, node)
 );
 CREATE TABLE audit (
     id BIGINT PRIMARY KEY,

@@ -46,10 +46,11 @@ pub async fn draw_audit(writer: &mut Writer) -> Result<i64, sqlx::Error> {
     query.fetch_one(writer).await?.try_get(0)
 }
 
-/// Draws the number of a change to what some node shall do; the first is 1.
-pub async fn draw_desired(writer: &mut Writer) -> Result<i64, sqlx::Error> {
-    let query = sqlx::query("UPDATE turn SET desired = desired + 1 WHERE id = 1 RETURNING desired");
-    query.fetch_one(writer).await?.try_get(0)
+/// Notes the number of the newest change to what some node shall do, in the transaction that makes it.
+pub async fn desire(writer: &mut Writer, desired: i64) -> Result<(), sqlx::Error> {
+    let query = sqlx::query("UPDATE turn SET desired = $1 WHERE id = 1");
+    query.bind(desired).execute(writer).await?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ mod tests {
         }
         assert_eq!(found, [(true, 1), (false, 2), (true, 3), (false, 4), (true, 5)]);
         settle(&mut writer, 7).await.unwrap();
-        assert_eq!(draw_desired(&mut writer).await.unwrap(), 1);
+        desire(&mut writer, 1).await.unwrap();
         assert_eq!(draw_audit(&mut writer).await.unwrap(), 1);
         // A transaction that fails gives its numbers back: the log has no holes.
         let mut transaction = writer.begin().await.unwrap();

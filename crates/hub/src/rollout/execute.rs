@@ -1,0 +1,449 @@
+//! Carries out what the engine decides: reads it from the store when it is not in memory, and stores what changed in the
+//! transaction that runs. Thin: nothing is decided here.
+//!
+//! A rollout's row is swapped: it is replaced only if it still has the revision that was read. Under the turn a swap can be
+//! lost through a mistake of ours alone; then the whole transaction is, and the engine is read anew.
+
+use std::collections::HashMap;
+
+use package::index::Release;
+use package::trust::canonical::{Value, parse};
+use sqlx::Error;
+use wire::body::Install;
+use wire::checkin::CheckIn;
+use wire::world::WallMs;
+
+use crate::live::Event as Told;
+use crate::rollout::coverage::Preview;
+use crate::rollout::engine::{Active, Changes, Engine, Handed, Seen};
+use crate::rollout::member::Standing;
+use crate::rollout::plan::{Kind, Plan, PlanId};
+use crate::rollout::step::{Act, Alarm, Effect, NodeNo, NotNow, Order, Rollout};
+use crate::rollout::text;
+use crate::store::alerts::{self, AlertKey, Origin, Raise};
+use crate::store::audit::{self, Entry};
+use crate::store::connection::Writer;
+use crate::store::rollouts::{self as rows, DocumentRow, NewState};
+use crate::store::turn;
+
+/// How many nodes are read at once: each brings its last check-in.
+const NODES_AT_ONCE: i64 = 256;
+
+/// The hub's rule for a node that knows more than the hub.
+pub const HUB_BEHIND: &str = "hub-behind";
+
+/// The engine, if it is in memory.
+#[derive(Debug, Default)]
+pub struct Rollouts {
+    engine: Option<Engine>,
+    has_fleet: bool,
+}
+
+/// What a person or a program wants of a rollout.
+#[derive(Debug, Clone)]
+pub enum Wish {
+    /// What a plan would do.
+    Preview {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The release of its first target, if the hub has it.
+        release: Option<Box<Release>>,
+    },
+    /// Take in a plan.
+    Create {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Who brings it.
+        who: String,
+    },
+    /// Keep documents whose signatures were checked.
+    Sign {
+        /// The rollout.
+        id: PlanId,
+        /// The documents, as they were signed.
+        documents: Vec<(Kind, Vec<u8>)>,
+        /// Who brings them.
+        who: String,
+    },
+    /// Do as told.
+    Order {
+        /// The rollout.
+        id: PlanId,
+        /// What.
+        order: Order,
+        /// Who: `operator:<name>`.
+        who: String,
+        /// Why, in words.
+        why: String,
+        /// The revision that the person saw; absent: whatever it is by now.
+        revision: Option<u64>,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub enum Granted {
+    /// What a plan would do.
+    Preview(Box<Preview>),
+    /// The rollout as it stands now.
+    Rollout(Box<Rollout>),
+}
+
+/// Why nothing came of it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NotDone {
+    /// There is no such rollout.
+    #[error("there is no rollout {0}")]
+    Unknown(PlanId),
+    /// It has moved on.
+    #[error("the rollout is at revision {} by now", .0.revision)]
+    Stale(Box<Rollout>),
+    /// Not now.
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
+    /// The plan cannot be.
+    #[error("{0}")]
+    Plan(String),
+}
+
+impl Rollouts {
+    /// Forgets all, so that it is read again: another hub has written, or a transaction failed.
+    pub fn forget(&mut self) {
+        *self = Rollouts::default();
+    }
+
+    /// Whether it is in memory.
+    pub fn is_ready(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// Whether it is known that time alone can change nothing.
+    pub fn is_idle(&self) -> bool {
+        self.engine.as_ref().is_some_and(Engine::is_idle)
+    }
+
+    /// The engine as it is stored. `new_id` becomes the hub's id if it has none.
+    pub async fn ready(
+        &mut self,
+        writer: &mut Writer,
+        desired: i64,
+        new_id: &str,
+    ) -> Result<&mut Engine, Error> {
+        if self.engine.is_none() {
+            let hub = rows::hub_id(writer, new_id).await?;
+            let mut engine = Engine::new(hub, desired as u64);
+            for row in rows::active(writer).await? {
+                engine.insert(active(writer, &row).await?);
+            }
+            let is_empty = engine.is_empty();
+            self.engine = Some(engine);
+            if !is_empty {
+                self.meet_fleet(writer).await?;
+            }
+        }
+        self.engine()
+    }
+
+    fn engine(&mut self) -> Result<&mut Engine, Error> {
+        // Only a caller that did not get ready comes here without one.
+        self.engine.as_mut().ok_or(Error::WorkerCrashed)
+    }
+
+    /// Reads the fleet, unless it is there. A hub without rollouts never does.
+    async fn meet_fleet(&mut self, writer: &mut Writer) -> Result<(), Error> {
+        if self.has_fleet {
+            return Ok(());
+        }
+        let mut refused: HashMap<NodeNo, Vec<String>> = HashMap::new();
+        for (node, index) in rows::refused(writer).await? {
+            refused.entry(node).or_default().push(index);
+        }
+        let mut after = 0;
+        loop {
+            let page = rows::nodes(writer, after, NODES_AT_ONCE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for row in page {
+                let mut seen = Seen::new(&row.name, row.seen_ms);
+                (seen.is_silent, seen.state) = (row.silent, row.state);
+                seen.refused = refused.remove(&row.id).into_iter().flatten().collect();
+                let checkin = row.checkin.as_deref().and_then(|text| serde_json::from_str(text).ok());
+                if let Some(checkin) = checkin {
+                    seen.learn(&checkin, row.facts.as_deref());
+                }
+                self.engine()?.meet(row.id, seen);
+            }
+        }
+        self.has_fleet = true;
+        Ok(())
+    }
+
+    /// A node checks in: what it gets. To be stored by [`Rollouts::settle`] before the answer leaves.
+    pub async fn call(
+        &mut self,
+        writer: &mut Writer,
+        node: NodeNo,
+        checkin: &CheckIn,
+        now_ms: WallMs,
+    ) -> Result<(String, Handed), Error> {
+        let engine = self.engine()?;
+        let hub = engine.hub().to_owned();
+        if engine.is_empty() {
+            return Ok((hub, Handed::default()));
+        }
+        let facts = rows::facts(writer, node).await?;
+        Ok((hub, engine.call(node, checkin, facts.as_deref(), now_ms)))
+    }
+
+    /// An `install` record was stored, under this number, in the transaction that runs.
+    pub fn heard(&mut self, node: NodeNo, install: &Install, record: i64, now_ms: WallMs) {
+        if let Some(engine) = &mut self.engine {
+            engine.installed(node, install, record, now_ms);
+        }
+    }
+
+    /// A node has fallen silent.
+    pub fn silent(&mut self, node: NodeNo, now_ms: WallMs) {
+        if let Some(engine) = &mut self.engine {
+            engine.silent(node, now_ms);
+        }
+    }
+
+    /// Some time passed.
+    pub fn tick(&mut self, now_ms: WallMs) {
+        if let Some(engine) = &mut self.engine {
+            engine.tick(now_ms);
+        }
+    }
+
+    /// Whether something is in memory that is not stored.
+    pub fn has_moved(&mut self) -> bool {
+        self.engine.as_mut().is_some_and(|engine| engine.moved().next().is_some())
+    }
+
+    /// Does what is wished.
+    pub async fn grant(
+        &mut self,
+        writer: &mut Writer,
+        wish: &Wish,
+        now_ms: WallMs,
+    ) -> Result<Result<Granted, NotDone>, Error> {
+        self.meet_fleet(writer).await?;
+        let id = match wish {
+            Wish::Preview { plan, release } => {
+                let preview = self.engine()?.preview(plan, release.as_deref(), now_ms);
+                return Ok(preview
+                    .map(|it| Granted::Preview(Box::new(it)))
+                    .map_err(|error| NotDone::Plan(error.to_string())));
+            }
+            Wish::Create { plan, who } => self.create(writer, plan, who, now_ms).await?,
+            Wish::Sign { id, .. } | Wish::Order { id, .. } => *id,
+        };
+        let engine = self.engine()?;
+        if engine.get(id).is_none() {
+            match rows::find(writer, &id.to_string()).await? {
+                Some(row) => engine.insert(active(writer, &row).await?),
+                None => return Ok(Err(NotDone::Unknown(id))),
+            }
+        }
+        let Some(before) = engine.get(id).map(|active| active.rollout.clone()) else {
+            return Ok(Err(NotDone::Unknown(id)));
+        };
+        match wish {
+            Wish::Preview { .. } | Wish::Create { .. } => {}
+            Wish::Sign { documents, who, .. } => {
+                engine.signed(id, documents, now_ms);
+                let kinds = documents.iter().map(|(kind, _)| kind.to_string().into()).collect();
+                let entry = entry(who, "rollout.sign", id, "", Some(Value::List(kinds)), now_ms);
+                audit::append(writer, &entry).await?;
+            }
+            Wish::Order { order, who, why, revision, .. } => {
+                if revision.is_some_and(|seen| seen != before.revision) {
+                    return Ok(Err(NotDone::Stale(Box::new(before))));
+                }
+                let name = who.strip_prefix("operator:").unwrap_or(who);
+                if let Err(error) = engine.order(id, *order, name, why, now_ms) {
+                    return Ok(Err(error.into()));
+                }
+            }
+        }
+        let now = engine.get(id).map_or(before, |active| active.rollout.clone());
+        Ok(Ok(Granted::Rollout(Box::new(now))))
+    }
+
+    async fn create(
+        &mut self,
+        writer: &mut Writer,
+        plan: &Plan,
+        who: &str,
+        now_ms: WallMs,
+    ) -> Result<PlanId, Error> {
+        let id = text::id(plan);
+        let rollout = Rollout::new(plan, id, now_ms);
+        let state = json(&rollout)?;
+        let new = new_state(&rollout, false, &state, now_ms);
+        let body = String::from_utf8(text::write(plan)).map_err(|error| Error::Encode(error.into()))?;
+        if rows::add(writer, &id.to_string(), &body, &new).await? {
+            audit::append(writer, &entry(who, "rollout.create", id, &plan.note, None, now_ms)).await?;
+        }
+        Ok(id)
+    }
+
+    /// Stores all that changed, in the transaction that runs, and says what is to be told once it is on disk.
+    pub async fn settle(&mut self, writer: &mut Writer, now_ms: WallMs) -> Result<Vec<Told>, Error> {
+        let Some(engine) = &mut self.engine else { return Ok(Vec::new()) };
+        let changes = engine.take_changes();
+        let mut told = Vec::new();
+        for active in engine.moved() {
+            let (rollout, is_active) = (&active.rollout, active.is_active());
+            let state = json(rollout)?;
+            let new = new_state(rollout, is_active, &state, now_ms);
+            if !rows::swap(writer, &rollout.id.to_string(), active.stored, &new).await? {
+                return Err(Error::Protocol(format!("rollout {} was moved by somebody else", rollout.id)));
+            }
+            active.stored = rollout.revision;
+            let data = format!(
+                r#"{{"rollout":"{}","revision":{},"phase":"{}","wave":{}}}"#,
+                rollout.id, rollout.revision, new.phase, rollout.wave
+            );
+            told.push(Told { node: "".into(), name: "rollout", data: data.into() });
+        }
+        store(writer, engine, changes, now_ms).await?;
+        Ok(told)
+    }
+}
+
+/// Stores what changed beside the rollouts' own rows.
+async fn store(writer: &mut Writer, engine: &Engine, changes: Changes, now_ms: WallMs) -> Result<(), Error> {
+    for ((id, node), record) in changes.members {
+        if let Some(member) = engine.get(id).and_then(|active| active.members.get(&node)) {
+            rows::put_member(writer, &id.to_string(), node, member, record).await?;
+        }
+    }
+    for (id, kind) in changes.signed {
+        if let Some((planned, document)) = engine.get(id).and_then(|active| active.document(kind)) {
+            let (version, body) = (planned.version, document.bytes().to_vec());
+            let row = DocumentRow { id: planned.id.to_string(), version, body, released_ms: None };
+            rows::put_document(writer, &id.to_string(), &row, planned.expires_ms).await?;
+        }
+    }
+    for refusal in changes.refused {
+        let (model, index) = (&refusal.model, &refusal.index);
+        rows::refuse(writer, refusal.node, model, index, &refusal.why, now_ms).await?;
+    }
+    if !changes.nodes.is_empty() {
+        turn::desire(writer, engine.desired() as i64).await?;
+    }
+    for node in changes.nodes {
+        let Some(seen) = engine.seen(node) else { continue };
+        rows::put_node(writer, node, &seen.state).await?;
+        if seen.state.ahead {
+            let why =
+                "it has heard of changes that this hub has not made: the hub was restored from a backup";
+            alerts::raise(writer, node, &alarm(HUB_BEHIND, "", why.to_owned(), now_ms), now_ms).await?;
+        } else {
+            alerts::clear_hub_rule(writer, node, HUB_BEHIND, "-", now_ms).await?;
+        }
+    }
+    for (id, effect) in changes.effects {
+        let Some(active) = engine.get(id) else { continue };
+        match effect {
+            Effect::Release(kind) => {
+                if let Some((planned, _)) = active.document(kind) {
+                    rows::release(writer, &planned.id.to_string(), planned.version, now_ms).await?;
+                }
+            }
+            Effect::Audit(act) => {
+                audit::append(writer, &entry_of(id, &act, now_ms)?).await?;
+            }
+            Effect::Alert(about, why) => {
+                if let Some(node) = on_whom(active) {
+                    let raise = alarm(rule(about), &id.to_string(), why, now_ms);
+                    alerts::raise(writer, node, &raise, now_ms).await?;
+                }
+            }
+            Effect::Calm => {
+                for about in [Alarm::RolloutStopped, Alarm::RolloutWaits, Alarm::SignaturesExpire] {
+                    alerts::clear_hub_source(writer, rule(about), &id.to_string(), now_ms).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rollout of a row, with its members and documents.
+async fn active(writer: &mut Writer, row: &rows::RolloutRow) -> Result<Active, Error> {
+    let unreadable = |why: String| Error::Decode(format!("rollout {}: {why}", row.id).into());
+    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
+    let rollout: Rollout = serde_json::from_str(&row.state).map_err(|error| unreadable(error.to_string()))?;
+    let members = rows::members(writer, &row.id).await?.into_iter().collect();
+    let documents = rows::documents(writer, &row.id).await?;
+    let signed = documents.into_iter().map(|document| (document.id, document.version, document.body));
+    let mut active =
+        Active::new(plan, rollout, members, signed).map_err(|error| unreadable(error.to_string()))?;
+    active.is_retired = active.is_active() && !row.active;
+    Ok(active)
+}
+
+fn new_state<'a>(rollout: &Rollout, active: bool, state: &'a str, changed_ms: WallMs) -> NewState<'a> {
+    let (revision, phase, wave) = (rollout.revision, rollout.phase.as_str(), rollout.wave);
+    NewState { revision, phase, active, wave, state, changed_ms }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Encode(error.into()))
+}
+
+fn entry(who: &str, act: &str, id: PlanId, why: &str, after: Option<Value>, at_ms: WallMs) -> Entry {
+    let (who, act, why) = (who.to_owned(), act.to_owned(), why.to_owned());
+    Entry { at_ms, who, act, about: id.to_string(), why, before: None, after }
+}
+
+/// What a step says to the audit log.
+fn entry_of(id: PlanId, act: &Act, now_ms: WallMs) -> Result<Entry, Error> {
+    let who = if act.who.is_empty() { "hub".to_owned() } else { format!("operator:{}", act.who) };
+    let mut after =
+        Value::object([("phase", act.after.as_str().into()), ("wave", u64::from(act.wave).into())]);
+    if let Some(evidence) = &act.evidence {
+        let evidence = parse(json(evidence)?.as_bytes()).map_err(|error| Error::Encode(error.into()))?;
+        after.as_object_mut().map(|fields| fields.insert("evidence".to_owned(), evidence));
+    }
+    let before = Some(Value::object([("phase", act.before.as_str().into())]));
+    Ok(Entry { before, ..entry(&who, &act.act, id, &act.why, Some(after), now_ms) })
+}
+
+/// An alert stands on a node: the one that failed last, else one that has it.
+fn on_whom(active: &Active) -> Option<NodeNo> {
+    let rank = |(node, member): &(&NodeNo, &crate::rollout::member::Member)| {
+        (member.standing == Standing::Failed, member.changed_ms, **node)
+    };
+    active.members.iter().max_by_key(rank).map(|(node, _)| *node)
+}
+
+fn rule(about: Alarm) -> &'static str {
+    match about {
+        Alarm::RolloutStopped => "rollout-stopped",
+        Alarm::RolloutWaits => "rollout-waits",
+        Alarm::SignaturesExpire => "signatures-expire",
+    }
+}
+
+fn alarm(rule: &str, source: &str, why: String, now_ms: WallMs) -> Raise {
+    Raise {
+        key: AlertKey { origin: Origin::Hub, rule: rule.to_owned(), source: source.to_owned() },
+        severity: "warning",
+        since_ms: now_ms,
+        fired_ms: now_ms,
+        condition: String::new(),
+        why,
+        value: None,
+        confidence: None,
+        model: None,
+        count: 1,
+        record: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
