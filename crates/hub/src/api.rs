@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod assignments;
+pub mod audit;
 pub mod description;
 pub mod grants;
 pub mod intake;
@@ -10,6 +11,7 @@ pub mod nodes;
 pub mod overview;
 pub mod records;
 pub mod refusal;
+pub mod rollouts;
 pub mod series;
 
 use std::sync::Arc;
@@ -43,6 +45,14 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/assignments/{id}", get(assignments::one))
         .route("/grants/{sealed}/{to}", get(grants::one).put(grants::put))
         .route("/tuf/metadata/{file}", put(tuf::put))
+        .route("/plans", post(rollouts::preview))
+        .route("/rollouts", get(rollouts::list).post(rollouts::create))
+        .route("/rollouts/{id}", get(rollouts::one))
+        .route("/rollouts/{id}/members", get(rollouts::members))
+        .route("/rollouts/{id}/documents", get(rollouts::list_documents).put(rollouts::put_documents))
+        .route("/rollouts/{id}/evidence", get(rollouts::evidence))
+        .route("/rollouts/{id}/order", post(rollouts::order))
+        .route("/audit", get(audit::list))
         .route("/overview", get(overview::overview))
         .route("/openapi.json", get(description::openapi))
         .fallback(nothing_here)

@@ -75,15 +75,7 @@ pub async fn put(
     let refuse = |why: String| Refusal::bad_request("bad-assignment", why, MEND);
     let (signed, assignment) = read(&bytes).map_err(refuse)?;
     let _turn = state.publishing.lock().await;
-    let trusted = publish::published(&state).await?;
-    let targets = trusted.and_then(|trusted| trusted.targets);
-    let delegations = targets.as_ref().map(|targets| &targets.body.delegations);
-    let role =
-        delegations.and_then(|all| Some((all, all.roles.iter().find(|role| role.name.as_str() == ROLE)?)));
-    let (delegations, role) =
-        role.ok_or_else(|| refuse(format!("the published targets delegate to no role {ROLE:?}")))?;
-    let checked = signed.check(&delegations.keys, &role.keys, &state.config.tuf.kinds());
-    checked.map_err(|error| refuse(error.to_string()))?;
+    check_signed(&state, std::slice::from_ref(&signed)).await?.map_err(refuse)?;
     let (id, version) = (assignment.id.to_ascii_lowercase(), assignment.head.version);
     let key = Key::assignment(&id);
     let there = state.depot.read(&key, BYTES_MAX as u64).await?;
@@ -144,6 +136,21 @@ pub async fn one(State(state): State<Arc<HubState>>, Path(id): Path<String>) -> 
     let bytes = found.ok_or_else(nothing)?;
     let facts = [(header::CACHE_CONTROL, cache::ASK)];
     Ok((facts, [(header::CONTENT_TYPE, "application/json")], bytes).into_response())
+}
+
+/// Whether the assigner of the published targets has signed all of these; if not, why not.
+pub async fn check_signed(state: &HubState, all: &[Envelope]) -> Result<Result<(), String>, Refusal> {
+    let trusted = publish::published(state).await?;
+    let targets = trusted.and_then(|trusted| trusted.targets);
+    let delegations = targets.as_ref().map(|targets| &targets.body.delegations);
+    let role =
+        delegations.and_then(|all| Some((all, all.roles.iter().find(|role| role.name.as_str() == ROLE)?)));
+    let Some((delegations, role)) = role else {
+        return Ok(Err(format!("the published targets delegate to no role {ROLE:?}")));
+    };
+    let kinds = state.config.tuf.kinds();
+    let checked = all.iter().try_for_each(|one| one.check(&delegations.keys, &role.keys, &kinds));
+    Ok(checked.map_err(|error| error.to_string()))
 }
 
 /// Reads what is signed, whoever signed it.

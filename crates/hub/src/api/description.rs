@@ -10,7 +10,9 @@ use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::api::refusal::{ErrorBody, Refusal};
-use crate::api::{alerts, assignments, grants, intake, live, nodes, overview, records, series};
+use crate::api::{
+    alerts, assignments, audit, grants, intake, live, nodes, overview, records, rollouts, series,
+};
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
 use crate::tuf;
@@ -30,6 +32,7 @@ use crate::tuf;
         (name = "nodes", description = "What nodes call"),
         (name = "packages", description = "Who shall run what, and who says that it is genuine; packages themselves are at \
             `/v2/`, as OCI distribution 1.1 has it, and TUF's files at `/tuf/`"),
+        (name = "rollouts", description = "How releases go through the fleet, in waves, and who did what"),
         (name = "hub", description = "The hub itself"),
     ),
     paths(
@@ -51,6 +54,16 @@ use crate::tuf;
         grants::one,
         grants::put,
         tuf::put,
+        rollouts::preview,
+        rollouts::list,
+        rollouts::create,
+        rollouts::one,
+        rollouts::members,
+        rollouts::list_documents,
+        rollouts::put_documents,
+        rollouts::evidence,
+        rollouts::order,
+        audit::list,
         openapi,
         health,
         metrics,

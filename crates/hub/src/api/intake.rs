@@ -137,7 +137,8 @@ fn bad_batch(error: &ingest::DecodeError) -> Refusal {
     }
 }
 
-fn not_written(state: &HubState, error: &NotWritten) -> Refusal {
+/// Why the writer did not take something.
+pub fn not_written(state: &HubState, error: &NotWritten) -> Refusal {
     match error {
         NotWritten::Busy | NotWritten::Stopping => {
             state.metrics.busy();

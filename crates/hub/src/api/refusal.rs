@@ -68,6 +68,11 @@ impl Refusal {
         &self.body.message
     }
 
+    /// The body, where more is answered beside it.
+    pub fn into_body(self) -> ErrorBody {
+        ErrorBody { error: self.body }
+    }
+
     /// What to do.
     pub fn mend(&self) -> &str {
         self.body.mend

@@ -15,4 +15,5 @@ mod pull;
 mod push;
 #[path = "../pushing/mod.rs"]
 mod pushing;
+mod rollouts;
 mod tuf;

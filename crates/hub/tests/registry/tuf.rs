@@ -98,7 +98,7 @@ async fn said(answer: Response) -> (u16, String) {
     (status, body["error"]["message"].as_str().unwrap_or_default().to_owned())
 }
 
-async fn put_all(client: &Client, house: &House, files: &[String]) {
+pub(crate) async fn put_all(client: &Client, house: &House, files: &[String]) {
     for file in files {
         assert_eq!(put(client, file, &house.files[file]).await, (201, String::new()), "{file}");
         assert_eq!(put(client, file, &house.files[file]).await, (204, String::new()), "{file}");

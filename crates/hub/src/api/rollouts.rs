@@ -1,0 +1,699 @@
+//! Rollouts: what a plan would do, taking it in, its documents signed elsewhere, orders, and how it goes.
+//!
+//! No key comes here: whoever signs does so with `selvedge rollout sign`, and the hub takes only documents that follow from
+//! the plan, byte for byte, and that nodes would believe.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use package::digest::Digest;
+use package::index::Release;
+use package::trust::Policy;
+use package::trust::assignment::BYTES_MAX as DOCUMENT_MAX_BYTES;
+use package::trust::canonical::to_json;
+use package::trust::envelope::Envelope;
+use package::trust::search::find;
+use package::trust::trusted::Trusted;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use wire::world::WallMs;
+
+use crate::api::assignments;
+use crate::api::intake;
+use crate::api::records::RecordRef;
+use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::depot::Key;
+use crate::rollout::documents;
+use crate::rollout::execute::{Granted, NotDone, Wish};
+use crate::rollout::gate::{self, Evidence, Verdict};
+use crate::rollout::member::{STANDINGS, Standing};
+use crate::rollout::plan::{Plan, PlanId, Target};
+use crate::rollout::step::{Order, Rollout, judged};
+use crate::rollout::text;
+use crate::state::HubState;
+use crate::store::rollouts::{self as store, MemberRow, RolloutRow};
+use crate::tuf::publish;
+
+/// The most bytes of a rollout's documents in one request.
+const DOCUMENTS_MAX_BYTES: usize = 4 << 20;
+
+/// The most bytes of an order.
+const ORDER_MAX_BYTES: usize = 16 << 10;
+
+/// The most bytes of a release's index.
+const INDEX_MAX_BYTES: u64 = 4 << 20;
+
+const MAKE: &str = "make the plan with `selvedge rollout new`";
+const SIGN: &str = "sign with `selvedge rollout sign`, after the targets that name the role are published";
+const LOOK: &str = "all rollouts are at /api/v1/rollouts";
+
+/// Until people are told apart here, everybody who may write is this one.
+const SOMEBODY: &str = "operator:token";
+
+/// What a plan would do.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanPreview {
+    /// The rollout's id: the first half of the plan's hash.
+    pub id: String,
+    /// The plan, in words.
+    pub text: String,
+    /// What it would do to the fleet as it is now, in words.
+    pub preview: String,
+    /// How many nodes the group has.
+    pub nodes: usize,
+    /// How many of them change with each wave.
+    pub waves: Vec<usize>,
+    /// How many documents must be signed.
+    pub documents: usize,
+    /// Why it cannot go about as it is; empty if it can.
+    pub problems: Vec<String>,
+}
+
+/// Which rollouts.
+#[derive(Debug, Default, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RolloutsAsked {
+    /// In this phase: `draft`, `ready`, `running`, `soaking`, `held`, `paused`, `reverting`, `done`, `aborted`, `reverted`.
+    pub phase: Option<String>,
+    /// Behind this `id`: the `next_after` of the page before.
+    pub after: Option<String>,
+    /// How many at most, 1 to 200; 50 unless told.
+    pub limit: Option<u32>,
+}
+
+/// A page of rollouts, the newest plan first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RolloutPage {
+    /// The rollouts.
+    pub rollouts: Vec<RolloutItem>,
+    /// Where the next page begins; absent on the last.
+    pub next_after: Option<String>,
+}
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RolloutItem {
+    /// Its id.
+    pub id: String,
+    /// Grows with everything that happens to it.
+    pub revision: u64,
+    /// `draft`, `ready`, `running`, `soaking`, `held`, `paused`, `reverting`, `done`, `aborted`, `reverted`.
+    pub phase: String,
+    /// The open wave; 0: the canaries.
+    pub wave: u32,
+    /// How many waves there are.
+    pub waves: u32,
+    /// What goes about: `smollm2:7`.
+    pub what: Vec<String>,
+    /// Which nodes are meant.
+    pub group: String,
+    /// Who made the plan.
+    pub created_by: String,
+    /// When.
+    pub created_ms: WallMs,
+    /// When it last changed.
+    pub changed_ms: WallMs,
+    /// What it waits for, in words; empty at an end.
+    pub needs: Vec<String>,
+    /// Why it stands where it stands, in words.
+    pub why: String,
+    /// How many members stand where: `offered`, `taken`, `trying`, `succeeded`, `failed`, `unable`, `unknown`, `back`,
+    /// `superseded`.
+    pub members: BTreeMap<String, u32>,
+}
+
+/// A rollout, whole.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RolloutView {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub item: RolloutItem,
+    /// The plan, in words.
+    pub text: String,
+    /// The plan, byte for byte as it is hashed.
+    #[schema(value_type = Object)]
+    pub plan: Box<RawValue>,
+    /// All that the hub remembers of it.
+    #[schema(value_type = Object)]
+    pub state: Box<RawValue>,
+}
+
+/// Which members.
+#[derive(Debug, Default, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MembersAsked {
+    /// That stand here, one of the words of a rollout's `members`.
+    pub standing: Option<String>,
+    /// Behind the node of this name: the `next_after` of the page before.
+    pub after: Option<String>,
+    /// How many at most, 1 to 1000; 200 unless told.
+    pub limit: Option<u32>,
+}
+
+/// A page of members, by the node's name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MemberPage {
+    /// The members.
+    pub members: Vec<MemberItem>,
+    /// Where the next page begins; absent on the last.
+    pub next_after: Option<String>,
+}
+
+/// A node that was offered a rollout.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MemberItem {
+    /// Its name.
+    pub node: String,
+    /// The wave in which it was offered.
+    pub wave: u32,
+    /// Where it stands.
+    pub standing: String,
+    /// The highest version of the documents that it was handed.
+    pub version: u32,
+    /// When it was offered.
+    pub offered_ms: WallMs,
+    /// When it last stood elsewhere.
+    pub changed_ms: WallMs,
+    /// What is to be said of it.
+    pub why: String,
+    /// Whether the machine ran on while it failed; absent where that is not known.
+    pub kernel_same: Option<bool>,
+    /// The record that says so.
+    pub record: Option<RecordRef>,
+}
+
+/// All documents that follow from a plan.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DocumentList {
+    /// In the order in which they may be needed.
+    pub documents: Vec<DocumentItem>,
+}
+
+/// A document that follows from a plan.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DocumentItem {
+    /// Which one, in words: `wave 1`, `way back of wave 1`, `standing`.
+    pub kind: String,
+    /// Its id: the plan's, or that of its canaries.
+    pub id: String,
+    /// Its version.
+    pub version: u32,
+    /// When it ends.
+    pub expires_ms: WallMs,
+    /// Whether it lies here, signed.
+    pub signed: bool,
+    /// Since when it may be handed out.
+    pub released_ms: Option<WallMs>,
+    /// What is to be signed.
+    #[schema(value_type = Object)]
+    pub value: Box<RawValue>,
+}
+
+/// Signed documents.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedDocuments {
+    /// Some or all documents of the plan, each `signed` and `signatures`.
+    #[schema(value_type = Vec<Object>)]
+    pub documents: Vec<Box<RawValue>>,
+}
+
+/// Why a rollout went on or stopped.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EvidenceView {
+    /// What gates found that passed or stopped, oldest first.
+    #[schema(value_type = Vec<Object>)]
+    pub gates: Vec<Evidence>,
+    /// What the open wave's gate says now: `waits`, `passes`, `stops`; absent while no wave is open.
+    pub now: Option<&'static str>,
+    /// What it found, or what it waits for.
+    pub why: Vec<String>,
+}
+
+/// What a rollout shall do.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderAsked {
+    /// `start`, `pause`, `resume`, `approve`, `abort`, `revert` or `skip_unknown`.
+    #[serde(rename = "do")]
+    pub order: String,
+    /// Why, for the audit log.
+    #[serde(default)]
+    pub why: String,
+    /// The revision that was looked at: if the rollout has moved on, nothing is done. Absent: whatever it is by now.
+    pub revision: Option<u64>,
+}
+
+/// A refusal, and how the rollout stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MovedOn {
+    /// Why not.
+    #[serde(flatten)]
+    pub refusal: ErrorBody,
+    /// The rollout as it stands now.
+    pub rollout: RolloutItem,
+}
+
+/// Checks a plan and tells what it would do. Nothing is kept.
+#[utoipa::path(
+    post, path = "/api/v1/plans", tag = "rollouts",
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = 200, body = PlanPreview),
+        (status = 400, description = "Not a plan", body = ErrorBody),
+        (status = 413, description = "Larger than 256 KiB", body = ErrorBody),
+    )
+)]
+pub async fn preview(
+    State(state): State<Arc<HubState>>,
+    request: Request<Body>,
+) -> Result<Json<PlanPreview>, Refusal> {
+    let plan = read_plan(&state, request).await?;
+    let problems = problems(&state, &plan).await?;
+    let release = release(&state, &plan).await?.map(Box::new);
+    let wish = Wish::Preview { plan: Box::new(plan.clone()), release };
+    let Granted::Preview(preview) = wished(&state, wish).await?.map_err(|error| not_done(&error))? else {
+        return Err(Refusal::later("busy", "the hub answered something else".to_owned(), 1));
+    };
+    Ok(Json(PlanPreview {
+        id: text::id(&plan).to_string(),
+        text: plan.to_string(),
+        preview: preview.to_string(),
+        nodes: preview.members,
+        waves: preview.waves.iter().map(|wave| wave.members).collect(),
+        documents: documents::of(&plan).len(),
+        problems,
+    }))
+}
+
+/// Takes in a plan: its rollout is a draft until its documents are signed. Told twice it is taken once.
+#[utoipa::path(
+    post, path = "/api/v1/rollouts", tag = "rollouts",
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = 201, description = "It is here, as it stands", body = RolloutItem),
+        (status = 400, description = "Not a plan, or of releases that nobody has approved", body = ErrorBody),
+        (status = 413, description = "Larger than 256 KiB", body = ErrorBody),
+    )
+)]
+pub async fn create(
+    State(state): State<Arc<HubState>>,
+    request: Request<Body>,
+) -> Result<(StatusCode, Json<RolloutItem>), Refusal> {
+    let plan = read_plan(&state, request).await?;
+    if let Some(problem) = problems(&state, &plan).await?.into_iter().next() {
+        return Err(Refusal::bad_request("bad-plan", problem, MAKE));
+    }
+    let wish = Wish::Create { plan: Box::new(plan.clone()), who: SOMEBODY.to_owned() };
+    let rollout = granted(&state, wish).await?;
+    Ok((StatusCode::CREATED, Json(item(&plan, &rollout, state.now_ms()))))
+}
+
+/// Takes documents that were signed, some or all of them.
+#[utoipa::path(
+    put, path = "/api/v1/rollouts/{id}/documents", tag = "rollouts",
+    params(("id" = String, Path, description = "32 hexadecimal digits")),
+    request_body(content = SignedDocuments, content_type = "application/json"),
+    responses(
+        (status = 200, description = "They lie here", body = RolloutItem),
+        (status = 400, description = "Not what follows from the plan, or not signed by the assigner of the published targets", body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 413, description = "Larger than 4 MiB", body = ErrorBody),
+    )
+)]
+pub async fn put_documents(
+    State(state): State<Arc<HubState>>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Json<RolloutItem>, Refusal> {
+    let (id, row, plan) = find_rollout(&state, &id).await?;
+    let bytes = intake::read(&state, request, DOCUMENTS_MAX_BYTES).await?;
+    let SignedDocuments { documents } = read_json(&bytes)?;
+    let planned = documents::of(&plan);
+    let refuse = |why: String| Refusal::bad_request("bad-document", why, SIGN);
+    if documents.is_empty() || documents.len() > planned.len() {
+        return Err(refuse(format!(
+            "{} documents follow from the plan: send 1 to all of them",
+            planned.len()
+        )));
+    }
+    let (mut envelopes, mut taken) = (Vec::new(), Vec::new());
+    for document in &documents {
+        let bytes = document.get().as_bytes();
+        if bytes.len() > DOCUMENT_MAX_BYTES {
+            return Err(refuse(format!(
+                "a document has {} bytes, at most {DOCUMENT_MAX_BYTES} are taken",
+                bytes.len()
+            )));
+        }
+        let envelope = Envelope::read(bytes).map_err(|error| refuse(error.to_string()))?;
+        let kind =
+            documents::check(&planned, &envelope.signed).map_err(|error| refuse(error.to_string()))?.kind;
+        envelopes.push(envelope);
+        taken.push((kind, bytes.to_vec()));
+    }
+    assignments::check_signed(&state, &envelopes).await?.map_err(refuse)?;
+    let wish = Wish::Sign { id, documents: taken, who: SOMEBODY.to_owned() };
+    let rollout = granted(&state, wish).await?;
+    Ok(Json(item(&plan, &rollout, row.changed_ms.max(state.now_ms()))))
+}
+
+/// Rollouts, the newest plan first.
+#[utoipa::path(
+    get, path = "/api/v1/rollouts", tag = "rollouts", params(RolloutsAsked),
+    responses((status = 200, body = RolloutPage), (status = 400, body = ErrorBody))
+)]
+pub async fn list(
+    State(state): State<Arc<HubState>>,
+    Asked(asked): Asked<RolloutsAsked>,
+) -> Result<Json<RolloutPage>, Refusal> {
+    page(&state, &asked).await.map(Json)
+}
+
+/// The page that [`list`] answers.
+pub async fn page(state: &HubState, asked: &RolloutsAsked) -> Result<RolloutPage, Refusal> {
+    let limit = asked.limit.unwrap_or(50).clamp(1, 200);
+    let (phase, after) = (asked.phase.as_deref(), asked.after.as_deref());
+    let rows = store::list(&state.readers, phase, after, i64::from(limit)).await?;
+    let next_after = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.clone())).flatten();
+    let items = rows.iter().map(|row| read_row(row).map(|(plan, it)| item(&plan, &it, row.changed_ms)));
+    Ok(RolloutPage { rollouts: items.collect::<Result<_, _>>()?, next_after })
+}
+
+/// A rollout: its plan, and where it stands.
+#[utoipa::path(
+    get, path = "/api/v1/rollouts/{id}", tag = "rollouts",
+    params(("id" = String, Path, description = "32 hexadecimal digits")),
+    responses((status = 200, body = RolloutView), (status = 404, body = ErrorBody))
+)]
+pub async fn one(
+    State(state): State<Arc<HubState>>,
+    Path(id): Path<String>,
+) -> Result<Json<RolloutView>, Refusal> {
+    view(&state, &id).await.map(Json)
+}
+
+/// What [`one`] answers.
+pub async fn view(state: &HubState, id: &str) -> Result<RolloutView, Refusal> {
+    let (_, row, _) = find_rollout(state, id).await?;
+    let (plan, rollout) = read_row(&row)?;
+    let raw = |text: String| RawValue::from_string(text).map_err(|error| unreadable(&row.id, &error));
+    Ok(RolloutView {
+        item: item(&plan, &rollout, row.changed_ms),
+        text: plan.to_string(),
+        plan: raw(row.plan.clone())?,
+        state: raw(row.state.clone())?,
+    })
+}
+
+/// Nodes that were offered a rollout, by name.
+#[utoipa::path(
+    get, path = "/api/v1/rollouts/{id}/members", tag = "rollouts",
+    params(("id" = String, Path, description = "32 hexadecimal digits"), MembersAsked),
+    responses((status = 200, body = MemberPage), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+)]
+pub async fn members(
+    State(state): State<Arc<HubState>>,
+    Path(id): Path<String>,
+    Asked(asked): Asked<MembersAsked>,
+) -> Result<Json<MemberPage>, Refusal> {
+    let (_, row, _) = find_rollout(&state, &id).await?;
+    let standing = match asked.standing.as_deref() {
+        None => None,
+        Some(word) => Some(Standing::parse(word).ok_or_else(|| {
+            let message = format!("nobody stands at {:?}", word.chars().take(40).collect::<String>());
+            Refusal::bad_request("bad-query", message, "the words are listed at /api")
+        })?),
+    };
+    let limit = asked.limit.unwrap_or(200).clamp(1, 1000);
+    let after = asked.after.as_deref().unwrap_or_default();
+    let rows = store::list_members(&state.readers, &row.id, standing, after, i64::from(limit)).await?;
+    let next_after =
+        (rows.len() == limit as usize).then(|| rows.last().map(|row| row.node.clone())).flatten();
+    Ok(Json(MemberPage { members: rows.into_iter().map(member).collect(), next_after }))
+}
+
+/// All documents that follow from a rollout's plan, unsigned, and whether each lies here signed.
+#[utoipa::path(
+    get, path = "/api/v1/rollouts/{id}/documents", tag = "rollouts",
+    params(("id" = String, Path, description = "32 hexadecimal digits")),
+    responses((status = 200, body = DocumentList), (status = 404, body = ErrorBody))
+)]
+pub async fn list_documents(
+    State(state): State<Arc<HubState>>,
+    Path(id): Path<String>,
+) -> Result<Json<DocumentList>, Refusal> {
+    let (_, row, plan) = find_rollout(&state, &id).await?;
+    let here = store::read_documents(&state.readers, &row.id).await?;
+    let mut list = Vec::new();
+    for planned in documents::of(&plan) {
+        let id = planned.id.to_string();
+        let found = here.iter().find(|document| document.id == id && document.version == planned.version);
+        let value = String::from_utf8_lossy(&to_json(&planned.value)).into_owned();
+        list.push(DocumentItem {
+            kind: planned.kind.to_string(),
+            id,
+            version: planned.version,
+            expires_ms: planned.expires_ms,
+            signed: found.is_some(),
+            released_ms: found.and_then(|document| document.released_ms),
+            value: RawValue::from_string(value).map_err(|error| unreadable(&row.id, &error))?,
+        });
+    }
+    Ok(Json(DocumentList { documents: list }))
+}
+
+/// Why a rollout went on or stopped, and what its open gate says now.
+#[utoipa::path(
+    get, path = "/api/v1/rollouts/{id}/evidence", tag = "rollouts",
+    params(("id" = String, Path, description = "32 hexadecimal digits")),
+    responses((status = 200, body = EvidenceView), (status = 404, body = ErrorBody))
+)]
+pub async fn evidence(
+    State(state): State<Arc<HubState>>,
+    Path(id): Path<String>,
+) -> Result<Json<EvidenceView>, Refusal> {
+    let (_, row, _) = find_rollout(&state, &id).await?;
+    let (plan, rollout) = read_row(&row)?;
+    let asked = |evidence: &Evidence| {
+        let line = |one: &gate::Asked| format!("{}: {}, asked was {}", one.what, one.found, one.asked);
+        evidence.asked.iter().map(line).collect()
+    };
+    let verdict = rollout.phase.is_open().then(|| judged(&plan, &rollout, state.now_ms()));
+    let (now, why) = match &verdict {
+        None => (None, Vec::new()),
+        Some(Verdict::Wait(needs)) => (Some("waits"), needs.iter().map(ToString::to_string).collect()),
+        Some(Verdict::Pass(evidence)) => (Some("passes"), asked(evidence)),
+        Some(Verdict::Stop(evidence)) => (Some("stops"), asked(evidence)),
+    };
+    Ok(Json(EvidenceView { gates: rollout.evidence, now, why }))
+}
+
+/// Tells a rollout what to do.
+#[utoipa::path(
+    post, path = "/api/v1/rollouts/{id}/order", tag = "rollouts",
+    params(("id" = String, Path, description = "32 hexadecimal digits")),
+    request_body(content = OrderAsked, content_type = "application/json"),
+    responses(
+        (status = 200, description = "It is done", body = RolloutItem),
+        (status = 400, description = "Not an order", body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 409, description = "Not now, or the rollout has moved on; `rollout` says where to", body = MovedOn),
+        (status = 413, description = "Larger than 16 KiB", body = ErrorBody),
+    )
+)]
+pub async fn order(
+    State(state): State<Arc<HubState>>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let (id, _, plan) = find_rollout(&state, &id).await?;
+    let bytes = intake::read(&state, request, ORDER_MAX_BYTES).await?;
+    let OrderAsked { order, why, revision } = read_json(&bytes)?;
+    let order = order_of(&order).ok_or_else(|| {
+        let message = format!("a rollout does not {:?}", order.chars().take(40).collect::<String>());
+        Refusal::bad_request(
+            "bad-order",
+            message,
+            "start, pause, resume, approve, abort, revert or skip_unknown",
+        )
+    })?;
+    let wish = Wish::Order { id, order, who: SOMEBODY.to_owned(), why, revision };
+    let refused = match wished(&state, wish).await? {
+        Ok(Granted::Rollout(rollout)) => {
+            return Ok(Json(item(&plan, &rollout, state.now_ms())).into_response());
+        }
+        Ok(Granted::Preview(_)) => return Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        Err(refused) => refused,
+    };
+    let refusal = not_done(&refused);
+    let rollout = match refused {
+        NotDone::Stale(rollout) => item(&plan, &rollout, state.now_ms()),
+        NotDone::NotNow(_) => view(&state, &id.to_string()).await?.item,
+        _ => return Err(refusal),
+    };
+    Ok((refusal.status(), Json(MovedOn { refusal: refusal.into_body(), rollout })).into_response())
+}
+
+fn order_of(word: &str) -> Option<Order> {
+    use Order::{Abort, Approve, Pause, Resume, Revert, SkipUnknown, Start};
+    let word = word.replace('_', "-");
+    [Start, Pause, Resume, Approve, Abort, Revert, SkipUnknown].into_iter().find(|it| it.as_str() == word)
+}
+
+async fn read_plan(state: &HubState, request: Request<Body>) -> Result<Plan, Refusal> {
+    let bytes = intake::read(state, request, text::BYTES_MAX).await?;
+    text::read(&bytes).map_err(|error| {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        Refusal::bad_request("bad-plan", format!("{error}{}", source.unwrap_or_default()), MAKE)
+    })
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let refuse = |error: serde_json::Error| {
+        Refusal::bad_request("bad-json", error.to_string(), "the fields are listed at /api")
+    };
+    serde_json::from_slice(bytes).map_err(refuse)
+}
+
+/// Why a plan cannot go about: what nodes would refuse, said before anybody signs it.
+async fn problems(state: &HubState, plan: &Plan) -> Result<Vec<String>, Refusal> {
+    let trusted = publish::published(state).await?;
+    let version =
+        trusted.as_ref().and_then(|trusted| trusted.targets.as_ref()).map(|it| it.body.head.version);
+    let (Some(trusted), Some(version)) = (trusted, version) else {
+        return Ok(vec!["no targets are published: nobody has approved a release".to_owned()]);
+    };
+    let mut problems = Vec::new();
+    if version < plan.targets_version {
+        let asked = plan.targets_version;
+        problems.push(format!("the plan asks for targets version {asked}, published is version {version}"));
+    }
+    if plan.created_ms > state.now_ms() {
+        problems.push("the plan was made in the future, by the hub's clock".to_owned());
+    }
+    if plan.expires_ms() <= state.now_ms() {
+        problems.push("the plan's documents have expired already".to_owned());
+    }
+    for target in plan.what.iter().chain(&plan.revert) {
+        if !is_listed(state, &trusted, target) {
+            problems.push(format!(
+                "no published targets list {} release {} with this index",
+                target.model, target.release
+            ));
+        }
+    }
+    Ok(problems)
+}
+
+fn is_listed(state: &HubState, trusted: &Trusted, target: &Target) -> bool {
+    let path = format!("models/{}/{}", target.model, target.release);
+    let policy = Policy::default();
+    let kinds = state.config.tuf.kinds();
+    let found = find(trusted, &path, &kinds, state.now_ms(), policy.max_stale_ms);
+    found.is_some_and(|file| {
+        file.hashes.sha256 == Some(*target.index.as_bytes()) && file.length == target.size
+    })
+}
+
+/// The release of a plan's first target, if it was pushed here.
+async fn release(state: &HubState, plan: &Plan) -> Result<Option<Release>, Refusal> {
+    let Some(target) = plan.what.first() else { return Ok(None) };
+    let key = Key::blob(&Digest::from(target.index));
+    let bytes = state.depot.read(&key, INDEX_MAX_BYTES).await?;
+    Ok(bytes.and_then(|bytes| Release::read(&bytes).ok()))
+}
+
+async fn find_rollout(state: &HubState, id: &str) -> Result<(PlanId, RolloutRow, Plan), Refusal> {
+    let nothing = || Refusal::not_found("there is no such rollout".to_owned(), LOOK);
+    let id = PlanId::parse(id).ok_or_else(nothing)?;
+    let row = store::get(&state.readers, &id.to_string()).await?.ok_or_else(nothing)?;
+    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable(&row.id, &error))?;
+    Ok((id, row, plan))
+}
+
+fn read_row(row: &RolloutRow) -> Result<(Plan, Rollout), Refusal> {
+    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable(&row.id, &error))?;
+    let rollout = serde_json::from_str(&row.state).map_err(|error| unreadable(&row.id, &error))?;
+    Ok((plan, rollout))
+}
+
+fn unreadable(id: &str, error: &dyn std::error::Error) -> Refusal {
+    tracing::error!(id, %error, "a rollout in the store could not be read");
+    Refusal::later("store", format!("rollout {id} could not be read; the hub's log says why"), 60)
+}
+
+/// Asks the writer.
+async fn wished(state: &HubState, wish: Wish) -> Result<Result<Granted, NotDone>, Refusal> {
+    state.writer.wish(wish).await.map_err(|error| intake::not_written(state, &error))
+}
+
+async fn granted(state: &HubState, wish: Wish) -> Result<Rollout, Refusal> {
+    match wished(state, wish).await? {
+        Ok(Granted::Rollout(rollout)) => Ok(*rollout),
+        Ok(Granted::Preview(_)) => Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        Err(error) => Err(not_done(&error)),
+    }
+}
+
+fn not_done(error: &NotDone) -> Refusal {
+    let said = error.to_string();
+    match error {
+        NotDone::Unknown(_) => Refusal::not_found(said, LOOK),
+        NotDone::Stale(_) => Refusal::new(
+            StatusCode::CONFLICT,
+            "stale",
+            said,
+            "look at it again, and say so with its new revision",
+        ),
+        NotDone::NotNow(_) => {
+            Refusal::new(StatusCode::CONFLICT, "not-now", said, "what it waits for stands in its needs")
+        }
+        NotDone::Plan(_) => Refusal::bad_request("bad-plan", said, MAKE),
+    }
+}
+
+fn item(plan: &Plan, rollout: &Rollout, changed_ms: WallMs) -> RolloutItem {
+    let all = rollout.members();
+    let members = STANDINGS.iter().map(|standing| (standing.to_string(), all.of(*standing)));
+    RolloutItem {
+        id: rollout.id.to_string(),
+        revision: rollout.revision,
+        phase: rollout.phase.as_str().to_owned(),
+        wave: rollout.wave,
+        waves: plan.last_wave(),
+        what: plan.what.iter().map(|target| format!("{}:{}", target.model, target.release)).collect(),
+        group: plan.group.clone(),
+        created_by: plan.created_by.clone(),
+        created_ms: plan.created_ms,
+        changed_ms,
+        needs: rollout.needs.iter().map(ToString::to_string).collect(),
+        why: rollout.why.clone(),
+        members: members.filter(|(_, nodes)| *nodes > 0).collect(),
+    }
+}
+
+fn member(row: MemberRow) -> MemberItem {
+    let MemberRow { node, member, record } = row;
+    let record = record.map(|(journal, stream, seq)| RecordRef { node: node.clone(), journal, stream, seq });
+    MemberItem {
+        node,
+        wave: member.wave,
+        standing: member.standing.to_string(),
+        version: member.version,
+        offered_ms: member.offered_ms,
+        changed_ms: member.changed_ms,
+        why: member.why,
+        kernel_same: member.kernel_same,
+        record,
+    }
+}
