@@ -51,6 +51,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/rollouts/{id}/members", get(rollouts::members))
         .route("/rollouts/{id}/documents", get(rollouts::list_documents).put(rollouts::put_documents))
         .route("/rollouts/{id}/evidence", get(rollouts::evidence))
+        .route("/rollouts/{id}/why/{node}", get(rollouts::why))
         .route("/rollouts/{id}/order", post(rollouts::order))
         .route("/audit", get(audit::list))
         .route("/overview", get(overview::overview))

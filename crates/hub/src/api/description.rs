@@ -62,6 +62,7 @@ use crate::tuf;
         rollouts::list_documents,
         rollouts::put_documents,
         rollouts::evidence,
+        rollouts::why,
         rollouts::order,
         audit::list,
         openapi,

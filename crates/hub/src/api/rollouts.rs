@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
+use wire::id::NodeId;
 use wire::world::WallMs;
 
 use crate::api::assignments;
@@ -38,6 +39,7 @@ use crate::rollout::plan::{Plan, PlanId, Target};
 use crate::rollout::step::{Order, Rollout, judged};
 use crate::rollout::text;
 use crate::state::HubState;
+use crate::store::nodes;
 use crate::store::rollouts::{self as store, MemberRow, RolloutRow};
 use crate::tuf::publish;
 
@@ -237,6 +239,13 @@ pub struct EvidenceView {
     pub now: Option<&'static str>,
     /// What it found, or what it waits for.
     pub why: Vec<String>,
+}
+
+/// What a rollout has for a node.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WhyView {
+    /// What it gets when it comes, or the first reason why not.
+    pub why: String,
 }
 
 /// What a rollout shall do.
@@ -498,6 +507,30 @@ pub async fn evidence(
     Ok(Json(EvidenceView { gates: rollout.evidence, now, why }))
 }
 
+/// What a rollout has for a node now, and if nothing, why not.
+#[utoipa::path(
+    get, path = "/api/v1/rollouts/{id}/why/{node}", tag = "rollouts",
+    params(
+        ("id" = String, Path, description = "32 hexadecimal digits"),
+        ("node" = String, Path, description = "The node's name"),
+    ),
+    responses((status = 200, body = WhyView), (status = 404, body = ErrorBody))
+)]
+pub async fn why(
+    State(state): State<Arc<HubState>>,
+    Path((id, node)): Path<(String, String)>,
+) -> Result<Json<WhyView>, Refusal> {
+    let (id, _, _) = find_rollout(&state, &id).await?;
+    let nobody = || Refusal::not_found("there is no such node".to_owned(), "all nodes are at /api/v1/nodes");
+    let name = NodeId::new(&node).map_err(|_| nobody())?;
+    let node = nodes::get(&state.readers, &name).await?.ok_or_else(nobody)?.id;
+    match wished(&state, Wish::Why { id, node }).await? {
+        Ok(Granted::Why(Some(why))) => Ok(Json(WhyView { why })),
+        Ok(_) => Err(nobody()),
+        Err(error) => Err(not_done(&error)),
+    }
+}
+
 /// Tells a rollout what to do.
 #[utoipa::path(
     post, path = "/api/v1/rollouts/{id}/order", tag = "rollouts",
@@ -532,7 +565,7 @@ pub async fn order(
         Ok(Granted::Rollout(rollout)) => {
             return Ok(Json(item(&plan, &rollout, state.now_ms())).into_response());
         }
-        Ok(Granted::Preview(_)) => return Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        Ok(_) => return Err(Refusal::later("busy", "ask again".to_owned(), 1)),
         Err(refused) => refused,
     };
     let refusal = not_done(&refused);
@@ -640,7 +673,7 @@ async fn wished(state: &HubState, wish: Wish) -> Result<Result<Granted, NotDone>
 async fn granted(state: &HubState, wish: Wish) -> Result<Rollout, Refusal> {
     match wished(state, wish).await? {
         Ok(Granted::Rollout(rollout)) => Ok(*rollout),
-        Ok(Granted::Preview(_)) => Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        Ok(_) => Err(Refusal::later("busy", "ask again".to_owned(), 1)),
         Err(error) => Err(not_done(&error)),
     }
 }

@@ -213,14 +213,6 @@ impl Seen {
         }
     }
 
-    fn running(&self) -> Vec<Running<'_>> {
-        let mut running = Vec::with_capacity(self.slots.len());
-        for Slot { model, current, candidate } in &self.slots {
-            running.push(Running { model, current: *current, candidate: *candidate });
-        }
-        running
-    }
-
     fn is_awake(&self, now_ms: WallMs) -> bool {
         now_ms.saturating_sub(self.seen_ms) < AWAKE_MS
     }
@@ -370,8 +362,8 @@ impl Engine {
         let Some(member) = active.members.get(&node) else { return };
         let accepted = active.accepted(checkin, Some(member));
         let reverting = matches!(active.rollout.phase, Phase::Reverting | Phase::Reverted);
-        let seen = seen.clone();
-        let heard = Heard::CheckIn { accepted, slots: &seen.running(), reverting };
+        let slots = seen.slots.clone();
+        let heard = Heard::CheckIn { accepted, slots: &running(&slots), reverting };
         self.hear(id, node, &heard, None, now_ms);
     }
 
@@ -438,7 +430,7 @@ impl Engine {
             understands: seen.understands,
             member,
             accepted: checkin.map_or(0, |checkin| active.accepted(checkin, member)),
-            slots: &seen.running(),
+            slots: &running(&seen.slots),
             conflict: seen.state.ahead.then_some("it knows more than this hub"),
             other: self.other(id, node),
             refused: indexes.into_iter().any(|index| seen.refused.contains(&index)),
@@ -447,6 +439,20 @@ impl Engine {
             bytes: 0,
         };
         offer(&active.plan, &active.rollout, &caller, now_ms)
+    }
+
+    /// What a rollout has for a node, in words; `None` if either is not known.
+    pub fn why(&mut self, id: PlanId, node: NodeNo, now_ms: WallMs) -> Option<String> {
+        let offer = self.judge(id, node, None, now_ms);
+        self.fleet.get(&node)?;
+        let member = self.rollouts.get(&id)?.members.get(&node);
+        Some(match (offer, member) {
+            (Offer::No(why), _) => why.to_string(),
+            (Offer::Hand { kind, .. }, None) => format!("it gets {kind} when it comes"),
+            (Offer::Hand { kind, .. }, Some(member)) => {
+                format!("it is {}, and gets {kind} unless it says that it has it", member.standing)
+            }
+        })
     }
 
     /// Another rollout of one of the models that is under way on this node, or has come after.
@@ -679,6 +685,14 @@ impl Engine {
         }
         coverage::preview(plan, release, &fleet)
     }
+}
+
+fn running(slots: &[Slot]) -> Vec<Running<'_>> {
+    let mut running = Vec::with_capacity(slots.len());
+    for Slot { model, current, candidate } in slots {
+        running.push(Running { model, current: *current, candidate: *candidate });
+    }
+    running
 }
 
 /// For each budget of a plan: how many nodes that share the label's value are in change or silent.

@@ -49,6 +49,13 @@ pub enum Wish {
         /// The release of its first target, if the hub has it.
         release: Option<Box<Release>>,
     },
+    /// What a rollout has for a node.
+    Why {
+        /// The rollout.
+        id: PlanId,
+        /// The node's number.
+        node: NodeNo,
+    },
     /// Take in a plan.
     Create {
         /// The plan.
@@ -85,6 +92,8 @@ pub enum Wish {
 pub enum Granted {
     /// What a plan would do.
     Preview(Box<Preview>),
+    /// What a rollout has for a node, in words; absent if the node is not known.
+    Why(Option<String>),
     /// The rollout as it stands now.
     Rollout(Box<Rollout>),
 }
@@ -237,7 +246,7 @@ impl Rollouts {
                     .map_err(|error| NotDone::Plan(error.to_string())));
             }
             Wish::Create { plan, who } => self.create(writer, plan, who, now_ms).await?,
-            Wish::Sign { id, .. } | Wish::Order { id, .. } => *id,
+            Wish::Why { id, .. } | Wish::Sign { id, .. } | Wish::Order { id, .. } => *id,
         };
         let engine = self.engine()?;
         if engine.get(id).is_none() {
@@ -251,6 +260,7 @@ impl Rollouts {
         };
         match wish {
             Wish::Preview { .. } | Wish::Create { .. } => {}
+            Wish::Why { node, .. } => return Ok(Ok(Granted::Why(engine.why(id, *node, now_ms)))),
             Wish::Sign { documents, who, .. } => {
                 engine.signed(id, documents, now_ms);
                 let kinds = documents.iter().map(|(kind, _)| kind.to_string().into()).collect();

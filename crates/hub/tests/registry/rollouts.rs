@@ -160,6 +160,9 @@ async fn only_what_follows_from_the_plan_and_is_signed_is_taken_and_handed_out()
     assert_eq!(view["plan"].to_string().len(), bytes.len());
     let (_, evidence) = ask(&client, Method::GET, &format!("{at}/evidence"), Vec::new()).await;
     assert_eq!(evidence["now"], json!("waits"));
+    let (_, why) = ask(&client, Method::GET, &format!("{at}/why/pump-1"), Vec::new()).await;
+    assert_eq!(why["why"], json!("it is offered, and gets wave 1 unless it says that it has it"));
+    assert_eq!(ask(&client, Method::GET, &format!("{at}/why/pump-2"), Vec::new()).await.0, 404);
     let (_, listed) = ask(&client, Method::GET, &format!("{at}/documents"), Vec::new()).await;
     let released: Vec<bool> =
         listed["documents"].as_array().unwrap().iter().map(|it| it["released_ms"].is_i64()).collect();

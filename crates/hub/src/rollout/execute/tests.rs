@@ -251,7 +251,7 @@ impl Stand {
         transaction.commit().await.unwrap();
         granted.map(|granted| match granted {
             Granted::Rollout(rollout) => *rollout,
-            Granted::Preview(_) => panic!("a preview"),
+            other => panic!("{other:?}"),
         })
     }
 
