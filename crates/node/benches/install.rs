@@ -101,6 +101,7 @@ impl Stand {
             weights: digest,
             golden: None,
             committed_ms: None,
+            rollout: None,
         };
         Stand { store, slot, weights, size }
     }

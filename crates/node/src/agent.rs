@@ -7,6 +7,7 @@
 //! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
 //! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
 
+mod follow;
 mod host;
 mod install;
 mod looper;
@@ -36,6 +37,7 @@ use crate::api::blobs::Door;
 use crate::api::guard::Guard;
 use crate::config::serve::ServeConfig;
 use crate::config::{Config, TokenError, read_token};
+use crate::inventory;
 use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
@@ -46,6 +48,7 @@ use crate::source::{BackOff, build, supervise};
 use crate::status::Status;
 use crate::uplink::{self, Uplink, UplinkError};
 use crate::why::why;
+use follow::Follower;
 use host::AgentHost;
 use install::{InstallError, Installing, Surroundings};
 use looper::Looper;
@@ -92,9 +95,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// The packages cannot be opened.
-    #[error("the packages cannot be opened for neighbours")]
-    Packages(#[from] FileError),
+    /// A file in the data folder refused.
+    #[error("the data folder cannot be used")]
+    File(#[from] FileError),
     /// The system gives no thread.
     #[error("no thread could be started")]
     Thread(#[source] std::io::Error),
@@ -182,6 +185,12 @@ pub fn start_with<W: World + Clone + 'static>(
     let outlet = Outlet::new(config.flow.sources.len());
     let stopper = outlet.stopper();
     let shared = Arc::new(Shared::new(looper::first_status(&config), world.mono_ns()));
+    {
+        let mut own = shared.own();
+        own.machine = inventory::of_machine(&config.name, &config.flow.digest);
+        (own.data, own.labels) = (data.clone(), config.labels.clone());
+    }
+    let follower = Follower::open(&data, config.labels.clone(), config.hub_labels, Arc::clone(&shared))?;
 
     let mut threads = Vec::new();
     let mut posted = BTreeMap::new();
@@ -237,7 +246,9 @@ pub fn start_with<W: World + Clone + 'static>(
         }
         None => None,
     };
-    let host = AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()));
+    let follower = follower.with_inbox(installing.as_ref().map(Installing::inbox));
+    let host =
+        AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
     let io = spawn("io", move || run_io(api, uplink, host, world, &stop))?;
     Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving, installing })
 }

@@ -15,11 +15,12 @@ use package::disk::system::System;
 use package::disk::{Disk, FileError, read_whole};
 use package::trust::Policy;
 use package::trust::assignment::{Assignment, BYTES_MAX, NodeFacts, Refused, accept};
-use package::trust::envelope::Envelope;
+use package::trust::envelope::{Envelope, VerifyError};
 use package::trust::state::{StateError, TrustState};
 use package::trust::update::{UpdateError, Want};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use wire::checkin::Document;
 use wire::world::Clock;
 
 use crate::trust::{Repository, RepositoryError, members_of, read_from, refresh, server};
@@ -166,11 +167,10 @@ pub async fn bring<D: Disk>(
     node: NodeFacts<'_>,
     clock: &impl Clock,
 ) -> Result<Brought, BringError> {
-    let fresh = refresh(state, repository, Want::Refresh, policy, clock).await;
-    let fresh = fresh.map(drop).map_err(|error| why(&error));
-    let asks = fresh.is_ok();
-    let brought = Brought { accepted: 0, refused: Vec::new(), fresh };
-    let mut turn = Turn { state, repository, policy, node, clock, asks, read: 0, brought };
+    let brought = Brought { accepted: 0, refused: Vec::new(), fresh: Ok(()) };
+    let (asks, is_fresh) = (true, false);
+    let mut turn = Turn { state, repository, policy, node, clock, asks, is_fresh, read: 0, brought };
+    turn.freshen().await;
     if let Place::Hub { web, page_time } = &source.0 {
         turn.take_pages(web, *page_time).await?;
     }
@@ -183,6 +183,26 @@ pub async fn bring<D: Disk>(
         if turn.read >= FILES_MAX {
             return Err(BringError::Endless { read: turn.read });
         }
+    }
+    Ok(turn.brought)
+}
+
+/// Takes each of `documents` that holds for `node`, as a hub handed them out with a check-in. Trust metadata is brought up to date
+/// only if one of them needs newer than is here: a hub that hands out nothing new costs no call. Else as [`bring`].
+pub async fn take<D: Disk>(
+    state: &mut TrustState<D>,
+    repository: &Repository,
+    documents: &[Document],
+    policy: &Policy,
+    node: NodeFacts<'_>,
+    clock: &impl Clock,
+) -> Result<Brought, BringError> {
+    let brought = Brought { accepted: 0, refused: Vec::new(), fresh: Ok(()) };
+    let (asks, is_fresh) = (true, false);
+    let mut turn = Turn { state, repository, policy, node, clock, asks, is_fresh, read: 0, brought };
+    for document in documents {
+        let place = format!("the hub's document {}", turn.read + 1);
+        turn.take(&place, document.bytes()).await?;
     }
     Ok(turn.brought)
 }
@@ -203,6 +223,8 @@ struct Turn<'a, D, C> {
     clock: &'a C,
     /// Whether the repository answers.
     asks: bool,
+    /// Whether it was asked for the newest metadata.
+    is_fresh: bool,
     /// How many documents were looked at.
     read: usize,
     brought: Brought,
@@ -251,7 +273,8 @@ impl<D: Disk, C: Clock> Turn<'_, D, C> {
                 return Ok(());
             }
         };
-        if !assignment.subject.has(self.node) {
+        let accepted = self.state.trusted().assignments.get(&assignment.key());
+        if !assignment.subject.has(self.node, accepted.map_or(0, |accepted| accepted.version)) {
             return Ok(());
         }
         let (mut sought, mut trouble) = (BTreeSet::new(), String::new());
@@ -266,6 +289,13 @@ impl<D: Disk, C: Clock> Turn<'_, D, C> {
                 Err(
                     Refused::OtherNode | Refused::Known | Refused::Expired { .. } | Refused::NotYet { .. },
                 ) => return Ok(()),
+                // Other keys, fresher metadata or newer targets may have been published since.
+                Err(
+                    Refused::Stale(_)
+                    | Refused::NoAssigner
+                    | Refused::OldTargets { .. }
+                    | Refused::Verify(VerifyError::Threshold { .. }),
+                ) if !self.is_fresh => self.freshen().await,
                 // It is signed by who may, so it is worth asking for the roles that could list it.
                 Err(Refused::NotListed { target }) if self.asks && sought.insert(target.clone()) => {
                     trouble.push_str(&self.seek(target).await);
@@ -276,6 +306,14 @@ impl<D: Disk, C: Clock> Turn<'_, D, C> {
                 }
             }
         }
+    }
+
+    /// Brings the newest metadata, or notes why it cannot be had.
+    async fn freshen(&mut self) {
+        self.is_fresh = true;
+        let fresh = refresh(self.state, self.repository, Want::Refresh, self.policy, self.clock).await;
+        self.brought.fresh = fresh.map(drop).map_err(|error| why(&error));
+        self.asks = self.brought.fresh.is_ok();
     }
 
     /// Brings the roles that could list a target; gives what is in the way.

@@ -6,6 +6,8 @@
 //! data = "data"               # journal and learnt models; relative to this file
 //! flow = "flow.toml"
 //! labels = { site = "oslo" }  # which assignments mean it, beside those that name it
+//! hub_labels = true           # whether the hub may set others
+//! time_zone = "Europe/Oslo"   # of windows; the system's own if absent
 //!
 //! [hub]                       # absent: no uplink
 //! url = "http://hub:8420"
@@ -52,6 +54,8 @@ use problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use quantity::size_bytes;
 use serve::ServeConfig;
 
+use crate::zone::Zone;
+
 /// Everything a node is told.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -63,6 +67,10 @@ pub struct Config {
     pub data: PathBuf,
     /// What it is, in the words of whoever assigns: `site = "oslo"`.
     pub labels: BTreeMap<String, String>,
+    /// Whether the hub may set labels that are not among these.
+    pub hub_labels: bool,
+    /// The time that windows are in.
+    pub zone: Zone,
     /// Where its records go; absent: nowhere.
     pub hub: Option<HubConfig>,
     /// Its local API; absent: none.
@@ -150,13 +158,15 @@ struct Settings {
 impl Settings {
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
         let Settings { node, hub, api, serve, packages, neighbours, journal, leaves } = self;
-        let NodeTable { name, data, labels, .. } = node;
+        let NodeTable { name, data, labels, hub_labels, zone, .. } = node;
         let file = file.to_path_buf();
         Config {
             file,
             name,
             data,
             labels,
+            hub_labels,
+            zone,
             hub,
             api,
             serve,
@@ -176,6 +186,8 @@ struct NodeTable {
     data: PathBuf,
     flow: PathBuf,
     labels: BTreeMap<String, String>,
+    hub_labels: bool,
+    zone: Zone,
 }
 
 fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, Problems) {
@@ -285,9 +297,12 @@ fn read_node(folder: &Path, mut part: Part<'_, '_>) -> Option<NodeTable> {
     let data = part.take_or("data", "data".to_owned(), "\"data\"").value;
     let flow = part.take_or("flow", "flow.toml".to_owned(), "\"flow.toml\"").value;
     let labels = part.take::<BTreeMap<String, String>>("labels").map(|placed| placed.value);
+    let hub_labels = part.take_or("hub_labels", true, "true").value;
+    let zone = part.take_text("time_zone", Zone::parse).map(|placed| placed.value);
     part.finish();
     let (data, flow) = (folder.join(data), folder.join(flow));
-    Some(NodeTable { name: name?.value, data, flow, labels: labels.unwrap_or_default() })
+    let (labels, zone) = (labels.unwrap_or_default(), zone.unwrap_or_else(Zone::of_the_system));
+    Some(NodeTable { name: name?.value, data, flow, labels, hub_labels, zone })
 }
 
 fn read_hub(folder: &Path, mut part: Part<'_, '_>) -> Option<HubConfig> {

@@ -11,6 +11,7 @@ use package::disk::{Disk, FileError};
 use package::golden::Budget;
 use package::requirement::{Kind, Runtime, Version, fingerprint};
 use package::store::Store;
+use wire::id::BootId;
 
 use crate::install::state::{Kept, Measured};
 
@@ -54,8 +55,14 @@ pub fn machine() -> Option<(String, Digest)> {
     Some((cpu, machine))
 }
 
+/// The run of the machine's kernel, which a new one has another of; `None` where the system does not tell.
+pub fn kernel_run() -> Option<BootId> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    BootId::parse(&id.trim().replace('-', "")).ok()
+}
+
 /// What the processor can, in the words of `kernels::cpu`.
-fn isa() -> Vec<&'static str> {
+pub(crate) fn isa() -> Vec<&'static str> {
     let isa = Isa::all_here().into_iter().filter(|isa| !matches!(isa, Isa::Scalar(_)));
     isa.map(Isa::name).collect()
 }

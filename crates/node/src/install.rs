@@ -197,7 +197,8 @@ impl Turn<'_> {
             self.kept.current = Some(Slot { committed_ms: Some(self.now.wall_ms), ..slot });
         } else {
             let (phase, boot) = (Phase::Staging, self.now.boot);
-            self.kept.candidate = Some(Candidate { slot, phase, boot, attempt: 0, misses: 0, proof: None });
+            self.kept.candidate =
+                Some(Candidate { slot, phase, boot, kernel: None, attempt: 0, misses: 0, proof: None });
         }
         if let Some(before) = before {
             self.back_from(&before);
@@ -212,18 +213,19 @@ impl Turn<'_> {
         let told = Some((order.index, why));
         if self.kept.unfit != told {
             let why = told.as_ref().map_or("", |(_, why)| why);
-            self.send(self.of_release(order.release, order.index, Outcome::Unfit, why));
+            let report = self.of_release(order.release, order.index, Outcome::Unfit, why);
+            self.send(Report { rollout: order.rollout.clone(), ..report });
             self.kept.unfit = told;
         }
     }
 
     fn verified(&mut self, manifest: &Digest, result: Result<(), Fault>) {
-        let boot = self.now.boot;
+        let Now { boot, kernel, .. } = *self.now;
         let Some(candidate) = self.candidate_in(manifest, Phase::Staged) else { return };
         match result {
             Ok(()) => {
                 candidate.phase = Phase::Proving;
-                candidate.boot = boot;
+                (candidate.boot, candidate.kernel) = (boot, kernel);
                 candidate.attempt += 1;
                 let slot = candidate.slot.clone();
                 self.effects.push(Effect::Prove(slot, self.rules.budget));
@@ -272,10 +274,10 @@ impl Turn<'_> {
 
     /// A candidate runs: beside the current model, or instead of it.
     fn enter(&mut self, phase: Phase) {
-        let boot = self.now.boot;
+        let Now { boot, kernel, .. } = *self.now;
         let Some(candidate) = &mut self.kept.candidate else { return };
         candidate.phase = phase;
-        candidate.boot = boot;
+        (candidate.boot, candidate.kernel) = (boot, kernel);
         let slot = candidate.slot.clone();
         if phase == Phase::Shadow {
             self.effects.push(Effect::Shadow(slot));
@@ -567,6 +569,7 @@ impl Turn<'_> {
             phase: Some(candidate.phase),
             attempt: candidate.attempt,
             measured: candidate.proof.unwrap_or_default(),
+            kernel_same: candidate.kernel.zip(self.now.kernel).map(|(began, now)| began == now),
             ..self.of_slot(&candidate.slot, outcome, why)
         };
         self.send(report);
@@ -576,6 +579,7 @@ impl Turn<'_> {
         Report {
             manifest: Some(slot.manifest),
             variant: Some(slot.variant.clone()),
+            rollout: slot.rollout.clone(),
             ..self.of_release(slot.release, slot.index, outcome, why)
         }
     }
@@ -592,6 +596,8 @@ impl Turn<'_> {
             why: short(why),
             attempt: 0,
             measured: Measured::default(),
+            rollout: None,
+            kernel_same: None,
         }
     }
 

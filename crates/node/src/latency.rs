@@ -45,20 +45,23 @@ impl Latency {
 
     /// What they come to so far.
     pub fn summary(&self) -> LatencySummary {
-        let count = self.buckets.iter().sum();
-        let quantile = |share: f64| {
-            let wanted = (count as f64 * share).ceil().max(1.0) as u64;
-            let mut seen = 0;
-            for (bucket, many) in self.buckets.iter().enumerate() {
-                seen += many;
-                if seen >= wanted {
-                    let bound_us = (bucket as f64 / PER_DOUBLING).exp2().ceil() as u64;
-                    return bound_us.min(self.max_us);
-                }
+        let (p50_us, p99_us) = (self.quantile_us(0.5), self.quantile_us(0.99));
+        LatencySummary { count: self.buckets.iter().sum(), p50_us, p99_us, max_us: self.max_us }
+    }
+
+    /// This share of them took at most so long; 0 before the first.
+    pub fn quantile_us(&self, share: f64) -> u64 {
+        let count: u64 = self.buckets.iter().sum();
+        let wanted = (count as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bucket, many) in self.buckets.iter().enumerate() {
+            seen += many;
+            if seen >= wanted {
+                let bound_us = (bucket as f64 / PER_DOUBLING).exp2().ceil() as u64;
+                return bound_us.min(self.max_us);
             }
-            0
-        };
-        LatencySummary { count, p50_us: quantile(0.5), p99_us: quantile(0.99), max_us: self.max_us }
+        }
+        0
     }
 }
 

@@ -22,8 +22,9 @@
 //! - [`shelf`]: the models on this machine; [`pull`] brings them here, over [`web`];
 //! - [`serve`]: an OpenAI-compatible server over them;
 //! - [`trust`]: who may say that a release is genuine; [`transfer`] brings its blobs;
-//! - [`assignments`]: who shall run what; [`install`]: how a release becomes the current model, and how the node gets back
-//!   when it is no good; [`device`] says what this node can prove.
+//! - [`assignments`]: who shall run what; [`desired`]: what the hub hands out at check-ins; [`install`]: how a release becomes the current model, and how the node gets back
+//!   when it is no good; [`device`] says what this node can prove, [`inventory`] what it is, [`behaviour`] how its models do;
+//!   [`zone`]: its own time.
 //!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine,
 //! [`control`] for people on it, [`status`] for who asks how it is, and [`latency`] for how quick it is.
@@ -33,13 +34,16 @@
 pub mod agent;
 pub mod api;
 pub mod assignments;
+pub mod behaviour;
 pub mod config;
 pub mod control;
 pub mod decide;
+pub mod desired;
 pub mod device;
 pub mod durable;
 pub mod flow;
 pub mod install;
+pub mod inventory;
 pub mod journal;
 pub mod keep;
 pub mod latency;
@@ -57,3 +61,4 @@ pub mod trust;
 pub mod uplink;
 pub mod web;
 pub mod why;
+pub mod zone;

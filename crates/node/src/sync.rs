@@ -32,7 +32,7 @@ pub enum Event {
     /// Time has passed, or the journal has grown: the streams as they now stand.
     Looked(Vec<Position>),
     /// The hub answered the check-in.
-    CheckedIn(CheckInAnswer),
+    CheckedIn(Box<CheckInAnswer>),
     /// The hub answered the batch.
     Answered(BatchAnswer),
     /// There was nothing to send after all.
@@ -219,7 +219,7 @@ impl Sync {
     pub fn step(&mut self, event: Event, now: MonoNs, chance: &mut dyn Entropy) -> Effect {
         let doing = std::mem::replace(&mut self.doing, Doing::Waiting);
         match (event, doing) {
-            (Event::CheckedIn(answer), Doing::CheckIn) => return self.checked_in(answer, now, chance),
+            (Event::CheckedIn(answer), Doing::CheckIn) => return self.checked_in(*answer, now, chance),
             (Event::Answered(answer), Doing::Sending(stream)) => return self.answered(answer, stream),
             (Event::Settled { strangers, positions }, Doing::Settling(sent)) => {
                 let fork = self.settled(strangers, positions, sent, now, chance);
@@ -276,6 +276,7 @@ impl Sync {
         let next_ns = answer.next_ms.saturating_mul(1_000_000).clamp(SECOND_NS, CHECK_IN_MOST_NS);
         // A tenth either way, so that a fleet that was started together drifts apart.
         self.check_in_at = now + (next_ns as f64 * (0.9 + 0.2 * chance.unit())) as MonoNs;
+        self.lanes.hush(&answer.quiet, now);
         self.doing = Doing::Settling(None);
         Effect::Settle { watermarks: answer.watermarks, complete: true }
     }

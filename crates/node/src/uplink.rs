@@ -61,9 +61,18 @@ pub trait Host: Send {
     /// Hears what the hub answered, and how long the call took.
     fn answered(&mut self, _answer: &CheckInAnswer, _round_trip_ns: MonoNs) {}
 
+    /// Takes what an answer has for the node, and may hasten its next check-in. What of it blocks is given back, and done on
+    /// another thread before the hub is talked to again.
+    fn follow(&mut self, _answer: &mut CheckInAnswer) -> Option<Work> {
+        None
+    }
+
     /// Hears what an operator should know.
     fn notice(&mut self, _notice: Notice) {}
 }
+
+/// Something that may block.
+pub type Work = Box<dyn FnOnce() + Send>;
 
 /// What an operator should know. `Display` says it in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,9 +210,14 @@ impl Uplink {
         let check_in = host.check_in(journal, states(positions));
         let began = world.mono_ns();
         match self.hub.check_in(&check_in).await {
-            Ok(answer) => {
+            Ok(mut answer) => {
                 host.answered(&answer, world.mono_ns().saturating_sub(began));
-                Event::CheckedIn(answer)
+                if let Some(work) = host.follow(&mut answer)
+                    && let Err(died) = tokio::task::spawn_blocking(work).await
+                {
+                    tracing::error!(%died, "what the hub has for this node was not taken; it comes again");
+                }
+                Event::CheckedIn(Box::new(answer))
             }
             Err(failure) => Event::Failed(failure),
         }
@@ -304,12 +318,13 @@ fn journal_failed(host: &mut impl Host, why: String) -> Event {
 fn states(positions: Vec<Position>) -> Vec<StreamState> {
     let leaving = positions.into_iter().filter(|position| position.leaves);
     leaving
-        .map(|Position { stream, class, last, acked, .. }| StreamState {
+        .map(|Position { stream, class, last, durable, head, acked, .. }| StreamState {
             stream,
             class,
             last,
             acked,
-            head: None,
+            // What the power may still take back would look like a record that was rewritten.
+            head: (last > 0 && durable == last).then_some(head),
             extra: serde_json::Map::new(),
         })
         .collect()

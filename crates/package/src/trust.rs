@@ -2,7 +2,7 @@
 //!
 //! The way of a document: bytes → `canonical` (strict JSON) → `envelope` (whose signatures count) → `metadata` (what it
 //! says) → `update` (is it newer, fresh, and of one piece with the others) → `trusted` → `state` (on disk, fail-closed).
-//! `search` finds a target below the delegations, `assignment` decides what this node shall run. `author` writes what
+//! `search` finds a target below the delegations, `assignment` decides what this node shall run, `window` when. `author` writes what
 //! the others read; `keyfile` keeps its keys; `provenance` is OpenSSF's signature of a model.
 
 use wire::world::WallMs;
@@ -24,6 +24,7 @@ pub mod state;
 pub mod time;
 pub mod trusted;
 pub mod update;
+pub mod window;
 
 /// What a node asks of signers and of time.
 #[derive(Debug, Clone)]

@@ -342,8 +342,8 @@ pub struct Install {
     /// The rollout that ordered it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<String>,
-    /// Whether the machine still runs since the release was first begun here; absent where that is not known. Two cuts of
-    /// power look like a model that brings machines down, and this tells a person of the difference.
+    /// Whether the machine ran on since the release last began to run here; absent where that is not known. Two cuts of power
+    /// look like a model that brings machines down, and this tells a person of the difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_same: Option<bool>,
 }
@@ -399,7 +399,7 @@ impl Body for Behaviour {
     const KIND: &'static str = "behaviour";
 }
 
-/// What answers took, in milliseconds.
+/// What a token of an answer took, in milliseconds; as [`Install::p95_ms`] has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quantiles {
     /// Half of them took at most this.

@@ -62,7 +62,7 @@ pub struct CheckIn {
     /// 16 hexadecimal digits that the answer's [`SignedTime`] repeats: else an old answer could be told again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
-    /// What it is, or what changed of that; absent if nothing did.
+    /// What it is, or what changed of that. If nothing did, it is empty, and `seq` is `base`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
     /// The versions of documents that it accepted.
@@ -200,6 +200,9 @@ pub struct SlotState {
     /// Why no model is loaded, if that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe: Option<String>,
+    /// Why a release that was ordered is not begun yet, if that is so: `window: …`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// What a newer node said.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -448,6 +451,7 @@ mod tests {
                     extra: Map::new(),
                 }),
                 safe: None,
+                waits: Some("window: it opens in 2 h".into()),
                 extra: Map::new(),
             }],
             trust: Some(TrustFacts {

@@ -10,11 +10,13 @@ use wire::hash::Hash;
 use wire::id::{BootId, JournalId, NodeId};
 use wire::world::{Clock, ClockQuality, MonoNs};
 
+use super::follow::{Asked, Follower, Stands};
 use super::shared::{Shared, VERSION};
 use crate::config::Config;
+use crate::inventory::Told;
 use crate::source::queue::Messenger;
 use crate::status::{StreamStatus, rss_bytes};
-use crate::uplink::{Host, Notice};
+use crate::uplink::{Host, Notice, Work};
 
 /// Clocks that differ by less agree.
 const AGREE_MS: i64 = 5_000;
@@ -27,6 +29,8 @@ pub(super) struct AgentHost {
     messenger: Messenger,
     boot: BootId,
     clock: Box<dyn Clock>,
+    follower: Follower,
+    told: Told,
 }
 
 impl AgentHost {
@@ -36,13 +40,22 @@ impl AgentHost {
         messenger: Messenger,
         boot: BootId,
         clock: Box<dyn Clock>,
+        follower: Follower,
     ) -> AgentHost {
-        AgentHost { node: config.name.clone(), flow: config.flow.digest, shared, messenger, boot, clock }
+        let (node, flow, told) = (config.name.clone(), config.flow.digest, Told::default());
+        AgentHost { node, flow, shared, messenger, boot, clock, follower, told }
     }
 }
 
 impl Host for AgentHost {
     fn check_in(&mut self, journal: JournalId, streams: Vec<StreamState>) -> CheckIn {
+        let Stands { hub, revision, acks } = self.follower.stands();
+        let (_, facts) = self.shared.said();
+        let (accepted, mut models) = {
+            let own = self.shared.own();
+            (own.accepted.clone(), own.figures.clone())
+        };
+        models.iter_mut().for_each(|figures| figures.rss_bytes = rss_bytes());
         let mut status = self.shared.status();
         status.journal.streams = streams
             .iter()
@@ -77,14 +90,14 @@ impl Host for AgentHost {
             journal_bytes: Some(status.journal.bytes),
             slots: status.slots.clone(),
             trust: status.trust.clone(),
-            hub: None,
-            revision: None,
+            hub,
+            revision,
             nonce: None,
-            inventory: None,
-            accepted: Vec::new(),
-            acks: Vec::new(),
+            inventory: Some(self.told.tell(facts)),
+            accepted,
+            acks,
             checkpoint: None,
-            models: Vec::new(),
+            models,
             extra: Map::new(),
         }
     }
@@ -94,6 +107,7 @@ impl Host for AgentHost {
         // The hub looked at its clock somewhere within the round trip.
         let slack_ms = AGREE_MS.saturating_add((round_trip_ns / 1_000_000) as i64);
         let agree = wall_ms.saturating_sub(answer.hub_ms).saturating_abs() <= slack_ms;
+        self.shared.own().skew_ms = wall_ms.saturating_sub(answer.hub_ms);
         self.shared.set_clock_quality(if agree { ClockQuality::Checked } else { ClockQuality::Off });
         if let Some(uplink) = &mut self.shared.status().uplink {
             uplink.answered_ms = Some(wall_ms);
@@ -101,6 +115,15 @@ impl Host for AgentHost {
             // A hub that cannot say it now has not said that there are others.
             uplink.assignments = answer.assignments.or(uplink.assignments);
         }
+    }
+
+    fn follow(&mut self, answer: &mut CheckInAnswer) -> Option<Work> {
+        let Asked { full, soon, work } = self.follower.take(answer);
+        self.told.heard(full);
+        if soon {
+            answer.next_ms = 0;
+        }
+        work
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -133,7 +156,9 @@ impl Host for AgentHost {
 
 #[cfg(test)]
 mod tests {
-    use wire::checkin::{SlotState, TrustFacts};
+    use std::collections::BTreeMap;
+
+    use wire::checkin::{Command, Desired, HubLabels, SlotState, TrustFacts};
     use wire::world::Simulated;
 
     use super::super::looper::first_status;
@@ -143,22 +168,28 @@ mod tests {
     use crate::sync::{Failure, Trouble};
 
     /// A node's host, what it shares, and the queue that hears what it notices.
-    fn host(outlet: &Outlet) -> (AgentHost, Arc<Shared>) {
+    fn host(outlet: &Outlet) -> (AgentHost, Arc<Shared>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        write("node.toml", "[node]\nname = \"n\"\n[hub]\nurl = \"http://hub\"\n");
+        write(
+            "node.toml",
+            "[node]\nname = \"n\"\nlabels = { site = \"oslo\" }\n[hub]\nurl = \"http://hub\"\n",
+        );
         write("flow.toml", "[source.s]\ntype = \"http\"\n");
         let config = Config::load(&dir.path().join("node.toml")).unwrap();
         let shared = Arc::new(Shared::new(first_status(&config), 0));
         let mut world = Simulated::new(1);
         let boot = BootId::random(&mut world);
-        (AgentHost::new(&config, Arc::clone(&shared), outlet.messenger(), boot, Box::new(world)), shared)
+        let follower = Follower::open(dir.path(), config.labels.clone(), true, Arc::clone(&shared)).unwrap();
+        let (messenger, clock) = (outlet.messenger(), Box::new(world));
+        let host = AgentHost::new(&config, Arc::clone(&shared), messenger, boot, clock, follower);
+        (host, shared, dir)
     }
 
     #[test]
     fn the_hub_hears_of_slots_and_says_when_to_ask_for_assignments() {
         let outlet = Outlet::new(1);
-        let (mut host, shared) = host(&outlet);
+        let (mut host, shared, _folder) = host(&outlet);
         let journal = JournalId::random(&mut Simulated::new(2));
         let checkin = host.check_in(journal, Vec::new());
         assert!(checkin.slots.is_empty() && checkin.trust.is_none());
@@ -168,6 +199,7 @@ mod tests {
             previous: Some(6),
             candidate: None,
             safe: Some("nothing starts".to_owned()),
+            waits: None,
             extra: Map::new(),
         };
         let trust = TrustFacts { root: Some(1), ..TrustFacts::default() };
@@ -185,9 +217,45 @@ mod tests {
     }
 
     #[test]
+    fn what_the_hub_has_is_durable_before_the_next_check_in_tells_it() {
+        let outlet = Outlet::new(1);
+        let (mut host, shared, folder) = host(&outlet);
+        let journal = JournalId::random(&mut Simulated::new(2));
+        let labels = HubLabels { rev: 1, set: BTreeMap::from([("site", "bergen"), ("line", "2")].map(own)) };
+        let mut answer = CheckInAnswer {
+            hub: Some("a".into()),
+            desired: Some(Desired { revision: 7, documents: Vec::new() }),
+            labels: Some(labels),
+            commands: vec![Command { id: 3, order: "check_in".into(), until_ms: 1 }],
+            next_ms: 60_000,
+            ..CheckInAnswer::default()
+        };
+        let first = host.check_in(journal, Vec::new());
+        assert_eq!((first.hub, first.revision, first.inventory.unwrap().base), (None, None, 0));
+        let work = host.follow(&mut answer).unwrap();
+        assert_eq!(answer.next_ms, 0, "it was told to come again");
+        assert_eq!(host.check_in(journal, Vec::new()).revision, None, "nothing is told before it is durable");
+        work();
+        let next = host.check_in(journal, Vec::new());
+        assert_eq!((next.hub.as_deref(), next.revision, next.acks.len()), (Some("a"), Some(7), 1));
+        let said = next.inventory.unwrap();
+        assert_eq!((said.base, &said.set["label.line"]), (1, &"2".into()), "the difference");
+        let labels = BTreeMap::from([("site", "oslo"), ("line", "2")].map(own));
+        assert_eq!(shared.own().labels, labels, "the node's own win");
+        // Told twice, nothing happens twice.
+        assert!(host.follow(&mut answer).is_none());
+        let again = Follower::open(folder.path(), BTreeMap::new(), true, Arc::clone(&shared)).unwrap();
+        assert_eq!(again.stands().revision, Some(7), "another life knows");
+    }
+
+    fn own((name, value): (&str, &str)) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
     fn what_the_uplink_notices_is_remembered_once_a_change() {
         let (outlet, mut world) = (Outlet::new(1), Simulated::new(1));
-        let (mut host, shared) = host(&outlet);
+        let (mut host, shared, _folder) = host(&outlet);
         let (old, new) = (JournalId::random(&mut world), JournalId::random(&mut world));
         let away = || Notice::Trouble(Trouble::Hub(Failure::Unreachable { why: "no route".to_owned() }));
         let unread = || Notice::Journal("it is locked".to_owned());

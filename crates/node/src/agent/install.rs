@@ -11,13 +11,14 @@ mod hands;
 mod view;
 mod word;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use package::digest::Digest;
 use package::disk::system::System;
 use package::disk::{FileError, read_whole};
 use package::name::ModelName;
@@ -25,8 +26,10 @@ use package::store::Store;
 use package::trust::state::TrustState;
 use package::trust::trusted::Trusted;
 use tokio::sync::{mpsc, oneshot};
-use wire::checkin::TrustFacts;
-use wire::id::BootId;
+use wire::body::Body as _;
+use wire::checkin::{Document, TrustFacts};
+use wire::class::Class;
+use wire::id::{BootId, StreamName};
 use wire::world::{MonoNs, World};
 
 use self::door::Door;
@@ -35,19 +38,26 @@ use self::hands::Worker;
 use self::word::{Brought, Word, Words, lock};
 use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
+use crate::behaviour::{self, Watch};
 use crate::config::Config;
 use crate::config::packages::PackagesConfig;
 use crate::control::{Answer, Ask, Standing, TrialView, View};
+use crate::device::kernel_run;
 use crate::install::carry::{Carry, CarryError};
 use crate::install::event::{Event, Now};
+use crate::install::orders::Waiting;
 use crate::install::prove::ChildProver;
-use crate::install::state::Phase;
+use crate::install::state::{Kept, Phase};
 use crate::install::trial::Trial;
 use crate::serve::slots::Slots;
+use crate::status::rss_bytes;
 use crate::why::why;
 
 /// How often the slots are asked whether time changes anything.
 const TICK: Duration = Duration::from_secs(1);
+
+/// An order that waits for its window is looked at again after so long at most: people set clocks.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long work that is being done may take to end when the node stops.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -134,7 +144,7 @@ pub(super) fn start<W: World + Clone + 'static>(
     let root = root.ok_or(InstallError::NoRoot { path: root_path })?;
     let data = config.data.clone();
     let hub = config.hub.as_ref().map(|hub| hub.url.clone());
-    let (name, labels) = (config.name.to_string(), config.labels.clone());
+    let (name, zone) = (config.name.to_string(), config.zone.clone());
     let neighbours = config.neighbours.clone();
     let engine = config.serve.as_ref().map(|serve| serve.settings.engine.clone()).unwrap_or_default();
     let cache = engine.cache;
@@ -159,7 +169,7 @@ pub(super) fn start<W: World + Clone + 'static>(
             token,
             neighbours: neighbours.map(|neighbours| (neighbours, near)),
             node: name,
-            labels,
+            zone,
             prover,
             slots,
             cache,
@@ -191,12 +201,19 @@ pub(super) fn start<W: World + Clone + 'static>(
             Err(why) => tracing::error!(why, "nothing new is accepted; what runs goes on"),
         }
         let door = Door::open(&data);
-        drop(tell.send(Ok(())));
         let trusted = trust.as_ref().ok().map(|state| lock(state).trusted().clone());
         let facts = match &trust {
             Ok(state) => view::trust_of(lock(state).trusted(), &packages.trust.policy, world.wall_ms()),
             Err(why) => TrustFacts { lost: Some(why.clone()), ..TrustFacts::default() },
         };
+        // The first check-in tells what an earlier life had.
+        reach.shared.own().accepted = trusted.as_ref().map(view::accepted_of).unwrap_or_default();
+        let slots = carry.models().filter_map(|model| {
+            let kept = &carry.slots(model)?.kept;
+            Some(view::slots_of(model, kept, None))
+        });
+        reach.shared.tell_slots(slots.collect(), Some(facts.clone()));
+        drop(tell.send(Ok(())));
         let installer = Installer {
             carry,
             reach,
@@ -209,6 +226,12 @@ pub(super) fn start<W: World + Clone + 'static>(
             asked_ns: None,
             asked: VecDeque::new(),
             is_bringing: false,
+            kernel: kernel_run(),
+            documents: Vec::new(),
+            noted: Vec::new(),
+            waiting: BTreeMap::new(),
+            look_ns: None,
+            watches: BTreeMap::new(),
         };
         let local = tokio::task::LocalSet::new();
         runtime.block_on(local.run_until(installer.run(heard, door, &data)));
@@ -225,7 +248,34 @@ pub(super) fn start<W: World + Clone + 'static>(
     }
 }
 
+/// Where what the hub has for this node is handed in; returns at once. A thread that is gone takes nothing: the hub has it
+/// again for the next life.
+#[derive(Clone)]
+pub(super) struct Inbox(Words);
+
+impl Inbox {
+    /// Documents, to be judged, and kept if they hold.
+    pub(super) fn documents(&self, documents: Vec<Document>) {
+        drop(self.0.send(Word::Desired(documents)));
+    }
+
+    /// The node has other labels.
+    pub(super) fn relabelled(&self) {
+        drop(self.0.send(Word::Relabelled));
+    }
+
+    /// Trust and assignments shall be brought up to date.
+    pub(super) fn refresh(&self) {
+        drop(self.0.send(Word::Refresh));
+    }
+}
+
 impl Installing {
+    /// Where what the hub has for this node is handed in.
+    pub(super) fn inbox(&self) -> Inbox {
+        Inbox(self.words.clone())
+    }
+
     /// Stops: what runs is told that it is not to blame. What was begun goes on in the next life.
     pub(super) fn stop(self) {
         // A thread that is gone has stopped.
@@ -256,6 +306,18 @@ struct Installer<W> {
     /// What people asked for that takes a while, the first being done.
     asked: VecDeque<(Ask, oneshot::Sender<Answer>)>,
     is_bringing: bool,
+    /// The run of the machine's kernel.
+    kernel: Option<BootId>,
+    /// What the hub handed out and nobody has judged yet.
+    documents: Vec<Document>,
+    /// What was told of documents that are not followed: they come again with every check-in.
+    noted: Vec<String>,
+    /// What waits for its window.
+    waiting: BTreeMap<ModelName, Waiting>,
+    /// When to look at that again.
+    look_ns: Option<MonoNs>,
+    /// How the models behave.
+    watches: BTreeMap<ModelName, Watch>,
 }
 
 impl<W: World + Clone + 'static> Installer<W> {
@@ -278,6 +340,7 @@ impl<W: World + Clone + 'static> Installer<W> {
             };
             match word {
                 Some(Word::Happened(model, event)) => {
+                    self.watch(&model, &event);
                     let is_answer = matches!(event, Event::Answered(..));
                     self.hear(&model, event);
                     if !is_answer {
@@ -292,6 +355,13 @@ impl<W: World + Clone + 'static> Installer<W> {
                     self.carry.hands().choose_now(&model, order, size, kept);
                 }
                 Some(Word::Brought(brought)) => self.brought(brought),
+                Some(Word::Desired(documents)) => {
+                    // What was handed out last is all that is open.
+                    self.documents = documents;
+                    self.take_documents();
+                }
+                Some(Word::Relabelled) => drop(self.offer_orders()),
+                Some(Word::Refresh) => self.bring(),
                 Some(Word::Asked(ask, answer)) => self.asked(ask, answer),
                 Some(Word::Stop) | None => break,
             }
@@ -299,6 +369,7 @@ impl<W: World + Clone + 'static> Installer<W> {
         }
         door.abort();
         door::close(data);
+        self.tell_behaviour(true);
         let models: Vec<ModelName> = self.carry.models().cloned().collect();
         for model in models {
             self.hear(&model, Event::Stopping);
@@ -306,7 +377,8 @@ impl<W: World + Clone + 'static> Installer<W> {
     }
 
     fn now(&self) -> Now {
-        Now { mono_ns: self.world.mono_ns(), wall_ms: self.world.wall_ms(), boot: self.boot }
+        let (mono_ns, wall_ms) = (self.world.mono_ns(), self.world.wall_ms());
+        Now { mono_ns, wall_ms, boot: self.boot, kernel: self.kernel }
     }
 
     fn hear(&mut self, model: &ModelName, event: Event) {
@@ -334,7 +406,26 @@ impl<W: World + Clone + 'static> Installer<W> {
         if is_due || revision != self.revision {
             self.bring();
         }
+        if self.look_ns.is_some_and(|look_ns| look_ns <= now.mono_ns) {
+            self.offer_orders();
+        }
+        self.tell_behaviour(false);
         self.tell_slots();
+    }
+
+    /// Judges what the hub handed out, if nothing else is being brought.
+    fn take_documents(&mut self) {
+        let Ok(trust) = &self.trust else { return };
+        if self.is_bringing || self.documents.is_empty() {
+            return;
+        }
+        self.is_bringing = true;
+        let documents = std::mem::take(&mut self.documents);
+        let (reach, trust) = (Rc::clone(&self.reach), Arc::clone(trust));
+        tokio::task::spawn_local(async move {
+            let brought = bring::take(&reach, trust, documents).await;
+            drop(reach.words.send(Word::Brought(brought)));
+        });
     }
 
     /// Brings trust and assignments up to date, once at a time; for the first who asked, if somebody did.
@@ -359,11 +450,13 @@ impl<W: World + Clone + 'static> Installer<W> {
 
     fn brought(&mut self, brought: Brought) {
         self.is_bringing = false;
-        for note in &brought.notes {
+        for note in brought.notes.iter().filter(|note| !self.noted.contains(note)) {
             tracing::warn!(note, "an assignment or trust metadata is not followed");
         }
+        self.noted.clone_from(&brought.notes);
         self.facts = brought.facts.clone().or(self.facts.take());
         self.trusted = brought.trusted.clone().or(self.trusted.take());
+        self.tell_accepted();
         let orders = self.offer_orders();
         let mut wanted = orders;
         for (model, order) in brought.orders {
@@ -383,6 +476,7 @@ impl<W: World + Clone + 'static> Installer<W> {
         if !self.asked.is_empty() {
             self.bring();
         }
+        self.take_documents();
     }
 
     /// Offers all orders that stand: what the slots have, they take for nothing new.
@@ -393,12 +487,73 @@ impl<W: World + Clone + 'static> Installer<W> {
             // Whoever holds it tells when it is done.
             Err(_) => return BTreeMap::new(),
         };
+        self.wait(orders.waiting);
         let mut wanted = BTreeMap::new();
-        for (model, order) in orders {
+        for (model, order) in orders.due {
             wanted.insert(model.clone(), order.release);
             self.hear(&model, Event::Ordered(order));
         }
         wanted
+    }
+
+    /// Remembers what waits for its window; what the slots have, or have begun, does not.
+    fn wait(&mut self, mut waiting: BTreeMap<ModelName, Waiting>) {
+        waiting.retain(|model, waiting| {
+            let kept = self.carry.slots(model).map(|slots| &slots.kept);
+            let current = kept.and_then(|kept| kept.current.as_ref());
+            let candidate = kept.and_then(|kept| kept.candidate.as_ref()).map(|candidate| &candidate.slot);
+            current.into_iter().chain(candidate).all(|slot| slot.index != waiting.index)
+        });
+        let next_ms = waiting.values().filter_map(|waiting| waiting.in_ms).min();
+        let next = next_ms.and_then(|ms| u64::try_from(ms).ok()).map_or(LOOK_AGAIN, Duration::from_millis);
+        let look_ns = next.clamp(TICK, LOOK_AGAIN).as_nanos() as u64;
+        self.look_ns = (!waiting.is_empty()).then(|| self.world.mono_ns().saturating_add(look_ns));
+        for (model, Waiting { why, .. }) in &waiting {
+            if !self.waiting.contains_key(model) {
+                tracing::info!(%model, why, "a release that was ordered waits");
+                self.reach.told(model, why);
+            }
+        }
+        self.waiting = waiting;
+    }
+
+    /// Counts what a model that serves does.
+    fn watch(&mut self, model: &ModelName, event: &Event) {
+        let serving = self.carry.slots(model).and_then(|slots| slots.run.serving.as_ref());
+        let serves = |manifest: &Digest| serving.is_some_and(|serving| serving.manifest == *manifest);
+        match event {
+            Event::Answered(manifest, answer) if serves(manifest) => {
+                self.watches.entry(model.clone()).or_default().answered(*answer);
+            }
+            Event::Crashed(manifest, _) if serves(manifest) => {
+                self.watches.entry(model.clone()).or_default().crashed();
+            }
+            _ => {}
+        }
+    }
+
+    /// Brings what is over of how the models behave into the journal; `all`: whatever was counted.
+    fn tell_behaviour(&mut self, all: bool) {
+        let now = self.now();
+        let models: BTreeSet<ModelName> = self.carry.models().cloned().collect();
+        for model in &models {
+            let Some(slots) = self.carry.slots(model) else { continue };
+            let serving = slots.run.serving.as_ref().filter(|serving| serving.since_ns.is_some() && !all);
+            let manifest = serving.map(|serving| serving.manifest);
+            let watch = self.watches.entry(model.clone()).or_default();
+            if let Some(over) = watch.tick(model, &slots.kept, manifest, &now, rss_bytes) {
+                let stream = StreamName::new(behaviour::STREAM).expect("a good name");
+                self.reach.reports.file(over.draft(&stream, Class::Metric), || {});
+            }
+        }
+        let figures = self.watches.iter().map(|(model, watch)| watch.figures(model)).collect();
+        self.reach.shared.own().figures = figures;
+    }
+
+    /// Tells the rest of the node which documents were accepted.
+    fn tell_accepted(&self) {
+        let accepted = self.trusted.as_ref().map(view::accepted_of).unwrap_or_default();
+        self.reach.shared.own().accepted = accepted;
     }
 
     fn asked(&mut self, ask: Ask, answer: oneshot::Sender<Answer>) {
@@ -475,8 +630,13 @@ impl<W: World + Clone + 'static> Installer<W> {
     fn tell_slots(&self) {
         let models = self.carry.models().filter_map(|model| {
             let slots = self.carry.slots(model)?;
-            Some(view::slots_of(model, &slots.kept))
+            let waits = self.waiting.get(model).map(|waiting| waiting.why.clone());
+            Some(view::slots_of(model, &slots.kept, waits))
         });
-        self.reach.shared.tell_slots(models.collect(), self.facts.clone());
+        // The first release of a model waits before there are slots.
+        let first = self.waiting.iter().filter(|(model, _)| self.carry.slots(model).is_none());
+        let first = first.map(|(model, it)| view::slots_of(model, &Kept::default(), Some(it.why.clone())));
+        let models = models.chain(first).collect();
+        self.reach.shared.tell_slots(models, self.facts.clone());
     }
 }

@@ -1,13 +1,16 @@
 //! What the threads of one node share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use package::digest::Digest;
-use wire::checkin::{SlotState, TrustFacts};
+use wire::checkin::{AcceptedVersion, ModelFigures, SlotState, TrustFacts};
+use wire::facts::Facts;
 use wire::world::{ClockQuality, MonoNs};
 
+use crate::inventory;
 use crate::status::Status;
 
 /// The program's version, as records name it.
@@ -26,6 +29,24 @@ pub(crate) struct Shared {
     /// The blobs that the slots reach: what neighbours may fetch.
     pub(crate) reachable: Arc<RwLock<BTreeSet<Digest>>>,
     clock_quality: Mutex<ClockQuality>,
+    own: Mutex<Own>,
+}
+
+/// What the node says of itself beside its status.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Own {
+    /// The facts that stay.
+    pub(crate) machine: Facts,
+    /// The data folder.
+    pub(crate) data: PathBuf,
+    /// Its labels: those of its settings, and others that the hub has set.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The documents that it accepted.
+    pub(crate) accepted: Vec<AcceptedVersion>,
+    /// How its models that come as packages behave.
+    pub(crate) figures: Vec<ModelFigures>,
+    /// How far its clock is from the hub's, as far as was last seen.
+    pub(crate) skew_ms: i64,
 }
 
 impl Shared {
@@ -38,6 +59,7 @@ impl Shared {
             ended: AtomicBool::new(false),
             reachable: Arc::default(),
             clock_quality: Mutex::new(ClockQuality::Unchecked),
+            own: Mutex::default(),
         }
     }
 
@@ -55,6 +77,18 @@ impl Shared {
     /// What the hub last said of its assignments: another number than before says that there may be others.
     pub(crate) fn assignments_revision(&self) -> Option<u64> {
         self.status().uplink.as_ref().and_then(|uplink| uplink.assignments)
+    }
+
+    /// What the node says of itself beside its status.
+    pub(crate) fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Labels and facts as they are now: what selectors are judged on.
+    pub(crate) fn said(&self) -> (BTreeMap<String, String>, Facts) {
+        let slots = self.status().slots.clone();
+        let Own { machine, data, labels, .. } = &*self.own();
+        (labels.clone(), inventory::facts(machine, data, &slots, labels))
     }
 
     pub(crate) fn clock_quality(&self) -> ClockQuality {

@@ -387,6 +387,7 @@ mod tests {
             weights: digest,
             golden: None,
             committed_ms: None,
+            rollout: None,
         }
     }
 
@@ -404,7 +405,8 @@ mod tests {
     }
 
     fn now() -> Now {
-        Now { mono_ns: 0, wall_ms: 0, boot: BootId::random(&mut world::Simulated::new(1)) }
+        let boot = BootId::random(&mut world::Simulated::new(1));
+        Now { mono_ns: 0, wall_ms: 0, boot, kernel: None }
     }
 
     fn heard(carry: &mut Carry<Simulated, Notes>) -> String {
@@ -440,6 +442,7 @@ mod tests {
             variant: None,
             allow_rollback: false,
             forgive: None,
+            rollout: None,
             trust_sequence: 1,
         };
         disk.full_at(1);

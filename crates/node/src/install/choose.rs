@@ -91,5 +91,6 @@ fn slot_of(manifest: &[u8], index: &[u8], order: &Order) -> Result<Slot, FormErr
         weights: weights.digest,
         golden: manifest.layer(Role::Golden).map(|layer| layer.digest),
         committed_ms: None,
+        rollout: order.rollout.clone(),
     })
 }

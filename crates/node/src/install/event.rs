@@ -17,6 +17,8 @@ pub struct Now {
     pub wall_ms: WallMs,
     /// This run.
     pub boot: BootId,
+    /// The run of the machine's kernel, if it is known.
+    pub kernel: Option<BootId>,
 }
 
 /// What is asked of a candidate.

@@ -414,6 +414,7 @@ mod tests {
             weights: manifest.layers[0].digest,
             golden: Some(manifest.layers[1].digest),
             committed_ms: None,
+            rollout: None,
         };
         (store, slot)
     }

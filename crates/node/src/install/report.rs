@@ -29,8 +29,8 @@ pub fn draft(model: &ModelName, report: &Report) -> Draft {
         p95_ms,
         rss_bytes,
         joules: None,
-        rollout: None,
-        kernel_same: None,
+        rollout: report.rollout.clone(),
+        kernel_same: report.kernel_same,
     };
     install.draft(&StreamName::new(STREAM).expect("a good name"), Class::Audit)
 }
@@ -55,6 +55,8 @@ mod tests {
             why: "because".into(),
             attempt: 2,
             measured: Measured { load_ms: Some(5), ..Measured::default() },
+            rollout: Some("9f3c".into()),
+            kernel_same: Some(false),
         };
         let draft = draft(&ModelName::new("smollm2").unwrap(), &report);
         assert_eq!(
@@ -63,5 +65,6 @@ mod tests {
         );
         let body: Install = serde_json::from_str(draft.body.get()).unwrap();
         assert_eq!((&*body.id, &*body.outcome, body.load_ms), ("boot-3-smollm2", "fell_back", Some(5)));
+        assert_eq!((body.rollout.as_deref(), body.kernel_same), (Some("9f3c"), Some(false)));
     }
 }

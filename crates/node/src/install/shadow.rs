@@ -433,6 +433,7 @@ mod tests {
             weights: digest,
             golden: None,
             committed_ms: None,
+            rollout: None,
         };
         let (tell, samples) = sync_channel(4);
         for answer in [vec![5, 6], vec![7]] {

@@ -38,6 +38,9 @@ pub struct Slot {
     /// When it passed its trial.
     #[serde(default)]
     pub committed_ms: Option<WallMs>,
+    /// The rollout that ordered it, if one did.
+    #[serde(default)]
+    pub rollout: Option<String>,
 }
 
 /// How far a candidate is.
@@ -83,6 +86,9 @@ pub struct Candidate {
     pub phase: Phase,
     /// In which run of the node it got there.
     pub boot: BootId,
+    /// In which run of the machine's kernel it last began to run, if that is known.
+    #[serde(default)]
+    pub kernel: Option<BootId>,
     /// How often it was proven, this time included.
     pub attempt: u32,
     /// How often it, or the node under it, stopped without a result. Two refuse it.
@@ -135,6 +141,9 @@ pub struct Order {
     /// What was refused of this release is forgiven, once for each such word: the assignment's id and version.
     #[serde(default)]
     pub forgive: Option<String>,
+    /// The rollout that it is part of.
+    #[serde(default)]
+    pub rollout: Option<String>,
     /// The trust state that accepted the order.
     pub trust_sequence: u64,
 }
@@ -200,6 +209,12 @@ pub struct Report {
     pub attempt: u32,
     /// What was measured of it here.
     pub measured: Measured,
+    /// The rollout that ordered it, if one did.
+    #[serde(default)]
+    pub rollout: Option<String>,
+    /// Whether the kernel is the one in which the candidate last began to run, if that is known.
+    #[serde(default)]
+    pub kernel_same: Option<bool>,
 }
 
 /// What lasts: the file's content.
@@ -391,9 +406,9 @@ mod tests {
 
     fn kept(release: u64) -> Kept {
         let digest = Digest::of(&release.to_le_bytes());
-        let (variant, golden, committed_ms) = (VariantName::new("q4_k_m").unwrap(), None, Some(7));
-        let slot =
-            Slot { release, index: digest, manifest: digest, variant, weights: digest, golden, committed_ms };
+        let (variant, committed_ms) = (VariantName::new("q4_k_m").unwrap(), Some(7));
+        let (index, manifest, weights, golden, rollout) = (digest, digest, digest, None, None);
+        let slot = Slot { release, index, manifest, variant, weights, golden, committed_ms, rollout };
         Kept { current: Some(slot), unproven_starts: 1, ..Kept::default() }
     }
 

@@ -30,19 +30,28 @@ fn slot(release: u64) -> Slot {
         weights: digest("weights", release),
         golden: None,
         committed_ms: None,
+        rollout: None,
     }
 }
 
 fn order(release: u64) -> Order {
     let (index, trust_sequence) = (digest("index", release), release);
-    Order { release, index, variant: None, allow_rollback: false, forgive: None, trust_sequence }
+    Order {
+        release,
+        index,
+        variant: None,
+        allow_rollback: false,
+        forgive: None,
+        rollout: None,
+        trust_sequence,
+    }
 }
 
 impl Play {
     /// A node without a model, just started.
     fn new() -> Play {
         let mut chance = Simulated::new(1);
-        let now = Now { mono_ns: 0, wall_ms: 1000, boot: BootId::random(&mut chance) };
+        let now = Now { mono_ns: 0, wall_ms: 1000, boot: BootId::random(&mut chance), kernel: None };
         let mut play = Play { slots: Slots::default(), now, rules: Rules::default(), chance };
         play.rules.trial.answers = 2;
         play
@@ -536,5 +545,20 @@ proptest! {
                 prop_assert!(may_serve.into_iter().any(|slot| slot.manifest == serving.manifest));
             }
         }
+    }
+}
+
+#[test]
+fn a_report_says_whether_the_machine_ran_on() {
+    for (reboots, same) in [(true, Some(false)), (false, Some(true))] {
+        let mut play = Play::with_8_in(Phase::Staged);
+        let mut kernel = || Some(BootId::random(&mut play.chance));
+        let (first, second) = (kernel(), kernel());
+        play.now.kernel = first;
+        play.hear("verified 8");
+        play.now.kernel = if reboots { second } else { first };
+        play.hear("restart");
+        let missed = play.slots.kept.reports.last().unwrap();
+        assert_eq!((missed.outcome, missed.kernel_same), (Outcome::Missed, same));
     }
 }

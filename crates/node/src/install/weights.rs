@@ -414,6 +414,7 @@ mod tests {
             weights: house.sealed,
             golden: None,
             committed_ms: None,
+            rollout: None,
         };
         verify(&house.store, &Keys::open(&house.data).unwrap(), &slot)
     }

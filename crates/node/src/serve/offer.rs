@@ -36,7 +36,7 @@ pub enum Weights {
     /// A variant of a release, checked as it is loaded.
     Slot {
         /// Which.
-        slot: Slot,
+        slot: Box<Slot>,
         /// What has its blobs.
         store: Arc<Store<System>>,
         /// The data folder with what opens them, if they are sealed.
@@ -86,7 +86,7 @@ impl Offer {
         keys: Option<&Path>,
     ) -> Offer {
         let keys = keys.map(Path::to_owned);
-        let weights = Weights::Slot { slot: slot.clone(), store: Arc::clone(store), keys };
+        let weights = Weights::Slot { slot: Box::new(slot.clone()), store: Arc::clone(store), keys };
         let (digest, added_ms) = (Some(slot.manifest.to_string()), slot.committed_ms);
         Offer { name: model.to_string(), weights, digest, added_ms }
     }

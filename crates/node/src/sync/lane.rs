@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use wire::checkin::Quiet;
 use wire::class::Class;
 use wire::id::StreamName;
 use wire::world::{Entropy, MonoNs};
@@ -22,6 +23,9 @@ const ENOUGH_BYTES: u64 = BATCH_BYTES / 4;
 
 /// The backlog gets one turn in this many.
 const BACKLOG_EVERY: u32 = 4;
+
+/// The longest that a class waits because the hub says so.
+const QUIET_MOST_NS: MonoNs = 3600 * SECOND_NS;
 
 /// Answers without progress, one after another, until a stream has to wait.
 const STALLS_MAX: u32 = 3;
@@ -90,6 +94,8 @@ pub struct Lanes {
     count: u64,
     /// Live turns since the backlog had one.
     live_run: u32,
+    /// Until when the hub wants to hear nothing of each class, in the order of [`Class::ALL`].
+    quiet: [MonoNs; 4],
 }
 
 impl Lanes {
@@ -112,7 +118,7 @@ impl Lanes {
             let Some(turn) = self.turns.get(&position.stream) else { continue };
             let Some(since) = turn.since else { continue };
             let linger = if position.unsent_bytes() >= ENOUGH_BYTES { 0 } else { LINGER_NS };
-            let ready = (since + linger).max(turn.not_before);
+            let ready = (since + linger).max(turn.not_before).max(self.quiet[position.class as usize]);
             if ready > now {
                 wake = Some(wake.map_or(ready, |wake| wake.min(ready)));
                 continue;
@@ -136,6 +142,15 @@ impl Lanes {
         // What comes after this batch may linger for company again.
         turn.since = None;
         Next::Serve(stream, turn.batch_bytes)
+    }
+
+    /// Takes the hub's word which classes shall wait; the others need not any more. What an auditor asks for never waits.
+    pub fn hush(&mut self, quiet: &[Quiet], now: MonoNs) {
+        self.quiet = [0; 4];
+        for Quiet { class, ms } in quiet.iter().filter(|quiet| quiet.class != Class::Audit) {
+            let wait = ms.saturating_mul(1_000_000).min(QUIET_MOST_NS);
+            self.quiet[*class as usize] = now.saturating_add(wait);
+        }
     }
 
     /// Where the hub stands in a stream, as far as is known.

@@ -12,7 +12,7 @@ use node::install::carry::{Carry, Hands};
 use node::install::choose::{Choosing, read_document, slot_for};
 use node::install::event::{Event, Now, Proof, Rules};
 use node::install::keys::Keys;
-use node::install::orders::orders;
+use node::install::orders::{Local, orders};
 use node::install::report::draft;
 use node::install::state::{Kept, Measured, Order, Phase, Report, Slot};
 use node::install::trial::{Answer, TrialRules};
@@ -32,6 +32,7 @@ use package::trust::assignment::{NodeFacts, accept};
 use package::trust::key::KindSet;
 use package::trust::state::TrustState;
 use package::trust::update::{self, Effect, Outcome, Update};
+use wire::facts::Facts;
 use wire::id::BootId;
 use wire::world;
 
@@ -288,7 +289,7 @@ fn run<D: Over>(
     let told = |error: &dyn std::fmt::Display| error.to_string();
     seen.borrow_mut().lives += 1;
     let boot = BootId::random(&mut world::Simulated::new(seen.borrow().lives));
-    let mut now = Now { mono_ns: 0, wall_ms: NOW_MS, boot };
+    let mut now = Now { mono_ns: 0, wall_ms: NOW_MS, boot, kernel: None };
     let store =
         Store::open(over.clone(), Path::new("/data/packages"), QUOTA_BYTES).map_err(|error| told(&error))?;
     let store = Arc::new(store);
@@ -336,7 +337,7 @@ fn run<D: Over>(
     life.no_leftovers()?;
     let policy = Policy::default();
     life.refresh(&policy, act, house)?;
-    let node = NodeFacts { name: NODE, labels: &BTreeMap::new() };
+    let node = NodeFacts { name: NODE, labels: &BTreeMap::new(), facts: &Facts::default() };
     for offer in &act.offers {
         let mut state = life.state.lock().unwrap();
         if let Ok(accepted) = accept(state.trusted(), &policy, offer, node, NOW_MS) {
@@ -344,8 +345,9 @@ fn run<D: Over>(
             seen.borrow_mut().trusted = Some(state.trusted().clone());
         }
     }
-    let standing = orders(&life.state.lock().unwrap(), &policy, node, NOW_MS);
-    for (model, order) in standing {
+    let utc = Local { now_ms: Some(NOW_MS), offset_s: 0 };
+    let standing = orders(&life.state.lock().unwrap(), &policy, node, NOW_MS, utc);
+    for (model, order) in standing.due {
         let heard = life.carry.hear(&model, Event::Ordered(order), &now);
         life.heard(heard)?;
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use node::assignments::{BringError, Brought, Source, bring};
+use node::assignments::{BringError, Brought, Source, bring, take};
+use node::install::orders::{Local, orders};
 use node::trust::{FILE_TIME, Repository};
 use package::archive::{self, FileName, Name};
 use package::disk::system::System;
@@ -13,11 +14,13 @@ use package::layout::Layout;
 use package::trust::Policy;
 use package::trust::assignment::NodeFacts;
 use package::trust::author::Delegation;
-use package::trust::canonical::{Value, canonical, to_json};
+use package::trust::canonical::{Value, canonical, parse, to_json};
 use package::trust::metadata::RoleName;
 use package::trust::sign::Signer;
 use package::trust::state::TrustState;
 use package::trust::time::format_utc;
+use wire::checkin::Document;
+use wire::facts::Facts;
 use wire::hash::Hash;
 use wire::world::{Clock, MonoNs, WallMs};
 
@@ -106,8 +109,8 @@ async fn bring_from(
     clock: &impl Clock,
 ) -> Result<Brought, BringError> {
     let labels: BTreeMap<String, String> = [("site".into(), "oslo".into())].into();
-    let facts = NodeFacts { name: "pump-1", labels: &labels };
-    bring(state, repository, source, &Policy::default(), facts, clock).await
+    let node = NodeFacts { name: "pump-1", labels: &labels, facts: &Facts::default() };
+    bring(state, repository, source, &Policy::default(), node, clock).await
 }
 
 /// Asks a server for both.
@@ -194,6 +197,83 @@ async fn a_team_that_lists_it_is_asked_for_and_what_nobody_lists_is_refused() {
     assert!(told.accepted == 0 && told.refused[0].1.contains("has no 1.team.json"), "{told:?}");
     house.files.lock().unwrap().insert("1.team.json".to_owned(), role);
     assert_eq!(ask(&mut state, &server).await.unwrap(), brought(1));
+}
+
+/// Takes documents as a hub handed them out.
+async fn hand_out(state: &mut TrustState<System>, server: &Server, documents: &[&str]) -> Brought {
+    let labels: BTreeMap<String, String> = [("site".into(), "oslo".into())].into();
+    let node = NodeFacts { name: "pump-1", labels: &labels, facts: &Facts::default() };
+    let documents: Vec<Document> =
+        documents.iter().map(|text| Document::from_bytes(text.as_bytes()).unwrap()).collect();
+    let repository = repository(server, FILE_TIME);
+    take(state, &repository, &documents, &Policy::default(), node, &At(NOW_MS)).await.unwrap()
+}
+
+#[tokio::test]
+async fn documents_handed_out_ask_for_metadata_only_where_they_need_it() {
+    let mut house = house();
+    let server = serve(&house, |_| unreachable!("no pages are asked for")).await;
+    let mut state = house.state(0);
+    let first = assign(&"a".repeat(32), 1, all("oslo"), TARGET, ASSIGNER);
+    let others = assign(&"b".repeat(32), 1, all("bergen"), TARGET, ASSIGNER);
+    assert_eq!(hand_out(&mut state, &server, &[&others]).await, brought(0));
+    assert_eq!(server.log().len(), 0, "what is for others costs no call");
+    assert_eq!(hand_out(&mut state, &server, &[&others, &first]).await, brought(1));
+    let (asked, sequence) = (server.log().len(), state.sequence());
+    assert!(asked > 0, "nothing was trusted yet");
+    let second = assign(&"a".repeat(32), 2, all("oslo"), TARGET, ASSIGNER);
+    assert_eq!(hand_out(&mut state, &server, &[&first, &second]).await, brought(1));
+    assert_eq!(
+        (server.log().len(), state.sequence()),
+        (asked, sequence + 1),
+        "fresh metadata is not asked for"
+    );
+    assert_eq!(hand_out(&mut state, &server, &[&second]).await, brought(0), "told twice");
+    let told = hand_out(&mut state, &server, &[&first]).await;
+    assert!(told.refused[0].1.contains("version 2 was accepted"), "{told:?}");
+    assert_eq!((state.sequence(), versions(&house.state(sequence + 1)).len()), (sequence + 1, 1));
+    // Newer targets list another release; the document makes us ask for them.
+    let targets = RoleName::targets();
+    house.author.add_target(&targets, "models/tiny/2", (3, Hash::of(b"one")), None, NOW_MS).unwrap();
+    house.publish();
+    let third = assign(&"a".repeat(32), 3, all("oslo"), "models/tiny/2", ASSIGNER);
+    assert_eq!(hand_out(&mut state, &server, &[&third]).await, brought(1));
+}
+
+#[tokio::test]
+async fn an_order_waits_for_its_window() {
+    let house = house();
+    let server = serve(&house, |_| unreachable!("no pages are asked for")).await;
+    let mut state = house.state(0);
+    let mut document = parse(assign(ID, 1, all("oslo"), TARGET, ASSIGNER).as_bytes()).unwrap();
+    let mut signed = document.get("signed").unwrap().clone();
+    // NOW_MS is a Thursday's midnight.
+    let when = parse(br#"{"days":[4],"from":"02:00","to":"03:00"}"#).unwrap();
+    let rollout = [("when".to_owned(), when), ("rollout".to_owned(), "9f3c".into())];
+    signed.as_object_mut().unwrap().extend(rollout);
+    let signature = key(ASSIGNER).sign(&canonical(&signed)).unwrap();
+    let fields = document.as_object_mut().unwrap();
+    fields.insert("signed".into(), signed);
+    fields.insert("signatures".into(), Value::List(vec![signature]));
+    let document = String::from_utf8(to_json(&document)).unwrap();
+    assert_eq!(hand_out(&mut state, &server, &[&document]).await, brought(1), "it is taken, and waits");
+    let labels: BTreeMap<String, String> = [("site".into(), "oslo".into())].into();
+    let node = NodeFacts { name: "pump-1", labels: &labels, facts: &Facts::default() };
+    let stand = |now_ms: Option<WallMs>, offset_s| {
+        orders(&state, &Policy::default(), node, NOW_MS, Local { now_ms, offset_s })
+    };
+    let waits = |stand: node::install::orders::Orders| {
+        assert!(stand.due.is_empty());
+        stand.waiting.into_values().map(|waiting| (waiting.in_ms, waiting.why)).collect::<Vec<_>>()
+    };
+    let hour_ms = 3_600_000;
+    let told = "window: it opens in 2 h 0 min".to_owned();
+    assert_eq!(waits(stand(Some(NOW_MS), 0)), [(Some(2 * hour_ms), told)]);
+    assert!(waits(stand(None, 0))[0].1.starts_with("window: no time"));
+    for open in [stand(Some(NOW_MS), 7200), stand(Some(NOW_MS + 2 * hour_ms), 0)] {
+        let order = open.due.values().next().unwrap();
+        assert_eq!((order.release, order.rollout.as_deref(), open.waiting.len()), (1, Some("9f3c"), 0));
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod assignments;
+mod desired;
 mod server;
 mod transfer;
 mod trust;

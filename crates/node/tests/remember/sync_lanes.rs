@@ -4,7 +4,7 @@
 use node::journal::position::Position;
 use node::sync::{Effect, Event, Failure, Sync, Trouble};
 use wire::batch::{BatchAnswer, Outcome, Watermark};
-use wire::checkin::CheckInAnswer;
+use wire::checkin::{CheckInAnswer, Quiet};
 use wire::class::Class;
 use wire::hash::Hash;
 use wire::id::StreamName;
@@ -27,7 +27,7 @@ fn stored(name: &StreamName, seq: u64) -> Event {
 }
 
 fn checked_in(next_ms: u64) -> Event {
-    Event::CheckedIn(CheckInAnswer { v: 1, next_ms, ..CheckInAnswer::default() })
+    Event::CheckedIn(Box::new(CheckInAnswer { v: 1, next_ms, ..CheckInAnswer::default() }))
 }
 
 fn status(status: u16, retry_after_s: Option<u64>) -> Event {
@@ -122,6 +122,33 @@ fn the_check_in_comes_first_then_the_most_precious() {
     play.run(10, good_hub(5));
     assert_eq!(play.requests[0].1, None);
     assert_eq!(play.batches(), ["d", "e", "m", "raw"]);
+}
+
+#[test]
+fn classes_that_the_hub_wants_quiet_wait_and_what_an_auditor_asks_for_does_not() {
+    let mut play = Play::new(vec![
+        position("d", Class::Audit, 5, 100),
+        position("e", Class::Event, 5, 100),
+        position("m", Class::Metric, 5, 100),
+    ]);
+    let hush = |class, ms| Quiet { class, ms };
+    let quiet = vec![hush(Class::Audit, 60_000), hush(Class::Event, 15_000), hush(Class::Metric, u64::MAX)];
+    let mut check_ins = 0;
+    let mut hub = good_hub(5);
+    play.run(100, |effect, positions| match effect {
+        Effect::CheckIn => {
+            check_ins += 1;
+            // The second time it says nothing of it any more.
+            let quiet = if check_ins == 1 { quiet.clone() } else { Vec::new() };
+            let answer = CheckInAnswer { v: 1, next_ms: 60_000, quiet, ..CheckInAnswer::default() };
+            Event::CheckedIn(Box::new(answer))
+        }
+        _ => hub(effect, positions),
+    });
+    let sent: Vec<(&str, u64)> =
+        play.requests.iter().filter_map(|(at, stream)| Some((stream.as_deref()?, at / SECOND))).collect();
+    assert_eq!((sent[0], sent[1]), (("d", 0), ("e", 15)));
+    assert!(sent.len() == 3 && sent[2].0 == "m" && (54..=67).contains(&sent[2].1), "{sent:?}");
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Night {
                 let next_ms = 5_000;
                 let answer = CheckInAnswer { v: 1, next_ms, watermarks, ..CheckInAnswer::default() };
                 self.note("check in".into());
-                self.deliver(|_| Event::CheckedIn(answer))
+                self.deliver(|_| Event::CheckedIn(Box::new(answer)))
             }
             Some(Effect::Send { stream, max_bytes, max_records }) => {
                 // A link this thin makes many batches.

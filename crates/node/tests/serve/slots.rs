@@ -123,7 +123,8 @@ impl Stage {
         let digest = self.store.put_small(&manifest.to_bytes(), 0).unwrap();
         let variant = VariantName::new("f32").unwrap();
         let (weights, golden) = (manifest.layers[0].digest, Some(manifest.layers[2].digest));
-        Slot { release, index: digest, manifest: digest, variant, weights, golden, committed_ms: Some(7_000) }
+        let (index, manifest, committed_ms, rollout) = (digest, digest, Some(7_000), None);
+        Slot { release, index, manifest, variant, weights, golden, committed_ms, rollout }
     }
 
     fn release(&self, release: u64) -> Slot {

@@ -3,21 +3,29 @@
 //! Uptane's director, reduced: assignments are signed by the delegated role `assignments` of the top-level targets, so its
 //! keys are rotated and revoked by TUF. An assignment gives nobody a model that targets do not list with the same hash:
 //! who steals the assigner's key can choose among approved releases, and cannot go back to older ones.
+//!
+//! A node judges for itself whether it is meant. What it does not understand of the subject, of the window or of a release
+//! refuses the whole document, since leaving it out could mean more nodes, another time, or more than was meant to be done.
+//! [`draft`] and [`seal`] write what the others read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use wire::facts::Facts;
 use wire::hash::Hash;
+use wire::select::Selector as Expression;
 use wire::world::WallMs;
 
 use crate::name::{ModelName, NameError};
 use crate::trust::Policy;
-use crate::trust::canonical::Value;
+use crate::trust::canonical::{Value, canonical, to_json};
 use crate::trust::envelope::{Envelope, VerifyError};
-use crate::trust::hex::from_hex;
-use crate::trust::metadata::{FormError, Head, TargetFile, head, time};
+use crate::trust::hex::{from_hex, to_hex};
+use crate::trust::metadata::{FormError, Head, SIGNED_AT_FIELD, SPEC_VERSION, TargetFile, head, only, time};
 use crate::trust::search::find;
-use crate::trust::time::effective;
+use crate::trust::sign::{SignError, Signer};
+use crate::trust::time::{effective, format_utc};
 use crate::trust::trusted::{Assigned, Stale, Trusted, expired};
+use crate::trust::window::When;
 
 /// The delegated role whose keys sign assignments.
 pub const ROLE: &str = "assignments";
@@ -26,11 +34,14 @@ pub const ROLE: &str = "assignments";
 pub const BYTES_MAX: usize = 256 << 10;
 const MODELS_MAX: usize = 256;
 const LABELS_MAX: usize = 64;
+const NODES_MAX: usize = 1024;
+/// The most bytes of an expression; `wire::select` reads no longer one.
+const EXPR_MAX: usize = 4096;
 /// Into how many parts a ring divides all nodes.
 const RING: u64 = 2048;
 
 /// Who shall run what, from when to when.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {
     /// Version and expiry.
     pub head: Head,
@@ -48,10 +59,12 @@ pub struct Assignment {
     pub models: Vec<Ordered>,
     /// The least version of top-level targets that the node must trust.
     pub targets_version: u64,
+    /// At which times the node may change; absent: at any. It is taken at any time, and waits.
+    pub when: Option<When>,
 }
 
 /// Whom an assignment is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Subject {
     /// One node, by name.
     Node(String),
@@ -59,13 +72,19 @@ pub enum Subject {
     Selector(Selector),
 }
 
-/// Nodes by what they are labelled, and by lot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Nodes by what they are labelled, by lot, by what they say of themselves, and by name: those whom all of it means.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selector {
     /// All of these the node must have.
     pub labels: BTreeMap<String, String>,
     /// The part of all nodes that is meant.
     pub ring: Option<Ring>,
+    /// What must hold of the node's facts when it accepts. It is not asked again: what was ordered changes facts.
+    pub expr: Option<Expression>,
+    /// One of these it must be.
+    pub nodes: Option<BTreeSet<String>>,
+    /// It must have accepted such a version, or a higher one, under the same id before.
+    pub after: Option<u64>,
 }
 
 /// A part of all nodes, the same for everybody who knows the salt.
@@ -110,8 +129,10 @@ impl Ordered {
 pub struct NodeFacts<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its labels, from its settings.
+    /// Its labels: those of its settings, and those that its hub has set.
     pub labels: &'a BTreeMap<String, String>,
+    /// What it says of itself, labels among it.
+    pub facts: &'a Facts,
 }
 
 /// An assignment that holds for this node.
@@ -143,7 +164,13 @@ pub enum Refused {
     Verify(#[from] VerifyError),
     /// A wrong form.
     #[error("the assignment has a wrong form")]
-    Form(#[from] FormError),
+    Form(#[source] FormError),
+    /// Something that this program does not know, without which more could be meant than was signed.
+    #[error("the assignment says more than this node understands: {what}; a newer program may")]
+    Unsupported {
+        /// What.
+        what: String,
+    },
     /// A wrong name.
     #[error("the assignment names a model that cannot be")]
     Name(#[from] NameError),
@@ -201,6 +228,15 @@ pub enum Refused {
     },
 }
 
+impl From<FormError> for Refused {
+    fn from(error: FormError) -> Refused {
+        match error {
+            FormError::Unsupported { what } => Refused::Unsupported { what },
+            error => Refused::Form(error),
+        }
+    }
+}
+
 /// Decides whether an assignment holds for this node. Delegated roles that list its releases must be at hand: whoever
 /// carries this out first updates to [`Ordered::target`] of each.
 pub fn accept(
@@ -213,9 +249,11 @@ pub fn accept(
     let now_ms = judged_ms(trusted, policy, clock_ms);
     trusted.fresh(now_ms, policy.max_stale_ms)?;
     let assignment = read_signed(trusted, policy, document)?;
-    assignment.is_meant(node, now_ms)?;
     let (key, found) = (assignment.key(), assignment.head.version);
-    if let Some(last) = trusted.assignments.get(&key) {
+    let last = trusted.assignments.get(&key);
+    let is_meant = assignment.subject.has(node, last.map_or(0, |last| last.version));
+    assignment.holds(is_meant, now_ms)?;
+    if let Some(last) = last {
         if found == last.version && *last.bytes == *document {
             return Err(Refused::Known);
         }
@@ -232,8 +270,9 @@ pub fn accept(
     Ok(Accepted { assignment, trusted })
 }
 
-/// The assignments that were accepted before and would be again. They are to be followed at every start: a power cut may
-/// come after one was accepted, and before anybody heard of it.
+/// The assignments that were accepted before and would be again, whatever has become of the node's facts: that release 7 is
+/// here does not undo the order to go from 6 to 7. They are to be followed at every start: a power cut may come after one
+/// was accepted, and before anybody heard of it.
 pub fn standing(
     trusted: &Trusted,
     policy: &Policy,
@@ -246,7 +285,7 @@ pub fn standing(
     }
     let holds = |bytes: &[u8]| {
         let assignment = read_signed(trusted, policy, bytes)?;
-        assignment.is_meant(node, now_ms)?;
+        assignment.holds(assignment.subject.keeps(node), now_ms)?;
         assignment.is_approved(trusted, policy, now_ms)?;
         Ok::<_, Refused>(assignment)
     };
@@ -280,15 +319,50 @@ pub fn prefer<'a>(a: &'a Assignment, b: &'a Assignment) -> &'a Assignment {
 }
 
 impl Subject {
-    /// Whether it means this node.
-    pub fn has(&self, node: NodeFacts<'_>) -> bool {
+    /// Whether it means this node, which has `accepted` this version of the id before; 0: none.
+    pub fn has(&self, node: NodeFacts<'_>, accepted: u64) -> bool {
+        let now = match self {
+            Subject::Node(_) => true,
+            Subject::Selector(selector) => {
+                let follows = selector.after.is_none_or(|after| accepted >= after);
+                follows && selector.expr.as_ref().is_none_or(|expr| expr.has(node.facts))
+            }
+        };
+        now && self.keeps(node)
+    }
+
+    /// Whether it goes on to mean this node once it was accepted.
+    pub fn keeps(&self, node: NodeFacts<'_>) -> bool {
         match self {
             Subject::Node(name) => name == node.name,
             Subject::Selector(selector) => {
                 let labels = selector.labels.iter().all(|(name, value)| node.labels.get(name) == Some(value));
-                labels && selector.ring.as_ref().is_none_or(|ring| ring.has(node.name))
+                let named = selector.nodes.as_ref().is_none_or(|nodes| nodes.contains(node.name));
+                labels && named && selector.ring.as_ref().is_none_or(|ring| ring.has(node.name))
             }
         }
+    }
+
+    fn to_value(&self) -> Value {
+        let selector = match self {
+            Subject::Node(name) => return Value::object([("node", name.as_str().into())]),
+            Subject::Selector(selector) => selector,
+        };
+        let text = |text: &String| text.as_str().into();
+        let labels = selector.labels.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        let ring = selector.ring.as_ref().map(|ring| {
+            let Ring { ref salt, from, to } = *ring;
+            Value::object([("from", from.into()), ("salt", to_hex(salt).into()), ("to", to.into())])
+        });
+        let members = [
+            ("labels", Some(Value::Object(labels))),
+            ("ring", ring),
+            ("expr", selector.expr.as_ref().map(|expr| expr.text().into())),
+            ("nodes", selector.nodes.as_ref().map(|nodes| Value::List(nodes.iter().map(text).collect()))),
+            ("after", selector.after.map(Value::from)),
+        ];
+        let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::object([("selector", Value::Object(members.collect()))])
     }
 }
 
@@ -313,8 +387,8 @@ impl Assignment {
     }
 
     /// Whether it is for this node, and for now.
-    fn is_meant(&self, node: NodeFacts<'_>, now_ms: WallMs) -> Result<(), Refused> {
-        if !self.subject.has(node) {
+    fn holds(&self, is_meant: bool, now_ms: WallMs) -> Result<(), Refused> {
+        if !is_meant {
             return Err(Refused::OtherNode);
         }
         if let Some(by_ms) = expired(self.head.expires_ms, now_ms, 0) {
@@ -370,14 +444,69 @@ impl Assignment {
             rollout: optional(signed, "rollout", 128)?,
             models: models.iter().map(read_ordered).collect::<Result<_, _>>()?,
             targets_version: number(signed, "targets_version")?,
+            when: signed.get("when").map(When::read).transpose()?,
         })
     }
 }
 
+/// What is signed of an assignment: always the same bytes for the same content, and what [`Assignment::read`] reads.
+pub fn draft(assignment: &Assignment) -> Value {
+    let Assignment { head, id, subject, issued_ms, not_before_ms, rollout, models, targets_version, when } =
+        assignment;
+    let models = models.iter().map(|ordered| {
+        Value::object([
+            ("model", ordered.model.as_str().into()),
+            ("release", ordered.release.into()),
+            ("index", format!("sha256:{}", ordered.index).into()),
+            ("size", ordered.size.into()),
+            ("variant", ordered.variant.as_deref().map_or(Value::Null, Value::from)),
+            ("allow_rollback", ordered.allow_rollback.into()),
+            ("forgive", ordered.forgive.into()),
+        ])
+    });
+    let mut signed = Value::object([
+        ("_type", "assignment".into()),
+        ("spec_version", SPEC_VERSION.into()),
+        ("id", id.as_str().into()),
+        ("version", head.version.into()),
+        ("subject", subject.to_value()),
+        ("issued", format_utc(*issued_ms).into()),
+        ("not_before", format_utc(*not_before_ms).into()),
+        ("expires", format_utc(head.expires_ms).into()),
+        ("rollout", rollout.as_deref().map_or(Value::Null, Value::from)),
+        ("models", Value::List(models.collect())),
+        ("targets_version", (*targets_version).into()),
+    ]);
+    if let Some(fields) = signed.as_object_mut() {
+        let when = when.as_ref().map(|when| ("when".to_owned(), when.to_value()));
+        let signed_at = head.signed_at_ms.map(|ms| (SIGNED_AT_FIELD.to_owned(), format_utc(ms).into()));
+        fields.extend(when.into_iter().chain(signed_at));
+    }
+    signed
+}
+
+/// A document: what is signed, and a signature of each signer.
+pub fn seal(signed: Value, signers: &[&dyn Signer]) -> Result<Vec<u8>, SignError> {
+    let message = canonical(&signed);
+    let signatures = signers.iter().map(|signer| signer.sign(&message)).collect::<Result<_, _>>()?;
+    Ok(to_json(&Value::object([("signed", signed), ("signatures", Value::List(signatures))])))
+}
+
+/// The same document with one signature more; an older one of the same key goes.
+pub fn countersign(document: Envelope, signer: &dyn Signer) -> Result<Vec<u8>, SignError> {
+    let signature = signer.sign(&canonical(&document.signed))?;
+    let key = signature.get("keyid").cloned();
+    let others = document.signatures().filter(|other| other.get("keyid") != key.as_ref());
+    let signatures = Value::List(others.cloned().chain([signature.clone()]).collect());
+    Ok(to_json(&Value::object([("signed", document.signed), ("signatures", signatures)])))
+}
+
 fn read_subject(subject: &Value) -> Result<Subject, FormError> {
+    only(subject, "subject", &["node", "selector"])?;
     match (subject.get("node"), subject.get("selector")) {
         (Some(_), None) => Ok(Subject::Node(text(subject, "node", 256)?)),
         (None, Some(selector)) => {
+            only(selector, "selector", &["labels", "ring", "expr", "nodes", "after"])?;
             let labels = match selector.get("labels") {
                 Some(labels) => labels.as_object().filter(|labels| labels.len() <= LABELS_MAX),
                 None => None,
@@ -389,13 +518,42 @@ fn read_subject(subject: &Value) -> Result<Subject, FormError> {
                 None | Some(Value::Null) => None,
                 Some(ring) => Some(read_ring(ring)?),
             };
-            Ok(Subject::Selector(Selector { labels, ring }))
+            let expr = optional(selector, "expr", EXPR_MAX)?;
+            Ok(Subject::Selector(Selector {
+                labels,
+                ring,
+                expr: expr.as_deref().map(read_expr).transpose()?,
+                nodes: selector.get("nodes").map(read_nodes).transpose()?,
+                after: selector.get("after").map(|_| number(selector, "after")).transpose()?,
+            }))
         }
         _ => Err(wrong("subject", "either a node or a selector")),
     }
 }
 
+/// An expression that this program cannot read may be one of a newer language; one that asks what only the hub knows
+/// cannot be judged by a node.
+fn read_expr(text: &str) -> Result<Expression, FormError> {
+    let unsupported = |why: String| {
+        let text: String = text.chars().take(200).collect();
+        FormError::Unsupported { what: format!("the expression {text:?}: {why}") }
+    };
+    let expr = Expression::parse(text).map_err(|error| unsupported(error.to_string()))?;
+    match expr.names().iter().find(|name| name.is_hubs()) {
+        Some(name) => Err(unsupported(format!("only the hub knows {name}"))),
+        None => Ok(expr),
+    }
+}
+
+fn read_nodes(nodes: &Value) -> Result<BTreeSet<String>, FormError> {
+    let nodes = nodes.as_list().filter(|nodes| nodes.len() <= NODES_MAX);
+    let name = |node: &Value| node.as_text().filter(|name| name.len() <= 256).map(str::to_owned);
+    let nodes = nodes.and_then(|nodes| nodes.iter().map(name).collect());
+    nodes.ok_or_else(|| wrong("nodes", "a list of at most 1024 names"))
+}
+
 fn read_ring(ring: &Value) -> Result<Ring, FormError> {
+    only(ring, "ring", &["salt", "from", "to"])?;
     let salt = from_hex(&text(ring, "salt", 64)?).ok_or_else(|| wrong("salt", "hexadecimal digits"))?;
     let (from, to) = (number(ring, "from")?, number(ring, "to")?);
     if from > to || to > RING {
@@ -405,6 +563,8 @@ fn read_ring(ring: &Value) -> Result<Ring, FormError> {
 }
 
 fn read_ordered(value: &Value) -> Result<Ordered, Refused> {
+    let known = ["model", "release", "index", "size", "variant", "allow_rollback", "forgive"];
+    only(value, "models", &known)?;
     let index = text(value, "index", 71)?;
     let index = index.strip_prefix("sha256:").and_then(Hash::parse);
     Ok(Ordered {
@@ -468,16 +628,16 @@ mod tests {
     #[test]
     fn a_node_is_meant_by_all_labels_or_not_at_all() {
         let labels: BTreeMap<String, String> = [("site".into(), "oslo".into())].into();
-        let node = NodeFacts { name: "pump-1", labels: &labels };
+        let node = NodeFacts { name: "pump-1", labels: &labels, facts: &Facts::default() };
         let selector = |pairs: &[(&str, &str)]| {
             let labels = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-            Subject::Selector(Selector { labels, ring: None })
+            Subject::Selector(Selector { labels, ..Selector::default() })
         };
-        assert!(Subject::Node("pump-1".into()).has(node));
-        assert!(!Subject::Node("pump-10".into()).has(node));
-        assert!(selector(&[]).has(node));
-        assert!(selector(&[("site", "oslo")]).has(node));
-        assert!(!selector(&[("site", "oslo"), ("line", "2")]).has(node));
-        assert!(!selector(&[("site", "bergen")]).has(node));
+        assert!(Subject::Node("pump-1".into()).has(node, 0));
+        assert!(!Subject::Node("pump-10".into()).has(node, 0));
+        assert!(selector(&[]).has(node, 0));
+        assert!(selector(&[("site", "oslo")]).has(node, 0));
+        assert!(!selector(&[("site", "oslo"), ("line", "2")]).has(node, 0));
+        assert!(!selector(&[("site", "bergen")]).has(node, 0));
     }
 }

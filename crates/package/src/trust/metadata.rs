@@ -488,6 +488,18 @@ pub fn time(value: &Value, field: &str) -> Result<Option<WallMs>, FormError> {
     time.map(Some).ok_or_else(|| wrong(field, "a time such as 2026-11-21T20:00:00Z"))
 }
 
+/// Refuses an object with members that this reader does not know, where leaving one out would mean more than was signed.
+pub fn only(value: &Value, of: &str, members: &[&str]) -> Result<(), FormError> {
+    let fields = value.as_object().ok_or_else(|| wrong(of, "an object"))?;
+    match fields.keys().find(|name| !members.contains(&name.as_str())) {
+        Some(name) => {
+            let name: String = name.chars().take(64).collect();
+            Err(FormError::Unsupported { what: format!("{name:?} in {of:?}") })
+        }
+        None => Ok(()),
+    }
+}
+
 /// What all signed documents begin with; `kind` is what `_type` must be.
 pub fn head(signed: &Value, kind: &'static str) -> Result<Head, FormError> {
     let found = signed.get("_type").and_then(Value::as_text).ok_or_else(|| wrong("_type", "a string"))?;

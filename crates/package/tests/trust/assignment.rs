@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 
 use package::name::ModelName;
-use package::trust::assignment::{Accepted, NodeFacts, Refused, Subject, accept, prefer, standing};
-use package::trust::canonical::Value;
+use package::trust::assignment::{
+    Accepted, Assignment, NodeFacts, Refused, Selector, Subject, accept, countersign, draft, prefer, seal,
+    standing,
+};
+use package::trust::canonical::{Value, canonical, parse};
+use package::trust::envelope::Envelope;
 use package::trust::key::ML_DSA_FIELD;
+use package::trust::sign::Signer;
 use package::trust::time::format_utc;
 use package::trust::update::{Outcome, Want};
+use wire::facts::{Fact, FactName, Facts};
 use wire::hash::Hash;
 
 use crate::simulator::{Client, DAY_MS, Key, NOW_MS, Repo, at, object, sign};
@@ -61,8 +67,22 @@ fn assigner(repo: &Repo) -> Vec<Key> {
 
 fn offer(client: &Client, bytes: &[u8]) -> Result<Accepted, Refused> {
     let labels: BTreeMap<String, String> = [("site".into(), "oslo".into())].into();
-    let node = NodeFacts { name: "pump-1", labels: &labels };
+    let node = NodeFacts { name: "pump-1", labels: &labels, facts: &runs(6) };
     accept(&client.trusted, &client.policy, bytes, node, client.clock_ms)
+}
+
+/// What a node says that runs this release.
+fn runs(release: u32) -> Facts {
+    let mut facts = Facts::default();
+    let known = [
+        ("ram", Fact::Number(4e9)),
+        ("label.site", "oslo".into()),
+        ("model.smollm2", f64::from(release).into()),
+    ];
+    for (name, fact) in known {
+        facts.set(FactName::new(name).unwrap(), fact).unwrap();
+    }
+    facts
 }
 
 /// Offers the document with one field changed.
@@ -93,7 +113,7 @@ fn an_assignment_that_holds() {
     assert_eq!(offer(&client, &bytes).unwrap_err(), Refused::Known);
     // It stands while it would be accepted: not after its time, not when its model went on.
     let stands = |client: &Client, clock_ms: i64| {
-        let node = NodeFacts { name: "pump-1", labels: &BTreeMap::new() };
+        let node = NodeFacts { name: "pump-1", labels: &BTreeMap::new(), facts: &Facts::default() };
         standing(&client.trusted, &client.policy, node, clock_ms).len()
     };
     assert_eq!((stands(&client, NOW_MS), stands(&client, NOW_MS + 7 * DAY_MS)), (1, 0));
@@ -213,12 +233,171 @@ fn an_assigner_cannot_age_a_node_for_ever() {
 fn a_nodes_own_goes_before_a_selectors() {
     let own = changed(&["rollout"], "a".into()).unwrap().assignment;
     let mut of_all = own.clone();
-    of_all.subject =
-        Subject::Selector(package::trust::assignment::Selector { labels: BTreeMap::new(), ring: None });
+    of_all.subject = Subject::Selector(Selector::default());
     of_all.issued_ms += 1;
     assert_eq!(prefer(&own, &of_all), &own);
     assert_eq!(prefer(&of_all, &own), &own);
     let mut later = own.clone();
     later.issued_ms += 1;
     assert_eq!(prefer(&own, &later), &later);
+}
+
+/// A subject with these members of its selector beside empty labels.
+fn selected(members: &[(&str, Value)]) -> Value {
+    let mut all = vec![("labels", object(&[]))];
+    all.extend_from_slice(members);
+    object(&[("selector", object(&all))])
+}
+
+#[test]
+fn what_a_node_says_of_itself_decides_once() {
+    for (expr, is_meant) in [
+        ("site == \"oslo\" && ram >= 2GB && model.smollm2 == 6", true),
+        ("all", true),
+        ("site == \"bergen\"", false),
+        ("ram >= 8GB", false),
+        ("accelerator has \"cuda\"", false),
+    ] {
+        let result = changed(&["subject"], selected(&[("expr", expr.into())]));
+        assert_eq!(result.map(drop), if is_meant { Ok(()) } else { Err(Refused::OtherNode) }, "{expr}");
+    }
+    // It goes on to hold when the release that it ordered has changed the fact.
+    let (repo, mut client) = house();
+    let mut document = document();
+    *at(&mut document, &["subject"]) = selected(&[("expr", "model.smollm2 == 6".into())]);
+    client.trusted = offer(&client, &sign(&document, &assigner(&repo))).unwrap().trusted;
+    let stands = |facts: &Facts| {
+        let node = NodeFacts { name: "pump-1", labels: &BTreeMap::new(), facts };
+        standing(&client.trusted, &client.policy, node, NOW_MS).len()
+    };
+    assert_eq!((stands(&runs(6)), stands(&runs(7)), stands(&Facts::default())), (1, 1, 1));
+}
+
+#[test]
+fn only_nodes_that_are_named() {
+    let named = |names: &[&str]| {
+        let names = Value::List(names.iter().map(|name| (*name).into()).collect());
+        changed(&["subject"], selected(&[("nodes", names)])).map(drop)
+    };
+    assert_eq!(named(&["pump-1", "pump-7"]), Ok(()));
+    assert_eq!(named(&["pump-10", "pump-7"]), Err(Refused::OtherNode));
+    assert_eq!(named(&[]), Err(Refused::OtherNode));
+    let wrong = changed(&["subject"], selected(&[("nodes", "pump-1".into())])).unwrap_err();
+    assert!(matches!(wrong, Refused::Form(_)), "{wrong}");
+}
+
+#[test]
+fn what_is_not_understood_is_never_left_out() {
+    let ring = |member: &str| {
+        let ring =
+            [("salt", "00".into()), ("from", 0u64.into()), ("to", 2048u64.into()), (member, true.into())];
+        selected(&[("ring", object(&ring))])
+    };
+    let both = object(&[("node", "pump-1".into()), ("but_not", "pump-1".into())]);
+    let window = [("days", Value::List(vec![1u64.into()])), ("from", "22:00".into()), ("to", "05:00".into())];
+    let holidays = object(&[&window[..], &[("but_not", "2026-12-24".into())]].concat());
+    for (field, value) in [
+        ("subject", selected(&[("but_not", "pump-1".into())])),
+        ("subject", ring("odd_only")),
+        ("subject", both),
+        ("subject", selected(&[("expr", "ram >= 2GB except oslo".into())])),
+        ("subject", selected(&[("expr", "!group.frail".into())])),
+        ("when", holidays),
+    ] {
+        let mut document = document();
+        document.as_object_mut().unwrap().insert(field.into(), value);
+        let (repo, client) = house();
+        let refused = offer(&client, &sign(&document, &assigner(&repo))).unwrap_err();
+        assert!(matches!(refused, Refused::Unsupported { .. }), "{field}: {refused}");
+    }
+    let mut only_beside = document();
+    let Value::List(models) = at(&mut only_beside, &["models"]) else { unreachable!() };
+    models[0].as_object_mut().unwrap().insert("shadow".into(), true.into());
+    let refused = changed(&["models"], Value::List(models.clone())).unwrap_err();
+    assert!(matches!(refused, Refused::Unsupported { .. }), "{refused}");
+}
+
+/// A document of a rollout: this version, for these members, of this release.
+fn of_rollout(id: u8, version: u64, members: &[(&str, Value)], release: u64, index: &[u8]) -> Value {
+    let mut document = document();
+    *at(&mut document, &["id"]) = format!("{id:02x}").repeat(16).into();
+    *at(&mut document, &["version"]) = version.into();
+    *at(&mut document, &["subject"]) = selected(members);
+    let Value::List(models) = at(&mut document, &["models"]) else { unreachable!() };
+    *at(&mut models[0], &["release"]) = release.into();
+    *at(&mut models[0], &["index"]) = format!("sha256:{}", Hash::of(index)).into();
+    *at(&mut models[0], &["size"]) = (index.len() as u64).into();
+    *at(&mut models[0], &["allow_rollback"]) = (release < 7).into();
+    document
+}
+
+#[test]
+fn the_way_back_is_for_those_who_took_the_wave_and_leads_nowhere_else() {
+    let (repo, mut client) = house();
+    let wave = sign(&of_rollout(1, 1, &[("expr", "model.smollm2 == 6".into())], 7, INDEX), &assigner(&repo));
+    let revert = sign(&of_rollout(1, 501, &[("after", 1u64.into())], 6, OLDER), &assigner(&repo));
+    let next = sign(&of_rollout(1, 2, &[], 7, INDEX), &assigner(&repo));
+    // Another rollout's way back is not this one's, and nobody goes back who never went.
+    let other = sign(&of_rollout(2, 501, &[("after", 1u64.into())], 6, OLDER), &assigner(&repo));
+    assert_eq!(offer(&client, &revert).unwrap_err(), Refused::OtherNode);
+    client.trusted = offer(&client, &wave).unwrap().trusted;
+    client.trusted.releases.insert(ModelName::new("smollm2").unwrap(), 7);
+    assert_eq!(offer(&client, &other).unwrap_err(), Refused::OtherNode);
+    let back = offer(&client, &revert).unwrap();
+    client.trusted = back.trusted;
+    let node = NodeFacts { name: "pump-1", labels: &BTreeMap::new(), facts: &runs(7) };
+    let stand = standing(&client.trusted, &client.policy, node, NOW_MS);
+    assert_eq!((stand.len(), stand[0].head.version), (1, 501), "it is taken in the wave's place, and stands");
+    for replayed in [&wave, &next] {
+        let refused = offer(&client, replayed).unwrap_err();
+        assert!(matches!(refused, Refused::NotNewer { accepted: 501, .. }), "{refused}");
+    }
+    assert_eq!(offer(&client, &revert).unwrap_err(), Refused::Known);
+}
+
+#[test]
+fn two_people_where_two_must_sign() {
+    let (mut repo, _) = house();
+    let second = repo.key();
+    let id = second.id().to_string();
+    *repo.field("targets", &["delegations", "keys", &id]) = second.key().clone();
+    let Value::List(roles) = repo.field("targets", &["delegations", "roles"]) else { unreachable!() };
+    let role = roles.iter_mut().find(|role| role.get("name") == Some(&"assignments".into())).unwrap();
+    *at(role, &["threshold"]) = 2u64.into();
+    let Value::List(ids) = at(role, &["keyids"]) else { unreachable!() };
+    ids.push(id.into());
+    repo.publish(&["targets", "snapshot", "timestamp"]);
+    let mut client = Client::of(&repo);
+    client.run(&mut repo, Want::Target("models/smollm2/7".into()));
+    let first = assigner(&repo);
+    let one = seal(document(), &[&*first[0]]).unwrap();
+    let refused = offer(&client, &one).unwrap_err();
+    assert!(refused.to_string().contains("not accepted"), "{refused}");
+    // The same person twice is one.
+    let twice = countersign(Envelope::read(&one).unwrap(), &*first[0]).unwrap();
+    assert!(matches!(offer(&client, &twice).unwrap_err(), Refused::Verify(_)));
+    let both = countersign(Envelope::read(&one).unwrap(), &*second).unwrap();
+    offer(&client, &both).unwrap();
+    offer(&client, &seal(document(), &[&*first[0], &*second as &dyn Signer]).unwrap()).unwrap();
+}
+
+#[test]
+fn what_is_drafted_is_read_again() {
+    let ring = object(&[("salt", "0011".into()), ("from", 0u64.into()), ("to", 21u64.into())]);
+    let nodes = Value::List(vec!["pump-1".into(), "pump-2".into()]);
+    let when = parse(br#"{"by":"2026-12-24T00:00:00Z","days":[1,5],"from":"22:00","to":"05:00"}"#).unwrap();
+    let full = selected(&[
+        ("ring", ring),
+        ("expr", "site == \"oslo\"".into()),
+        ("nodes", nodes),
+        ("after", 1u64.into()),
+    ]);
+    let mut rich = document();
+    *at(&mut rich, &["subject"]) = full;
+    *at(&mut rich, &["rollout"]) = "9f3c".into();
+    rich.as_object_mut().unwrap().insert("when".into(), when);
+    for document in [document(), rich] {
+        let assignment = Assignment::read(&document).unwrap();
+        assert_eq!(canonical(&draft(&assignment)), canonical(&document), "the very bytes that are signed");
+    }
 }

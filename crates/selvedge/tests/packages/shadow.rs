@@ -103,8 +103,8 @@ fn the_same_weights_agree_and_others_do_not() {
         let extent = Extent { answers: 3, at_most };
         let comparison = Comparison { prover, extent, cache: CacheFormat::F16, keep_bytes: 0 };
         let (release, variant) = (8, VariantName::new("f32").unwrap());
-        let (index, weights, golden, committed_ms) = (manifest, manifest, None, None);
-        let slot = Slot { release, index, manifest, variant, weights, golden, committed_ms };
+        let (index, weights, golden, committed_ms, rollout) = (manifest, manifest, None, None, None);
+        let slot = Slot { release, index, manifest, variant, weights, golden, committed_ms, rollout };
         let (tell, heard) = sync_channel(3);
         samples.iter().for_each(|sample| tell.send(sample.clone()).unwrap());
         comparison.compare(&slot, Budget::default(), &heard)

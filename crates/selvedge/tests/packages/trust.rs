@@ -123,7 +123,8 @@ fn accepted(stage: &Stage) {
         |file: &package::trust::metadata::FileName, max_bytes: u64| metadata_in(&repo, file, max_bytes);
     let followed = follow(&root, &policy, want, now_ms, fetch).unwrap();
     let labels = std::collections::BTreeMap::new();
-    let node = |name| NodeFacts { name, labels: &labels };
+    let facts = wire::facts::Facts::default();
+    let node = |name| NodeFacts { name, labels: &labels, facts: &facts };
     let documents: Vec<Vec<u8>> = fs::read_dir(repo.join("assignments"))
         .unwrap()
         .map(|entry| fs::read(entry.unwrap().path()).unwrap())

@@ -17,13 +17,15 @@ use package::trust::trusted::Trusted;
 use package::trust::update::Want;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use wire::checkin::Document;
+use wire::facts::Facts;
 use wire::hash::Hash;
 use wire::world::{WallMs, World};
 
 use super::errand::Reach;
 use super::view;
 use super::word::{Brought, lock};
-use crate::assignments::{self, Source};
+use crate::assignments::{self, BringError, Source};
 use crate::config::packages::Metadata;
 use crate::control::Ask;
 use crate::install::state::Order;
@@ -126,8 +128,11 @@ struct Visit<W> {
     policy: Policy,
     node: String,
     labels: BTreeMap<String, String>,
+    facts: Facts,
     world: W,
     wanted: Option<Wanted>,
+    /// What the hub handed out; only these are taken if there are any.
+    documents: Vec<Document>,
 }
 
 /// Brings trust and assignments up to date, from a stick first if a person named one, and finds the release that one wants.
@@ -147,40 +152,62 @@ pub(super) async fn bring<W: World + Clone + 'static>(
     if let Some(from) = &from {
         reach.remember(from);
     }
-    let (places, troubles) = places(reach, from.as_deref());
+    let brought = visit(reach, trust, from.as_deref(), wanted, Vec::new()).await;
+    Brought { is_asked, ..brought }
+}
+
+/// Takes those documents that hold, as the hub handed them out, and brings trust metadata only where they need it.
+pub(super) async fn take<W: World + Clone + 'static>(
+    reach: &Reach<W>,
+    trust: Arc<Mutex<TrustState<System>>>,
+    documents: Vec<Document>,
+) -> Brought {
+    visit(reach, trust, None, None, documents).await
+}
+
+async fn visit<W: World + Clone + 'static>(
+    reach: &Reach<W>,
+    trust: Arc<Mutex<TrustState<System>>>,
+    from: Option<&Path>,
+    wanted: Option<Wanted>,
+    documents: Vec<Document>,
+) -> Brought {
+    let (places, troubles) = places(reach, from);
+    let (labels, facts) = reach.shared.said();
     let visit = Visit {
         places,
         policy: reach.packages.trust.policy.clone(),
         node: reach.node.clone(),
-        labels: reach.labels.clone(),
+        labels,
+        facts,
         world: reach.world.clone(),
         wanted,
+        documents,
     };
     let runtime = tokio::runtime::Handle::current();
     let mut brought = blocking(move || runtime.block_on(visit.go(&mut lock(&trust)))).await;
     brought.notes.splice(0..0, troubles);
-    Brought { is_asked, ..brought }
+    brought
 }
 
 impl<W: World + Clone> Visit<W> {
     async fn go(self, state: &mut TrustState<System>) -> Brought {
-        let node = NodeFacts { name: &self.node, labels: &self.labels };
+        let node = NodeFacts { name: &self.node, labels: &self.labels, facts: &self.facts };
         let mut brought = Brought::default();
         for (repository, source) in &self.places {
+            if !self.documents.is_empty() {
+                let (documents, policy) = (&self.documents, &self.policy);
+                let its = assignments::take(state, repository, documents, policy, node, &self.world).await;
+                note(&mut brought, its);
+                continue;
+            }
             let Some(source) = source else {
                 let fresh = refresh(state, repository, Want::Refresh, &self.policy, &self.world).await;
                 brought.notes.extend(fresh.err().map(|error| why(&error)));
                 continue;
             };
             let its = assignments::bring(state, repository, source, &self.policy, node, &self.world).await;
-            match its {
-                Ok(its) => {
-                    brought.notes.extend(its.fresh.err());
-                    let refused = its.refused.into_iter();
-                    brought.notes.extend(refused.map(|(id, why)| format!("assignment {id}: {why}")));
-                }
-                Err(error) => brought.notes.push(why(&error)),
-            }
+            note(&mut brought, its);
         }
         if let Some(wanted) = &self.wanted {
             match self.order(state, wanted).await {
@@ -230,8 +257,21 @@ impl<W: World + Clone> Visit<W> {
             variant: None,
             allow_rollback: *allow_rollback,
             forgive: None,
+            rollout: None,
             trust_sequence: state.sequence(),
         })
+    }
+}
+
+/// Notes what is not followed, for people.
+fn note(brought: &mut Brought, its: Result<assignments::Brought, BringError>) {
+    match its {
+        Ok(its) => {
+            brought.notes.extend(its.fresh.err());
+            let refused = its.refused.into_iter();
+            brought.notes.extend(refused.map(|(id, why)| format!("assignment {id}: {why}")));
+        }
+        Err(error) => brought.notes.push(why(&error)),
     }
 }
 

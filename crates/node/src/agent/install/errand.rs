@@ -21,6 +21,7 @@ use package::store::Store;
 use package::store::collect::{Root, reachable};
 use package::trust::assignment::NodeFacts;
 use package::trust::state::TrustState;
+use package::trust::time::{Quality, effective};
 use tokio::sync::Semaphore;
 use wire::world::World;
 
@@ -34,7 +35,7 @@ use crate::device::device;
 use crate::install::choose::{Choosing, read_document, slot_for};
 use crate::install::event::{Agreement, Event, Fault};
 use crate::install::keys::{Keys, grants_folder};
-use crate::install::orders::orders;
+use crate::install::orders::{Local, Orders, orders};
 use crate::install::prove::{ChildProver, Prover as _};
 use crate::install::shadow::{Compared, Comparison, every};
 use crate::install::state::{Kept, Order, Slot};
@@ -49,12 +50,16 @@ use crate::transfer::registry::{Login, Registry, neighbours};
 use crate::transfer::{self, GaveUp};
 use crate::trust::RepositoryError;
 use crate::why::why;
+use crate::zone::Zone;
 
 /// How long until an index or manifest that could not be brought is asked for again.
 const CHOOSE_AGAIN: Duration = Duration::from_secs(60);
 
 /// So many sticks are remembered, the newest first.
 const STICKS_MAX: usize = 8;
+
+/// A clock that is further from the hub's opens no window.
+const SKEW_MAX_MS: i64 = 300_000;
 
 /// So many packages of a folder are looked at.
 const PACKAGES_MAX: usize = 64;
@@ -73,8 +78,8 @@ pub(super) struct Place<W> {
     pub(super) neighbours: Option<(NeighboursConfig, Option<String>)>,
     /// The node's name.
     pub(super) node: String,
-    /// The node's labels.
-    pub(super) labels: BTreeMap<String, String>,
+    /// The time that windows are in.
+    pub(super) zone: Zone,
     pub(super) prover: ChildProver,
     pub(super) slots: Slots,
     /// How models that serve keep keys and values.
@@ -140,13 +145,18 @@ impl<W: World + Clone + 'static> Reach<W> {
         self.told.borrow_mut().insert(model.clone(), words.to_owned());
     }
 
-    fn facts(&self) -> NodeFacts<'_> {
-        NodeFacts { name: &self.node, labels: &self.labels }
-    }
-
     /// The orders that stand.
-    pub(super) fn orders(&self, state: &TrustState<System>) -> BTreeMap<ModelName, Order> {
-        orders(state, &self.packages.trust.policy, self.facts(), self.world.wall_ms())
+    pub(super) fn orders(&self, state: &TrustState<System>) -> Orders {
+        let (labels, facts) = self.shared.said();
+        let node = NodeFacts { name: &self.node, labels: &labels, facts: &facts };
+        let (policy, clock_ms) = (&self.packages.trust.policy, self.world.wall_ms());
+        let mut floor = state.trusted().floor;
+        floor.raise_offline(policy.built_ms);
+        let is_behind = effective(Some(floor), clock_ms).quality != Quality::Clock;
+        let is_off = self.shared.own().skew_ms.saturating_abs() > SKEW_MAX_MS;
+        let now_ms = (!is_behind && !is_off).then_some(clock_ms);
+        let local = Local { now_ms, offset_s: self.zone.offset_s(clock_ms) };
+        orders(state, policy, node, clock_ms, local)
     }
 
     /// Everybody who may have blobs of a model, the best liked first; and who cannot be asked, for people.

@@ -5,13 +5,13 @@ use package::trust::Policy;
 use package::trust::time::effective;
 use package::trust::trusted::Trusted;
 use serde_json::Map;
-use wire::checkin::{CandidateState, CurrentState, SlotState, TrustFacts};
+use wire::checkin::{AcceptedVersion, CandidateState, CurrentState, SlotState, TrustFacts};
 use wire::world::WallMs;
 
 use crate::install::state::Kept;
 
-/// One model's slots.
-pub(super) fn slots_of(model: &ModelName, kept: &Kept) -> SlotState {
+/// One model's slots; `waits`: why what was ordered is not begun.
+pub(super) fn slots_of(model: &ModelName, kept: &Kept, waits: Option<String>) -> SlotState {
     SlotState {
         model: model.to_string(),
         current: kept.current.as_ref().map(|slot| CurrentState {
@@ -28,8 +28,21 @@ pub(super) fn slots_of(model: &ModelName, kept: &Kept) -> SlotState {
             extra: Map::new(),
         }),
         safe: kept.safe.clone(),
+        waits,
         extra: Map::new(),
     }
+}
+
+/// The most documents that are named.
+const ACCEPTED_MAX: usize = 256;
+
+/// The documents for many nodes that were accepted here, by id.
+pub(super) fn accepted_of(trusted: &Trusted) -> Vec<AcceptedVersion> {
+    let of_selectors = trusted.assignments.iter().filter_map(|(key, assigned)| {
+        let id = key.strip_prefix("selector:")?.to_owned();
+        Some(AcceptedVersion { id, version: assigned.version })
+    });
+    of_selectors.take(ACCEPTED_MAX).collect()
 }
 
 /// What is trusted, and how far past its expiry the oldest of it is.

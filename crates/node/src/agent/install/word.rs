@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use package::name::ModelName;
 use package::trust::trusted::Trusted;
 use tokio::sync::{mpsc, oneshot};
-use wire::checkin::TrustFacts;
+use wire::checkin::{Document, TrustFacts};
 
 use crate::control::{Answer, Ask};
 use crate::install::event::Event;
@@ -20,6 +20,12 @@ pub(super) enum Word {
     Choose(ModelName, Order),
     /// Trust and assignments were brought up to date, or not.
     Brought(Brought),
+    /// The hub handed these out.
+    Desired(Vec<Document>),
+    /// The node has other labels.
+    Relabelled,
+    /// Trust and assignments shall be brought up to date.
+    Refresh,
     /// A person asks.
     Asked(Ask, oneshot::Sender<Answer>),
     /// The node stops.
@@ -57,6 +63,9 @@ impl fmt::Debug for Word {
             Word::Happened(model, event) => write!(f, "Happened({model}, {event:?})"),
             Word::Choose(model, order) => write!(f, "Choose({model}, {order:?})"),
             Word::Brought(_) => f.write_str("Brought"),
+            Word::Desired(documents) => write!(f, "Desired({})", documents.len()),
+            Word::Relabelled => f.write_str("Relabelled"),
+            Word::Refresh => f.write_str("Refresh"),
             Word::Asked(ask, _) => write!(f, "Asked({ask:?})"),
             Word::Stop => f.write_str("Stop"),
         }

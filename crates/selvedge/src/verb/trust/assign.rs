@@ -1,6 +1,5 @@
 //! `selvedge trust assign`: says which node, or which nodes, shall run a release.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -10,12 +9,13 @@ use package::disk::system::System as Disk;
 use package::disk::{make_folders, read_whole, write_whole};
 use package::name::TargetPath;
 use package::trust::Policy;
-use package::trust::assignment::{Assignment, BYTES_MAX, ROLE};
-use package::trust::canonical::{Value, canonical, to_json};
+use package::trust::assignment::{
+    Assignment, BYTES_MAX, Ordered, ROLE, Ring, Selector, Subject, draft, seal,
+};
 use package::trust::envelope::Envelope;
 use package::trust::hex::to_hex;
-use package::trust::metadata::{FileName, RoleName, SPEC_VERSION};
-use package::trust::time::format_utc;
+use package::trust::metadata::{FileName, Head, RoleName};
+use package::trust::sign::Signer;
 use package::trust::update::Want;
 use wire::hash::Hash;
 use wire::world::{Entropy as _, System};
@@ -111,31 +111,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     let now_ms = now_ms();
-    let signed = Value::object([
-        ("_type", "assignment".into()),
-        ("spec_version", SPEC_VERSION.into()),
-        ("id", id.as_str().into()),
-        ("version", version.into()),
-        ("subject", subject),
-        ("issued", format_utc(now_ms).into()),
-        ("not_before", format_utc(now_ms).into()),
-        ("expires", format_utc(now_ms.saturating_add(args.expires)).into()),
-        ("rollout", Value::Null),
-        ("models", Value::List(models)),
-        ("targets_version", targets_version.into()),
-    ]);
-    let mut signatures = Vec::new();
-    for key in args.keys.unlock()? {
-        if holders.ids.contains(&key.signer().id()) {
-            signatures.push(key.signer().sign(&canonical(&signed))?);
-        }
-    }
-    let (found, needed) = (signatures.len(), holders.threshold);
+    let expires_ms = now_ms.saturating_add(args.expires);
+    let signed = draft(&Assignment {
+        head: Head { version, expires_ms, signed_at_ms: None },
+        id: id.clone(),
+        subject,
+        issued_ms: now_ms,
+        not_before_ms: now_ms,
+        rollout: None,
+        models,
+        targets_version,
+        when: None,
+    });
+    let keys = args.keys.unlock()?;
+    let signers: Vec<&dyn Signer> =
+        keys.iter().map(|key| key.signer()).filter(|signer| holders.ids.contains(&signer.id())).collect();
+    let (found, needed) = (signers.len(), holders.threshold);
     if (found as u64) < needed {
         let why = format!("{found} of {needed} keys of the role {ROLE} are at hand: name them with --key");
         return Err(Usage(why).into());
     }
-    let bytes = to_json(&Value::object([("signed", signed), ("signatures", Value::List(signatures))]));
+    let bytes = seal(signed, &signers)?;
     // What no node would read is not written.
     Assignment::read(&Envelope::read(&bytes)?.signed)?;
     let path = folder.join(format!("{id}.json"));
@@ -147,7 +143,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// What to run, as the repository approves it; and the version of targets that says so. It is followed as a node would.
-fn models(args: &Args) -> anyhow::Result<(Vec<Value>, u64)> {
+fn models(args: &Args) -> anyhow::Result<(Vec<Ordered>, u64)> {
     let root = args.repository.join("metadata").join("1.root.json");
     let root = read_whole(&Disk, &root, ROOT_MAX)?;
     let root = root.context("nothing is published yet: `selvedge trust refresh` publishes what is signed")?;
@@ -159,39 +155,32 @@ fn models(args: &Args) -> anyhow::Result<(Vec<Value>, u64)> {
         let target = followed.target.with_context(|| {
             format!("{name} is not approved, or that is not published yet: `selvedge trust add` approves it")
         })?;
-        let index = target.hashes.sha256.with_context(|| format!("{name} is listed without its SHA-256"))?;
-        let mut model = Value::object([
-            ("model", path.model.as_str().into()),
-            ("release", path.release.into()),
-            ("index", format!("sha256:{}", to_hex(&index)).into()),
-            ("size", target.length.into()),
-            ("allow_rollback", args.allow_rollback.into()),
-            ("forgive", args.forgive.into()),
-        ]);
-        if let (Some(fields), Some(variant)) = (model.as_object_mut(), &args.variant) {
-            fields.insert("variant".to_owned(), variant.as_str().into());
-        }
-        models.push(model);
+        let index = target.hashes.sha256.and_then(|sha256| Hash::from_slice(&sha256));
+        models.push(Ordered {
+            model: path.model.clone(),
+            release: path.release,
+            index: index.with_context(|| format!("{name} is listed without its SHA-256"))?,
+            size: target.length,
+            variant: args.variant.clone(),
+            allow_rollback: args.allow_rollback,
+            forgive: args.forgive,
+        });
         version = followed.trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
     }
     Ok((models, version))
 }
 
-fn subject(args: &Args) -> Value {
+fn subject(args: &Args) -> Subject {
     if let Some(node) = &args.node {
-        return Value::object([("node", node.as_str().into())]);
+        return Subject::Node(node.clone());
     }
-    let labels: BTreeMap<String, Value> =
-        args.label.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-    let mut selector = Value::object([("labels", Value::Object(labels))]);
-    if let (Some(fields), Some((from, to))) = (selector.as_object_mut(), args.ring) {
+    let ring = args.ring.map(|(from, to)| {
         // Of what is assigned, so that a wider ring holds the nodes of a narrower one, and another release draws other lots.
         let names: Vec<String> = args.models.iter().map(ToString::to_string).collect();
-        let salt = to_hex(&Hash::of(names.join(" ").as_bytes()).as_bytes()[..8]);
-        let ring = Value::object([("salt", salt.into()), ("from", from.into()), ("to", to.into())]);
-        fields.insert("ring".to_owned(), ring);
-    }
-    Value::object([("selector", selector)])
+        let salt = Hash::of(names.join(" ").as_bytes()).as_bytes()[..8].to_vec();
+        Ring { salt, from, to }
+    });
+    Subject::Selector(Selector { labels: args.label.iter().cloned().collect(), ring, ..Selector::default() })
 }
 
 fn whom(args: &Args) -> String {
@@ -204,7 +193,7 @@ fn whom(args: &Args) -> String {
 }
 
 /// Id and version of the newest assignment that has this subject.
-fn last(folder: &Path, subject: &Value) -> anyhow::Result<Option<(String, u64)>> {
+fn last(folder: &Path, subject: &Subject) -> anyhow::Result<Option<(String, u64)>> {
     let mut last: Option<(String, u64)> = None;
     for file in std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))? {
         let path = file?.path();
@@ -215,8 +204,7 @@ fn last(folder: &Path, subject: &Value) -> anyhow::Result<Option<(String, u64)>>
         let foreign = || format!("{} is no assignment", path.display());
         let envelope = Envelope::read(&bytes).with_context(foreign)?;
         let one = Assignment::read(&envelope.signed).with_context(foreign)?;
-        let is_same = envelope.signed.get("subject") == Some(subject);
-        if is_same && last.as_ref().is_none_or(|(_, version)| *version < one.head.version) {
+        if one.subject == *subject && last.as_ref().is_none_or(|(_, version)| *version < one.head.version) {
             last = Some((one.id, one.head.version));
         }
     }
