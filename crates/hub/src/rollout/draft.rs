@@ -192,7 +192,8 @@ mod tests {
         assert_eq!(days("fri-mon 1:05-2:00"), Some((vec![1, 5, 6, 7], 65, 120)));
         assert_eq!(days("sat, sun,sun 00:00-23:59"), Some((vec![6, 7], 0, 1439)));
         assert_eq!(days("22:00-05:00").map(|it| it.0.len()), Some(7));
-        for odd in ["", "mon", "mon 5", "moon 1:00-2:00", "mon 24:00-1:00", "mon 1:00", "-", "mon- 1:00-2:00"] {
+        for odd in ["", "mon", "mon 5", "moon 1:00-2:00", "mon 24:00-1:00", "mon 1:00", "-", "mon- 1:00-2:00"]
+        {
             assert_eq!(when(odd), None, "{odd}");
         }
         assert_eq!(release("smollm2:7").map(|it| it.1), Some(7));
