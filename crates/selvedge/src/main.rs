@@ -12,6 +12,7 @@
 //! - [`nab`]: the Numenta benchmark, its scoring rules and its files;
 //! - [`plot`]: a recording and its anomalies as a picture;
 //! - [`recording`]: a recording as a user names it, and a flow around it;
+//! - [`sim`]: a rollout rehearsed on a simulated fleet;
 //! - [`truth`]: how well a detector did against known faults.
 
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ mod plot;
 mod progress;
 mod recording;
 mod registries;
+mod sim;
 mod speak;
 mod speed;
 mod table;

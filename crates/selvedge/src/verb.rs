@@ -25,6 +25,7 @@ mod run;
 mod serve;
 mod show;
 mod sign;
+mod sim;
 mod slots;
 mod tokenize;
 mod trust;
@@ -63,6 +64,7 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     Export(export::Args),
     Grant(grant::Args),
+    Sim(Box<sim::Args>),
     Install(slots::Install),
     Slots(slots::Args),
     Rollback(slots::RollBack),
@@ -109,6 +111,7 @@ impl Verb {
             Verb::Verify(args) => verify::run(&args),
             Verb::Export(args) => export::run(&args),
             Verb::Grant(args) => grant::run(&args),
+            Verb::Sim(args) => sim::run(&args),
             Verb::Install(args) => slots::install(&args),
             Verb::Slots(args) => slots::run(&args),
             Verb::Rollback(args) => slots::roll_back(&args),
