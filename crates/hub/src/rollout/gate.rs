@@ -195,6 +195,8 @@ pub enum Ask {
     Paused,
     /// A gate stopped it: `resume` in spite of it, `abort` or `revert`.
     Stopped,
+    /// Nodes are kept back from their document: `skip-unknown`, or wait.
+    KeptBack,
     /// Nodes stay silent: `skip-unknown`, or wait.
     Unknown,
     /// Too few answered: `skip-unknown`, or wait.
@@ -320,7 +322,7 @@ impl Case<'_> {
     /// Whether nobody waits for the document and everybody who has it has answered, as far as one waits for that.
     pub fn is_full(&self, now_ms: WallMs) -> bool {
         let answered = self.tally.pending() == 0 || self.patience_over(now_ms);
-        self.seen.is_some_and(|seen| seen.waiting == 0) && (answered || self.skip_unknown)
+        self.seen.is_some_and(|seen| seen.waiting == 0 && answered || self.skip_unknown)
     }
 
     /// What stops it, looked at after every event.
@@ -381,13 +383,20 @@ pub fn judge(case: &Case<'_>, now_ms: WallMs) -> Verdict {
         return Verdict::Wait(vec![Need::Time { until_ms: now_ms }]);
     };
     let mut needs = Vec::new();
-    if seen.waiting > 0 {
-        needs.push(Need::Room { nodes: seen.waiting });
-    }
     // Silent members count as unknown once patience is over, whether they were heard in between or not.
     let (late, skip) = (case.patience_over(now_ms), case.skip_unknown);
     let unknown = tally.unknown + if late { tally.pending() } else { 0 };
     let person = |ask, why: String| Need::Person { ask, why };
+    if !skip && seen.waiting > 0 {
+        needs.push(Need::Room { nodes: seen.waiting });
+        if late {
+            let why = format!(
+                "{} nodes come by and are kept back: by a budget, the rate, a failure or another rollout",
+                seen.waiting
+            );
+            needs.push(person(Ask::KeptBack, why));
+        }
+    }
     if !skip && !late && tally.pending() > 0 || !skip && unknown > gate.max_unknown {
         needs.push(Need::Answers { pending: tally.pending(), unknown: tally.unknown });
         if late {

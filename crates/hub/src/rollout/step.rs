@@ -373,11 +373,13 @@ pub fn step(plan: &Plan, rollout: Rollout, event: Event, now_ms: WallMs) -> (Rol
     let Step { mut it, mut effects, .. } = step;
     it.needs = needs(plan, &it, now_ms);
     let person = |needs: &[Need]| needs.iter().find(|need| matches!(need, Need::Person { .. })).cloned();
+    // Who started or paused it knows; a stop has an alarm of its own.
+    let is_known = |ask| matches!(ask, Ask::Start | Ask::Paused | Ask::Stopped);
     match (person(&needs_before), person(&it.needs)) {
-        (None | Some(Need::Person { ask: Ask::Start, .. }), Some(Need::Person { ask, why }))
-            if ask != Ask::Start =>
-        {
-            effects.push(Effect::Alert(Alarm::RolloutWaits, why));
+        (before, Some(Need::Person { ask, why })) if !is_known(ask) => {
+            if !matches!(before, Some(Need::Person { ask: same, .. }) if same == ask) {
+                effects.push(Effect::Alert(Alarm::RolloutWaits, why));
+            }
         }
         (Some(_), None) => effects.push(Effect::Calm),
         _ => {}

@@ -486,6 +486,24 @@ fn who_is_silent_is_waited_for_then_a_person_is_asked() {
 }
 
 #[test]
+fn who_is_kept_back_for_long_is_told_to_a_person() {
+    let mut play = Play::start(plan(&[21, 2048]));
+    play.nodes(Standing::Succeeded, 5);
+    let kept = View { waiting: 2, ..View::default() };
+    play.tick(71 * HOUR_MS, kept);
+    assert_eq!(play.rollout.needs, [Need::Room { nodes: 2 }]);
+    play.tick(2 * HOUR_MS, kept);
+    assert!(play.rollout.needs.iter().any(|need| matches!(need, Need::Person { ask: Ask::KeptBack, .. })));
+    play.order(Order::SkipUnknown);
+    play.tick(1000, kept);
+    play.tick(HOUR_MS, kept);
+    assert_eq!(play.rollout.wave, 2);
+    play.order(Order::Pause);
+    let waits = play.effects.iter().filter(|it| matches!(it, Effect::Alert(Alarm::RolloutWaits, _)));
+    assert_eq!(waits.count(), 1, "who pauses it is not told so");
+}
+
+#[test]
 fn too_few_answers_open_nothing_unless_there_are_no_more() {
     let strict = |plan: &mut Plan| plan.waves[0].gate.min_reports = 3;
     let mut play = Play::start(salted(plan(&[21, 2048]), strict));
