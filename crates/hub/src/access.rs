@@ -1,10 +1,15 @@
-//! Who may ask: host names against DNS rebinding, the token, the console's session, and the headers that keep a
-//! browser from doing what we never asked it to.
+//! Who may ask: host names against DNS rebinding, tokens, the console's session, and the headers that keep a browser from
+//! doing what we never asked it to. Who it is: [`who`]; what they may: [`rules`]; by which token: [`tokens`].
+
+pub mod first;
+pub mod rules;
+pub mod tokens;
+pub mod who;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -13,11 +18,18 @@ use package::registry::Code;
 use wire::hash::Hash;
 use wire::world::Clock;
 
+use crate::access::rules::{Found, Needs, Verdict, judge};
+use crate::access::tokens::{Directory, RESERVED, same};
+use crate::access::who::{Role, Who};
 use crate::api::refusal::Refusal;
+use crate::identity::peer::{self, Peer, Peers};
 use crate::registry::refusal::Refused;
 
 /// How long a person stays signed in, in seconds.
 const SESSION_S: u64 = 12 * 3600;
+
+/// How soon a node whose certificate has run out may have the next, in seconds.
+const RENEWAL_S: u32 = 2;
 
 const COOKIE: &str = "selvedge_session";
 
@@ -35,8 +47,12 @@ const HEADERS: [(HeaderName, &str); 5] = [
 
 /// The rules in force.
 pub struct Access {
-    /// The digest of the token, so that comparing takes the same time whatever was shown.
+    /// The digest of the token that stands in a file, so that comparing takes the same time whatever was shown.
     token: Option<Hash>,
+    /// Who has tokens of their own.
+    directory: RwLock<Arc<Directory>>,
+    /// Whether nodes have a door of their own, so that no token acts for them.
+    own_door: bool,
     /// Signs sessions; drawn at start, so a restart signs everybody out.
     key: [u8; 32],
     hosts: Vec<String>,
@@ -44,27 +60,55 @@ pub struct Access {
 }
 
 impl Access {
-    /// `key` must be random. Without a token everybody who reaches the hub may ask.
-    pub fn new(token: Option<&str>, hosts: &[String], key: [u8; 32], clock: Arc<dyn Clock + Sync>) -> Access {
+    /// `key` must be random. Without a token and without operators everybody who reaches the hub may ask, unless nodes
+    /// have a door of their own: then the hub is one that tells people apart.
+    pub fn new(
+        token: Option<&str>,
+        hosts: &[String],
+        own_door: bool,
+        key: [u8; 32],
+        clock: Arc<dyn Clock + Sync>,
+    ) -> Access {
         let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        Access { token: token.map(|token| Hash::of(token.as_bytes())), key, hosts, clock }
+        let token = token.map(|token| Hash::of(token.as_bytes()));
+        Access { token, directory: RwLock::default(), own_door, key, hosts, clock }
+    }
+
+    /// Takes what the store says of operators and tokens.
+    pub fn learn(&self, directory: Directory) {
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+    }
+
+    fn directory(&self) -> Arc<Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a token is asked for at all.
     pub fn is_open(&self) -> bool {
-        self.token.is_none()
+        self.token.is_none() && !self.own_door && self.directory().is_empty()
     }
 
-    /// Whether this is the token.
-    pub fn is_token(&self, shown: &str) -> bool {
-        self.token.is_none_or(|token| same(&token, &Hash::of(shown.as_bytes())))
+    /// Whether a token in a file stands for an admin whom nobody can disable.
+    pub fn has_token_file(&self) -> bool {
+        self.token.is_some()
     }
 
-    /// The cookie of a person who has just shown the token.
-    pub fn session_cookie(&self) -> String {
+    /// Whoever has this token.
+    pub fn by_token(&self, shown: &str) -> Option<Who> {
+        let is_file = self.token.is_some_and(|token| same(&token, &Hash::of(shown.as_bytes())));
+        if is_file || self.is_open() {
+            return Some(admin(if is_file { TOKEN_FILE } else { OPEN }));
+        }
+        self.directory().by_token(shown, self.clock.wall_ms())
+    }
+
+    /// The cookie of somebody who has just shown a token; `None` for nodes, who have no pages.
+    pub fn session_cookie(&self, who: &Who) -> Option<String> {
+        let Who::Operator { name, role } = who else { return None };
         let until_s = self.now_s() + SESSION_S;
-        let seal = self.seal(until_s);
-        format!("{COOKIE}={until_s}.{seal}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_S}")
+        let words = format!("{until_s}.{}.{name}", role.as_str());
+        let seal = self.seal(&words);
+        Some(format!("{COOKIE}={seal}.{words}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_S}"))
     }
 
     /// The cookie that ends a session.
@@ -72,21 +116,31 @@ impl Access {
         format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
     }
 
-    fn is_session(&self, value: &str) -> bool {
-        let Some((until, seal)) = value.split_once('.') else { return false };
-        let (Ok(until_s), Some(seal)) = (until.parse::<u64>(), Hash::parse(seal)) else { return false };
-        same(&seal, &self.seal(until_s)) && self.now_s() < until_s
+    /// Whose session this is: `<seal>.<until>.<role>.<name>`.
+    fn by_session(&self, value: &str) -> Option<Who> {
+        let (seal, words) = value.split_once('.')?;
+        let mut parts = words.splitn(3, '.');
+        let until_s = parts.next()?.parse::<u64>().ok()?;
+        let (role, name) = (Role::parse(parts.next()?)?, parts.next()?);
+        if !same(&Hash::parse(seal)?, &self.seal(words)) || self.now_s() >= until_s {
+            return None;
+        }
+        match name {
+            TOKEN_FILE => self.token.is_some().then(|| admin(TOKEN_FILE)),
+            OPEN => self.is_open().then(|| admin(OPEN)),
+            name => self.directory().operator(name, role),
+        }
     }
 
     /// HMAC in the small: two nested hashes, so that the outer one hides the state of the inner one.
-    fn seal(&self, until_s: u64) -> Hash {
+    fn seal(&self, words: &str) -> Hash {
         let keyed = |pad: u8, text: &[u8]| {
             let mut bytes = vec![pad; 32];
             bytes.iter_mut().zip(self.key).for_each(|(byte, key)| *byte ^= key);
             bytes.extend_from_slice(text);
             Hash::of(&bytes)
         };
-        keyed(0x5c, keyed(0x36, until_s.to_string().as_bytes()).as_bytes())
+        keyed(0x5c, keyed(0x36, words.as_bytes()).as_bytes())
     }
 
     fn now_s(&self) -> u64 {
@@ -104,15 +158,28 @@ impl Access {
         name == "localhost" || name.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)
     }
 
-    fn is_allowed(&self, headers: &HeaderMap, path: &str) -> bool {
+    /// Who asks, by what the request shows: a bearer, a password where tools of others come, or a session.
+    fn who(&self, headers: &HeaderMap, path: &str) -> Who {
+        if self.is_open() {
+            return admin(OPEN);
+        }
         let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = shown.and_then(|value| value.strip_prefix("Bearer "));
-        let basic = shown.filter(|_| is_registry(path)).and_then(password);
-        self.is_open()
-            || bearer.is_some_and(|token| self.is_token(token.trim()))
-            || basic.is_some_and(|token| self.is_token(&token))
-            || cookies(headers).any(|(name, value)| name == COOKIE && self.is_session(value))
+        let bearer = || self.by_token(shown?.strip_prefix("Bearer ")?.trim());
+        let basic = || self.by_token(&shown.filter(|_| is_registry(path)).and_then(password)?);
+        let session = || {
+            let mut found = cookies(headers).filter(|(name, _)| *name == COOKIE);
+            found.find_map(|(_, value)| self.by_session(value))
+        };
+        bearer().or_else(basic).or_else(session).unwrap_or(Who::Nobody)
     }
+}
+
+/// Names that no operator can have.
+const OPEN: &str = RESERVED[0];
+const TOKEN_FILE: &str = RESERVED[1];
+
+fn admin(name: &str) -> Who {
+    Who::Operator { name: name.into(), role: Role::Admin }
 }
 
 /// Where tools of others come, who know no bearer that they were not sent for.
@@ -132,16 +199,31 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
 
-/// Compares without stopping at the first difference.
-fn same(a: &Hash, b: &Hash) -> bool {
-    a.as_bytes().iter().zip(b.as_bytes()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+/// What the guard knows.
+#[derive(Clone)]
+pub struct Guard {
+    /// Operators.
+    pub access: Arc<Access>,
+    /// Nodes.
+    pub peers: Arc<Peers>,
 }
 
 /// Lets a request through, or answers it.
-pub async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
-    let mut response = match refuse(&access, &request) {
-        Some(refused) => refused,
-        None => next.run(request).await,
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let admitted = match peer {
+        Some(peer) => {
+            let (needs, is_registry) = (needs(&request), is_registry(request.uri().path()));
+            admit_peer(&guard, peer, needs, is_registry).await
+        }
+        None => admit(&guard.access, &request),
+    };
+    let mut response = match admitted {
+        Ok(who) => {
+            request.extensions_mut().insert(who);
+            next.run(request).await
+        }
+        Err(refused) => refused,
     };
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -149,7 +231,64 @@ pub async fn guard(State(access): State<Arc<Access>>, request: Request, next: Ne
     response
 }
 
-fn refuse(access: &Access, request: &Request) -> Option<Response> {
+/// Who asks at the nodes' door, if they may. Tokens and cookies say nothing there, and neither does the name by which
+/// the hub was found: its certificate does.
+async fn admit_peer(
+    guard: &Guard,
+    peer: Peer,
+    needs: Result<Needs, Refusal>,
+    is_registry: bool,
+) -> Result<Who, Response> {
+    let needs = needs.map_err(IntoResponse::into_response)?;
+    if needs == Needs::Nothing {
+        return Ok(Who::Nobody);
+    }
+    let found = match peer.0 {
+        Some(key) => guard.peers.find(&key, guard.access.clock.wall_ms()).await,
+        None => Ok(peer::Found::Who(Who::Nobody)),
+    };
+    let who = match found {
+        Ok(peer::Found::Who(who)) => who,
+        Ok(peer::Found::Denied) => return Err(denied().into_response()),
+        Err(error) => return Err(Refusal::from(error).into_response()),
+    };
+    match judge(needs, &who, true) {
+        Verdict::Yes => Ok(who),
+        Verdict::WhoAreYou => Err(no_certificate(peer.0.is_some()).into_response()),
+        verdict => {
+            let mut refused = match is_registry {
+                true => registry_refusal(verdict),
+                false => not_you(verdict, &who).into_response(),
+            };
+            if verdict == Verdict::Expired {
+                // The next connection may show the certificate that was renewed in the meantime.
+                refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Err(refused)
+        }
+    }
+}
+
+fn denied() -> Refusal {
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "denied",
+        "this node's key was denied".to_owned(),
+        "what runs on it goes on; an admin of the hub knows why, and can make a new code for it",
+    )
+}
+
+fn no_certificate(has_one: bool) -> Refusal {
+    let (code, message) = match has_one {
+        true => ("key-unknown", "the hub does not know the key of this certificate"),
+        false => ("certificate-needed", "this door asks for a node's certificate"),
+    };
+    let mend = "enrol the node: selvedge node enrol --hub https://… --code …";
+    Refusal::new(StatusCode::UNAUTHORIZED, code, message.to_owned(), mend)
+}
+
+/// Who asks, if they may.
+fn admit(access: &Access, request: &Request) -> Result<Who, Response> {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !access.is_our_host(host) {
@@ -159,7 +298,7 @@ fn refuse(access: &Access, request: &Request) -> Option<Response> {
             format!("this hub is not known as {:?}", host.chars().take(100).collect::<String>()),
             "use its IP address or localhost, or add the name to `hosts` in the hub's config",
         );
-        return Some(refusal.into_response());
+        return Err(refusal.into_response());
     }
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     if request.method() != Method::GET && site == Some(b"cross-site") {
@@ -169,22 +308,53 @@ fn refuse(access: &Access, request: &Request) -> Option<Response> {
             "another web site asked your browser to do this".to_owned(),
             "do it from the hub's own pages",
         );
-        return Some(refusal.into_response());
+        return Err(refusal.into_response());
     }
     let path = request.uri().path();
-    let open = matches!(path, "/health" | "/login") || path.starts_with("/assets/");
-    if open || access.is_allowed(headers, path) {
-        return None;
+    let needs = needs(request).map_err(IntoResponse::into_response)?;
+    let who = access.who(headers, path);
+    match judge(needs, &who, access.own_door) {
+        Verdict::Yes => Ok(who),
+        Verdict::WhoAreYou => Err(who_are_you(request)),
+        verdict if is_registry(path) => Err(registry_refusal(verdict)),
+        verdict => Err(not_you(verdict, &who).into_response()),
     }
+}
+
+/// What the route asks for. What is no route needs what reading needs, and is then not found.
+fn needs(request: &Request) -> Result<Needs, Refusal> {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let Some(route) = route.filter(|route| !route.contains("__private__axum")) else {
+        return Ok(Needs::Read);
+    };
+    match rules::find(request.method().as_str(), route) {
+        Found::Rule(needs) => Ok(needs),
+        Found::OtherMethod => Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method",
+            "this endpoint does not take this method".to_owned(),
+            "the endpoints are listed at /api",
+        )),
+        Found::NoRule => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "no-rule",
+            "nobody has said who may do this".to_owned(),
+            "this is a mistake in the hub: tell its authors",
+        )),
+    }
+}
+
+fn who_are_you(request: &Request) -> Response {
+    let (headers, path) = (request.headers(), request.uri().path());
     if is_registry(path) {
         let message = "this hub asks for a token: give any name, and the token as password";
         let challenge = HeaderValue::from_static("Basic realm=\"selvedge\", charset=\"UTF-8\"");
         let refused = Refused::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message);
-        return Some(refused.with(header::WWW_AUTHENTICATE, challenge).into_response());
+        return refused.with(header::WWW_AUTHENTICATE, challenge).into_response();
     }
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if request.method() == Method::GET && accept.contains("text/html") {
-        return Some(Redirect::to("/login").into_response());
+        return Redirect::to("/login").into_response();
     }
     let refusal = Refusal::new(
         StatusCode::UNAUTHORIZED,
@@ -194,7 +364,46 @@ fn refuse(access: &Access, request: &Request) -> Option<Response> {
     );
     let mut response = refusal.into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Some(response)
+    response
+}
+
+/// Why somebody whom the hub knows may not.
+fn not_you(verdict: Verdict, who: &Who) -> Refusal {
+    let no = |code, message: String, mend| Refusal::new(StatusCode::FORBIDDEN, code, message, mend);
+    match (verdict, who) {
+        (Verdict::OnlyNodes, _) => no(
+            "only-nodes",
+            "only a node does this, with its certificate, at the nodes' door".to_owned(),
+            "enrol it: selvedge node enrol --hub https://… --code …",
+        ),
+        (Verdict::NotNodes, _) => no(
+            "not-nodes",
+            "a node's certificate does not open this".to_owned(),
+            "ask as an operator, with a token",
+        ),
+        (Verdict::Expired, _) => no(
+            "expired",
+            "this node's certificate has run out".to_owned(),
+            "renew it: POST /api/v1/identity/renew; nodes do so by themselves",
+        )
+        .passing(RENEWAL_S),
+        (_, Who::Operator { name, role }) => no(
+            "role",
+            format!("{name} is {} here, which does not reach so far", role.as_str()),
+            "an admin gives roles; docs/identity.md says what each may do",
+        ),
+        _ => no("role", "this is not yours to do".to_owned(), "an admin gives roles"),
+    }
+}
+
+/// The same in the registry's own words.
+fn registry_refusal(verdict: Verdict) -> Response {
+    let message = match verdict {
+        Verdict::Expired => "this node's certificate has run out: it may renew it, and nothing else",
+        Verdict::NotNodes => "a node may pull, and nothing else",
+        _ => "this token may pull, and nothing else",
+    };
+    Refused::new(StatusCode::FORBIDDEN, Code::Denied, message).into_response()
 }
 
 #[cfg(test)]
@@ -204,7 +413,7 @@ mod tests {
 
     fn access(world: &Simulated) -> Access {
         let hosts = ["Hub.Example.org".to_owned()];
-        Access::new(Some("0123456789abcdef"), &hosts, [7; 32], Arc::new(world.clone()))
+        Access::new(Some("0123456789abcdef"), &hosts, false, [7; 32], Arc::new(world.clone()))
     }
 
     #[test]
@@ -232,32 +441,73 @@ mod tests {
     fn tokens_and_sessions() {
         let world = Simulated::new(1);
         let access = access(&world);
-        let allowed = |name: HeaderName, value: &str| {
+        let who = |name: HeaderName, value: &str| {
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
-            access.is_allowed(&headers, "/api/v1/nodes")
+            access.who(&headers, "/api/v1/nodes")
         };
-        assert!(!access.is_allowed(&HeaderMap::new(), "/v2/"));
+        let allowed = |name: HeaderName, value: &str| who(name, value) == admin(TOKEN_FILE);
+        assert_eq!(access.who(&HeaderMap::new(), "/v2/"), Who::Nobody);
         assert!(allowed(header::AUTHORIZATION, "Bearer 0123456789abcdef"));
         assert!(!allowed(header::AUTHORIZATION, "Bearer 0123456789abcdeg"));
         assert!(!allowed(header::AUTHORIZATION, "0123456789abcdef"));
         let basic = |text: &str, path: &str| {
             let shown = format!("Basic {}", BASE64_STANDARD.encode(text));
             let shown = HeaderValue::from_str(&shown).unwrap();
-            access.is_allowed(&HeaderMap::from_iter([(header::AUTHORIZATION, shown)]), path)
+            access.who(&HeaderMap::from_iter([(header::AUTHORIZATION, shown)]), path) != Who::Nobody
         };
         assert!(basic("any:0123456789abcdef", "/v2/a/tags/list"));
         assert!(!basic("any:0123456789abcdef", "/api/v1/nodes"));
         assert!(!basic("0123456789abcdef", "/v2/") && !basic("0123456789abcdef:", "/v2/"));
         assert!(!allowed(header::AUTHORIZATION, "Basic MDEy"));
-        let cookie = access.session_cookie();
+        let cookie = access.session_cookie(&admin(TOKEN_FILE)).unwrap();
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
         let value = cookie.split(';').next().unwrap();
         assert!(allowed(header::COOKIE, &format!("a=b; {value}")));
-        let longer = value.replace("=43200.", "=93200.");
+        let longer = value.replace(".43200.", ".93200.");
         assert_ne!(longer, value);
         assert!(!allowed(header::COOKIE, &longer));
         assert!(!allowed(header::COOKIE, "selvedge_session=1"));
         world.advance_ms(SESSION_S * 1000);
         assert!(!allowed(header::COOKIE, value));
+    }
+
+    #[test]
+    fn a_session_is_worth_what_its_operator_is_now() {
+        use crate::access::tokens::Account;
+        let world = Simulated::new(1);
+        let access = access(&world);
+        let learn = |role, disabled| {
+            let operators = [("ann.b".into(), Account { role, disabled })].into();
+            access.learn(Directory { operators, tokens: [].into() });
+        };
+        let cookie = access.session_cookie(&Who::Operator { name: "ann.b".into(), role: Role::Operator });
+        let value = cookie.unwrap().split(';').next().unwrap().to_owned();
+        let role = || {
+            let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(&value).unwrap())]);
+            match access.who(&headers, "/") {
+                Who::Operator { role, .. } => Some(role),
+                _ => None,
+            }
+        };
+        assert_eq!(role(), None);
+        learn(Role::Admin, false);
+        assert_eq!(role(), Some(Role::Operator));
+        learn(Role::Viewer, false);
+        assert_eq!(role(), Some(Role::Viewer));
+        learn(Role::Admin, true);
+        assert_eq!(role(), None);
+    }
+
+    #[test]
+    fn without_anybody_it_is_open_and_with_somebody_it_is_not() {
+        use crate::access::tokens::Account;
+        let world = Simulated::new(1);
+        let open = |own_door| Access::new(None, &[], own_door, [7; 32], Arc::new(world.clone()));
+        assert_eq!(open(false).who(&HeaderMap::new(), "/"), admin(OPEN));
+        assert_eq!(open(true).who(&HeaderMap::new(), "/"), Who::Nobody);
+        let access = open(false);
+        let account = Account { role: Role::Viewer, disabled: true };
+        access.learn(Directory { operators: [("ann".into(), account)].into(), tokens: [].into() });
+        assert_eq!(access.who(&HeaderMap::new(), "/"), Who::Nobody);
     }
 }

@@ -4,10 +4,13 @@ pub mod alerts;
 pub mod assignments;
 pub mod audit;
 pub mod description;
+pub mod enrolments;
 pub mod grants;
+pub mod identity;
 pub mod intake;
 pub mod live;
 pub mod nodes;
+pub mod operators;
 pub mod overview;
 pub mod records;
 pub mod refusal;
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 use crate::api::refusal::Refusal;
 use crate::checkin::CHECKIN_MAX_BYTES;
@@ -54,6 +57,19 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/rollouts/{id}/why/{node}", get(rollouts::why))
         .route("/rollouts/{id}/order", post(rollouts::order))
         .route("/audit", get(audit::list))
+        .route("/enrol", post(identity::enrol))
+        .route("/identity/renew", post(identity::renew))
+        .route("/time", post(identity::now))
+        .route("/enrolments", get(enrolments::list).post(enrolments::make))
+        .route("/enrolments/{id}", delete(enrolments::remove))
+        .route("/keys", get(enrolments::keys))
+        .route("/denied", post(enrolments::deny))
+        .route("/denied/{key}", delete(enrolments::pardon))
+        .route("/me", get(operators::me))
+        .route("/operators", get(operators::list))
+        .route("/operators/{name}", put(operators::put))
+        .route("/tokens", get(operators::tokens).post(operators::make_token))
+        .route("/tokens/{id}", delete(operators::revoke))
         .route("/overview", get(overview::overview))
         .route("/openapi.json", get(description::openapi))
         .fallback(nothing_here)

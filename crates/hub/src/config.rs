@@ -26,9 +26,18 @@
 //! online_key = "timestamp.age"  # the hub signs timestamps itself; see docs/trust.md
 //! snapshot_key = "snapshot.age" # and snapshots
 //! passphrase_file = "passphrase"
+//!
+//! [nodes]                       # a door for nodes with certificates; see docs/identity.md
+//! listen = "0.0.0.0:8421"
+//! names = ["hub.example.org"]
+//!
+//! [identity]                    # who makes these
+//! keys = "/etc/selvedge/keys"   # absent: `keys` in `data`
+//! node_days = 365
 //! ```
 
 pub mod database;
+pub mod nodes;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -40,6 +49,7 @@ use package::trust::key::{KeyKind, KindSet};
 use serde::{Deserialize, Serialize};
 
 use self::database::{BadDatabase, DatabaseUrl};
+use crate::config::nodes::{IdentityConfig, NodesConfig};
 
 /// The settings of a hub. [`HubConfig::parse`] reads them from TOML; [`HubConfig::check`] runs at start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +83,10 @@ pub struct HubConfig {
     pub registry: RegistryConfig,
     /// Who may say that they are genuine.
     pub tuf: TufConfig,
+    /// The nodes' own door, if they have one.
+    pub nodes: Option<NodesConfig>,
+    /// The authority of their certificates.
+    pub identity: IdentityConfig,
 }
 
 /// `[depot]`: where packages, their metadata and assignments lie. Either a folder or a bucket.
@@ -217,6 +231,8 @@ impl Default for HubConfig {
             depot: DepotConfig::default(),
             registry: RegistryConfig::default(),
             tuf: TufConfig::default(),
+            nodes: None,
+            identity: IdentityConfig::default(),
         }
     }
 }
@@ -242,6 +258,9 @@ pub enum ConfigError {
     /// A host name with characters that no host name has.
     #[error("hosts has {0:?}, which is not a host name; write it without scheme, port or path")]
     Host(String),
+    /// The same, of the names in the hub's certificate.
+    #[error("names in [nodes] has {0:?}, which is neither a host name nor an address")]
+    Name(String),
     /// Two places for one thing.
     #[error("[depot] has both a folder and s3; packages lie in one of them")]
     TwoDepots,
@@ -346,7 +365,14 @@ impl HubConfig {
                 return Err(ConfigError::Host(host.clone()));
             }
         }
-        if !self.listen.ip().is_loopback() && self.token_file.is_none() {
+        within("node_days", self.identity.node_days.into(), 1, 3650)?;
+        if let Some(nodes) = &self.nodes {
+            within("connections_max", nodes.connections_max as u64, 8, 1_000_000)?;
+            if let Some(name) = nodes.bad_name() {
+                return Err(ConfigError::Name(name.to_owned()));
+            }
+        }
+        if !self.listen.ip().is_loopback() && self.token_file.is_none() && self.nodes.is_none() {
             return Err(ConfigError::OpenToAll(self.listen));
         }
         Ok(())

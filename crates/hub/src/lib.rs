@@ -13,6 +13,7 @@
 //! - [`depot`]: where packages lie; [`registry`]: how they come and go; [`tuf`]: who says that they are genuine;
 //!   [`revision`]: the number by which nodes hear of other assignments; [`inflow`]: bodies that take their time;
 //!   [`cache`]: what may be kept of answers;
+//! - [`identity`]: whom the hub knows by certificates;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
 //! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
 
@@ -26,6 +27,7 @@ pub mod config;
 pub mod console;
 pub mod depot;
 pub mod downsample;
+pub mod identity;
 pub mod inflow;
 pub mod ingest;
 pub mod live;

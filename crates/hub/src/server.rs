@@ -1,10 +1,13 @@
 //! The hub as a running thing: opens the store, listens, serves, and stops without losing anything it acknowledged.
 //!
-//! Connections have limits that hold whatever is sent: how many, how long a header may take, how large it may be, how
-//! long a request may take.
+//! Two doors: one for people, programs and the registry, plain; and one for nodes, with TLS, where it is asked for. Their
+//! connections have limits that hold whatever is sent: see [`door`].
+
+pub mod door;
+pub mod tls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,26 +15,29 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use package::trust::hex::to_hex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tower_http::timeout::TimeoutLayer;
-use wire::world::{Clock, World};
+use wire::world::{Clock, Entropy, World};
 
-use crate::access::{self, Access};
+use crate::access::first::{self, FirstError};
+use crate::access::tokens::REFRESH;
+use crate::access::{self, Access, Guard};
 use crate::config::{ConfigError, HubConfig};
 use crate::depot::{Depot, DepotError};
+use crate::identity::ca::{Ca, CaError};
+use crate::identity::peer::Peers;
 use crate::live::Live;
 use crate::metrics::{Area, Metrics};
 use crate::registry::sessions::Sessions;
 use crate::revision::Revision;
+use crate::server::door::Tls;
+use crate::server::tls::{HubCertificateError, Own};
 use crate::state::{HubState, stopped};
 use crate::store;
-use crate::store::database::{OpenError, Store};
+use crate::store::database::{OpenError, Store, unreadable};
 use crate::tuf::keys::{KeyError, OnlineKeys};
 use crate::tuf::online::{self, OnlineError};
 use crate::write::Limits;
@@ -40,12 +46,6 @@ use crate::{api, console, registry, tuf};
 
 /// How long a request may take, its body included: 1 MiB over a link of 250 kbit/s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
-
-/// How long a header may take, and how long a connection may idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long connections get to end by themselves when the hub stops.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Compressed bodies on their way in, together: 48 MiB.
 const INBOUND_KIB: usize = 48 * 1024;
@@ -76,6 +76,18 @@ pub enum HubError {
     /// The address is taken.
     #[error("another program listens on {0}; stop it, or choose another address with --listen")]
     InUse(SocketAddr),
+    /// The authority of nodes' certificates.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The certificate of the nodes' door.
+    #[error(transparent)]
+    Certificate(#[from] HubCertificateError),
+    /// TLS does not take its settings.
+    #[error("the nodes' door cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// The file of the first admin's token.
+    #[error(transparent)]
+    First(#[from] FirstError),
     /// The address cannot be had.
     #[error(
         "cannot listen on {listen}; choose an address of this machine and a port above 1023 with --listen"
@@ -97,8 +109,11 @@ pub struct Hub;
 pub struct Running {
     /// Where it listens; with port 0 in the config, the port it got.
     pub addr: SocketAddr,
+    /// Where it listens for nodes with certificates, if it does.
+    pub nodes_addr: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
+    nodes: Option<JoinHandle<()>>,
     writing: JoinHandle<()>,
 }
 
@@ -111,7 +126,9 @@ impl Running {
     /// Stops taking requests, answers those under way, writes what is queued, closes the store.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        for (what, task) in [("connections", self.serving), ("the writer", self.writing)] {
+        let nodes = self.nodes.map(|task| ("the nodes' connections", task));
+        let tasks = [("connections", self.serving)].into_iter().chain(nodes);
+        for (what, task) in tasks.chain([("the writer", self.writing)]) {
             if let Err(error) = task.await {
                 tracing::error!(%error, "{what} did not end cleanly");
             }
@@ -123,7 +140,7 @@ impl Hub {
     /// Starts a hub in this tokio runtime and returns once it listens. `world` gives the time and the key of sessions.
     pub async fn start(
         config: HubConfig,
-        mut world: impl World + Sync + 'static,
+        mut world: impl World + Clone + Sync + 'static,
     ) -> Result<Running, HubError> {
         config.check()?;
         let token = config.read_token()?;
@@ -131,16 +148,33 @@ impl Hub {
         world.fill(&mut key);
         world.fill(&mut seed);
         world.fill(&mut me);
+        let mut chance: Box<dyn Entropy> = Box::new(world.clone());
         let clock: Arc<dyn Clock + Sync> = Arc::new(world);
         // The port before the store: a hub that runs already is the likelier reason, and the clearer message.
-        let listen = config.listen;
-        let listener = TcpListener::bind(listen).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => HubError::InUse(listen),
-            _ => HubError::Listen { listen, source },
-        })?;
-        let addr = listener.local_addr().map_err(|source| HubError::Listen { listen, source })?;
+        let (listener, addr) = bind(config.listen).await?;
+        let nodes_listener = match &config.nodes {
+            Some(nodes) => Some(bind(nodes.listen).await?),
+            None => None,
+        };
+        let nodes_addr = nodes_listener.as_ref().map(|(_, addr)| *addr);
         let server = config.read_database()?;
-        let Store { writer, readers, way, lock } = store::open(&config.data, server.as_ref()).await?;
+        let Store { mut writer, readers, way, lock } = store::open(&config.data, server.as_ref()).await?;
+        if config.nodes.is_some() && config.token_file.is_none() {
+            first::admin(&mut writer, &config.data, &mut *chance, clock.wall_ms()).await?;
+        }
+        let keys = config.identity.keys.clone().unwrap_or_else(|| config.data.join("keys"));
+        let ca = match &config.nodes {
+            Some(_) => Some(Arc::new(Ca::open_or_make(&keys, &mut *chance, clock.wall_ms())?)),
+            None => None,
+        };
+        let own = match (&config.nodes, &ca) {
+            (Some(nodes), Some(ca)) => Some(Arc::new(Own::make(ca, nodes, &mut *chance, &*clock)?)),
+            _ => None,
+        };
+        let tls = match (&ca, &own) {
+            (Some(ca), Some(own)) => Some(Tls::new(Arc::new(own.settings(ca, clock.clone())?))),
+            _ => None,
+        };
 
         let depot = Depot::open(&config.depot, &config.data, clock.wall_ms())?;
         let uploads = config.data.join("uploads");
@@ -149,7 +183,13 @@ impl Hub {
             .map_err(|source| HubError::Uploads { path: uploads, source })?;
 
         let online = open_keys(&config, &depot).await?;
-        let access = Arc::new(Access::new(token.as_deref(), &config.hosts, key, clock.clone()));
+        let access = Arc::new(Access::new(
+            token.as_deref(),
+            &config.hosts,
+            config.nodes.is_some(),
+            key,
+            clock.clone(),
+        ));
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
         let (stop, stopping) = watch::channel(false);
         let desk = Desk {
@@ -168,6 +208,10 @@ impl Hub {
             config,
             readers: readers.clone(),
             writer: handle,
+            access,
+            ca,
+            peers: Arc::new(Peers::new(readers.clone())),
+            chance: Mutex::new(chance),
             depot,
             sessions,
             revision: Revision::default(),
@@ -182,7 +226,16 @@ impl Hub {
         });
         tokio::spawn(look(state.depot.clone()));
         tokio::spawn(online::tend(state.clone()));
-        let serving = tokio::spawn(serve(listener, router(state, access), connections_max, stopping));
+        state.refresh_access().await.map_err(unreadable)?;
+        state.peers.refresh().await.map_err(unreadable)?;
+        tokio::spawn(follow(state.clone(), own));
+        let nodes_max = state.config.nodes.as_ref().map_or(0, |nodes| nodes.connections_max);
+        let router = router(state);
+        let nodes = nodes_listener.map(|(listener, addr)| {
+            tracing::info!(%addr, "hub listens for nodes");
+            tokio::spawn(door::serve(listener, router.clone(), tls, nodes_max, stopping.clone()))
+        });
+        let serving = tokio::spawn(door::serve(listener, router, None, connections_max, stopping));
         let writing = tokio::spawn(async move {
             if let Err(error) = writer_task.await {
                 tracing::error!(%error, "the writer did not end cleanly");
@@ -191,18 +244,57 @@ impl Hub {
             drop(lock);
         });
         tracing::info!(%addr, "hub listens");
-        Ok(Running { addr, stop, serving, writing })
+        Ok(Running { addr, nodes_addr, stop, serving, nodes, writing })
     }
 }
 
-fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
+/// Takes an address.
+async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), HubError> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AddrInUse => HubError::InUse(listen),
+        _ => HubError::Listen { listen, source },
+    };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
+/// Follows what the store says of who may ask, and has a new certificate made before the old one runs out.
+async fn follow(state: Arc<HubState>, own: Option<Arc<Own>>) {
+    let mut stopping = state.stopping.clone();
+    let mut ticks = tokio::time::interval(REFRESH);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stopped(&mut stopping) => return,
+        }
+        if let Err(error) = async {
+            state.refresh_access().await?;
+            state.peers.refresh().await
+        }
+        .await
+        {
+            tracing::error!(%error, "who may ask could not be read; what was known before holds");
+        }
+        if let (Some(own), Some(ca)) = (&own, &state.ca)
+            && let Err(error) = own.keep(ca, &mut **state.entropy(), &*state.clock)
+        {
+            tracing::error!(%error, "the hub's certificate could not be made anew");
+        }
+    }
+}
+
+fn router(state: Arc<HubState>) -> Router {
+    let access = state.access.clone();
+    let guard = Guard { access: access.clone(), peers: state.peers.clone() };
     Router::new()
         .merge(api::router(state.clone()))
         .merge(tuf::router(state.clone()))
         .merge(console::router(state.clone(), access.clone()))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .merge(registry::router(state.clone()))
-        .layer(from_fn_with_state(access, access::guard))
+        .layer(from_fn_with_state(guard, access::guard))
         .layer(from_fn_with_state(state, measure))
 }
 
@@ -242,66 +334,4 @@ async fn measure(State(state): State<Arc<HubState>>, request: Request, next: Nex
     let response = next.run(request).await;
     state.metrics.request(area, state.clock.mono_ns().saturating_sub(began_ns) / 1000);
     response
-}
-
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    connections_max: usize,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let slots = Arc::new(Semaphore::new(connections_max));
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped(&mut stopping) => break,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, _)) => {
-                let (router, stopping) = (router.clone(), stopping.clone());
-                connections.spawn(async move {
-                    connection(stream, router, stopping).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: wait for connections to end.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop(listener);
-    let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, all).await.is_err() {
-        tracing::info!(open = connections.len(), "closing connections that did not end by themselves");
-    }
-    connections.shutdown().await;
-}
-
-async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
-    // Small answers go out at once.
-    let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router);
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(64 * 1024)
-        .max_headers(64)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut serving = std::pin::pin!(serving);
-    tokio::select! {
-        ended = serving.as_mut() => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        }
-        _ = stopped(&mut stopping) => {
-            serving.as_mut().graceful_shutdown();
-            let _ = serving.await;
-        }
-    }
 }

@@ -1,18 +1,22 @@
 //! What every request can reach: the store's readers, the writer's queue, the live ring, the counters and the clock.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use wire::world::{Clock, WallMs};
+use wire::world::{Clock, Entropy, WallMs};
 
+use crate::access::Access;
 use crate::config::HubConfig;
 use crate::depot::Depot;
+use crate::identity::ca::Ca;
+use crate::identity::peer::Peers;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::registry::sessions::Sessions;
 use crate::revision::Revision;
 use crate::store::connection::Readers;
+use crate::store::operators;
 use crate::tuf::keys::OnlineKeys;
 use crate::writer::WriterHandle;
 
@@ -27,6 +31,14 @@ pub struct HubState {
     pub readers: Readers,
     /// The store, for writing.
     pub writer: WriterHandle,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    /// The authority of nodes' certificates, if nodes have a door of their own.
+    pub ca: Option<Arc<Ca>>,
+    /// Whose keys nodes come with.
+    pub peers: Arc<Peers>,
+    /// Where tokens, codes and numbers of certificates come from.
+    pub chance: Mutex<Box<dyn Entropy>>,
     /// Where packages lie.
     pub depot: Depot,
     /// Files of packages on their way in.
@@ -55,6 +67,17 @@ impl HubState {
     /// The hub's wall clock.
     pub fn now_ms(&self) -> WallMs {
         self.clock.wall_ms()
+    }
+
+    /// Chance, for one draw.
+    pub fn entropy(&self) -> MutexGuard<'_, Box<dyn Entropy>> {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads again who may ask.
+    pub async fn refresh_access(&self) -> Result<(), sqlx::Error> {
+        self.access.learn(operators::directory(&self.readers).await?);
+        Ok(())
     }
 
     /// Seconds of the clock that never goes back, for counting.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -27,6 +28,9 @@ pub const BATCH_QUEUE: usize = 32;
 
 /// How many check-ins wait at most.
 const CHECKIN_QUEUE: usize = 1024;
+
+/// How many acts of people wait at most.
+const ACT_QUEUE: usize = 64;
 
 /// How many records go into one transaction, so that it takes about 10 ms: check-ins wait for it.
 const GROUP_RECORDS: usize = 1024;
@@ -52,12 +56,15 @@ enum Job {
 
 /// What became of a wish.
 type Wished = Result<Granted, NotDone>;
+/// What a person or a node asked for, in a transaction of its own; it answers whoever asked. False if the store did not take it.
+type Act = Box<dyn for<'a> FnOnce(&'a mut Writer, &'a mut Names, &'a str) -> BoxFuture<'a, bool> + Send>;
 
 /// How the rest of the hub reaches the writer.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     batches: mpsc::Sender<Job>,
     checkins: mpsc::Sender<Job>,
+    acts: mpsc::Sender<Act>,
 }
 
 impl WriterHandle {
@@ -81,6 +88,38 @@ impl WriterHandle {
         let (answer, answered) = oneshot::channel();
         let job = Job::Wish(Box::new(wish), answer);
         self.checkins.try_send(job).map_err(|error| refusal(&error))?;
+        answered.await.unwrap_or(Err(NotWritten::Stopping))
+    }
+
+    /// Does `work` in one transaction. Returns when it is on disk; an error of `work` leaves nothing.
+    pub async fn act<T: Send + 'static>(
+        &self,
+        work: impl for<'a> FnOnce(&'a mut Writer) -> BoxFuture<'a, Result<T, sqlx::Error>> + Send + 'static,
+    ) -> Result<T, NotWritten> {
+        let (answer, answered) = oneshot::channel();
+        let act: Act = Box::new(move |writer, names, me| {
+            Box::pin(async move {
+                let done = async {
+                    let mut transaction = writer.begin().await?;
+                    write::begin(&mut transaction, names, me).await?;
+                    let done = work(&mut transaction).await?;
+                    transaction.commit().await?;
+                    Ok(done)
+                };
+                let done = done.await.map_err(|error: sqlx::Error| {
+                    tracing::error!(%error, "the store does not take an act");
+                    NotWritten::Store
+                });
+                let is_done = done.is_ok();
+                // Whoever hung up reads what became of it.
+                drop(answer.send(done));
+                is_done
+            })
+        });
+        self.acts.try_send(act).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotWritten::Busy,
+            mpsc::error::TrySendError::Closed(_) => NotWritten::Stopping,
+        })?;
         answered.await.unwrap_or(Err(NotWritten::Stopping))
     }
 }
@@ -129,11 +168,17 @@ impl Desk {
 pub fn start(desk: Desk) -> (WriterHandle, JoinHandle<()>) {
     let (batches, batch_queue) = mpsc::channel(BATCH_QUEUE);
     let (checkins, checkin_queue) = mpsc::channel(CHECKIN_QUEUE);
-    let task = tokio::spawn(run(desk, batch_queue, checkin_queue));
-    (WriterHandle { batches, checkins }, task)
+    let (acts, act_queue) = mpsc::channel(ACT_QUEUE);
+    let task = tokio::spawn(run(desk, batch_queue, checkin_queue, act_queue));
+    (WriterHandle { batches, checkins, acts }, task)
 }
 
-async fn run(mut desk: Desk, mut batches: mpsc::Receiver<Job>, mut checkins: mpsc::Receiver<Job>) {
+async fn run(
+    mut desk: Desk,
+    mut batches: mpsc::Receiver<Job>,
+    mut checkins: mpsc::Receiver<Job>,
+    mut acts: mpsc::Receiver<Act>,
+) {
     let mut names = Names::default();
     let mut watch = Watch::new(&*desk.clock);
     let mut ticks = tokio::time::interval(WATCH_EVERY);
@@ -143,6 +188,13 @@ async fn run(mut desk: Desk, mut batches: mpsc::Receiver<Job>, mut checkins: mps
     loop {
         let first = tokio::select! {
             biased;
+            Some(act) = acts.recv() => {
+                if !act(&mut desk.writer, &mut names, &desk.me).await {
+                    names.forget();
+                    desk.mend().await;
+                }
+                continue;
+            }
             Some(job) = checkins.recv() => job,
             _ = ticks.tick() => {
                 watch.look(&mut desk, &mut names).await;
@@ -418,7 +470,8 @@ mod tests {
     async fn a_full_queue_says_so_at_once() {
         let (batches, _queue) = mpsc::channel(1);
         let (checkins, queue) = mpsc::channel(1);
-        let handle = WriterHandle { batches, checkins };
+        let (acts, _acts) = mpsc::channel(1);
+        let handle = WriterHandle { batches, checkins, acts };
         let waiting = tokio::spawn({
             let handle = handle.clone();
             async move { handle.store(batch("a", "1")).await }

@@ -21,7 +21,7 @@ use wire::world::{Clock, Simulated, System};
 
 async fn hub_with(
     change: impl FnOnce(&mut HubConfig),
-    world: impl wire::world::World + Sync + 'static,
+    world: impl wire::world::World + Clone + Sync + 'static,
 ) -> (Running, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut config = fleet::config(folder.path()).await;

@@ -3,7 +3,7 @@
 //! The way of a document: bytes → `canonical` (strict JSON) → `envelope` (whose signatures count) → `metadata` (what it
 //! says) → `update` (is it newer, fresh, and of one piece with the others) → `trusted` → `state` (on disk, fail-closed).
 //! `search` finds a target below the delegations, `assignment` decides what this node shall run, `window` when. `author` writes what
-//! the others read; `keyfile` keeps its keys; `provenance` is OpenSSF's signature of a model.
+//! the others read; `keyfile` keeps its keys; `provenance` is OpenSSF's signature of a model; `eckey` is for certificates.
 
 use wire::world::WallMs;
 
@@ -12,6 +12,7 @@ use crate::trust::key::KindSet;
 pub mod assignment;
 pub mod author;
 pub mod canonical;
+pub mod eckey;
 pub mod envelope;
 pub mod hex;
 pub mod key;

@@ -10,6 +10,7 @@
 //! - [`body`]: what the records of each kind say;
 //! - [`batch`]: a run of records on its way up, and the hub's answer;
 //! - [`checkin`]: the call by which a node and its hub agree on where they stand;
+//! - [`identity`]: how a node comes to belong to a hub; [`base32`]: what of it people type;
 //! - [`number`]: readings as JSON, where "no value" must have a form;
 //! - [`facts`]: what a node says it is; [`select`] chooses nodes by it, on the hub and on the node alike.
 //!
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod base32;
 pub mod batch;
 pub mod body;
 pub mod chain;
@@ -27,6 +29,7 @@ pub mod class;
 pub mod facts;
 pub mod hash;
 pub mod id;
+pub mod identity;
 pub mod number;
 pub mod record;
 pub mod select;

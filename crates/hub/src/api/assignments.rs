@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::access::who::Who;
 use crate::api::intake;
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
 use crate::cache;
@@ -99,8 +100,14 @@ pub async fn put(
 )]
 pub async fn list(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Asked(asked): Asked<AssignmentsAsked>,
 ) -> Result<Json<AssignmentPage>, Refusal> {
+    // A node hears what is for it, whatever it asks for.
+    let node = match &who {
+        Who::Node { name, .. } => Some(name.to_string()),
+        Who::Nobody | Who::Operator { .. } => asked.node,
+    };
     let after = asked.after.map(|id| format!("{id}.json"));
     let found = state.depot.names(&Key::assignments(), after.as_deref(), PAGE).await?;
     let ids: Vec<&str> = found.names.iter().filter_map(|name| name.strip_suffix(".json")).collect();
@@ -109,7 +116,7 @@ pub async fn list(
     for id in ids {
         let Some(bytes) = state.depot.read(&Key::assignment(id), BYTES_MAX as u64).await? else { continue };
         let Ok((_, assignment)) = read(&bytes) else { continue };
-        let is_for = match (&assignment.subject, &asked.node) {
+        let is_for = match (&assignment.subject, &node) {
             (Subject::Node(name), Some(node)) => name == node,
             _ => true,
         };

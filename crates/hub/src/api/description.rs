@@ -11,7 +11,8 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
-    alerts, assignments, audit, grants, intake, live, nodes, overview, records, rollouts, series,
+    alerts, assignments, audit, enrolments, grants, identity, intake, live, nodes, operators, overview, records,
+    rollouts, series,
 };
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
@@ -33,6 +34,8 @@ use crate::tuf;
         (name = "packages", description = "Who shall run what, and who says that it is genuine; packages themselves are at \
             `/v2/`, as OCI distribution 1.1 has it, and TUF's files at `/tuf/`"),
         (name = "rollouts", description = "How releases go through the fleet, in waves, and who did what"),
+        (name = "identity", description = "Codes by which nodes come in, their keys, and who is out"),
+        (name = "operators", description = "Who may do what: operators and their tokens"),
         (name = "hub", description = "The hub itself"),
     ),
     paths(
@@ -65,6 +68,21 @@ use crate::tuf;
         rollouts::why,
         rollouts::order,
         audit::list,
+        identity::enrol,
+        identity::renew,
+        identity::now,
+        enrolments::list,
+        enrolments::make,
+        enrolments::remove,
+        enrolments::keys,
+        enrolments::deny,
+        enrolments::pardon,
+        operators::me,
+        operators::list,
+        operators::put,
+        operators::tokens,
+        operators::make_token,
+        operators::revoke,
         openapi,
         health,
         metrics,

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use wire::batch::{BatchAnswer, CONTENT_TYPE};
 use wire::checkin::CheckInAnswer;
 
+use crate::access::who::Who;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::checkin::{self, CHECKIN_MAX_BYTES};
 use crate::ingest::{self, COMPRESSED_MAX_BYTES};
@@ -33,6 +34,7 @@ use crate::write::NotWritten;
 )]
 pub async fn records(
     State(state): State<Arc<HubState>>,
+    who: Who,
     request: Request<Body>,
 ) -> Result<Json<BatchAnswer>, Refusal> {
     check_type(request.headers(), CONTENT_TYPE)?;
@@ -52,6 +54,9 @@ pub async fn records(
         }
         Err(_) => return Err(Refusal::later("stopping", "the hub is stopping".to_owned(), 5)),
     };
+    if !who.speaks_for(&batch.node) {
+        return Err(other_node());
+    }
     state.writer.store(batch).await.map(Json).map_err(|error| not_written(&state, &error))
 }
 
@@ -69,12 +74,16 @@ pub async fn records(
 )]
 pub async fn checkin(
     State(state): State<Arc<HubState>>,
+    who: Who,
     request: Request<Body>,
 ) -> Result<Json<CheckInAnswer>, Refusal> {
     check_type(request.headers(), "application/json")?;
     let body = read(&state, request, CHECKIN_MAX_BYTES).await?;
     let checkin = checkin::decode(&body)
         .map_err(|error| Refusal::bad_request("bad-checkin", error.to_string(), SPEAKS_OTHERWISE))?;
+    if !who.speaks_for(&checkin.node) {
+        return Err(other_node());
+    }
     // JSON that was read is UTF-8.
     let text = String::from_utf8_lossy(&body).into_owned();
     let answer = state.writer.check_in(checkin, text).await.map_err(|error| not_written(&state, &error))?;
@@ -135,6 +144,16 @@ fn bad_batch(error: &ingest::DecodeError) -> Refusal {
             Refusal::bad_request("bad-batch", error.to_string(), SPEAKS_OTHERWISE)
         }
     }
+}
+
+/// A node that speaks in another's name.
+fn other_node() -> Refusal {
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "other-node",
+        "this certificate is another node's".to_owned(),
+        "a node speaks for itself: its name is the one that it was enrolled under",
+    )
 }
 
 /// Why the writer did not take something.

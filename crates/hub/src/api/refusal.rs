@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use crate::depot::DepotError;
+use crate::write::NotWritten;
 
 /// What the API answers when it does not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,12 @@ impl Refusal {
         Refusal { retry_after_s: Some(seconds), ..refusal }
     }
 
+    /// The same, but it will pass by itself: ask again after so many seconds.
+    #[must_use]
+    pub fn passing(self, seconds: u32) -> Refusal {
+        Refusal { retry_after_s: Some(seconds), ..self }
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -91,6 +98,18 @@ impl From<DepotError> for Refusal {
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         tracing::error!(%error, source, "the depot of packages failed");
         Refusal::later("depot", "the depot of packages failed; the hub's log says why".to_owned(), 5)
+    }
+}
+
+/// For acts of people: what limits nodes does not concern them.
+impl From<NotWritten> for Refusal {
+    fn from(error: NotWritten) -> Refusal {
+        match error {
+            NotWritten::Busy | NotWritten::Stopping => Refusal::later("busy", error.to_string(), 2),
+            NotWritten::Store | NotWritten::Full { .. } | NotWritten::OtherClass { .. } => {
+                Refusal::later("store", "the store does not take it; the hub's log says why".to_owned(), 10)
+            }
+        }
     }
 }
 

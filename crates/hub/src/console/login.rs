@@ -36,11 +36,10 @@ pub async fn form(State(access): State<Arc<Access>>) -> Response {
 
 /// Lets in whoever shows the token.
 pub async fn enter(State(access): State<Arc<Access>>, shown: Result<Form<Shown>, FormRejection>) -> Response {
-    match shown {
-        Ok(Form(shown)) if access.is_token(shown.token.trim()) => {
-            ([(header::SET_COOKIE, access.session_cookie())], Redirect::to("/")).into_response()
-        }
-        _ => {
+    let who = shown.ok().and_then(|Form(shown)| access.by_token(shown.token.trim()));
+    match who.and_then(|who| access.session_cookie(&who)) {
+        Some(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
+        None => {
             let mut response = render(&LoginPage { frame: Frame::bare("Sign in", ""), wrong: true });
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             response

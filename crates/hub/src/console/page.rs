@@ -30,7 +30,7 @@ impl Frame {
     /// The frame of a page of a hub.
     pub async fn of(state: &HubState, title: &str, active: &'static str) -> Result<Frame, Refusal> {
         let firing = alerts::firing(&state.readers).await?.iter().map(|(_, count)| count).sum();
-        let signed_in = state.config.token_file.is_some();
+        let signed_in = !state.access.is_open();
         Ok(Frame { firing, signed_in, ..Frame::bare(title, active) })
     }
 

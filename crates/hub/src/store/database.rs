@@ -116,3 +116,8 @@ pub enum OpenError {
         known: i64,
     },
 }
+
+/// What was open cannot be read any more.
+pub fn unreadable(source: sqlx::Error) -> OpenError {
+    OpenError::Database { name: "of this hub".to_owned(), source }
+}

@@ -7,18 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hub::access::first;
+use hub::access::tokens::{check_name, draw};
+use hub::access::who::Role;
 use hub::config::database::DatabaseUrl;
 use hub::config::{ConfigError as HubConfigError, HubConfig};
 use hub::server::Hub;
+use hub::store;
 use node::config::problem::{ConfigError, ConfigErrors};
-use wire::world::System;
+use wire::world::{Clock as _, System};
 
 use crate::interrupt::Interrupt;
 use crate::passphrase;
 
 /// Run the hub: take what nodes send, keep it, show it.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
     /// Settings in TOML; what stands on the command line goes first.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -40,7 +48,71 @@ pub(crate) struct Args {
     token_file: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+/// What else a hub can do.
+#[derive(clap::Subcommand)]
+enum Verb {
+    Token(Token),
+}
+
+/// Make a token for a person or a program, while the hub is stopped; an admin of a running hub makes them by its API.
+///
+/// The token is written to standard output, once. Whoever has it may do what its role says: docs/identity.md.
+#[derive(clap::Args)]
+struct Token {
+    /// viewer, operator, approver or admin; never more than its owner's.
+    #[arg(long, value_parser = role)]
+    role: Role,
+
+    /// Whose it is; somebody of that name is made if there is nobody.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+
+    /// The hub's settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The folder of the hub's store.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// The PostgreSQL server instead of a file in that folder.
+    #[arg(long, value_name = "URL", env = "SELVEDGE_DATABASE_URL", hide_env_values = true)]
+    database: Option<DatabaseUrl>,
+}
+
+fn role(word: &str) -> Result<Role, String> {
+    Role::parse(word).ok_or_else(|| "a role is viewer, operator, approver or admin".to_owned())
+}
+
+fn token(args: Token) -> anyhow::Result<()> {
+    let config = args.config.as_deref().map(node::config::problem::read_text).transpose()?;
+    let config = config.map(|text| HubConfig::parse(&text)).transpose()?.unwrap_or_default();
+    let server = match args.database {
+        Some(server) => Some(server),
+        None => config.read_database()?,
+    };
+    let data = args.data.unwrap_or(config.data);
+    check_name(&args.name).map_err(anyhow::Error::msg)?;
+    let mut world = System::new();
+    let drawn = draw(&mut world);
+    let given = runtime()?.block_on(async {
+        let mut store = store::open(&data, server.as_ref()).await?;
+        let now_ms = world.wall_ms();
+        let role = first::give(&mut store.writer, &args.name, args.role, "by hand", &drawn, now_ms).await?;
+        anyhow::Ok(role)
+    })?;
+    if given != args.role {
+        let mut err = std::io::stderr();
+        writeln!(err, "{} has another role: the token is {}", args.name, given.as_str())?;
+    }
+    writeln!(std::io::stdout(), "{}", drawn.text)?;
+    Ok(())
+}
+
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    if let Some(Verb::Token(args)) = args.verb.take() {
+        return token(args);
+    }
     let mut config = args.config.as_deref().map(|file| load(file, &args)).transpose()?.unwrap_or_default();
     if let Some(listen) = args.listen {
         config.listen = listen;
@@ -61,7 +133,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let data = config.data.display().to_string();
     let running = runtime.block_on(Hub::start(config, System::new()))?;
     let mut out = std::io::stdout();
-    writeln!(out, "hub runs; console {}; data {data}. Ctrl-C ends it.", running.url())?;
+    let nodes = running.nodes_addr.map_or_else(String::new, |at| format!("; nodes https://{at}"));
+    writeln!(out, "hub runs; console {}{nodes}; data {data}. Ctrl-C ends it.", running.url())?;
     while !interrupt.wait(Duration::from_secs(3600)) {}
     runtime.block_on(running.stop());
     writeln!(out, "hub ended; its store is closed")?;

@@ -12,17 +12,20 @@ use crate::tidy::violation::Violation;
 /// The lowest floor that may do IO.
 const IO_FLOOR: u32 = 4;
 
-/// Async, HTTP, SQL and the command line.
-const IO: [&str; 13] = [
+/// Async, HTTP, TLS, SQL and the command line.
+const IO: [&str; 16] = [
     "axum",
     "clap",
     "hyper",
     "hyper-util",
     "libsqlite3-sys",
+    "rcgen",
     "reqwest",
     "rusqlite",
+    "rustls",
     "sqlx",
     "tokio",
+    "tokio-rustls",
     "tokio-util",
     "tower",
     "tower-http",

@@ -1,0 +1,165 @@
+//! What may be asked, by whom: one row for each route. A route without a row is refused, so that forgetting is closed.
+
+use crate::access::who::{Role, Who};
+
+/// What a route asks of whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it is how one comes in, or says nothing.
+    Nothing,
+    /// Any role.
+    Read,
+    /// Any role, or a node: packages, and who vouches for them.
+    Fetch,
+    /// Operator or admin.
+    Operate,
+    /// Approver or admin.
+    Approve,
+    /// Admin.
+    Administer,
+    /// A node with a certificate in force, in its own name.
+    Node,
+    /// A node, also one whose certificate has run out.
+    Renew,
+}
+
+use Needs::{Administer, Approve, Fetch, Node, Nothing, Operate, Read, Renew};
+
+/// Method, path as the router has it, and what it takes. `HEAD` is as `GET`.
+pub const RULES: &[(&str, &str, Needs)] = &[
+    // How one comes in.
+    ("GET", "/health", Nothing),
+    ("GET", "/login", Nothing),
+    ("POST", "/login", Nothing),
+    ("GET", "/assets/{name}", Nothing),
+    // The pages.
+    ("POST", "/logout", Read),
+    ("GET", "/", Read),
+    ("GET", "/nodes", Read),
+    ("GET", "/nodes/{node}", Read),
+    ("GET", "/alerts", Read),
+    ("GET", "/records", Read),
+    ("GET", "/records/{node}/{journal}/{stream}/{seq}", Read),
+    ("GET", "/api", Read),
+    // What everybody with a role may read.
+    ("GET", "/metrics", Read),
+    ("GET", "/api/v1/openapi.json", Read),
+    ("GET", "/api/v1/overview", Read),
+    ("GET", "/api/v1/nodes", Read),
+    ("GET", "/api/v1/nodes/{node}", Read),
+    ("GET", "/api/v1/nodes/{node}/series", Read),
+    ("GET", "/api/v1/nodes/{node}/live", Read),
+    ("GET", "/api/v1/live", Read),
+    ("GET", "/api/v1/alerts", Read),
+    ("GET", "/api/v1/gaps", Read),
+    ("GET", "/api/v1/records", Read),
+    ("GET", "/api/v1/records/{node}/{journal}/{stream}/{seq}", Read),
+    // What nodes call.
+    ("POST", "/api/v1/checkin", Node),
+    ("POST", "/api/v1/records", Node),
+    ("POST", "/api/v1/enrol", Nothing),
+    ("POST", "/api/v1/time", Nothing),
+    ("POST", "/api/v1/identity/renew", Renew),
+    // Who may come in, and who may do what.
+    ("GET", "/api/v1/me", Read),
+    ("GET", "/api/v1/operators", Administer),
+    ("PUT", "/api/v1/operators/{name}", Administer),
+    ("GET", "/api/v1/tokens", Administer),
+    ("POST", "/api/v1/tokens", Administer),
+    ("DELETE", "/api/v1/tokens/{id}", Administer),
+    ("GET", "/api/v1/enrolments", Administer),
+    ("POST", "/api/v1/enrolments", Administer),
+    ("DELETE", "/api/v1/enrolments/{id}", Administer),
+    ("GET", "/api/v1/keys", Administer),
+    ("POST", "/api/v1/denied", Administer),
+    ("DELETE", "/api/v1/denied/{key}", Administer),
+    // Packages, and who vouches for them.
+    ("GET", "/v2/", Fetch),
+    ("GET", "/v2/{*path}", Fetch),
+    ("POST", "/v2/{*path}", Operate),
+    ("PUT", "/v2/{*path}", Operate),
+    ("PATCH", "/v2/{*path}", Operate),
+    ("DELETE", "/v2/{*path}", Operate),
+    ("GET", "/tuf/metadata/{file}", Fetch),
+    ("GET", "/tuf/targets/{*path}", Fetch),
+    ("PUT", "/api/v1/tuf/metadata/{file}", Operate),
+    ("GET", "/api/v1/assignments", Fetch),
+    ("PUT", "/api/v1/assignments", Operate),
+    ("GET", "/api/v1/assignments/{id}", Fetch),
+    ("GET", "/api/v1/grants/{sealed}/{to}", Fetch),
+    ("PUT", "/api/v1/grants/{sealed}/{to}", Operate),
+];
+
+/// What a route asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// This.
+    Rule(Needs),
+    /// The route is known, the method is not.
+    OtherMethod,
+    /// Nobody said.
+    NoRule,
+}
+
+/// The row of a route.
+pub fn find(method: &str, path: &str) -> Found {
+    let method = if method == "HEAD" { "GET" } else { method };
+    let mut rows = RULES.iter().filter(|(_, route, _)| *route == path).peekable();
+    if rows.peek().is_none() {
+        return Found::NoRule;
+    }
+    let row = rows.find(|(known, _, _)| *known == method);
+    row.map_or(Found::OtherMethod, |(_, _, needs)| Found::Rule(*needs))
+}
+
+/// What is said to whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Yes,
+    /// Say who you are.
+    WhoAreYou,
+    /// Not with this role.
+    Role,
+    /// Only nodes do this.
+    OnlyNodes,
+    /// Nodes do not do this.
+    NotNodes,
+    /// Not with a certificate that has run out.
+    Expired,
+}
+
+/// Whether `who` may. `own_door`: nodes have a door of their own, so that no token acts for them.
+pub fn judge(needs: Needs, who: &Who, own_door: bool) -> Verdict {
+    let of_role = |needed: Role, role: Role| if role.covers(needed) { Verdict::Yes } else { Verdict::Role };
+    match (needs, who) {
+        (Nothing, _) => Verdict::Yes,
+        (_, Who::Nobody) => Verdict::WhoAreYou,
+        (Renew, Who::Node { .. }) => Verdict::Yes,
+        (_, Who::Node { expired: true, .. }) => Verdict::Expired,
+        (Fetch | Node, Who::Node { .. }) => Verdict::Yes,
+        (Read | Operate | Approve | Administer, Who::Node { .. }) => Verdict::NotNodes,
+        (Read | Fetch, Who::Operator { role, .. }) => of_role(Role::Viewer, *role),
+        (Operate, Who::Operator { role, .. }) => of_role(Role::Operator, *role),
+        (Approve, Who::Operator { role, .. }) => of_role(Role::Approver, *role),
+        (Administer, Who::Operator { role, .. }) => of_role(Role::Admin, *role),
+        (Node, Who::Operator { role: Role::Admin, .. }) if !own_door => Verdict::Yes,
+        (Node | Renew, Who::Operator { .. }) => Verdict::OnlyNodes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_once_and_the_unknown_is_refused() {
+        for (at, (method, path, _)) in RULES.iter().enumerate() {
+            let again = RULES[at + 1..].iter().any(|(m, p, _)| m == method && p == path);
+            assert!(!again, "{method} {path} stands twice");
+        }
+        assert_eq!(find("HEAD", "/health"), Found::Rule(Nothing));
+        assert_eq!(find("DELETE", "/health"), Found::OtherMethod);
+        assert_eq!(find("GET", "/api/v1/secrets"), Found::NoRule);
+    }
+}

@@ -1,0 +1,335 @@
+//! Who may come in, and who is out: codes for nodes, their keys, and the list of the denied.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use package::trust::canonical::Value;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use wire::base32;
+use wire::hash::Hash;
+use wire::id::NodeId;
+use wire::identity::Code;
+
+use crate::access::who::Who;
+use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::identity::enrol::Offer;
+use crate::state::HubState;
+use crate::store::audit::{self, Entry};
+use crate::store::identity::{self, EnrolmentRow, KeyRow};
+use crate::store::nodes;
+
+/// How long a code counts unless told, in minutes.
+const MINUTES: u32 = 60;
+/// The longest that one may count: a month.
+const MINUTES_MAX: u32 = 31 * 24 * 60;
+/// The most nodes of one token.
+const USES_MAX: u32 = 10_000;
+/// The most keys of one answer.
+const KEYS_MAX: i64 = 1000;
+
+/// Which code shall be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolmentAsk {
+    /// What the node will be called; absent: what it asks for.
+    #[schema(value_type = Option<String>)]
+    name: Option<NodeId>,
+    /// For how many nodes; more than one makes a token.
+    uses: Option<u32>,
+    /// For how many minutes; an hour unless told.
+    minutes: Option<u32>,
+    /// Whether a node of that name may be replaced: its keys are denied then.
+    #[serde(default)]
+    replace: bool,
+}
+
+/// A code that was just made. It is shown here, once.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NewEnrolment {
+    /// By which it is taken back.
+    id: String,
+    /// What whoever sets up the node types.
+    code: String,
+    /// Until when.
+    until_ms: i64,
+}
+
+/// Makes a code for a node, or a token for several. It also tells the node which hub is the true one.
+#[utoipa::path(
+    post, path = "/api/v1/enrolments", tag = "identity",
+    request_body = EnrolmentAsk,
+    responses(
+        (status = 201, body = NewEnrolment),
+        (status = 400, body = ErrorBody),
+        (status = 409, description = "This hub has no door for nodes", body = ErrorBody),
+    )
+)]
+pub async fn make(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    ask: Result<Json<EnrolmentAsk>, JsonRejection>,
+) -> Result<(StatusCode, Json<NewEnrolment>), Refusal> {
+    let Json(ask) = ask.map_err(|error| {
+        Refusal::bad_request("bad-body", error.body_text(), "the fields are listed at /api")
+    })?;
+    let Some(ca) = &state.ca else {
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            "no-nodes-door",
+            "this hub has no door for nodes with certificates".to_owned(),
+            "add [nodes] and listen to the hub's config",
+        ));
+    };
+    let (uses, minutes) = (ask.uses.unwrap_or(1), ask.minutes.unwrap_or(MINUTES));
+    if !(1..=USES_MAX).contains(&uses) || !(1..=MINUTES_MAX).contains(&minutes) {
+        let message = format!("uses is 1 to {USES_MAX}, minutes is 1 to {MINUTES_MAX}");
+        return Err(Refusal::bad_request("out-of-range", message, "choose others"));
+    }
+    let is_token = uses > 1;
+    if is_token && (ask.name.is_some() || ask.replace) {
+        let message = "a token is for several nodes: it has no name and replaces none".to_owned();
+        return Err(Refusal::bad_request("token-with-name", message, "make a code for each node"));
+    }
+    let (code, id) = {
+        let mut entropy = state.entropy();
+        (Code::draw(&mut **entropy, is_token, ca.public()), base32::draw(&mut **entropy, 10))
+    };
+    let now_ms = state.now_ms();
+    let until_ms = now_ms + i64::from(minutes) * 60_000;
+    let offer = Offer {
+        id: id.clone(),
+        replaces: ask.replace,
+        name: ask.name,
+        uses: i64::from(uses),
+        used: 0,
+        until_ms,
+    };
+    let (row, hash) = (EnrolmentRow { offer, is_token, made_by: who.name() }, code.hash());
+    let done = state.writer.act(move |writer| {
+        Box::pin(async move {
+            identity::add_enrolment(writer, &row, &hash).await?;
+            let after = Value::object([
+                ("uses", Value::Integer(row.offer.uses)),
+                ("until_ms", Value::Integer(until_ms)),
+                ("replaces", Value::Bool(row.offer.replaces)),
+                ("name", row.offer.name.as_ref().map_or("", NodeId::as_str).into()),
+            ]);
+            audit::append(writer, &entry(now_ms, &who, "enrolment.make", row.offer.id, "", Some(after))).await
+        })
+    });
+    done.await?;
+    Ok((StatusCode::CREATED, Json(NewEnrolment { id, code: code.to_string(), until_ms })))
+}
+
+/// A code, without what it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Enrolment {
+    id: String,
+    name: Option<String>,
+    /// Whether it is good for several nodes.
+    token: bool,
+    replace: bool,
+    uses: i64,
+    used: i64,
+    until_ms: i64,
+    made_by: String,
+}
+
+/// Which codes there are, the newest first; also those that have run out.
+#[utoipa::path(get, path = "/api/v1/enrolments", tag = "identity", responses((status = 200, body = Vec<Enrolment>)))]
+pub async fn list(State(state): State<Arc<HubState>>) -> Result<Json<Vec<Enrolment>>, Refusal> {
+    let rows = identity::enrolments(&state.readers).await?;
+    let shown = |EnrolmentRow { offer, is_token, made_by }| Enrolment {
+        id: offer.id,
+        name: offer.name.map(|name| name.to_string()),
+        token: is_token,
+        replace: offer.replaces,
+        uses: offer.uses,
+        used: offer.used,
+        until_ms: offer.until_ms,
+        made_by,
+    };
+    Ok(Json(rows.into_iter().map(shown).collect()))
+}
+
+/// Takes a code back. Nodes that came in by it stay.
+#[utoipa::path(
+    delete, path = "/api/v1/enrolments/{id}", tag = "identity",
+    params(("id" = String, Path, description = "As its maker got it")),
+    responses((status = 204, description = "It counts no more"), (status = 404, body = ErrorBody))
+)]
+pub async fn remove(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let now_ms = state.now_ms();
+    let done = state.writer.act(move |writer| {
+        Box::pin(async move {
+            let was = identity::remove_enrolment(writer, &id).await?;
+            if was {
+                audit::append(writer, &entry(now_ms, &who, "enrolment.remove", id, "", None)).await?;
+            }
+            Ok(was)
+        })
+    });
+    match done.await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Refusal::not_found(
+            "there is no such code".to_owned(),
+            "GET /api/v1/enrolments lists those there are",
+        )),
+    }
+}
+
+/// Which keys.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct KeysAsked {
+    /// Of this node; absent: the newest thousand of all.
+    node: Option<String>,
+}
+
+/// The key of a node.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Key {
+    /// SHA-256 of its public half.
+    id: String,
+    node: String,
+    /// Its newest certificate's number.
+    serial: String,
+    /// Until when that counts.
+    not_after_ms: i64,
+    /// When it last had one from here.
+    renewed_ms: i64,
+    /// Since when it is out.
+    denied_ms: Option<i64>,
+    /// Why.
+    why: Option<String>,
+}
+
+/// The keys by which nodes come.
+#[utoipa::path(
+    get, path = "/api/v1/keys", tag = "identity", params(KeysAsked),
+    responses((status = 200, body = Vec<Key>), (status = 400, body = ErrorBody))
+)]
+pub async fn keys(
+    State(state): State<Arc<HubState>>,
+    Asked(asked): Asked<KeysAsked>,
+) -> Result<Json<Vec<Key>>, Refusal> {
+    let rows = identity::keys(&state.readers, asked.node.as_deref(), KEYS_MAX).await?;
+    let shown = |KeyRow { id, owner, serial, seen_ms, denied_ms, why }| Key {
+        id: id.to_string(),
+        node: owner.name,
+        serial,
+        not_after_ms: owner.not_after_ms,
+        renewed_ms: seen_ms,
+        denied_ms,
+        why,
+    };
+    Ok(Json(rows.into_iter().map(shown).collect()))
+}
+
+/// Who shall be out: all keys of a node, or one key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DenyAsk {
+    /// The node.
+    #[schema(value_type = Option<String>)]
+    node: Option<NodeId>,
+    /// Or the key, 64 hex digits.
+    #[schema(value_type = Option<String>)]
+    key: Option<Hash>,
+    /// For those who read the log.
+    #[serde(default)]
+    why: String,
+}
+
+/// How many keys are out now that were not before.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeniedCount {
+    keys: u64,
+}
+
+/// Keeps a node or a key out, from its next request on. What runs on the node goes on.
+#[utoipa::path(
+    post, path = "/api/v1/denied", tag = "identity",
+    request_body = DenyAsk,
+    responses((status = 200, body = DeniedCount), (status = 400, body = ErrorBody))
+)]
+pub async fn deny(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    ask: Result<Json<DenyAsk>, JsonRejection>,
+) -> Result<Json<DeniedCount>, Refusal> {
+    let mend = "say either `node` or `key`, and `why`";
+    let Json(ask) = ask.map_err(|error| Refusal::bad_request("bad-body", error.body_text(), mend))?;
+    if ask.node.is_some() == ask.key.is_some() {
+        return Err(Refusal::bad_request("one-of-two", "this names no one thing".to_owned(), mend));
+    }
+    let now_ms = state.now_ms();
+    let done = state.writer.act(move |writer| {
+        Box::pin(async move {
+            let (count, about) = match (&ask.node, &ask.key) {
+                (Some(name), _) => {
+                    let node = nodes::find(writer, name).await?;
+                    let count = match node {
+                        Some(node) => identity::deny_node(writer, node, None, &ask.why, now_ms).await?,
+                        None => 0,
+                    };
+                    (count, name.to_string())
+                }
+                (None, Some(key)) => {
+                    (u64::from(identity::deny_key(writer, key, &ask.why, now_ms).await?), key.to_string())
+                }
+                (None, None) => (0, String::new()),
+            };
+            if count > 0 {
+                audit::append(writer, &entry(now_ms, &who, "deny", about, &ask.why, None)).await?;
+            }
+            Ok(count)
+        })
+    });
+    let keys = done.await?;
+    state.peers.refresh().await?;
+    Ok(Json(DeniedCount { keys }))
+}
+
+/// Lets a key in again.
+#[utoipa::path(
+    delete, path = "/api/v1/denied/{key}", tag = "identity",
+    params(("key" = String, Path, description = "64 hex digits")),
+    responses((status = 204, description = "It counts again"), (status = 404, body = ErrorBody))
+)]
+pub async fn pardon(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    Path(key): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let nothing =
+        || Refusal::not_found("this key is not denied".to_owned(), "GET /api/v1/keys says which are");
+    let key = Hash::parse(&key).ok_or_else(nothing)?;
+    let now_ms = state.now_ms();
+    let done = state.writer.act(move |writer| {
+        Box::pin(async move {
+            let was = identity::pardon(writer, &key).await?;
+            if was {
+                audit::append(writer, &entry(now_ms, &who, "pardon", key.to_string(), "", None)).await?;
+            }
+            Ok(was)
+        })
+    });
+    if !done.await? {
+        return Err(nothing());
+    }
+    state.peers.refresh().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn entry(at_ms: i64, who: &Who, act: &str, about: String, why: &str, after: Option<Value>) -> Entry {
+    Entry { at_ms, who: who.name(), act: act.into(), about, why: why.into(), before: None, after }
+}

@@ -1,0 +1,10 @@
+//! Who may do what, played against a hub with both doors: operators with tokens, nodes with certificates.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+mod door;
+#[path = "../fleet/mod.rs"]
+mod fleet;
+mod matrix;
+mod nodes;
+mod operators;
