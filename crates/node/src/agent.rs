@@ -37,6 +37,7 @@ use crate::api::blobs::Door;
 use crate::api::guard::Guard;
 use crate::config::serve::ServeConfig;
 use crate::config::{Config, TokenError, read_token};
+use crate::identity::tend::{Identity, IdentityError};
 use crate::inventory;
 use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
@@ -70,6 +71,9 @@ pub enum StartError {
     /// A token is missing.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The certificate for the hub is missing, or not this node's.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The hub's address cannot be used.
     #[error("the uplink cannot be set up")]
     Uplink(#[from] UplinkError),
@@ -161,11 +165,18 @@ pub fn start_with<W: World + Clone + 'static>(
     let boot = BootId::random(&mut world);
     let (mut pipeline, mut journal, mut first) = recall(&config, &mut world)?;
     restore::rules(&data, &mut pipeline, &mut first)?;
+    // A door for nodes is one with TLS; there this node is known by its certificate.
+    let identity = match config.hub.as_ref().filter(|hub| hub.url.starts_with("https://")) {
+        Some(hub) => Some(Identity::open(&data, &hub.url, &config.name, world.clone())?),
+        None => None,
+    };
+    let tls = identity.as_ref().map(|identity| identity.tls.clone());
     let uplink = match &config.hub {
         Some(hub) => {
             let settings = uplink::Settings {
                 hub_url: hub.url.clone(),
                 token: hub_token.clone(),
+                tls: tls.clone(),
                 node: config.name.clone(),
             };
             Some(Uplink::new(settings, journal.outbox()?, journal.bell())?)
@@ -227,7 +238,7 @@ pub fn start_with<W: World + Clone + 'static>(
             let (world, shared) = (world.clone(), Arc::clone(&shared));
             let near = config.neighbours.as_ref().and_then(|near| near.token_file.as_deref());
             let near = near.map(read_token).transpose()?;
-            let around = Surroundings { world, boot, shared, reports, token: hub_token, near };
+            let around = Surroundings { world, boot, shared, reports, token: hub_token, tls, near };
             Some(install::start(prepared, &config, around)?)
         }
         None => None,
@@ -249,7 +260,7 @@ pub fn start_with<W: World + Clone + 'static>(
     let follower = follower.with_inbox(installing.as_ref().map(Installing::inbox));
     let host =
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
-    let io = spawn("io", move || run_io(api, uplink, host, world, &stop))?;
+    let io = spawn("io", move || run_io(api, uplink, identity, host, world, &stop))?;
     Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving, installing })
 }
 
@@ -318,6 +329,7 @@ fn spawn<T: Send + 'static>(
 fn run_io<W: World + Clone>(
     api: Option<(Api, TcpListener)>,
     uplink: Option<Uplink>,
+    identity: Option<Identity>,
     host: AgentHost,
     world: W,
     stop: &watch::Receiver<bool>,
@@ -337,7 +349,8 @@ fn run_io<W: World + Clone>(
         // An error means that the sender is gone, which is a stop as well.
         async move { drop(stop.wait_for(|stop| *stop).await) }
     };
-    let (uplink_stop, late) = (stopped(), stopped());
+    let (uplink_stop, tend_stop, late) = (stopped(), stopped(), stopped());
+    let tending = world.clone();
     let work = async {
         let serve = async {
             if let Some((api, listener)) = api
@@ -351,7 +364,15 @@ fn run_io<W: World + Clone>(
                 uplink.run(world, host, uplink_stop).await;
             }
         };
-        tokio::join!(serve, carry);
+        let tend = async {
+            if let Some(identity) = identity {
+                tokio::select! {
+                    () = identity.tend(tending) => {}
+                    () = tend_stop => {}
+                }
+            }
+        };
+        tokio::join!(serve, carry, tend);
     };
     let late = async {
         late.await;

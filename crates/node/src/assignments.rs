@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 use wire::checkin::Document;
 use wire::world::Clock;
 
+use crate::identity::tls::HubTls;
 use crate::trust::{Repository, RepositoryError, members_of, read_from, refresh, server};
 use crate::web::http::{Ask, Web, WebError};
 use crate::why::why;
@@ -109,6 +110,14 @@ impl Source {
     /// Those that the hub at `url` hands out. The token goes to that server only; each page has `page_time` to come.
     pub fn at(url: &str, token: Option<&str>, page_time: Duration) -> Result<Source, RepositoryError> {
         Ok(Source(Place::Hub { web: server(url, token, page_time)?, page_time }))
+    }
+
+    /// The same, where the hub knows us by a certificate.
+    pub fn with_tls(self, tls: Option<&HubTls>) -> Result<Source, RepositoryError> {
+        match self.0 {
+            Place::Hub { web, page_time } => Ok(Source(Place::Hub { web: web.with_tls(tls)?, page_time })),
+            place => Ok(Source(place)),
+        }
     }
 
     /// The `.json` files in a folder, or those that an archive of a package brings along. Blocks.

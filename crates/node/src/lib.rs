@@ -15,7 +15,8 @@
 //! Remembering:
 //!
 //! - [`journal`]: drafts → records, numbered, chained, on disk;
-//! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them.
+//! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them;
+//! - [`identity`]: who this node is to its hub; [`judged`]: by which time certificates are judged.
 //!
 //! Language models:
 //!
@@ -42,9 +43,11 @@ pub mod desired;
 pub mod device;
 pub mod durable;
 pub mod flow;
+pub mod identity;
 pub mod install;
 pub mod inventory;
 pub mod journal;
+pub mod judged;
 pub mod keep;
 pub mod latency;
 pub mod model;

@@ -20,6 +20,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use wire::world::Clock;
 
+use crate::identity::tls::HubTls;
 use crate::web::http::{Ask, Web, WebError};
 use crate::why::why;
 
@@ -73,6 +74,16 @@ impl Repository {
     pub fn at(url: &str, token: Option<&str>, file_time: Duration) -> Result<Repository, RepositoryError> {
         let web = server(url, token, file_time)?;
         Ok(Repository(Place::Server { web, file_time }))
+    }
+
+    /// The same, where the server is our hub, which knows us by a certificate.
+    pub fn with_tls(self, tls: Option<&HubTls>) -> Result<Repository, RepositoryError> {
+        match self.0 {
+            Place::Server { web, file_time } => {
+                Ok(Repository(Place::Server { web: web.with_tls(tls)?, file_time }))
+            }
+            place => Ok(Repository(place)),
+        }
     }
 
     /// The files in a folder, or those that an archive of a package brings along. Blocks.

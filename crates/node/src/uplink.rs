@@ -18,6 +18,7 @@ use wire::world::{Clock, MonoNs, World};
 
 use self::hub::Hub;
 pub use self::hub::UplinkError;
+use crate::identity::tls::HubTls;
 use crate::journal::DatabaseError;
 use crate::journal::fork::ForkReport;
 use crate::journal::outbox::{Door, Outbox, Settled};
@@ -37,6 +38,8 @@ pub struct Settings {
     pub hub_url: String,
     /// The token that the hub knows us by.
     pub token: Option<String>,
+    /// How the hub's door for nodes is entered, where it is one: an address that begins with `https://`.
+    pub tls: Option<HubTls>,
     /// Our name.
     pub node: NodeId,
 }
@@ -118,7 +121,7 @@ pub struct Uplink {
 impl Uplink {
     /// Checks the settings; talks to nobody yet. `bell` is the journal's.
     pub fn new(settings: Settings, outbox: Outbox, bell: Arc<Notify>) -> Result<Uplink, UplinkError> {
-        let hub = Hub::new(&settings.hub_url, settings.token.as_deref())?;
+        let hub = Hub::new(&settings.hub_url, settings.token.as_deref(), settings.tls.as_ref())?;
         let door = outbox.door();
         Ok(Uplink { hub, node: settings.node, outbox: Some(outbox), door, bell })
     }

@@ -43,6 +43,7 @@ use crate::config::Config;
 use crate::config::packages::PackagesConfig;
 use crate::control::{Answer, Ask, Standing, TrialView, View};
 use crate::device::kernel_run;
+use crate::identity::tls::HubTls;
 use crate::install::carry::{Carry, CarryError};
 use crate::install::event::{Event, Now};
 use crate::install::orders::Waiting;
@@ -112,6 +113,8 @@ pub(super) struct Surroundings<W> {
     pub(super) reports: Reports,
     /// The hub's token.
     pub(super) token: Option<String>,
+    /// How the hub's door for nodes is entered.
+    pub(super) tls: Option<HubTls>,
     /// The neighbours' token.
     pub(super) near: Option<String>,
 }
@@ -152,7 +155,7 @@ pub(super) fn start<W: World + Clone + 'static>(
     let (tell, told) = std::sync::mpsc::channel();
     // The slots stay on their thread; whether they could be taken is told from there.
     let body = move || {
-        let Surroundings { world, boot, shared, reports, token, near } = around;
+        let Surroundings { world, boot, shared, reports, token, tls, near } = around;
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -167,6 +170,7 @@ pub(super) fn start<W: World + Clone + 'static>(
             data: data.clone(),
             hub,
             token,
+            tls,
             neighbours: neighbours.map(|neighbours| (neighbours, near)),
             node: name,
             zone,

@@ -20,6 +20,7 @@ use package::store::Store;
 use package::trust::key::KeyId;
 use wire::hash::Hash;
 
+use crate::identity::tls::HubTls;
 use crate::install::keys::grant_path;
 use crate::trust::{FILE_TIME, RepositoryError, members_of, read_from, server};
 use crate::web::http::{Ask, Web, WebError, shown};
@@ -86,6 +87,14 @@ impl GrantSource {
         let web = server(hub, token, FILE_TIME)?;
         let name = shown(web.endpoint());
         Ok(GrantSource { place: Place::Hub(web), name })
+    }
+
+    /// The same, where the hub knows us by a certificate.
+    pub fn with_tls(self, tls: Option<&HubTls>) -> Result<GrantSource, RepositoryError> {
+        match self.place {
+            Place::Hub(web) => Ok(GrantSource { place: Place::Hub(web.with_tls(tls)?), ..self }),
+            place => Ok(GrantSource { place, ..self }),
+        }
     }
 
     /// A folder with `grants` in it, such as a package, or a package in one file. Blocks.

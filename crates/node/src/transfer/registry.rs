@@ -19,6 +19,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
+use crate::identity::tls::HubTls;
 use crate::transfer::origin::{Body, Fault, Later, Origin, Reply, Wanted};
 use crate::web::answer::judge_part;
 use crate::web::http::{Answer, Ask, Web, WebError, shown};
@@ -121,6 +122,11 @@ impl Registry {
         let name = format!("{}{repo}", shown(&base));
         let web = Web::new(base, None, CONNECT.min(idle), idle)?;
         Ok(Registry { web, repo, name, is_near: false, basic, taken: Mutex::new(taken) })
+    }
+
+    /// The same, where the registry is our hub, which knows us by a certificate.
+    pub fn with_tls(self, tls: Option<&HubTls>) -> Result<Registry, RegistryError> {
+        Ok(Registry { web: self.web.with_tls(tls)?, ..self })
     }
 
     /// The same, next to us: no rate is kept.

@@ -9,6 +9,7 @@ use wire::batch::{self, BatchAnswer};
 use wire::checkin::{self, CheckIn, CheckInAnswer};
 use wire::world::MonoNs;
 
+use crate::identity::tls::HubTls;
 use crate::sync::Failure;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,9 +32,9 @@ pub enum UplinkError {
         /// What is wrong with it.
         why: String,
     },
-    /// This build speaks plain HTTP only.
+    /// The address is that of a door for nodes.
     #[error(
-        "{url:?} asks for TLS, which this build does not speak; use http:// over a private network or a tunnel"
+        "{url:?} asks for TLS, which is not spoken without a certificate; enrol this node: selvedge node enrol"
     )]
     NoTls {
         /// What was given.
@@ -57,12 +58,13 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(url: &str, token: Option<&str>) -> Result<Hub, UplinkError> {
+    pub(crate) fn new(url: &str, token: Option<&str>, tls: Option<&HubTls>) -> Result<Hub, UplinkError> {
         let bad = |why: String| UplinkError::BadUrl { url: url.to_owned(), why };
         let base = format!("{}/", url.trim().trim_end_matches('/'));
         let base = Url::parse(&base).map_err(|error| bad(error.to_string()))?;
         match base.scheme() {
             "http" => {}
+            "https" if tls.is_some() => {}
             "https" => return Err(UplinkError::NoTls { url: url.to_owned() }),
             other => return Err(bad(format!("unknown scheme {other:?}"))),
         }
@@ -80,11 +82,13 @@ impl Hub {
             .timeout(REQUEST_TIMEOUT)
             // A record goes where the operator said, nowhere else.
             .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(1);
+        let client = match tls {
+            Some(tls) => client.tls_backend_preconfigured(tls.settings()),
             // No TLS here, so no certificates either: reading the system's costs time and memory, and fails where there are none.
-            .tls_certs_only([])
-            .build()
-            .map_err(UplinkError::Client)?;
+            None => client.tls_certs_only([]),
+        };
+        let client = client.build().map_err(UplinkError::Client)?;
         Ok(Hub { client, check_in: join("api/v1/checkin")?, records: join("api/v1/records")?, bearer })
     }
 
@@ -180,7 +184,7 @@ mod tests {
     #[test]
     fn addresses() {
         fn check(url: &str, expected: Result<&str, &str>) {
-            match (Hub::new(url, Some("abc")), expected) {
+            match (Hub::new(url, Some("abc"), None), expected) {
                 (Ok(hub), Ok(records)) => assert_eq!(hub.records.as_str(), records),
                 (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{url}: {error}"),
                 (got, _) => panic!("{url}: {got:?}"),
@@ -189,7 +193,7 @@ mod tests {
         check("http://hub:7300", Ok("http://hub:7300/api/v1/records"));
         check(" http://hub:7300/ ", Ok("http://hub:7300/api/v1/records"));
         check("http://[::1]:80/plant/7", Ok("http://[::1]/plant/7/api/v1/records"));
-        check("https://hub", Err("does not speak"));
+        check("https://hub", Err("without a certificate"));
         check("hub:7300", Err("unknown scheme"));
         check("", Err("not a hub's address"));
         check("file:///etc/passwd", Err("unknown scheme"));
@@ -197,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_token_is_never_shown() {
-        assert!(matches!(Hub::new("http://hub", Some("line\nbreak")), Err(UplinkError::BadToken)));
-        let hub = Hub::new("http://hub", Some("very-secret")).unwrap();
+        assert!(matches!(Hub::new("http://hub", Some("line\nbreak"), None), Err(UplinkError::BadToken)));
+        let hub = Hub::new("http://hub", Some("very-secret"), None).unwrap();
         assert!(!format!("{hub:?}").contains("very-secret"));
     }
 

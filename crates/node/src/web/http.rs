@@ -14,6 +14,7 @@ use reqwest::header::{
 use reqwest::{Client, Response, Url};
 use wire::hash::Hash;
 
+use crate::identity::tls::HubTls;
 use crate::web::answer::{Head, strong};
 
 /// The most redirects of one question; browsers stop at twenty, repositories need two.
@@ -218,6 +219,8 @@ pub(crate) struct Web {
     idle: Duration,
     endpoint: Url,
     token: Option<HeaderValue>,
+    /// For `endpoint`, if it is our hub: it knows us by a certificate, and we know it by its authority.
+    hub: Option<Client>,
 }
 
 impl Web {
@@ -230,7 +233,17 @@ impl Web {
     ) -> Result<Web, WebError> {
         let plain = client(connect, idle).tls_certs_only([]).build();
         let plain = plain.map_err(|error| WebError::NoCertificates { why: cause(&error) })?;
-        Ok(Web { plain, secure: OnceLock::new(), connect, idle, endpoint, token })
+        Ok(Web { plain, secure: OnceLock::new(), connect, idle, endpoint, token, hub: None })
+    }
+
+    /// The same, where `endpoint` is our hub's door for nodes.
+    pub(crate) fn with_tls(self, tls: Option<&HubTls>) -> Result<Web, WebError> {
+        let build = |tls: &HubTls| {
+            client(self.connect, self.idle).tls_backend_preconfigured(tls.settings()).https_only(true).build()
+        };
+        let hub = tls.map(build).transpose();
+        let hub = hub.map_err(|error| WebError::NoCertificates { why: cause(&error) })?;
+        Ok(Web { hub, ..self })
     }
 
     /// The repository server.
@@ -241,6 +254,9 @@ impl Web {
     fn client(&self, url: &Url) -> Result<&Client, WebError> {
         if url.scheme() != "https" {
             return Ok(&self.plain);
+        }
+        if let Some(hub) = self.hub.as_ref().filter(|_| url.origin() == self.endpoint.origin()) {
+            return Ok(hub);
         }
         if let Some(client) = self.secure.get() {
             return Ok(client);

@@ -161,6 +161,7 @@ impl Scene {
         let settings = Settings {
             hub_url: self.url.clone(),
             token: Some("s3cret".into()),
+            tls: None,
             node: NodeId::new("pump-1").unwrap(),
         };
         let uplink = Uplink::new(settings, self.journal.outbox().unwrap(), self.journal.bell()).unwrap();

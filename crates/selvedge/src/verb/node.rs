@@ -6,15 +6,26 @@ use std::time::Duration;
 
 use node::agent;
 use node::config::Config;
+use node::identity::enrol;
+use node::identity::files::Files;
+use node::judged::Judged;
+use wire::hash::Hash;
+use wire::id::NodeId;
+use wire::identity::Code;
 use wire::world::System;
 
 use crate::interrupt::Interrupt;
+use crate::recording::show_time;
 
 /// Run the node: sources → model → rules → journal, and the journal's way up to the hub.
 ///
 /// Works without a hub and without a network; what it has decided and not yet sent waits in its journal.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
     /// Who the node is, and what may leave it.
     #[arg(long, value_name = "FILE", default_value = "node.toml")]
     config: PathBuf,
@@ -28,7 +39,94 @@ pub(crate) struct Args {
     until_end: bool,
 }
 
+/// What else a node can do.
+#[derive(clap::Subcommand)]
+enum Verb {
+    Enrol(Enrol),
+    Identity(Identity),
+}
+
+/// Let this node belong to a hub: by a code that an admin of the hub made for it.
+///
+/// The key is made here and never leaves this machine; the hub makes a certificate for it. The code tells each that the other
+/// is the true one.
+#[derive(clap::Args)]
+struct Enrol {
+    /// The hub's door for nodes, such as https://hub.example:8421.
+    #[arg(long, value_name = "URL")]
+    hub: String,
+
+    /// The code; as eight groups of letters and digits.
+    #[arg(long, value_name = "CODE")]
+    code: String,
+
+    /// What the node is called; without it as in its settings.
+    #[arg(long, value_name = "NAME")]
+    name: Option<NodeId>,
+
+    /// The node's settings, which say where its data are.
+    #[arg(long, value_name = "FILE", default_value = "node.toml")]
+    config: PathBuf,
+}
+
+/// Show who this node is to its hub.
+#[derive(clap::Args)]
+struct Identity {
+    /// The node's settings, which say where its data are.
+    #[arg(long, value_name = "FILE", default_value = "node.toml")]
+    config: PathBuf,
+}
+
+fn enrol(args: &Enrol) -> anyhow::Result<()> {
+    let config = Config::load(&args.config)?;
+    let code = Code::parse(&args.code)?;
+    let name = args.name.as_ref().unwrap_or(&config.name);
+    if *name != config.name {
+        anyhow::bail!(
+            "{} calls this node {}, not {name}: change it there",
+            args.config.display(),
+            config.name
+        );
+    }
+    let mut world = System::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (files, judged) = (Files::of(&config.data), Judged::new(world, 0));
+    let facts = runtime.block_on(enrol::enrol(&files, &args.hub, &code, name, judged, &mut world))?;
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "{} belongs to {} from now on; its key is in {}",
+        facts.node,
+        facts.url,
+        files.folder().display()
+    )?;
+    if config.hub.as_ref().is_none_or(|hub| hub.url != facts.url) {
+        writeln!(out, "write this into {}:\n\n[hub]\nurl = \"{}\"", args.config.display(), facts.url)?;
+    }
+    Ok(())
+}
+
+fn identity(args: &Identity) -> anyhow::Result<()> {
+    let config = Config::load(&args.config)?;
+    let files = Files::of(&config.data);
+    let mut out = std::io::stdout();
+    let Some((facts, pair)) = files.open()? else {
+        writeln!(out, "this node belongs to no hub; see: selvedge node enrol --help")?;
+        return Ok(());
+    };
+    writeln!(out, "node         {}", facts.node)?;
+    writeln!(out, "hub          {}", facts.url)?;
+    writeln!(out, "key          {}", Hash::of(pair.key.public()))?;
+    writeln!(out, "certificate  until {} UTC", show_time(pair.life.not_after_ms))?;
+    Ok(())
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.verb {
+        Some(Verb::Enrol(args)) => return enrol(args),
+        Some(Verb::Identity(args)) => return identity(args),
+        None => {}
+    }
     let config = Config::load(&args.config)?;
     let mut out = std::io::stdout();
     if args.show_config {

@@ -60,23 +60,29 @@ fn places<W: World + Clone + 'static>(
     if let Some(from) = from {
         keep(on_disk(from));
     }
-    let token = reach.token.as_deref();
+    let (token, tls) = (reach.token.as_deref(), reach.tls.as_ref());
     let hub = reach.hub.as_deref();
     let repository = match (&reach.packages.trust.repository, hub) {
         (Some(Metadata::In(folder)), _) => on_disk(folder).map(|(repository, _)| repository),
         (Some(Metadata::At(url)), _) => {
             // The hub's token goes to the hub alone.
-            let token = token.filter(|_| hub.is_some_and(|hub| url.starts_with(&format!("{hub}/"))));
-            Repository::at(url, token, FILE_TIME).map_err(|error| why(&error))
+            let is_hub = hub.is_some_and(|hub| url.starts_with(&format!("{hub}/")));
+            let (token, tls) = (token.filter(|_| is_hub), tls.filter(|_| is_hub));
+            let opened = Repository::at(url, token, FILE_TIME);
+            opened.and_then(|opened| opened.with_tls(tls)).map_err(|error| why(&error))
         }
         (None, Some(hub)) => {
             let url = format!("{hub}/tuf/metadata");
-            Repository::at(&url, token, FILE_TIME).map_err(|error| why(&error))
+            let opened = Repository::at(&url, token, FILE_TIME);
+            opened.and_then(|opened| opened.with_tls(tls)).map_err(|error| why(&error))
         }
         (None, None) => return (places, troubles),
     };
     let source = match hub {
-        Some(hub) => Source::at(hub, token, FILE_TIME).map(Some).map_err(|error| why(&error)),
+        Some(hub) => {
+            let opened = Source::at(hub, token, FILE_TIME).and_then(|opened| opened.with_tls(tls));
+            opened.map(Some).map_err(|error| why(&error))
+        }
         None => match &reach.packages.trust.repository {
             Some(Metadata::In(folder)) => on_disk(folder).map(|(_, source)| source),
             _ => Ok(None),

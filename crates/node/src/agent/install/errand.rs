@@ -32,6 +32,7 @@ use crate::config::neighbours::NeighboursConfig;
 use crate::config::packages::{PackagesConfig, Place as From};
 use crate::config::read_token;
 use crate::device::device;
+use crate::identity::tls::HubTls;
 use crate::install::choose::{Choosing, read_document, slot_for};
 use crate::install::event::{Agreement, Event, Fault};
 use crate::install::keys::{Keys, grants_folder};
@@ -74,6 +75,8 @@ pub(super) struct Place<W> {
     pub(super) hub: Option<String>,
     /// Its token.
     pub(super) token: Option<String>,
+    /// How its door for nodes is entered.
+    pub(super) tls: Option<HubTls>,
     /// The nodes next to this one, and the token to show them.
     pub(super) neighbours: Option<(NeighboursConfig, Option<String>)>,
     /// The node's name.
@@ -171,7 +174,9 @@ impl<W: World + Clone + 'static> Reach<W> {
         };
         let mut registries = Vec::new();
         if let Some(hub) = &self.hub {
-            registries.push(registry(hub, None, self.token.clone()));
+            let ours = registry(hub, None, self.token.clone());
+            let with = |ours: Registry| ours.with_tls(self.tls.as_ref()).map_err(|error| why(&error));
+            registries.push(ours.and_then(with));
         }
         for from in &self.packages.from {
             match from {
@@ -260,7 +265,8 @@ impl<W: World + Clone + 'static> Reach<W> {
             keep(GrantSource::in_folder(&package));
         }
         if let Some(hub) = &self.hub {
-            keep(GrantSource::at(hub, self.token.as_deref()));
+            let ours = GrantSource::at(hub, self.token.as_deref());
+            keep(ours.and_then(|ours| ours.with_tls(self.tls.as_ref())));
         }
         let Some(sealed) = Sealed::of(&self.store, sealed.digest).map_err(|error| why(&error))? else {
             return Ok(());

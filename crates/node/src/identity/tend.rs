@@ -1,0 +1,194 @@
+//! Keeps the node's certificate in force while the node runs, and its time right enough for that. Nothing waits for it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use package::trust::canonical::Value;
+use package::trust::key::PublicKey;
+use rustls::pki_types::CertificateDer;
+use wire::hash::Hash;
+use wire::id::NodeId;
+use wire::identity::{RENEW_PATH, RenewAnswer, RenewAsk, TIME_PATH, TimeAnswer, TimeAsk, time_message};
+use wire::world::{Clock, Entropy, World};
+
+use crate::identity::call::{CallError, Caller};
+use crate::identity::csr::csr;
+use crate::identity::files::{Files, FilesError, HubFacts, Life, public_of};
+use crate::identity::tls::{HubTls, undated};
+use crate::identity::{Effect, State, step};
+use crate::judged::Judged;
+
+/// Why the node's identity cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// There is none.
+    #[error(
+        "{url} is a hub's door for nodes, and this node has not come in yet; run: selvedge node enrol --hub {url} --code …"
+    )]
+    NotEnrolled {
+        /// The hub, as configured.
+        url: String,
+    },
+    /// It is another's.
+    #[error(
+        "this node is called {configured} in its settings, and was enrolled as {enrolled}; give it the same name"
+    )]
+    OtherName {
+        /// In `node.toml`.
+        configured: NodeId,
+        /// In the certificate.
+        enrolled: NodeId,
+    },
+    /// The files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// What the hub said at enrolment is no authority.
+    #[error("the hub's authority in {folder} cannot be read; remove the folder and enrol the node again")]
+    Authority {
+        /// The folder.
+        folder: String,
+    },
+    /// TLS does not take it.
+    #[error("TLS does not take this node's certificate")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error("the request for a certificate could not be made")]
+    Csr(#[from] rcgen::Error),
+    #[error("TLS does not take it")]
+    Tls(#[from] rustls::Error),
+    #[error("the hub's answer is not what was asked for: {0}")]
+    Answer(&'static str),
+}
+
+/// This node's identity, as it runs.
+#[derive(Debug)]
+pub struct Identity {
+    files: Files,
+    facts: HubFacts,
+    url: String,
+    authority: CertificateDer<'static>,
+    life: Life,
+    /// Settings of TLS to the hub, for whoever asks it anything.
+    pub tls: HubTls,
+    judged: Arc<Judged>,
+}
+
+impl Identity {
+    /// The one in the node's data folder, for the hub at `url`.
+    pub fn open(
+        data: &Path,
+        url: &str,
+        name: &NodeId,
+        clock: impl Clock + 'static,
+    ) -> Result<Identity, IdentityError> {
+        let files = Files::of(data);
+        let Some((facts, pair)) = files.open()? else {
+            return Err(IdentityError::NotEnrolled { url: url.to_owned() });
+        };
+        if facts.node != *name {
+            return Err(IdentityError::OtherName { configured: name.clone(), enrolled: facts.node });
+        }
+        let authority = BASE64_STANDARD.decode(&facts.authority).map(CertificateDer::from);
+        let folder = || files.folder().display().to_string();
+        let authority = authority.map_err(|_| IdentityError::Authority { folder: folder() })?;
+        let judged = Judged::new(clock, pair.life.not_before_ms);
+        let tls = HubTls::new(&pair, authority.clone(), judged.clone())?;
+        Ok(Identity { files, facts, url: url.to_owned(), authority, life: pair.life, tls, judged })
+    }
+
+    /// Does what is due, for ever.
+    pub async fn tend(mut self, mut world: impl World) {
+        let mut state = State {
+            not_before_ms: self.life.not_before_ms,
+            not_after_ms: self.life.not_after_ms,
+            share: world.unit(),
+            failures: 0,
+            tried_ms: None,
+            is_doubted: false,
+        };
+        loop {
+            state.is_doubted = self.judged.is_doubted();
+            let now_ms = self.judged.now_ms();
+            let done = match step(&state, now_ms) {
+                Effect::Wait { ms } => {
+                    let resting = state.failures > 0;
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_millis(ms)) => {}
+                        () = self.judged.doubted(), if !resting => {}
+                    }
+                    continue;
+                }
+                Effect::AskTime => self.ask_time(&mut world).await,
+                Effect::Renew => self.renew(&mut world).await,
+            };
+            state.tried_ms = Some(self.judged.now_ms());
+            match done {
+                Ok(()) => {
+                    let Life { not_before_ms, not_after_ms } = self.life;
+                    if not_before_ms != state.not_before_ms {
+                        state.share = world.unit();
+                    }
+                    state = State { not_before_ms, not_after_ms, failures: 0, ..state };
+                }
+                Err(error) => {
+                    state.failures = state.failures.saturating_add(1);
+                    tracing::warn!(%error, failures = state.failures, "the certificate is not renewed yet, or the time not known");
+                }
+            }
+        }
+    }
+
+    /// The one call that a wrong clock allows: what it says counts only with the hub's signature over our nonce.
+    async fn ask_time(&self, entropy: &mut dyn Entropy) -> Result<(), StepError> {
+        let mut bytes = [0; 32];
+        entropy.fill(&mut bytes);
+        let nonce = Hash::from_slice(&bytes).ok_or(StepError::Answer("no nonce"))?;
+        let caller = Caller::new(&self.url, undated(self.authority.clone(), self.judged.clone())?)?;
+        let answer: TimeAnswer = caller.post(TIME_PATH, &TimeAsk { nonce }).await?;
+        let key = Value::object([
+            ("keytype", "ed25519".into()),
+            ("scheme", "ed25519".into()),
+            ("keyval", Value::object([("public", self.facts.time_key.as_str().into())])),
+        ]);
+        let signature = Value::object([("sig", answer.signature.as_str().into())]);
+        let message = time_message(answer.hub_ms, nonce);
+        if !PublicKey::read(&key).is_some_and(|key| key.verifies(&message, &signature)) {
+            return Err(StepError::Answer("the time is not signed with the hub's key"));
+        }
+        tracing::warn!(
+            hub_ms = answer.hub_ms,
+            "this machine's clock is wrong; certificates are judged by the hub's time"
+        );
+        self.judged.set(answer.hub_ms);
+        Ok(())
+    }
+
+    async fn renew(&mut self, entropy: &mut dyn Entropy) -> Result<(), StepError> {
+        let key = self.files.next_key(entropy)?;
+        let ask = RenewAsk { csr: BASE64_STANDARD.encode(csr(&key)?), extra: serde_json::Map::new() };
+        let caller = Caller::new(&self.url, self.tls.settings())?;
+        let answer: RenewAnswer = caller.post(RENEW_PATH, &ask).await?;
+        let certificate = BASE64_STANDARD.decode(&answer.certificate).map(CertificateDer::from);
+        let certificate = certificate.map_err(|_| StepError::Answer("the certificate is none"))?;
+        if public_of(&certificate).as_deref() != Some(key.public()) {
+            return Err(StepError::Answer("the certificate is for another key"));
+        }
+        let life = Life { not_before_ms: answer.not_before_ms, not_after_ms: answer.not_after_ms };
+        let pair = self.files.take(&certificate, life, None)?;
+        self.tls.show(&pair)?;
+        self.judged.raise(life.not_before_ms);
+        self.life = life;
+        tracing::info!(until_ms = life.not_after_ms, "this node has its next certificate");
+        Ok(())
+    }
+}

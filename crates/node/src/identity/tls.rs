@@ -1,0 +1,316 @@
+//! TLS to the hub: 1.3 only, hybrid key agreement first, this node's certificate shown, and nobody believed but the hub's authority.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use package::trust::eckey::EcKey;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue, WebPkiServerVerifier,
+};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivateSec1KeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
+};
+use wire::identity::Code;
+
+use crate::identity::files::{Pair, public_of};
+use crate::judged::Judged;
+
+/// How many tickets are kept: for one hub.
+const TICKETS: usize = 16;
+
+/// Settings of TLS to the hub, for whoever asks it anything. Clones share the certificate that is shown.
+#[derive(Debug, Clone)]
+pub struct HubTls {
+    settings: Arc<ClientConfig>,
+    shown: Arc<Shown>,
+    tickets: Arc<Tickets>,
+}
+
+impl HubTls {
+    /// Shows `pair`, believes only `authority`, by the time of `judged`, which hears where only dates do not fit.
+    pub fn new(
+        pair: &Pair,
+        authority: CertificateDer<'static>,
+        judged: Arc<Judged>,
+    ) -> Result<HubTls, Error> {
+        let shown = Arc::new(Shown(RwLock::new(certified(pair)?)));
+        let tickets = Arc::new(Tickets::default());
+        let verifier = Pinned { inner: only(authority)?, judged: judged.clone() };
+        let mut settings = tls13(judged, Arc::new(verifier))?.with_client_cert_resolver(shown.clone());
+        settings.resumption = Resumption::store(tickets.clone());
+        Ok(HubTls { settings: Arc::new(settings), shown, tickets })
+    }
+
+    /// Another certificate from now on. Tickets stand for the one before, so they go.
+    pub fn show(&self, pair: &Pair) -> Result<(), Error> {
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = certified(pair)?;
+        self.tickets.forget();
+        Ok(())
+    }
+
+    /// As reqwest takes them.
+    pub fn settings(&self) -> ClientConfig {
+        (*self.settings).clone()
+    }
+}
+
+/// For the one call by which a node with a wrong clock asks the time: dates are not looked at, and no certificate is shown.
+pub fn undated(authority: CertificateDer<'static>, judged: Arc<Judged>) -> Result<ClientConfig, Error> {
+    let verifier = Arc::new(Undated(only(authority)?));
+    Ok(tls13(judged, verifier)?.with_no_client_auth())
+}
+
+/// For coming in: the hub is the one whose authority the code names. The code is an hour old, whatever the clock says.
+pub fn by_code(code: Code, judged: Arc<Judged>) -> Result<ClientConfig, Error> {
+    Ok(tls13(judged, Arc::new(ByCode { code, schemes: provider() }))?.with_no_client_auth())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn tls13(
+    judged: Arc<Judged>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, Error> {
+    let builder = ClientConfig::builder_with_details(provider(), judged);
+    let builder = builder.with_protocol_versions(&[&rustls::version::TLS13])?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
+}
+
+/// Believes one authority.
+fn only(authority: CertificateDer<'static>) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority)?;
+    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+    built.map_err(|error| Error::General(error.to_string()))
+}
+
+fn certified(pair: &Pair) -> Result<Arc<CertifiedKey>, Error> {
+    let key = signing(&pair.key)?;
+    Ok(Arc::new(CertifiedKey::new(vec![pair.certificate.clone()], key)))
+}
+
+fn signing(key: &EcKey) -> Result<Arc<dyn rustls::sign::SigningKey>, Error> {
+    let der = PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(key.der().to_vec()));
+    aws_lc_rs::sign::any_supported_type(&der)
+}
+
+/// The certificate that is shown.
+#[derive(Debug)]
+struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Tickets that can be forgotten.
+#[derive(Debug)]
+struct Tickets(RwLock<ClientSessionMemoryCache>);
+
+impl Default for Tickets {
+    fn default() -> Tickets {
+        Tickets(RwLock::new(ClientSessionMemoryCache::new(TICKETS)))
+    }
+}
+
+impl Tickets {
+    fn forget(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ClientSessionMemoryCache::new(TICKETS);
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&ClientSessionMemoryCache) -> T) -> T {
+        work(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
+        self.with(|store| store.set_kx_hint(name, group));
+    }
+
+    fn kx_hint(&self, name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.with(|store| store.kx_hint(name))
+    }
+
+    fn set_tls12_session(&self, name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.with(|store| store.set_tls12_session(name, value));
+    }
+
+    fn tls12_session(&self, name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.with(|store| store.tls12_session(name))
+    }
+
+    fn remove_tls12_session(&self, name: &ServerName<'static>) {
+        self.with(|store| store.remove_tls12_session(name));
+    }
+
+    fn insert_tls13_ticket(&self, name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.with(|store| store.insert_tls13_ticket(name, value));
+    }
+
+    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.with(|store| store.take_tls13_ticket(name))
+    }
+}
+
+/// The time at which a certificate that fails for its dates only would have been good.
+fn date_that_fits(error: &Error) -> Option<UnixTime> {
+    match error {
+        Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => Some(*not_after),
+        Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            Some(*not_before)
+        }
+        _ => None,
+    }
+}
+
+/// The chain ends in the one authority, and counts now; where it would have counted at another time, the time is doubted.
+#[derive(Debug)]
+struct Pinned {
+    inner: Arc<WebPkiServerVerifier>,
+    judged: Arc<Judged>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.inner.verify_server_cert(leaf, chain, name, ocsp, now);
+        if let Err(error) = &verified
+            && let Some(then) = date_that_fits(error)
+            && self.inner.verify_server_cert(leaf, chain, name, ocsp, then).is_ok()
+        {
+            self.judged.doubt();
+        }
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// The chain ends in the one authority, at whatever time.
+#[derive(Debug)]
+struct Undated(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Undated {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.0.verify_server_cert(leaf, chain, name, ocsp, now);
+        match verified.as_ref().err().and_then(date_that_fits) {
+            Some(then) => self.0.verify_server_cert(leaf, chain, name, ocsp, then),
+            None => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// The chain ends in the authority whose digest stands in the code.
+#[derive(Debug)]
+struct ByCode {
+    code: Code,
+    schemes: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for ByCode {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let meant =
+            |sent: &&CertificateDer<'_>| public_of(sent).is_some_and(|key| self.code.is_authority(&key));
+        let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let authority = chain.iter().find(meant).ok_or_else(unknown)?;
+        Undated(only(authority.clone().into_owned())?).verify_server_cert(leaf, chain, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let schemes = &self.schemes.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, leaf, signed, schemes)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let schemes = &self.schemes.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, leaf, signed, schemes)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,260 @@
+//! A node's identity from end to end: a real hub and a real node, each with a clock of its own that the test sets.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
+
+use hub::config::HubConfig;
+use hub::config::nodes::NodesConfig;
+use hub::server::Hub;
+use node::agent;
+use node::config::Config;
+use node::identity::enrol::{EnrolError, enrol};
+use node::identity::files::Files;
+use node::judged::Judged;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use wire::id::NodeId;
+use wire::identity::Code;
+use wire::world::{Clock, Entropy, MonoNs, System, WallMs};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// This machine's world with a wall clock that somebody sets.
+#[derive(Clone)]
+struct Skewed {
+    system: System,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl Skewed {
+    fn new() -> Skewed {
+        Skewed { system: System::new(), ahead_ms: Arc::new(AtomicI64::new(0)) }
+    }
+
+    fn set(&self, ms: WallMs) {
+        self.ahead_ms.store(ms - self.system.wall_ms(), Relaxed);
+    }
+
+    fn pass(&self, ms: i64) {
+        self.ahead_ms.fetch_add(ms, Relaxed);
+    }
+}
+
+impl Clock for Skewed {
+    fn wall_ms(&self) -> WallMs {
+        self.system.wall_ms() + self.ahead_ms.load(Relaxed)
+    }
+
+    fn mono_ns(&self) -> MonoNs {
+        self.system.mono_ns()
+    }
+}
+
+impl Entropy for Skewed {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.system.fill(bytes);
+    }
+}
+
+/// A hub whose nodes' certificates count for a day, and a node beside it.
+struct Stand {
+    runtime: Runtime,
+    folder: tempfile::TempDir,
+    hub: Option<hub::server::Running>,
+    nodes: SocketAddr,
+    hub_world: Skewed,
+    node_world: Skewed,
+}
+
+impl Stand {
+    fn new() -> Stand {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let mut stand = Stand {
+            runtime: runtime.unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+            hub: None,
+            nodes: "127.0.0.1:0".parse().unwrap(),
+            hub_world: Skewed::new(),
+            node_world: Skewed::new(),
+        };
+        stand.start_hub();
+        stand
+    }
+
+    fn start_hub(&mut self) {
+        let mut config = HubConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            data: self.folder.path().join("hub"),
+            check_in_ms: 200,
+            ..HubConfig::default()
+        };
+        config.identity.node_days = 1;
+        config.nodes = Some(NodesConfig { listen: self.nodes, names: Vec::new(), connections_max: 64 });
+        let hub = self.runtime.block_on(Hub::start(config, self.hub_world.clone())).unwrap();
+        self.nodes = hub.nodes_addr.unwrap();
+        self.hub = Some(hub);
+    }
+
+    fn stop_hub(&mut self) {
+        self.runtime.block_on(self.hub.take().unwrap().stop());
+    }
+
+    fn nodes_url(&self) -> String {
+        format!("https://{}", self.nodes)
+    }
+
+    /// Asks the hub as its first admin.
+    fn ask(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let token = std::fs::read_to_string(self.folder.path().join("hub/first-admin.token")).unwrap();
+        let url = format!("{}{path}", self.hub.as_ref().unwrap().url());
+        self.runtime.block_on(async {
+            let request = reqwest::Client::new().request(method, url).bearer_auth(token.trim());
+            let request = match body {
+                Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+                None => request,
+            };
+            let text = request.send().await.unwrap().text().await.unwrap();
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        })
+    }
+
+    fn node_file(&self) -> PathBuf {
+        let folder = self.folder.path().join("node");
+        std::fs::create_dir_all(&folder).unwrap();
+        let node =
+            format!("[node]\nname = \"pump-7\"\ndata = \"data\"\n\n[hub]\nurl = \"{}\"\n", self.nodes_url());
+        let flow = "[source.pump]\ntype = \"simulated\"\nseed = 1\nrate_hz = 5.0\nhistory = \"2m\"\n\n\
+             [rule.hot]\ninputs = [\"source.pump\"]\nwhen = \"pump.temperature_c > -40.0\"\n";
+        std::fs::write(folder.join("flow.toml"), flow).unwrap();
+        std::fs::write(folder.join("node.toml"), node).unwrap();
+        folder.join("node.toml")
+    }
+
+    fn config(&self) -> Config {
+        Config::load(&self.node_file()).unwrap()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("node/data")
+    }
+
+    fn enrol(&self, data: &Path, code: &str) -> Result<(), EnrolError> {
+        let code = Code::parse(code).unwrap();
+        let name = NodeId::new("pump-7").unwrap();
+        let mut world = self.node_world.clone();
+        let judged = Judged::new(world.clone(), 0);
+        let files = Files::of(data);
+        let url = self.nodes_url();
+        let done = enrol(&files, &url, &code, &name, judged, &mut world);
+        self.runtime.block_on(done).map(|_| ())
+    }
+
+    fn start_node(&self) -> agent::Running {
+        agent::start(self.config(), self.node_world.clone()).unwrap()
+    }
+
+    /// Waits until the node has checked in at this hub's time or later.
+    fn await_check_in(&self, node: &agent::Running, what: &str) {
+        let since_ms = self.hub_world.wall_ms();
+        self.until(node, what, |stand| {
+            let row = stand.ask(reqwest::Method::GET, "/api/v1/nodes/pump-7", None);
+            row["last_seen_ms"].as_i64().is_some_and(|at_ms| at_ms >= since_ms)
+        });
+    }
+
+    fn until(&self, node: &agent::Running, what: &str, holds: impl Fn(&Stand) -> bool) {
+        let began_ns = self.node_world.mono_ns();
+        while !holds(self) {
+            let trouble = node.status().uplink.and_then(|uplink| uplink.trouble);
+            let row = self.ask(reqwest::Method::GET, "/api/v1/nodes/pump-7", None);
+            let waited_ns = self.node_world.mono_ns() - began_ns;
+            assert!(waited_ns < 90_000_000_000, "{what}: trouble {trouble:?}, {row}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn keys(&self) -> usize {
+        let keys = self.ask(reqwest::Method::GET, "/api/v1/keys?node=pump-7", None);
+        keys.as_array().unwrap().len()
+    }
+}
+
+#[test]
+fn a_node_lives_with_its_certificate() {
+    let mut stand = Stand::new();
+    // Not in yet: it says so, and does not start without what its settings promise.
+    let error = agent::start(stand.config(), stand.node_world.clone()).err().unwrap().to_string();
+    assert!(error.contains("selvedge node enrol"), "{error}");
+
+    let made = stand.ask(reqwest::Method::POST, "/api/v1/enrolments", Some(json!({ "name": "pump-7" })));
+    let code = made["code"].as_str().unwrap();
+    // Another hub's code does not open this one: the node sees that before it says anything.
+    let mut other = Skewed::new();
+    let elsewhere = Code::draw(&mut other, false, b"another authority").to_string();
+    assert!(matches!(stand.enrol(&stand.data(), &elsewhere), Err(EnrolError::Call(_))));
+    // A device fresh out of its box, in 1970.
+    stand.node_world.set(0);
+    stand.enrol(&stand.data(), code).unwrap();
+    stand.node_world.set(stand.hub_world.wall_ms());
+    assert!(matches!(stand.enrol(&stand.data(), code), Err(EnrolError::Already { .. })));
+    let thief = stand.folder.path().join("thief");
+    assert!(matches!(stand.enrol(&thief, code), Err(EnrolError::Call(_))), "a code counts once");
+
+    let node = stand.start_node();
+    stand.await_check_in(&node, "the first check-in");
+    stand.until(&node, "records", |stand| {
+        let records = stand.ask(reqwest::Method::GET, "/api/v1/records?node=pump-7", None);
+        records["records"].as_array().is_some_and(|records| !records.is_empty())
+    });
+    node.stop().unwrap();
+    assert_eq!(stand.keys(), 1);
+
+    // Later than two thirds of its life: it has another key soon.
+    stand.hub_world.pass(17 * HOUR_MS);
+    stand.node_world.pass(17 * HOUR_MS);
+    let node = stand.start_node();
+    stand.until(&node, "renewal", |stand| stand.keys() == 2);
+    stand.await_check_in(&node, "after renewal");
+    node.stop().unwrap();
+
+    // Off for a month: the certificate has run out, and the node comes back by itself.
+    stand.hub_world.pass(30 * 24 * HOUR_MS);
+    stand.node_world.pass(30 * 24 * HOUR_MS);
+    let node = stand.start_node();
+    stand.await_check_in(&node, "after a month");
+    assert_eq!(stand.keys(), 3);
+    node.stop().unwrap();
+
+    // A hub with a certificate made a day later, and a node whose battery is empty: it believes to be in 1970.
+    stand.stop_hub();
+    stand.hub_world.pass(12 * HOUR_MS);
+    stand.start_hub();
+    stand.node_world.set(0);
+    let node = stand.start_node();
+    stand.await_check_in(&node, "from 1970");
+    node.stop().unwrap();
+
+    // And one that believes to be in 2099.
+    stand.node_world.set(4_070_908_800_000);
+    let node = stand.start_node();
+    stand.await_check_in(&node, "from 2099");
+
+    // Denied: the hub hears nothing of it any more, and it works on.
+    let denied =
+        stand.ask(reqwest::Method::POST, "/api/v1/denied", Some(json!({ "node": "pump-7", "why": "lost" })));
+    assert_eq!(denied["keys"].as_u64(), Some(stand.keys() as u64));
+    stand.until(&node, "trouble", |_| {
+        node.status().uplink.and_then(|uplink| uplink.trouble).is_some_and(|why| why.contains("denied"))
+    });
+    let readings =
+        |node: &agent::Running| node.status().sources.iter().map(|source| source.readings).sum::<u64>();
+    let before = readings(&node);
+    stand.until(&node, "readings go on", |_| readings(&node) > before);
+    node.stop().unwrap();
+    stand.stop_hub();
+}
