@@ -223,7 +223,7 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
             request.extensions_mut().insert(who);
             next.run(request).await
         }
-        Err(refused) => refused,
+        Err(refused) => *refused,
     };
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -238,8 +238,8 @@ async fn admit_peer(
     peer: Peer,
     needs: Result<Needs, Refusal>,
     is_registry: bool,
-) -> Result<Who, Response> {
-    let needs = needs.map_err(IntoResponse::into_response)?;
+) -> Result<Who, Box<Response>> {
+    let needs = needs.map_err(boxed)?;
     if needs == Needs::Nothing {
         return Ok(Who::Nobody);
     }
@@ -249,12 +249,12 @@ async fn admit_peer(
     };
     let who = match found {
         Ok(peer::Found::Who(who)) => who,
-        Ok(peer::Found::Denied) => return Err(denied().into_response()),
-        Err(error) => return Err(Refusal::from(error).into_response()),
+        Ok(peer::Found::Denied) => return Err(boxed(denied())),
+        Err(error) => return Err(boxed(Refusal::from(error))),
     };
     match judge(needs, &who, true) {
         Verdict::Yes => Ok(who),
-        Verdict::WhoAreYou => Err(no_certificate(peer.0.is_some()).into_response()),
+        Verdict::WhoAreYou => Err(boxed(no_certificate(peer.0.is_some()))),
         verdict => {
             let mut refused = match is_registry {
                 true => registry_refusal(verdict),
@@ -264,9 +264,14 @@ async fn admit_peer(
                 // The next connection may show the certificate that was renewed in the meantime.
                 refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Err(refused)
+            Err(Box::new(refused))
         }
     }
+}
+
+/// An answer is large, and a refusal seldom.
+fn boxed(refusal: Refusal) -> Box<Response> {
+    Box::new(refusal.into_response())
 }
 
 fn denied() -> Refusal {
@@ -288,7 +293,7 @@ fn no_certificate(has_one: bool) -> Refusal {
 }
 
 /// Who asks, if they may.
-fn admit(access: &Access, request: &Request) -> Result<Who, Response> {
+fn admit(access: &Access, request: &Request) -> Result<Who, Box<Response>> {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !access.is_our_host(host) {
@@ -298,7 +303,7 @@ fn admit(access: &Access, request: &Request) -> Result<Who, Response> {
             format!("this hub is not known as {:?}", host.chars().take(100).collect::<String>()),
             "use its IP address or localhost, or add the name to `hosts` in the hub's config",
         );
-        return Err(refusal.into_response());
+        return Err(boxed(refusal));
     }
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     if request.method() != Method::GET && site == Some(b"cross-site") {
@@ -308,16 +313,16 @@ fn admit(access: &Access, request: &Request) -> Result<Who, Response> {
             "another web site asked your browser to do this".to_owned(),
             "do it from the hub's own pages",
         );
-        return Err(refusal.into_response());
+        return Err(boxed(refusal));
     }
     let path = request.uri().path();
-    let needs = needs(request).map_err(IntoResponse::into_response)?;
+    let needs = needs(request).map_err(boxed)?;
     let who = access.who(headers, path);
     match judge(needs, &who, access.own_door) {
         Verdict::Yes => Ok(who),
-        Verdict::WhoAreYou => Err(who_are_you(request)),
-        verdict if is_registry(path) => Err(registry_refusal(verdict)),
-        verdict => Err(not_you(verdict, &who).into_response()),
+        Verdict::WhoAreYou => Err(Box::new(who_are_you(request))),
+        verdict if is_registry(path) => Err(Box::new(registry_refusal(verdict))),
+        verdict => Err(boxed(not_you(verdict, &who))),
     }
 }
 
