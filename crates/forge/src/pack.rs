@@ -29,8 +29,11 @@ use package::seal::stream::{SealError, Sealer};
 use package::seal::wrap::{GrantError, wrap};
 use wire::world::Entropy;
 
+pub mod adapter;
 pub mod facts;
+pub mod found;
 pub mod golden;
+pub mod onnx;
 
 /// Disk that a variant's own documents take at most, in bytes: added to what its files take.
 const DOCUMENTS_BYTES: u64 = 1 << 20;

@@ -10,6 +10,7 @@ pub mod card;
 pub mod choose;
 pub mod chunks;
 pub mod config;
+pub mod contract;
 pub mod descriptor;
 pub mod digest;
 pub mod disk;

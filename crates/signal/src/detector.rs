@@ -340,7 +340,7 @@ impl Detector {
         self.by_state = state > surprise;
         let raw = if warm { surprise.max(state).min(f64::MAX) } else { 0.0 };
 
-        let probability = (self.scores.total() >= 100.0).then(|| anomaly_probability(self.scores.above(raw)));
+        let probability = self.probability(raw);
         let anomalous = raw >= 1.0;
         // What is normal is learnt from what was: a long fault must not make itself probable.
         if warm && !anomalous {
@@ -349,6 +349,11 @@ impl Detector {
         let alarm = anomalous && self.quiet == 0;
         self.quiet = if alarm { self.config.refractory } else { self.quiet.saturating_sub(1) };
         Score { raw, probability, anomalous, alarm }
+    }
+
+    /// The probability of an anomaly that a sample with the score `raw` would have now; `None` until a hundred are known.
+    pub fn probability(&self, raw: f64) -> Option<f64> {
+        (self.scores.total() >= 100.0).then(|| anomaly_probability(self.scores.above(raw)))
     }
 
     /// Which channels the last score came from, largest share first. Empty if nothing deviated.

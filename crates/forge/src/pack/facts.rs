@@ -1,4 +1,4 @@
-//! What a GGUF file says of itself, as a variant of a package: what it asks of a device, and what catalogues want to know.
+//! What a GGUF file with a language model says of itself, as a variant of a package: what it asks of a device, and what catalogues want to know.
 //!
 //! Read from metadata and the table of tensors; nothing is loaded. Memory is `lm`'s own reckoning, the same by which
 //! `selvedge fit` judges a file.
@@ -14,6 +14,7 @@ use package::config::{Capabilities, Modality, Shape, param_size};
 use package::name::VariantName;
 use package::requirement::{Kind, Requires, Runtime, Version};
 
+use crate::pack::found::Found;
 use crate::pack::{Variant, filepath_of};
 
 /// A file that cannot become a variant.
@@ -53,17 +54,6 @@ pub enum FactsError {
         /// Tokens that were asked for.
         wanted: usize,
     },
-}
-
-/// A variant made of a file, and what the file says of itself.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Quality and golden set are absent until somebody measures them.
-    pub variant: Variant,
-    /// What the file says.
-    pub facts: Facts,
-    /// Whether it writes text; else it gives embeddings.
-    pub writes: bool,
 }
 
 /// The context that memory is reckoned with where nobody says otherwise: that of `selvedge fit`.
@@ -126,7 +116,8 @@ pub fn facts(
         golden: None,
         files: Vec::new(),
     };
-    Ok(Found { variant, facts, writes })
+    let task = if writes { "text-generation" } else { "text-embedding" };
+    Ok(Found { variant, licence: facts.licence, bytes: facts.bytes, task })
 }
 
 /// The word of ModelPack for numbers that stand alone; blocks that share a scale have none.
@@ -159,9 +150,13 @@ mod tests {
         let of = |context| facts(&path, VariantName::new("q4_0").unwrap(), context, version);
         let found = of(None).unwrap();
         assert_eq!(found.variant.requires.context, Some(512), "no longer than it was trained for");
-        assert!(found.variant.requires.ram_bytes > found.facts.bytes / 2);
+        assert!(found.variant.requires.ram_bytes > found.bytes / 2);
         assert!(of(Some(64)).unwrap().variant.requires.ram_bytes < found.variant.requires.ram_bytes);
-        assert!(found.writes && found.variant.golden.is_none() && found.variant.quality.is_none());
+        assert!(
+            found.task == "text-generation"
+                && found.variant.golden.is_none()
+                && found.variant.quality.is_none()
+        );
         assert!(matches!(of(Some(513)), Err(FactsError::Context { trained: 512, wanted: 513, .. })));
         std::fs::write(&path, b"none").unwrap();
         assert!(matches!(of(None), Err(FactsError::File { .. })));

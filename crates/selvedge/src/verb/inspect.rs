@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use forge::parcel::{Entry, Parcel};
 use forge::sign::bundles;
 use package::config::ModelConfig;
+use package::contract::Contract;
 use package::golden::Golden;
 use package::index::{Release, Variant};
 use package::manifest::Manifest;
 use package::media::{self, Role};
+use package::requirement::Kind;
 use serde_json::{Value, json};
 
 use crate::amount::{show_bytes, show_number};
@@ -101,7 +103,13 @@ fn show(out: &mut impl io::Write, parcel: &Parcel, entry: &Entry) -> anyhow::Res
     write!(out, "{}", table(release))?;
     for variant in &release.variants {
         let manifest = parcel.manifest(&variant.manifest.digest)?;
-        writeln!(out, "\n{}: {}", variant.name, about(parcel, &manifest))?;
+        writeln!(out, "\n{}: {}", variant.name, about(parcel, variant, &manifest))?;
+        if let Some(contract) = contract(parcel, &manifest) {
+            writeln!(out, "  {contract}")?;
+        }
+        if let Some(base) = variant.base {
+            writeln!(out, "  corrects {base}")?;
+        }
         let mut files = Table::plain([Side::Left, Side::Right, Side::Left, Side::Left]).indented(2);
         for layer in &manifest.layers {
             let role = layer.role().map_or("", Role::word);
@@ -117,13 +125,20 @@ fn show(out: &mut impl io::Write, parcel: &Parcel, entry: &Entry) -> anyhow::Res
     Ok(())
 }
 
-/// `llama, 135m, Q4_K_M`.
-fn about(parcel: &Parcel, manifest: &Manifest) -> String {
+/// What goes in and comes out, of what is no language model.
+fn contract(parcel: &Parcel, manifest: &Manifest) -> Option<Contract> {
+    let layer = manifest.layer(Role::Input)?;
+    parcel.document(&layer.digest).ok().and_then(|bytes| Contract::parse(&bytes).ok())
+}
+
+/// `llama, 135m, Q4_K_M`; what is no language model says its kind first.
+fn about(parcel: &Parcel, variant: &Variant, manifest: &Manifest) -> String {
     let config = parcel.document(&manifest.config.digest).ok();
     let Some(config) = config.and_then(|bytes| ModelConfig::parse(&bytes).ok()) else {
         return "no config that can be read".to_owned();
     };
-    let words = [config.descriptor.family, config.config.param_size, config.config.quantization];
+    let kind = Some(variant.kind.to_string()).filter(|_| variant.kind != Kind::Lm);
+    let words = [kind, config.descriptor.family, config.config.param_size, config.config.quantization];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -227,6 +242,7 @@ pub(super) fn variants(release: &Release) -> Vec<Value> {
             "quality": variant.quality,
             "latency": variant.latency,
             "energy": variant.energy,
+            "base": variant.base.map(|base| base.to_string()),
             "sealed": variant.sealed,
         })
     };
@@ -247,6 +263,7 @@ fn record(parcel: &Parcel, entry: &Entry) -> anyhow::Result<Value> {
         record["files"] = files.collect();
         let config = parcel.document(&manifest.config.digest)?;
         record["config"] = serde_json::from_slice(&config)?;
+        record["contract"] = contract(parcel, &manifest).map_or(Value::Null, |it| json!(it));
         record["grants"] = granted(parcel, &manifest)?.into();
         record["signatures"] = bundles(parcel, entry, variant)?.len().into();
     }

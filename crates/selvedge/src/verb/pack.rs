@@ -1,4 +1,5 @@
-//! `selvedge pack`: files of a model become a package that travels: measured, described, named by their digests.
+//! `selvedge pack`: files of a model become a package that travels: measured, described, named by their digests. What each file
+//! is stands in `parts`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use forge::evaluate::Cut;
-use forge::pack::facts::{Found, facts, name_of};
+use forge::pack::found::Found;
 use forge::pack::golden::golden;
 use forge::pack::{Order, Seal, pack};
 use kernels::page::CacheFormat;
@@ -21,7 +22,7 @@ use package::golden::{Answer, Case, Golden};
 use package::index::Release;
 use package::layout::Layout;
 use package::name::{ModelName, VariantName};
-use package::requirement::{Better, Measurement, Quality, Version};
+use package::requirement::{Better, Kind, Measurement, Quality, Version};
 use package::seal::content::SealKey;
 use package::seal::hybrid::NodePublic;
 use package::trust::time::{format_utc, parse_utc};
@@ -38,21 +39,33 @@ use crate::latency;
 use crate::models::Models;
 use crate::progress;
 
+mod parts;
+
 /// Make a package of a model: its files, what each of them needs, how good it is, and what it must answer.
 ///
+/// Files are language models and LoRA adapters (GGUF), ONNX graphs, what a node's detector has learnt (.json), or flows (.toml).
 /// Every file becomes a variant of the release; a device takes the best that it proves it can run. What is not measured is
 /// not said: --quality measures the perplexity of each on a text, --golden-from asks each some prompts and records its
 /// answers, which a node then asks for before it trusts the model. The same files and words give the same bytes. With --seal-to
 /// only the nodes whose keys are named can read the weights, and those that `selvedge grant` lets in later.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The variants: .gguf files, or names of models on this machine; each is called after its quantisation, as q4_k_m.
+    /// The variants: .gguf, .onnx, .json or .toml files, or names of models on this machine; each is called after what its
+    /// numbers are, as q4_k_m.
     #[arg(value_name = "MODEL")]
     files: Vec<String>,
 
     /// A variant with a name of its own.
     #[arg(long = "variant", value_name = "NAME=FILE", value_parser = parse_variant)]
     variants: Vec<(VariantName, String)>,
+
+    /// What the files are, if they do not look like it: lm, adapter, net, detector or flow.
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    kind: Option<Kind>,
+
+    /// Of adapters: the model that they correct, a package with one variant, or the digest of a variant's manifest.
+    #[arg(long, value_name = "PACKAGE|DIGEST")]
+    base: Option<String>,
 
     /// What the model is called, over all its releases: smollm2-135m.
     #[arg(long, value_name = "NAME")]
@@ -158,6 +171,13 @@ fn parse_variant(word: &str) -> Result<(VariantName, String), String> {
     Ok((VariantName::new(name).map_err(|error| error.to_string())?, file.to_owned()))
 }
 
+fn parse_kind(word: &str) -> Result<Kind, String> {
+    match Kind::of_word(word) {
+        Kind::Other(_) => Err("it is one of lm, adapter, net, detector, flow".to_owned()),
+        kind => Ok(kind),
+    }
+}
+
 fn parse_time(word: &str) -> Result<String, String> {
     parse_utc(word).map(format_utc).ok_or_else(|| "it reads like 2026-11-21T20:00:00Z".to_owned())
 }
@@ -182,6 +202,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     {
         anyhow::bail!("--quality-json speaks of {unknown}, which is none of the variants");
     }
+    let asks = text.is_some() || args.golden_from.is_some() || args.golden.is_some() || args.latency;
+    if let Some(Found { variant, .. }) = found.iter().find(|it| asks && it.variant.kind != Kind::Lm) {
+        let what = "--quality, --golden-from, --golden and --latency ask language models";
+        return Err(Usage(format!("{what}; {} is of the kind {}", variant.name, variant.kind)).into());
+    }
     let seal = seal(args)?;
     let prompts = args.golden_from.as_deref().map(read_prompts).transpose()?;
     let answers = args.golden.as_deref().map(read_golden).transpose()?;
@@ -192,7 +217,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         if let Some(given) = &given {
             variant.quality = given.get(variant.name.as_str()).cloned();
         }
-        if text.is_some() || prompts.is_some() || answers.is_some() || args.latency {
+        if asks {
             let engine = load(args, &variant.weights, &variant.name)?;
             if let Some(text) = &text {
                 variant.quality = Some(surprise(&engine, text)?);
@@ -218,7 +243,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
     }
-    let total = found.iter().map(|found| found.facts.bytes).sum();
+    let total = found.iter().map(|found| found.bytes).sum();
     let order = Order { variants: found.into_iter().map(|found| found.variant).collect(), ..order };
     let made = ending.outlast(make(args, &order, seal.as_ref(), total, &working));
     if made.is_err() {
@@ -270,20 +295,16 @@ fn answered(engine: &Engine, set: &Golden) -> anyhow::Result<Golden> {
 /// The variants as they are named, without what must be measured.
 fn variants(args: &Args) -> anyhow::Result<Vec<Found>> {
     if args.files.is_empty() && args.variants.is_empty() {
-        return Err(Usage("nothing to pack: name .gguf files, or --variant NAME=FILE".to_owned()).into());
+        let why = "nothing to pack: name .gguf, .onnx, .json or .toml files, or --variant NAME=FILE";
+        return Err(Usage(why.to_owned()).into());
     }
-    let mut found = Vec::new();
-    for wanted in &args.files {
-        let path = args.models.locate(wanted)?.path;
-        let word = lm::model::Facts::of(&open_path(&path)?).quantisation;
-        let name = name_of(&word).with_context(|| {
-            format!("{wanted} does not say what it is: name it with --variant NAME={wanted}")
-        })?;
-        found.push(facts(&path, name, args.context, version())?);
-    }
-    for (name, wanted) in &args.variants {
-        found.push(facts(&args.models.locate(wanted)?.path, name.clone(), args.context, version())?);
-    }
+    let base = args.base.as_deref().map(parts::base).transpose()?;
+    let said = parts::Said { kind: args.kind.clone(), base, context: args.context, selvedge: version() };
+    let files = args.files.iter().map(|wanted| (None, wanted));
+    let named = args.variants.iter().map(|(name, wanted)| (Some(name), wanted));
+    let found = files.chain(named);
+    let found = found.map(|(name, wanted)| parts::find(&args.models.locate(wanted)?.path, name, &said));
+    let found: Vec<Found> = found.collect::<anyhow::Result<_>>()?;
     let mut names: Vec<&VariantName> = found.iter().map(|found| &found.variant.name).collect();
     names.sort();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -298,17 +319,17 @@ fn order(args: &Args, found: &[Found]) -> anyhow::Result<Order> {
     let read =
         |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
     let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse::<i64>().ok());
-    let writes = found.iter().any(|found| found.writes);
+    let task = found.iter().map(|found| found.task).max(); // what writes can be asked for vectors, too
     Ok(Order {
         model: args.model.clone(),
         release: args.release,
         created: args.created.clone().or_else(|| Some(format_utc(epoch?.checked_mul(1_000)?))),
-        licence: args.licence.clone().or_else(|| found.iter().find_map(|found| found.facts.licence.clone())),
+        licence: args.licence.clone().or_else(|| found.iter().find_map(|found| found.licence.clone())),
         licence_text: args.licence_file.as_deref().map(read).transpose()?,
         card: args.card.as_deref().map(read_text).transpose()?,
         purpose: args.purpose.clone(),
         source: args.source.clone(),
-        task: if writes { "text-generation" } else { "text-embedding" }.to_owned(),
+        task: task.unwrap_or_default().to_owned(),
         limitations: args.limitations.clone(),
         variants: Vec::new(),
     })
@@ -439,6 +460,7 @@ mod tests {
         assert!(parse_variant("a.gguf").is_err() && parse_variant("Q8=a.gguf").is_err());
         assert_eq!(parse_time("2026-11-21T20:00:00Z").as_deref(), Ok("2026-11-21T20:00:00Z"));
         assert!(parse_time("yesterday").is_err());
+        assert!(parse_kind("net") == Ok(Kind::Net) && parse_kind("swarm").is_err());
         assert_eq!(working(Path::new("a/b.tar")).unwrap().parent(), Some(Path::new("a")));
         assert!(working(Path::new("/")).is_err());
         assert!(version() > Version(0, 0, 0));

@@ -16,14 +16,21 @@ use crate::stage::{Ran, Stage, files};
 const TOKEN: &str = "0123456789abcdef";
 
 /// A stage, and a hub that has its package.
-struct House {
-    stage: Stage,
+pub(crate) struct House {
+    pub(crate) stage: Stage,
     hub: Running,
     runtime: Runtime,
 }
 
 impl House {
-    fn new(stage: Stage) -> House {
+    pub(crate) fn new(stage: Stage) -> House {
+        let house = House::empty(stage);
+        house.run(&["push", "tiny", "hub:tiny"]).ok();
+        house
+    }
+
+    /// With a hub that has nothing yet.
+    pub(crate) fn empty(stage: Stage) -> House {
         stage.write("token", TOKEN);
         let runtime = Runtime::new().unwrap();
         let config = HubConfig {
@@ -33,29 +40,27 @@ impl House {
             ..HubConfig::default()
         };
         let hub = runtime.block_on(Hub::start(config, System::new())).unwrap();
-        let house = House { stage, hub, runtime };
-        house.run(&["push", "tiny", "hub:tiny"]).ok();
-        house
+        House { stage, hub, runtime }
     }
 
-    fn words(&self, words: &[&str]) -> Vec<String> {
+    pub(crate) fn words(&self, words: &[&str]) -> Vec<String> {
         let more = ["--hub", &self.hub.url(), "--token-file", "token"].map(str::to_owned);
         words.iter().map(|word| (*word).to_owned()).chain(more).collect()
     }
 
-    fn run(&self, words: &[&str]) -> Ran {
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
         let words = self.words(words);
         self.stage.run(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     #[track_caller]
-    fn refused(&self, words: &[&str], code: i32, expected: &str) {
+    pub(crate) fn refused(&self, words: &[&str], code: i32, expected: &str) {
         let Ran { code: found, out, err } = self.run(words);
         assert!(found == Some(code) && err.contains(expected), "{words:?}: {found:?} {out}{err}");
     }
 
     /// Where the hub has metadata.
-    fn metadata(&self) -> String {
+    pub(crate) fn metadata(&self) -> String {
         format!("{}/tuf/metadata", self.hub.url())
     }
 
@@ -67,7 +72,7 @@ impl House {
     }
 
     /// Gives the repository to the hub: roots and targets first, the timestamp last.
-    fn publish(&self, repository: &str) {
+    pub(crate) fn publish(&self, repository: &str) {
         let mut found: Vec<(PathBuf, Vec<u8>)> =
             files(&self.stage.path(repository).join("metadata")).into_iter().collect();
         let rank = |name: &str| (name == "timestamp.json", name.contains("snapshot"), !name.contains("root"));

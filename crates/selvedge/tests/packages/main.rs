@@ -10,6 +10,7 @@ mod flow;
 mod help;
 mod install;
 mod kills;
+mod kinds;
 mod peers;
 mod refused;
 mod sealed;
