@@ -101,6 +101,7 @@ impl Turn<'_> {
             Event::Proved(manifest, proof) => self.proved(&manifest, proof),
             Event::Shadowed(manifest, agreement) => self.shadowed(&manifest, agreement),
             Event::Loaded(manifest, result) => self.loaded(&manifest, result),
+            Event::Spoilt(manifest, why) => self.spoilt(&manifest, &why),
             Event::Answered(manifest, answer) => self.answered(&manifest, answer),
             Event::Crashed(manifest, why) => {
                 let why = format!("it broke down: {why}");
@@ -305,6 +306,20 @@ impl Turn<'_> {
                 }
             }
             Err(why) => self.broke(&format!("it cannot be loaded: {why}")),
+        }
+    }
+
+    /// The disk is to blame, not the release: a candidate is brought again.
+    fn spoilt(&mut self, manifest: &Digest, why: &str) {
+        if !self.serves(manifest) {
+            return;
+        }
+        match self.candidate_in(manifest, Phase::Trial) {
+            Some(candidate) => {
+                candidate.phase = Phase::Staging;
+                self.miss(&format!("the disk damaged it: {why}"));
+            }
+            None => self.broke(&format!("it cannot be loaded: {why}")),
         }
     }
 

@@ -68,6 +68,8 @@ pub enum Event {
     Shadowed(Digest, Agreement),
     /// A model was loaded to serve, or could not be.
     Loaded(Digest, Result<(), String>),
+    /// A model could not be loaded to serve, since the disk has damaged or lost what came; what is damaged was removed.
+    Spoilt(Digest, String),
     /// The model that serves gave an answer.
     Answered(Digest, Answer),
     /// A model that serves, or is compared, broke down, and the node did not.

@@ -126,6 +126,7 @@ impl Play {
             "differs" => Event::Shadowed(manifest, Agreement { compared: 100, agreed: 94 }),
             "loaded" => Event::Loaded(manifest, Ok(())),
             "not-loaded" => Event::Loaded(manifest, Err(why())),
+            "spoilt" => Event::Spoilt(manifest, why()),
             "answer" => Event::Answered(manifest, answer),
             "golden" => Event::Answered(manifest, Answer { golden: true, ..answer }),
             "fail" => Event::Answered(manifest, Answer { ok: false, ..answer }),
@@ -320,6 +321,14 @@ fn a_miss_waits_before_it_is_tried_again() {
          after 60     => transfer:8",
         "7 (6) [8 staging 1] refused []",
     );
+    // Found when it is loaded for its trial: no more is it the release's fault.
+    Play::with_8_in(Phase::Trial).plays(
+        "spoilt 8     => persist missed:8 serve:7
+         after 60     => transfer:8
+         arrived 8    => persist verify:8",
+        "7 (6) [8 staged 1] refused []",
+    );
+    Play::with_8_in(Phase::Trial).plays("spoilt 7 =>", "7 (6) [8 trial 0] refused []");
 }
 
 #[test]
@@ -512,10 +521,10 @@ fn reports_stay_until_the_journal_has_them_and_have_names_of_their_own() {
 proptest! {
     /// Whatever happens in whatever order.
     #[test]
-    fn what_always_holds(words in proptest::collection::vec((0usize..26, 6u64..10), 0..80)) {
-        const WORDS: [&str; 26] = [
+    fn what_always_holds(words in proptest::collection::vec((0usize..27, 6u64..10), 0..80)) {
+        const WORDS: [&str; 27] = [
             "cut", "restart", "stop", "order", "order", "order-back", "chosen", "chosen", "unfit", "arrived", "arrived",
-            "not-arrived", "verified", "verified", "damaged", "unusable", "proved", "disproved", "not-now", "loaded",
+            "not-arrived", "verified", "verified", "damaged", "unusable", "proved", "disproved", "not-now", "loaded", "spoilt",
             "not-loaded", "answer", "fail", "crash", "roll-back", "leave-safe",
         ];
         let mut play = Play::at_work();

@@ -22,7 +22,7 @@ use super::offer::{Offer, Weights};
 use super::problem::Problem;
 use super::settings::{CACHE_BYTES, CONTEXT, EngineSettings, STEP_TOKENS};
 use crate::install::keys::Keys;
-use crate::install::weights;
+use crate::install::weights::{self, WeightsError};
 use crate::why::why;
 
 /// A model that can be asked, as requests see it.
@@ -57,6 +57,9 @@ struct Plan {
     needed_bytes: u64,
 }
 
+/// The code of a model whose bytes the disk has damaged or lost.
+pub(super) const SPOILT: &str = "model_damaged";
+
 /// Loads a model. `make_room` is told what it will need when its bytes are known to be right, and may refuse.
 pub(super) fn load(
     offer: Offer,
@@ -77,7 +80,14 @@ pub(super) fn load(
             let keys = keys.as_deref().map_or_else(|| Ok(Keys::none()), Keys::open);
             let keys = keys.map_err(|error| failed(&error))?;
             let opened = weights::open_or_discard(store, &keys, &slot.manifest, threads.get());
-            (opened.map_err(|error| failed(&error))?, weights::is_sealed(store, &slot.manifest))
+            let spoilt = |error: WeightsError| {
+                let mut problem = failed(&error);
+                if matches!(error, WeightsError::Damaged { .. } | WeightsError::Missing { .. }) {
+                    problem.code = Some(SPOILT);
+                }
+                problem
+            };
+            (opened.map_err(spoilt)?, weights::is_sealed(store, &slot.manifest))
         }
     };
     let draft = settings.draft.as_ref().map(|path| Gguf::open(path)).transpose();

@@ -207,6 +207,10 @@ impl Witness {
         (self.tell)(&self.model, Event::Loaded(self.slot.manifest, result));
     }
 
+    pub(super) fn spoilt(&self, why: String) {
+        (self.tell)(&self.model, Event::Spoilt(self.slot.manifest, why));
+    }
+
     pub(super) fn answered(&self, answer: Answer) {
         (self.tell)(&self.model, Event::Answered(self.slot.manifest, answer));
     }

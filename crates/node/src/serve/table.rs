@@ -24,7 +24,7 @@ use wire::world::MonoNs;
 
 use super::engine::{self, Command, words};
 use super::gauges::Gauges;
-use super::load::{Loaded, load};
+use super::load::{Loaded, SPOILT, load};
 use super::offer::Offer;
 use super::problem::Problem;
 use super::settings::Settings;
@@ -370,6 +370,9 @@ impl Table {
             }
         };
         match (witness.filter(|_| was_wanted), end) {
+            (Some(witness), End::Refused(problem)) if problem.code == Some(SPOILT) => {
+                witness.spoilt(problem.message);
+            }
             (Some(witness), End::Refused(problem)) => witness.loaded(Err(problem.message)),
             (Some(witness), End::Crashed(why)) => witness.crashed(why),
             _ => {}
