@@ -26,4 +26,5 @@ pub mod registry;
 pub mod requirement;
 pub mod seal;
 pub mod store;
+pub mod tlog;
 pub mod trust;
