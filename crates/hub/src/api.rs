@@ -9,6 +9,7 @@ pub mod grants;
 pub mod identity;
 pub mod intake;
 pub mod live;
+pub mod log;
 pub mod nodes;
 pub mod operators;
 pub mod overview;
@@ -77,6 +78,8 @@ pub fn router(state: Arc<HubState>) -> Router {
     Router::new()
         .nest("/api/v1", v1)
         .route("/health", get(description::health))
+        .route("/log/checkpoint", get(log::checkpoint))
+        .route("/log/tile/{*path}", get(log::tile))
         .route("/metrics", get(description::metrics))
         .with_state(state)
 }

@@ -34,6 +34,10 @@
 //! [identity]                    # who makes these
 //! keys = "/etc/selvedge/keys"   # absent: `keys` in `data`
 //! node_days = 365
+//!
+//! [audit]                       # who did what, as a log that can only grow; see docs/audit.md
+//! key_file = "audit.key"        # what signs it; absent: `audit.key` in `data`, made at the first start
+//! origin = "example.org/hub"    # the log's name; absent: after its key
 //! ```
 
 pub mod database;
@@ -83,10 +87,22 @@ pub struct HubConfig {
     pub registry: RegistryConfig,
     /// Who may say that they are genuine.
     pub tuf: TufConfig,
+    /// The published audit log.
+    pub audit: AuditConfig,
     /// The nodes' own door, if they have one.
     pub nodes: Option<NodesConfig>,
     /// The authority of their certificates.
     pub identity: IdentityConfig,
+}
+
+/// `[audit]`: the log of what was done, as it is published.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditConfig {
+    /// The key that signs it: a file of 64 hexadecimal digits. Several hubs on one database have one.
+    pub key_file: Option<PathBuf>,
+    /// What the log is called, without spaces and `+`; unless told, after its key. It never changes.
+    pub origin: Option<String>,
 }
 
 /// `[depot]`: where packages, their metadata and assignments lie. Either a folder or a bucket.
@@ -233,6 +249,7 @@ impl Default for HubConfig {
             tuf: TufConfig::default(),
             nodes: None,
             identity: IdentityConfig::default(),
+            audit: AuditConfig::default(),
         }
     }
 }

@@ -169,6 +169,16 @@ impl Key {
         Key::of(["grants", &sealed.hex(), &format!("{to}.json")])
     }
 
+    /// A file of the published audit log, by its name there: `checkpoint`, `tile/0/000.p/17`.
+    pub fn log(name: &str) -> Key {
+        Key(Path::from_iter(["audit", "log"].into_iter().chain(name.split('/'))))
+    }
+
+    /// The heads of the nodes' chains of an hour.
+    pub fn heads(name: &str) -> Key {
+        Key::of(["audit", "heads", name])
+    }
+
     /// Its own name in its folder, as [`Depot::names`] gives it.
     pub fn name(&self) -> &str {
         self.0.filename().unwrap_or_default()

@@ -13,6 +13,7 @@
 //! - [`depot`]: where packages lie; [`registry`]: how they come and go; [`tuf`]: who says that they are genuine;
 //!   [`revision`]: the number by which nodes hear of other assignments; [`inflow`]: bodies that take their time;
 //!   [`cache`]: what may be kept of answers;
+//! - [`audit`]: who did what, published as a log that can only grow;
 //! - [`identity`]: whom the hub knows by certificates;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
 //! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
@@ -21,6 +22,7 @@
 
 pub mod access;
 pub mod api;
+pub mod audit;
 pub mod cache;
 pub mod checkin;
 pub mod config;

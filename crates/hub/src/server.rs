@@ -21,10 +21,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower_http::timeout::TimeoutLayer;
 use wire::world::{Clock, Entropy, World};
+use zeroize::Zeroizing;
 
 use crate::access::first::{self, FirstError};
 use crate::access::tokens::REFRESH;
 use crate::access::{self, Access, Guard};
+use crate::audit;
+use crate::audit::key::LogKeyError;
 use crate::config::{ConfigError, HubConfig};
 use crate::depot::{Depot, DepotError};
 use crate::identity::ca::{Ca, CaError};
@@ -73,6 +76,9 @@ pub enum HubError {
     /// A key of [tuf].
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The key of the audit log.
+    #[error(transparent)]
+    LogKey(#[from] LogKeyError),
     /// The address is taken.
     #[error("another program listens on {0}; stop it, or choose another address with --listen")]
     InUse(SocketAddr),
@@ -145,9 +151,11 @@ impl Hub {
         config.check()?;
         let token = config.read_token()?;
         let (mut key, mut seed, mut me) = ([0; 32], [0; 32], [0; 16]);
+        let mut log_key = Zeroizing::new([0; 32]);
         world.fill(&mut key);
         world.fill(&mut seed);
         world.fill(&mut me);
+        world.fill(&mut *log_key);
         let mut chance: Box<dyn Entropy> = Box::new(world.clone());
         let clock: Arc<dyn Clock + Sync> = Arc::new(world);
         // The port before the store: a hub that runs already is the likelier reason, and the clearer message.
@@ -190,6 +198,7 @@ impl Hub {
             key,
             clock.clone(),
         ));
+        let log_key = audit::key::open(&config.audit, &config.data, log_key)?;
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
         let (stop, stopping) = watch::channel(false);
         let desk = Desk {
@@ -229,6 +238,7 @@ impl Hub {
         state.refresh_access().await.map_err(unreadable)?;
         state.peers.refresh().await.map_err(unreadable)?;
         tokio::spawn(follow(state.clone(), own));
+        tokio::spawn(audit::publish::tend(state.clone(), log_key));
         let nodes_max = state.config.nodes.as_ref().map_or(0, |nodes| nodes.connections_max);
         let router = router(state);
         let nodes = nodes_listener.map(|(listener, addr)| {

@@ -1,5 +1,6 @@
 //! The verbs. Each file holds the verb's arguments, whose docs are its manual, and what it does.
 
+mod audit;
 mod bench;
 mod detect;
 mod embed;
@@ -70,6 +71,8 @@ pub(crate) enum Verb {
     Rollback(slots::RollBack),
     #[command(subcommand)]
     Trust(trust::Verb),
+    #[command(subcommand)]
+    Audit(audit::Verb),
     #[command(hide = true)]
     Prove(prove::Args),
     /// Write a completion script for a shell to standard output.
@@ -116,6 +119,7 @@ impl Verb {
             Verb::Slots(args) => slots::run(&args),
             Verb::Rollback(args) => slots::roll_back(&args),
             Verb::Trust(verb) => trust::run(&verb),
+            Verb::Audit(verb) => audit::run(verb),
             Verb::Prove(args) => prove::run(&args),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "selvedge", &mut std::io::stdout());

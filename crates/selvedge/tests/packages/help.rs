@@ -19,6 +19,10 @@ fn every_verb_says_what_it_is_for() {
     check(&["sign"], "--provenance <KEY.age>");
     check(&["verify"], "exits with 0 only if all holds");
     check(&["export"], "--with-trust <REPOSITORY>");
+    check(&["audit"], "Show, check and keep the log");
+    check(&["audit", "ls"], "--about <WORD>");
+    check(&["audit", "verify"], "--from <CHECKPOINT>");
+    check(&["audit", "export"], "without selvedge");
     check(&["grant"], "nobody else can use it");
     check(&["fit"], "--explain <PACKAGE>");
     check(&["trust"], "assignments");

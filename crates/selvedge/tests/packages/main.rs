@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says where")]
 
 mod afar;
+mod audit;
 mod explain;
 mod fields;
 mod flow;

@@ -1,0 +1,175 @@
+//! The heads of the nodes' chains, in the log: what each stream had come to, and the hash over all of it.
+//!
+//! Whoever later shows records of a node can be held to them, the node as well as the hub. A blob of JSON lines, sorted, one for
+//! each stream that has moved; its digest goes into the log as an entry.
+
+use std::collections::BTreeMap;
+
+use package::trust::canonical::Value;
+use sqlx::Row as _;
+use wire::hash::Hash;
+use wire::world::WallMs;
+
+use crate::depot::{Depot, DepotError, Key};
+use crate::store::audit::Entry;
+use crate::store::connection::Readers;
+
+/// An hour.
+const HOUR_MS: i64 = 3_600_000;
+
+/// How hard the blob is compressed: hashes do not get smaller, names do.
+const LEVEL: i32 = 3;
+
+/// Why no heads were written.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadsError {
+    /// The database.
+    #[error("the heads of the nodes' chains cannot be read from the database")]
+    Store(#[from] sqlx::Error),
+    /// The blob.
+    #[error("the heads of the nodes' chains cannot be compressed")]
+    Compress(#[source] std::io::Error),
+    /// The depot.
+    #[error(transparent)]
+    Depot(#[from] DepotError),
+}
+
+/// What was in the log before: the last number of each stream.
+#[derive(Debug, Default)]
+pub struct Told(BTreeMap<i64, i64>);
+
+/// A stream and what it has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Head {
+    stream: i64,
+    node: String,
+    journal: String,
+    name: String,
+    seq: i64,
+    hash: Hash,
+}
+
+impl Head {
+    /// A line of the blob, without its end.
+    fn line(&self) -> String {
+        let Head { node, journal, name, seq, hash, .. } = self;
+        // Names are plain words, by their types.
+        format!(r#"{{"hash":"{hash}","journal":"{journal}","node":"{node}","seq":{seq},"stream":"{name}"}}"#)
+    }
+}
+
+/// Writes the heads that have moved into the depot: the entry that tells of them, to be appended to the log, and to be remembered
+/// by [`Told`] only then. `None` if nothing moved.
+pub async fn write(
+    readers: &Readers,
+    depot: &Depot,
+    told: &Told,
+    now_ms: WallMs,
+) -> Result<Option<(Entry, Told)>, HeadsError> {
+    let moved: Vec<Head> = all(readers).await?;
+    let moved: Vec<Head> =
+        moved.into_iter().filter(|head| told.0.get(&head.stream) != Some(&head.seq)).collect();
+    if moved.is_empty() {
+        return Ok(None);
+    }
+    let text: String = moved.iter().map(|head| head.line() + "\n").collect();
+    let blob = zstd::encode_all(text.as_bytes(), LEVEL).map_err(HeadsError::Compress)?;
+    let name = format!("{}.jsonl.zst", now_ms.div_euclid(HOUR_MS));
+    let (hash, bytes) = (Hash::of(&blob), blob.len() as u64);
+    depot.put(&Key::heads(&name), blob.into()).await?;
+    let mut now = Told(told.0.clone());
+    now.0.extend(moved.iter().map(|head| (head.stream, head.seq)));
+    let after = Value::object([
+        ("file", name.clone().into()),
+        ("sha256", hash.to_string().into()),
+        ("bytes", bytes.into()),
+        ("streams", (moved.len() as u64).into()),
+    ]);
+    let entry = Entry {
+        at_ms: now_ms,
+        who: "hub".to_owned(),
+        act: "heads".to_owned(),
+        about: name,
+        why: String::new(),
+        before: None,
+        after: Some(after),
+    };
+    Ok(Some((entry, now)))
+}
+
+/// What every stream has come to: what the node says of itself where that is further than what is here.
+async fn all(readers: &Readers) -> Result<Vec<Head>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT s.id, n.name AS node, j.name AS journal, s.name, s.seq, s.hash, s.head_seq, s.head FROM streams s \
+         JOIN nodes n ON n.id = s.node JOIN journals j ON j.id = s.journal ORDER BY n.name, j.name, s.name",
+    );
+    let mut heads = Vec::new();
+    for row in rows.fetch_all(readers).await? {
+        let (seq, head_seq): (i64, i64) = (row.try_get("seq")?, row.try_get("head_seq")?);
+        let own: Option<Vec<u8>> = row.try_get("head")?;
+        let here: Vec<u8> = row.try_get("hash")?;
+        let (seq, hash) = match own {
+            Some(head) if head_seq > seq => (head_seq, head),
+            _ => (seq, here),
+        };
+        let Some(hash) = Hash::from_slice(&hash) else { continue };
+        heads.push(Head {
+            stream: row.try_get("id")?,
+            node: row.try_get("node")?,
+            journal: row.try_get("journal")?,
+            name: row.try_get("name")?,
+            seq,
+            hash,
+        });
+    }
+    Ok(heads)
+}
+
+#[cfg(test)]
+mod tests {
+    use package::digest::Digest;
+
+    use super::*;
+    use crate::store;
+
+    #[tokio::test]
+    async fn what_moved_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = store::open(folder.path(), None).await.unwrap();
+        let zeros = "zeroblob(32)";
+        for sql in [
+            "INSERT INTO nodes (id, name, first_seen_ms, last_seen_ms) VALUES (1, 'pump-1', 0, 0)".to_owned(),
+            "INSERT INTO journals (id, node, name, first_seen_ms) VALUES (1, 1, 'a0', 0)".to_owned(),
+            format!(
+                "INSERT INTO streams (id, node, journal, name, class, seq, hash) VALUES (1, 1, 1, 'metrics', 'metric', 7, {zeros})"
+            ),
+            format!(
+                "INSERT INTO streams (id, node, journal, name, class, seq, hash) VALUES (2, 1, 1, 'audit', 'audit', 3, {zeros})"
+            ),
+            "UPDATE streams SET head_seq = 9, head = hash WHERE id = 2".to_owned(),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut store.writer).await.unwrap();
+        }
+        let depot = Depot::memory();
+        let at_ms = 5 * HOUR_MS + 1;
+        let (entry, told) = write(&store.readers, &depot, &Told::default(), at_ms).await.unwrap().unwrap();
+        let blob = depot.read(&Key::heads("5.jsonl.zst"), 4096).await.unwrap().unwrap();
+        let text = String::from_utf8(zstd::decode_all(&blob[..]).unwrap()).unwrap();
+        let hash = Hash::GENESIS;
+        let expected = format!(
+            "{{\"hash\":\"{hash}\",\"journal\":\"a0\",\"node\":\"pump-1\",\"seq\":9,\"stream\":\"audit\"}}\n\
+             {{\"hash\":\"{hash}\",\"journal\":\"a0\",\"node\":\"pump-1\",\"seq\":7,\"stream\":\"metrics\"}}\n"
+        );
+        assert_eq!(text, expected);
+        let digest = Digest::of(&blob).hex();
+        assert!(
+            entry.text().contains(&digest) && entry.text().contains(r#""streams":2"#),
+            "{}",
+            entry.text()
+        );
+        assert!(write(&store.readers, &depot, &told, at_ms).await.unwrap().is_none());
+        sqlx::query("UPDATE streams SET seq = 8 WHERE id = 1").execute(&mut store.writer).await.unwrap();
+        let (entry, _) = write(&store.readers, &depot, &told, at_ms + HOUR_MS).await.unwrap().unwrap();
+        assert!(entry.about == "6.jsonl.zst" && entry.text().contains(r#""streams":1"#), "{}", entry.text());
+    }
+}
