@@ -1,6 +1,7 @@
 //! Who may do what, played against a hub with both doors: operators with tokens, nodes with certificates.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+#![allow(clippy::print_stdout, unreachable_pub, reason = "its rooms are shared by tests")]
 
 mod door;
 #[path = "../fleet/mod.rs"]
