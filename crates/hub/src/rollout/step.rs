@@ -372,22 +372,28 @@ pub fn step(plan: &Plan, rollout: Rollout, event: Event, now_ms: WallMs) -> (Rol
     while step.settle(is_tick) {}
     let Step { mut it, mut effects, .. } = step;
     it.needs = needs(plan, &it, now_ms);
-    let person = |needs: &[Need]| needs.iter().find(|need| matches!(need, Need::Person { .. })).cloned();
     // Who started or paused it knows; a stop has an alarm of its own.
     let is_known = |ask| matches!(ask, Ask::Start | Ask::Paused | Ask::Stopped);
-    match (person(&needs_before), person(&it.needs)) {
-        (before, Some(Need::Person { ask, why })) if !is_known(ask) => {
-            if !matches!(before, Some(Need::Person { ask: same, .. }) if same == ask) {
-                effects.push(Effect::Alert(Alarm::RolloutWaits, why));
-            }
+    let (before, now) = (asked(&needs_before), asked(&it.needs));
+    match now {
+        Some((ask, why)) if !is_known(ask) && before.map(|(ask, _)| ask) != Some(ask) => {
+            effects.push(Effect::Alert(Alarm::RolloutWaits, why.to_owned()));
         }
-        (Some(_), None) => effects.push(Effect::Calm),
+        None if before.is_some() => effects.push(Effect::Calm),
         _ => {}
     }
     if !is_tick || !effects.is_empty() || it.needs != needs_before || it.seen != seen_before {
         it.revision += 1;
     }
     (it, effects)
+}
+
+/// What a person is asked first.
+fn asked(needs: &[Need]) -> Option<(Ask, &str)> {
+    needs.iter().find_map(|need| match need {
+        Need::Person { ask, why } => Some((*ask, why.as_str())),
+        _ => None,
+    })
 }
 
 /// One step, while it is taken.
