@@ -5,7 +5,9 @@ pub mod assignments;
 pub mod audit;
 pub mod description;
 pub mod enrolments;
+pub mod fleet;
 pub mod grants;
+pub mod groups;
 pub mod identity;
 pub mod intake;
 pub mod live;
@@ -15,6 +17,7 @@ pub mod operators;
 pub mod overview;
 pub mod records;
 pub mod refusal;
+pub mod releases;
 pub mod rollouts;
 pub mod series;
 
@@ -41,6 +44,15 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/nodes", get(nodes::list))
         .route("/nodes/{node}", get(nodes::one))
         .route("/nodes/{node}/series", get(series::series))
+        .route("/nodes/{node}/facts", get(fleet::facts))
+        .route("/nodes/{node}/labels", put(fleet::label))
+        .route("/nodes/{node}/why", get(fleet::why))
+        .route("/labels", get(fleet::map))
+        .route("/groups", get(groups::list))
+        .route("/groups/{group}", get(groups::one).put(groups::put).delete(groups::delete))
+        .route("/releases", get(releases::list))
+        .route("/releases/{model}/{release}", get(releases::one))
+        .route("/releases/{model}/{release}/coverage", get(releases::coverage))
         .route("/nodes/{node}/live", get(live::of_node))
         .route("/live", get(live::of_all))
         .route("/alerts", get(alerts::list))

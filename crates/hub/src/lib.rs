@@ -4,6 +4,7 @@
 //!
 //! - [`config`]: what an operator may set;
 //! - [`ingest`]: bytes → batches → what is new in them; [`checkin`]: how a node is and when it comes again;
+//! - [`fleet`]: what nodes say they are, and which of them an expression means;
 //! - [`watch`]: what was stored → alerts;
 //! - [`store`]: the tables, in SQL;
 //! - [`mod@write`]: what a batch and a check-in do to the store; [`writer`]: the queue, and one transaction at a
@@ -29,6 +30,7 @@ pub mod config;
 pub mod console;
 pub mod depot;
 pub mod downsample;
+pub mod fleet;
 pub mod identity;
 pub mod inflow;
 pub mod ingest;

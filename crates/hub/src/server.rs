@@ -30,6 +30,7 @@ use crate::audit;
 use crate::audit::key::LogKeyError;
 use crate::config::{ConfigError, HubConfig};
 use crate::depot::{Depot, DepotError};
+use crate::fleet::view::Fleet;
 use crate::identity::ca::{Ca, CaError};
 use crate::identity::peer::Peers;
 use crate::live::Live;
@@ -221,6 +222,7 @@ impl Hub {
             ca,
             peers: Arc::new(Peers::new(readers.clone())),
             chance: Mutex::new(chance),
+            fleet: Fleet::default(),
             depot,
             sessions,
             revision: Revision::default(),

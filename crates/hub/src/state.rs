@@ -9,6 +9,7 @@ use wire::world::{Clock, Entropy, WallMs};
 use crate::access::Access;
 use crate::config::HubConfig;
 use crate::depot::Depot;
+use crate::fleet::view::Fleet;
 use crate::identity::ca::Ca;
 use crate::identity::peer::Peers;
 use crate::live::Live;
@@ -39,6 +40,8 @@ pub struct HubState {
     pub peers: Arc<Peers>,
     /// Where tokens, codes and numbers of certificates come from.
     pub chance: Mutex<Box<dyn Entropy>>,
+    /// All nodes, for searching.
+    pub fleet: Fleet,
     /// Where packages lie.
     pub depot: Depot,
     /// Files of packages on their way in.

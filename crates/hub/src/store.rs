@@ -8,6 +8,8 @@ pub mod alerts;
 pub mod audit;
 pub mod connection;
 pub mod database;
+pub mod facts;
+pub mod groups;
 pub mod identity;
 pub mod nodes;
 pub mod operators;

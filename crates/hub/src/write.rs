@@ -1,6 +1,8 @@
 //! What a batch, a check-in and a look at the clock do to the store. Runs inside the writer's transaction; what is to
 //! be told once it is on disk is collected in [`Written`].
 
+pub mod act;
+
 use std::collections::HashMap;
 
 use sqlx::Error;
@@ -13,6 +15,7 @@ use wire::id::{JournalId, NodeId, StreamName};
 use wire::record::Record;
 use wire::world::WallMs;
 
+use crate::fleet;
 use crate::ingest::{Verdict, is_settled, judge};
 use crate::live::{EVENT_MAX_BYTES, Event};
 use crate::rollout::execute::Rollouts;
@@ -405,6 +408,7 @@ pub async fn checkin(
         checkin: text,
     };
     nodes::checked_in(writer, node, &row).await?;
+    let fleet::Told { full, labels } = fleet::take(writer, node, checkin).await?;
     alerts::clear(writer, node, &watch::silent_key(), now_ms, None, now_ms).await?;
     // A node that goes on under another journal has left the forked one behind.
     alerts::clear_hub_rule(writer, node, watch::JOURNAL_FORKED, &journal, now_ms).await?;
@@ -426,6 +430,8 @@ pub async fn checkin(
         hub: Some(hub),
         desired: handed.desired,
         paused: handed.paused,
+        full,
+        labels,
         ..CheckInAnswer::default()
     }))
 }

@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::rollout::execute::{Granted, NotDone, Wish};
 use crate::store::connection::Writer;
 use crate::store::database::Way;
+use crate::write::act::{Act, Done};
 use crate::write::{self, Limits, Names, NotWritten, Written};
 
 /// How many batches wait at most. Each is below 2 MiB decompressed.
@@ -30,7 +31,7 @@ pub const BATCH_QUEUE: usize = 32;
 const CHECKIN_QUEUE: usize = 1024;
 
 /// How many acts of people wait at most.
-const ACT_QUEUE: usize = 64;
+const WORK_QUEUE: usize = 64;
 
 /// How many records go into one transaction, so that it takes about 10 ms: check-ins wait for it.
 const GROUP_RECORDS: usize = 1024;
@@ -52,19 +53,20 @@ enum Job {
     Batch(Batch, oneshot::Sender<Result<BatchAnswer, NotWritten>>),
     CheckIn(Box<CheckIn>, String, oneshot::Sender<Result<CheckInAnswer, NotWritten>>),
     Wish(Box<Wish>, oneshot::Sender<Result<Wished, NotWritten>>),
+    Act(Box<Act>, oneshot::Sender<Result<Done, NotWritten>>),
 }
 
 /// What became of a wish.
 type Wished = Result<Granted, NotDone>;
 /// What a person or a node asked for, in a transaction of its own; it answers whoever asked. False if the store did not take it.
-type Act = Box<dyn for<'a> FnOnce(&'a mut Writer, &'a mut Names, &'a str) -> BoxFuture<'a, bool> + Send>;
+type Work = Box<dyn for<'a> FnOnce(&'a mut Writer, &'a mut Names, &'a str) -> BoxFuture<'a, bool> + Send>;
 
 /// How the rest of the hub reaches the writer.
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     batches: mpsc::Sender<Job>,
     checkins: mpsc::Sender<Job>,
-    acts: mpsc::Sender<Act>,
+    works: mpsc::Sender<Work>,
 }
 
 impl WriterHandle {
@@ -92,12 +94,12 @@ impl WriterHandle {
     }
 
     /// Does `work` in one transaction. Returns when it is on disk; an error of `work` leaves nothing.
-    pub async fn act<T: Send + 'static>(
+    pub async fn within<T: Send + 'static>(
         &self,
         work: impl for<'a> FnOnce(&'a mut Writer) -> BoxFuture<'a, Result<T, sqlx::Error>> + Send + 'static,
     ) -> Result<T, NotWritten> {
         let (answer, answered) = oneshot::channel();
-        let act: Act = Box::new(move |writer, names, me| {
+        let job: Work = Box::new(move |writer, names, me| {
             Box::pin(async move {
                 let done = async {
                     let mut transaction = writer.begin().await?;
@@ -116,10 +118,17 @@ impl WriterHandle {
                 is_done
             })
         });
-        self.acts.try_send(act).map_err(|error| match error {
+        self.works.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => NotWritten::Busy,
             mpsc::error::TrySendError::Closed(_) => NotWritten::Stopping,
         })?;
+        answered.await.unwrap_or(Err(NotWritten::Stopping))
+    }
+
+    /// Does what a person asks. Returns when it and its entry in the audit log are on disk.
+    pub async fn act(&self, act: Act) -> Result<Done, NotWritten> {
+        let (answer, answered) = oneshot::channel();
+        self.checkins.try_send(Job::Act(Box::new(act), answer)).map_err(|error| refusal(&error))?;
         answered.await.unwrap_or(Err(NotWritten::Stopping))
     }
 }
@@ -168,16 +177,16 @@ impl Desk {
 pub fn start(desk: Desk) -> (WriterHandle, JoinHandle<()>) {
     let (batches, batch_queue) = mpsc::channel(BATCH_QUEUE);
     let (checkins, checkin_queue) = mpsc::channel(CHECKIN_QUEUE);
-    let (acts, act_queue) = mpsc::channel(ACT_QUEUE);
-    let task = tokio::spawn(run(desk, batch_queue, checkin_queue, act_queue));
-    (WriterHandle { batches, checkins, acts }, task)
+    let (works, work_queue) = mpsc::channel(WORK_QUEUE);
+    let task = tokio::spawn(run(desk, batch_queue, checkin_queue, work_queue));
+    (WriterHandle { batches, checkins, works }, task)
 }
 
 async fn run(
     mut desk: Desk,
     mut batches: mpsc::Receiver<Job>,
     mut checkins: mpsc::Receiver<Job>,
-    mut acts: mpsc::Receiver<Act>,
+    mut works: mpsc::Receiver<Work>,
 ) {
     let mut names = Names::default();
     let mut watch = Watch::new(&*desk.clock);
@@ -188,8 +197,8 @@ async fn run(
     loop {
         let first = tokio::select! {
             biased;
-            Some(act) = acts.recv() => {
-                if !act(&mut desk.writer, &mut names, &desk.me).await {
+            Some(work) = works.recv() => {
+                if !work(&mut desk.writer, &mut names, &desk.me).await {
                     names.forget();
                     desk.mend().await;
                 }
@@ -242,7 +251,7 @@ fn gather(first: Job, batches: &mut mpsc::Receiver<Job>, checkins: &mut mpsc::Re
 fn records_in(job: &Job) -> usize {
     match job {
         Job::Batch(batch, _) => batch.records.len(),
-        Job::CheckIn(..) | Job::Wish(..) => 0,
+        Job::CheckIn(..) | Job::Act(..) | Job::Wish(..) => 0,
     }
 }
 
@@ -250,6 +259,7 @@ enum Answer {
     Batch(Result<BatchAnswer, NotWritten>),
     CheckIn(Box<Result<CheckInAnswer, NotWritten>>),
     Wish(Wished),
+    Act(Done),
 }
 
 /// Writes a group in one transaction, then answers; on failure one by one.
@@ -278,6 +288,8 @@ fn reply(job: Job, answer: Option<Answer>) {
         (Job::Batch(_, to), Some(Answer::Batch(answer))) => drop(to.send(answer)),
         (Job::CheckIn(_, _, to), Some(Answer::CheckIn(answer))) => drop(to.send(*answer)),
         (Job::Wish(_, to), Some(Answer::Wish(answer))) => drop(to.send(Ok(answer))),
+        (Job::Act(_, to), Some(Answer::Act(done))) => drop(to.send(Ok(done))),
+        (Job::Act(_, to), _) => drop(to.send(Err(NotWritten::Store))),
         (Job::Batch(_, to), _) => drop(to.send(Err(NotWritten::Store))),
         (Job::CheckIn(_, _, to), _) => drop(to.send(Err(NotWritten::Store))),
         (Job::Wish(_, to), _) => drop(to.send(Err(NotWritten::Store))),
@@ -306,7 +318,7 @@ async fn attempt(
             Answer::Batch(Ok(answer)) => desk.metrics.batch(answer.outcome),
             Answer::CheckIn(answer) if answer.is_ok() => desk.metrics.checked_in(),
             Answer::Batch(Err(_)) => desk.metrics.batch_refused(),
-            Answer::CheckIn(_) | Answer::Wish(_) => {}
+            Answer::CheckIn(_) | Answer::Act(_) | Answer::Wish(_) => {}
         }
     }
     written.events.into_iter().for_each(|event| desk.live.tell(event));
@@ -340,6 +352,7 @@ async fn transact(
                 Answer::CheckIn(Box::new(answer))
             }
             Job::Wish(wish, _) => Answer::Wish(names.rollouts.grant(&mut transaction, wish, now_ms).await?),
+            Job::Act(act, _) => Answer::Act(write::act::act(&mut transaction, act, now_ms).await?),
         });
     }
     write::end(&mut transaction, names, last_record, now_ms, written).await?;
@@ -470,8 +483,8 @@ mod tests {
     async fn a_full_queue_says_so_at_once() {
         let (batches, _queue) = mpsc::channel(1);
         let (checkins, queue) = mpsc::channel(1);
-        let (acts, _acts) = mpsc::channel(1);
-        let handle = WriterHandle { batches, checkins, acts };
+        let (works, _works) = mpsc::channel(1);
+        let handle = WriterHandle { batches, checkins, works };
         let waiting = tokio::spawn({
             let handle = handle.clone();
             async move { handle.store(batch("a", "1")).await }

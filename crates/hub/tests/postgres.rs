@@ -6,3 +6,5 @@
 mod api;
 #[path = "ingest.rs"]
 mod ingest;
+#[path = "search.rs"]
+mod search;

@@ -11,7 +11,8 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
-    alerts, assignments, audit, enrolments, grants, identity, intake, live, nodes, operators, overview, records,
+    alerts, assignments, audit, enrolments, fleet, grants, groups, identity, intake, live, nodes, operators, overview,
+    records, releases,
     rollouts, series,
 };
 use crate::state::HubState;
@@ -42,6 +43,17 @@ use crate::tuf;
         overview::overview,
         nodes::list,
         nodes::one,
+        fleet::facts,
+        fleet::label,
+        fleet::why,
+        fleet::map,
+        groups::list,
+        groups::one,
+        groups::put,
+        groups::delete,
+        releases::list,
+        releases::one,
+        releases::coverage,
         series::series,
         alerts::list,
         records::list,

@@ -109,7 +109,7 @@ pub async fn make(
         until_ms,
     };
     let (row, hash) = (EnrolmentRow { offer, is_token, made_by: who.name() }, code.hash());
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             identity::add_enrolment(writer, &row, &hash).await?;
             let after = Value::object([
@@ -168,7 +168,7 @@ pub async fn remove(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let now_ms = state.now_ms();
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             let was = identity::remove_enrolment(writer, &id).await?;
             if was {
@@ -272,7 +272,7 @@ pub async fn deny(
         return Err(Refusal::bad_request("one-of-two", "this names no one thing".to_owned(), mend));
     }
     let now_ms = state.now_ms();
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             let (count, about) = match (&ask.node, &ask.key) {
                 (Some(name), _) => {
@@ -314,7 +314,7 @@ pub async fn pardon(
         || Refusal::not_found("this key is not denied".to_owned(), "GET /api/v1/keys says which are");
     let key = Hash::parse(&key).ok_or_else(nothing)?;
     let now_ms = state.now_ms();
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             let was = identity::pardon(writer, &key).await?;
             if was {

@@ -58,7 +58,7 @@ pub async fn enrol(
     let (hash, key, now_ms) = (code.hash(), csr.id(), state.now_ms());
     let nodes_max = state.config.nodes_max;
     let (to_issue, life_ms) = (state.clone(), life_ms(&state));
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             let found =
                 identity::find_enrolment(writer, &hash).await?.filter(|row| row.is_token == code.is_token());
@@ -162,7 +162,7 @@ pub async fn renew(
     let (key, now_ms) = (csr.id(), state.now_ms());
     let issued = issue(&state, &csr, &name, life_ms(&state), now_ms).map_err(failed)?;
     let (to_keep, to_tell) = (issued.clone(), name.clone());
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             if before(writer, Some(node), &key, now_ms).await? == Before::OtherKey {
                 return Ok(false);

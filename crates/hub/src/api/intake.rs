@@ -130,6 +130,13 @@ pub async fn read(
     })
 }
 
+/// Reads JSON that a person or a program wrote.
+pub fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Refusal::bad_request("bad-json", error.to_string(), "what it takes is listed at /api")
+    })
+}
+
 fn bad_batch(error: &ingest::DecodeError) -> Refusal {
     use ingest::DecodeError as E;
     match error {

@@ -1,6 +1,6 @@
 //! The nodes of the fleet, as the API shows them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use wire::checkin::{CheckIn, SlotState, TrustFacts};
 use wire::id::NodeId;
+use wire::select::Selector;
 use wire::world::WallMs;
 
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::fleet::view::{self, Known, Search};
 use crate::state::HubState;
 use crate::store::nodes::NodeRow;
 use crate::store::{alerts, nodes, series};
@@ -21,17 +23,37 @@ use crate::store::{alerts, nodes, series};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct NodesAsked {
-    /// Only those whose names come after this one: the `next_after` of the page before.
+    /// Only those that this expression means: `site == "oslo" && ram >= 2GiB`.
+    #[serde(rename = "where")]
+    pub selector: Option<String>,
+    /// In which order; by name unless told.
+    pub sort: Option<NodeOrder>,
+    /// Only those that come behind this one: the `next_after` of the page before.
     pub after: Option<String>,
     /// How many at most, 1 to 1000; 100 unless told.
     pub limit: Option<u32>,
 }
 
-/// A page of nodes, by name.
+/// An order of nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeOrder {
+    /// By name.
+    #[default]
+    Name,
+    /// Those first that were not heard of for longest.
+    Seen,
+    /// Those first that are worst.
+    Health,
+}
+
+/// A page of nodes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NodePage {
     /// The nodes.
     pub nodes: Vec<NodeItem>,
+    /// How many there are on all pages.
+    pub matched: u64,
     /// Where the next page begins; absent on the last.
     pub next_after: Option<String>,
 }
@@ -59,6 +81,12 @@ pub struct NodeItem {
     pub sources_running: i64,
     /// How many alerts fire.
     pub alerts_firing: i64,
+    /// `bad`: an alert fires; `unknown`: it is silent; `warn`: a source does not run; `good`.
+    pub health: &'static str,
+    /// Its labels, with those that were set here and have not arrived.
+    pub labels: BTreeMap<String, String>,
+    /// The releases that it runs, by model.
+    pub releases: BTreeMap<String, u64>,
 }
 
 /// A node in full.
@@ -160,7 +188,7 @@ pub struct TrustNow {
     pub lost: Option<String>,
 }
 
-/// The nodes of the fleet, by name.
+/// The nodes of the fleet, or those that an expression means.
 #[utoipa::path(
     get, path = "/api/v1/nodes", tag = "fleet", params(NodesAsked),
     responses((status = 200, body = NodePage), (status = 400, body = ErrorBody))
@@ -174,13 +202,59 @@ pub async fn list(
 
 /// The page that [`list`] answers.
 pub async fn page(state: &HubState, asked: &NodesAsked) -> Result<NodePage, Refusal> {
-    let limit = asked.limit.unwrap_or(100).clamp(1, 1000);
-    let rows = nodes::list(&state.readers, asked.after.as_deref().unwrap_or_default(), limit).await?;
-    let firing: HashMap<String, i64> = alerts::firing_by_node(&state.readers).await?.into_iter().collect();
-    let next_after =
-        (rows.len() == limit as usize).then(|| rows.last().map(|row| row.name.clone())).flatten();
-    let nodes = rows.into_iter().map(|row| item(&row, firing.get(&row.name).copied().unwrap_or(0))).collect();
-    Ok(NodePage { nodes, next_after })
+    let limit = asked.limit.unwrap_or(100).clamp(1, 1000) as usize;
+    let found = search(state, asked.selector.as_deref()).await?;
+    let firing = alerts::firing_by_node(&state.readers).await?;
+    let firing: HashMap<&str, i64> = firing.iter().map(|(node, count)| (node.as_str(), *count)).collect();
+    let alerts = |node: &Known| firing.get(node.row.name.as_str()).copied().unwrap_or(0);
+    let mut found: Vec<&Known> = found.iter().collect();
+    match asked.sort.unwrap_or_default() {
+        NodeOrder::Name => {}
+        NodeOrder::Seen => found.sort_by_key(|node| node.row.last_seen_ms),
+        NodeOrder::Health => found.sort_by_key(|node| rank(health(&node.row, alerts(node)))),
+    }
+    let behind = |name: &str| match asked.sort.unwrap_or_default() {
+        NodeOrder::Name => found.partition_point(|node| node.row.name.as_str() <= name),
+        _ => found.iter().position(|node| node.row.name == name).map_or(0, |at| at + 1),
+    };
+    let from = asked.after.as_deref().map_or(0, behind);
+    let nodes: Vec<NodeItem> =
+        found.iter().skip(from).take(limit).map(|node| item(node, alerts(node))).collect();
+    let last = from + nodes.len() == found.len();
+    let next_after = nodes.last().filter(|_| !last).map(|node| node.node.clone());
+    Ok(NodePage { matched: found.len() as u64, nodes, next_after })
+}
+
+/// The nodes that an expression means, by name; all without one.
+pub async fn search(state: &HubState, expression: Option<&str>) -> Result<Vec<Known>, Refusal> {
+    let mut nodes = state.fleet.look(&state.readers).await?;
+    if let Some(text) = expression.filter(|text| !text.trim().is_empty()) {
+        let (search, now_ms) = (ready(state, text).await?, state.now_ms());
+        nodes.retain(|node| search.has(node, now_ms));
+    }
+    Ok(nodes)
+}
+
+/// An expression, read and with its groups written out.
+pub async fn ready(state: &HubState, text: &str) -> Result<Search, Refusal> {
+    let selector = Selector::parse(text).map_err(|bad| Refusal::bad_selector(&bad))?;
+    let groups = view::saved(&state.readers).await?;
+    Search::new(&selector, &groups)
+        .map_err(|error| Refusal::bad_request("no-group", error.to_string(), "groups are listed at /groups"))
+}
+
+fn health(row: &NodeRow, alerts_firing: i64) -> &'static str {
+    match () {
+        () if row.silent => "unknown",
+        () if alerts_firing > 0 => "bad",
+        () if row.sources_running < row.sources => "warn",
+        () => "good",
+    }
+}
+
+/// The worst first.
+fn rank(health: &str) -> usize {
+    ["bad", "unknown", "warn"].iter().position(|word| *word == health).unwrap_or(3)
 }
 
 /// One node.
@@ -216,8 +290,9 @@ pub async fn detail(state: &HubState, node: &str) -> Result<NodeDetail, Refusal>
     let firing = alerts::count_firing(&state.readers, row.id).await?;
     let latest = series::sources(&state.readers, row.id).await?;
     let streams = nodes::streams_of(&state.readers, row.id).await?;
+    let known = state.fleet.one(&state.readers, row.clone()).await?;
     Ok(NodeDetail {
-        item: item(&row, firing),
+        item: item(&known, firing),
         next_ms: row.next_ms,
         uptime_ms: checkin.as_ref().map(|checkin| checkin.uptime_ms),
         rss_bytes: checkin.as_ref().and_then(|checkin| checkin.rss_bytes),
@@ -298,10 +373,11 @@ fn trust_now(trust: &TrustFacts) -> TrustNow {
     }
 }
 
-fn item(row: &NodeRow, alerts_firing: i64) -> NodeItem {
+fn item(node: &Known, alerts_firing: i64) -> NodeItem {
+    let row = &node.row;
     NodeItem {
         node: row.name.clone(),
-        state: if row.silent { "silent" } else { "up" },
+        state: node.state(),
         first_seen_ms: row.first_seen_ms,
         last_seen_ms: row.last_seen_ms,
         version: row.version.clone(),
@@ -310,5 +386,8 @@ fn item(row: &NodeRow, alerts_firing: i64) -> NodeItem {
         sources: row.sources,
         sources_running: row.sources_running,
         alerts_firing,
+        health: health(row, alerts_firing),
+        labels: node.labels(),
+        releases: node.releases(),
     }
 }

@@ -88,7 +88,7 @@ pub async fn put(
     })?;
     let now_ms = state.now_ms();
     let always_admin = state.config.token_file.is_some();
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             let before = operators::find(writer, &name).await?;
             let falls = before.as_ref().is_some_and(|row| row.role == Role::Admin && !row.disabled);
@@ -201,7 +201,7 @@ pub async fn make_token(
     let drawn = draw(&mut **state.entropy());
     let (id, hash, now_ms) = (drawn.id.clone(), drawn.hash, state.now_ms());
     let until_ms = ask.days.map(|days| now_ms + i64::from(days) * 86_400_000);
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             let Some(operator) = operators::find(writer, &ask.operator).await? else { return Ok(false) };
             let role = operator.role.meet(ask.role.unwrap_or(operator.role));
@@ -233,7 +233,7 @@ pub async fn revoke(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let now_ms = state.now_ms();
-    let done = state.writer.act(move |writer| {
+    let done = state.writer.within(move |writer| {
         Box::pin(async move {
             let was = operators::revoke(writer, &id).await?;
             if was {

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
+use wire::select::BadSelector;
 
 use crate::depot::DepotError;
 use crate::write::NotWritten;
@@ -28,6 +29,18 @@ struct Why {
     message: String,
     /// What to do.
     mend: &'static str,
+    /// Where in an expression it is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span: Option<Span>,
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Span {
+    /// Its first byte.
+    pub from: usize,
+    /// The first byte behind it.
+    pub to: usize,
 }
 
 /// The body of every answer that is not a success.
@@ -39,12 +52,20 @@ pub struct ErrorBody {
 impl Refusal {
     /// A refusal that stays one until something changes.
     pub fn new(status: StatusCode, code: &'static str, message: String, mend: &'static str) -> Refusal {
-        Refusal { status, retry_after_s: None, body: Why { code, message, mend } }
+        Refusal { status, retry_after_s: None, body: Why { code, message, mend, span: None } }
     }
 
     /// A request that makes no sense.
     pub fn bad_request(code: &'static str, message: String, mend: &'static str) -> Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, code, message, mend)
+    }
+
+    /// An expression that cannot be read, with the place.
+    pub fn bad_selector(bad: &BadSelector) -> Refusal {
+        let mend = "write it such as: site == \"oslo\" && ram >= 2GiB";
+        let mut refusal = Refusal::bad_request("bad-expression", bad.to_string(), mend);
+        refusal.body.span = Some(Span { from: bad.at.start, to: bad.at.end });
+        refusal
     }
 
     /// Something that is not there.
@@ -90,6 +111,12 @@ impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Refusal {
         tracing::error!(%error, "the store could not be read");
         Refusal::later("store", "the store could not be read; the hub's log says why".to_owned(), 5)
+    }
+}
+
+impl From<NotWritten> for Refusal {
+    fn from(error: NotWritten) -> Refusal {
+        Refusal::later("busy", error.to_string(), 2)
     }
 }
 

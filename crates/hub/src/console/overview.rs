@@ -57,7 +57,7 @@ pub async fn show(State(state): State<Arc<HubState>>) -> Result<Response, PageRe
     let mut firing = alert_page(&state, &asked).await?.alerts;
     firing.sort_by_key(|alert| (rank(&alert.severity), -alert.id));
     firing.truncate(ALERTS);
-    let nodes = node_page(&state, &NodesAsked { after: None, limit: Some(NODES) }).await?.nodes;
+    let nodes = node_page(&state, &NodesAsked { limit: Some(NODES), ..NodesAsked::default() }).await?.nodes;
     Ok(render(&OverviewPage {
         frame: Frame::of(&state, "Overview", "overview").await?,
         up: grouped((overview.nodes - overview.nodes_silent).max(0) as u64),

@@ -256,13 +256,11 @@ fn stream_row(row: &StoredRow) -> Result<StreamRow, sqlx::Error> {
     Ok(StreamRow { id: row.try_get("id")?, node: row.try_get("node")?, class, watermark })
 }
 
-/// Up to `limit` nodes by name, after the name `after`, without their check-ins.
-pub async fn list(readers: &Readers, after: &str, limit: u32) -> Result<Vec<NodeRow>, sqlx::Error> {
+/// All nodes by name, without their check-ins.
+pub async fn all(readers: &Readers) -> Result<Vec<NodeRow>, sqlx::Error> {
     const SQL: &str = "SELECT id, name, first_seen_ms, last_seen_ms, silent, next_ms, checked_in_ms, version, \
-         journal, clock, clock_offset_ms, sources, sources_running, CAST(NULL AS TEXT) AS checkin FROM nodes \
-         WHERE name > $1 ORDER BY name LIMIT $2";
-    let rows = sqlx::query(SQL).bind(after).bind(i64::from(limit)).fetch_all(readers).await?;
-    rows.iter().map(node_row).collect()
+         journal, clock, clock_offset_ms, sources, sources_running, CAST(NULL AS TEXT) AS checkin FROM nodes ORDER BY name";
+    sqlx::query(SQL).fetch_all(readers).await?.iter().map(node_row).collect()
 }
 
 /// One node.
@@ -290,6 +288,19 @@ fn node_row(row: &StoredRow) -> Result<NodeRow, sqlx::Error> {
         sources_running: row.try_get("sources_running")?,
         checkin: row.try_get("checkin")?,
     })
+}
+
+/// Where a node stands in a rollout, and what is to be said of it; `None` if it was not offered.
+pub async fn standing(
+    readers: &Readers,
+    node: &str,
+    rollout: &str,
+) -> Result<Option<(String, String)>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT m.standing, m.why FROM members m JOIN nodes n ON n.id = m.node WHERE n.name = $1 AND m.rollout = $2",
+    );
+    let row = row.bind(node).bind(rollout).fetch_optional(readers).await?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 
 /// How many nodes there are, and how many of them are silent.
