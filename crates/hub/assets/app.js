@@ -77,14 +77,19 @@ const selvedge = (() => {
     let due = 0, timer;
     const refresh = async () => {
       timer = undefined;
-      if (document.hidden || main.contains(document.activeElement) && document.activeElement.matches("input")) return;
+      const fields = [...main.querySelectorAll("input, textarea, select")];
+      const written = fields.some(field => field === document.activeElement || "defaultValue" in field && field.value !== field.defaultValue);
+      if (document.hidden || written || main.querySelector("button.asked")) return;
       try {
         const answer = await fetch(location.href, { headers: { accept: "text/html" } });
         if (!answer.ok || answer.redirected) return;
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         const focused = document.activeElement?.getAttribute?.("href");
+        const open = [...main.querySelectorAll("details")].map(details => details.open);
         main.replaceChildren(...page.getElementById("main").childNodes);
         document.querySelector(".side nav").replaceWith(page.querySelector(".side nav"));
+        const now = [...main.querySelectorAll("details")];
+        if (now.length === open.length) now.forEach((details, at) => { details.open = open[at]; });
         if (focused) document.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
         times();
       } catch { /* the hub is away; the events say so */ }
@@ -99,6 +104,7 @@ const selvedge = (() => {
     follow("/api/v1/live", {
       decision: () => soon(500), inference: () => soon(500), source: () => soon(1000),
       node: event => soon(event.state === "silent" ? 500 : 10000), summary: () => soon(10000), lagged: () => soon(500),
+      rollout: () => soon(500),
     });
   }
   return { follow, local, ago, times, now: () => Date.now() + skew };

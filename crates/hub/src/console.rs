@@ -3,15 +3,21 @@
 
 pub mod alerts;
 pub mod assets;
+pub mod audit;
 pub mod docs;
+pub mod facts;
+pub mod groups;
 pub mod json_text;
+pub mod link;
 pub mod login;
 pub mod node;
 pub mod nodes;
 pub mod number;
 pub mod overview;
+pub mod packages;
 pub mod page;
 pub mod records;
+pub mod rollouts;
 pub mod sparkline;
 pub mod time;
 
@@ -36,6 +42,15 @@ pub fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
         .route("/", get(overview::show))
         .route("/nodes", get(nodes::show))
         .route("/nodes/{node}", get(node::show))
+        .route("/nodes/{node}/facts", get(facts::show))
+        .route("/nodes/{node}/labels", post(facts::label))
+        .route("/groups", get(groups::show).post(groups::change))
+        .route("/rollouts", get(rollouts::list))
+        .route("/rollouts/{id}", get(rollouts::one))
+        .route("/rollouts/{id}/{order}", post(rollouts::order))
+        .route("/packages", get(packages::list))
+        .route("/packages/{model}/{release}", get(packages::one))
+        .route("/audit", get(audit::show))
         .route("/alerts", get(alerts::show))
         .route("/records", get(records::list))
         .route("/records/{node}/{journal}/{stream}/{seq}", get(records::one))

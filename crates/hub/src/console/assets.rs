@@ -8,10 +8,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use wire::hash::Hash;
 
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("app.css", "text/css; charset=utf-8", include_str!("../../assets/app.css")),
     ("theme.js", "text/javascript; charset=utf-8", include_str!("../../assets/theme.js")),
     ("app.js", "text/javascript; charset=utf-8", include_str!("../../assets/app.js")),
+    ("act.js", "text/javascript; charset=utf-8", include_str!("../../assets/act.js")),
     ("charts.js", "text/javascript; charset=utf-8", include_str!("../../assets/charts.js")),
     ("mark.svg", "image/svg+xml", include_str!("../../assets/mark.svg")),
 ];

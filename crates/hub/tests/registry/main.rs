@@ -15,5 +15,6 @@ mod pull;
 mod push;
 #[path = "../pushing/mod.rs"]
 mod pushing;
+mod releases;
 mod rollouts;
 mod tuf;
