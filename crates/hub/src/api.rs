@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod assignments;
 pub mod audit;
 pub mod description;
+pub mod drafts;
 pub mod enrolments;
 pub mod fleet;
 pub mod grants;
@@ -62,6 +63,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/grants/{sealed}/{to}", get(grants::one).put(grants::put))
         .route("/tuf/metadata/{file}", put(tuf::put))
         .route("/plans", post(rollouts::preview))
+        .route("/plans/draft", post(drafts::make))
         .route("/rollouts", get(rollouts::list).post(rollouts::create))
         .route("/rollouts/{id}", get(rollouts::one))
         .route("/rollouts/{id}/members", get(rollouts::members))

@@ -13,8 +13,8 @@ pub enum Needs {
     Fetch,
     /// Operator or admin.
     Operate,
-    /// Approver or admin.
-    Approve,
+    /// Operator, approver or admin; the route itself looks at which, by what is asked.
+    Decide,
     /// Admin.
     Administer,
     /// A node with a certificate in force, in its own name.
@@ -23,7 +23,7 @@ pub enum Needs {
     Renew,
 }
 
-use Needs::{Administer, Approve, Fetch, Node, Nothing, Operate, Read, Renew};
+use Needs::{Administer, Decide, Fetch, Node, Nothing, Operate, Read, Renew};
 
 /// Method, path as the router has it, and what it takes. `HEAD` is as `GET`.
 pub const RULES: &[(&str, &str, Needs)] = &[
@@ -37,6 +37,16 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/", Read),
     ("GET", "/nodes", Read),
     ("GET", "/nodes/{node}", Read),
+    ("GET", "/nodes/{node}/facts", Read),
+    ("POST", "/nodes/{node}/labels", Operate),
+    ("GET", "/groups", Read),
+    ("POST", "/groups", Operate),
+    ("GET", "/packages", Read),
+    ("GET", "/packages/{model}/{release}", Read),
+    ("GET", "/rollouts", Read),
+    ("GET", "/rollouts/{id}", Read),
+    ("POST", "/rollouts/{id}/{order}", Decide),
+    ("GET", "/audit", Read),
     ("GET", "/alerts", Read),
     ("GET", "/records", Read),
     ("GET", "/records/{node}/{journal}/{stream}/{seq}", Read),
@@ -48,6 +58,19 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/nodes", Read),
     ("GET", "/api/v1/nodes/{node}", Read),
     ("GET", "/api/v1/nodes/{node}/series", Read),
+    ("GET", "/api/v1/nodes/{node}/facts", Read),
+    ("PUT", "/api/v1/nodes/{node}/labels", Operate),
+    ("GET", "/api/v1/nodes/{node}/why", Read),
+    ("GET", "/api/v1/labels", Read),
+    ("GET", "/api/v1/groups", Read),
+    ("GET", "/api/v1/groups/{group}", Read),
+    ("PUT", "/api/v1/groups/{group}", Operate),
+    ("DELETE", "/api/v1/groups/{group}", Operate),
+    ("GET", "/api/v1/releases", Read),
+    ("GET", "/api/v1/releases/{model}/{release}", Read),
+    ("GET", "/api/v1/releases/{model}/{release}/coverage", Read),
+    ("GET", "/log/checkpoint", Read),
+    ("GET", "/log/tile/{*path}", Read),
     ("GET", "/api/v1/nodes/{node}/live", Read),
     ("GET", "/api/v1/live", Read),
     ("GET", "/api/v1/alerts", Read),
@@ -73,6 +96,19 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/keys", Administer),
     ("POST", "/api/v1/denied", Administer),
     ("DELETE", "/api/v1/denied/{key}", Administer),
+    // Rollouts, and who did what.
+    ("POST", "/api/v1/plans", Decide),
+    ("POST", "/api/v1/plans/draft", Operate),
+    ("GET", "/api/v1/rollouts", Read),
+    ("POST", "/api/v1/rollouts", Operate),
+    ("GET", "/api/v1/rollouts/{id}", Read),
+    ("GET", "/api/v1/rollouts/{id}/members", Read),
+    ("GET", "/api/v1/rollouts/{id}/documents", Read),
+    ("PUT", "/api/v1/rollouts/{id}/documents", Operate),
+    ("GET", "/api/v1/rollouts/{id}/evidence", Read),
+    ("GET", "/api/v1/rollouts/{id}/why/{node}", Read),
+    ("POST", "/api/v1/rollouts/{id}/order", Decide),
+    ("GET", "/api/v1/audit", Read),
     // Packages, and who vouches for them.
     ("GET", "/v2/", Fetch),
     ("GET", "/v2/{*path}", Fetch),
@@ -138,10 +174,11 @@ pub fn judge(needs: Needs, who: &Who, own_door: bool) -> Verdict {
         (Renew, Who::Node { .. }) => Verdict::Yes,
         (_, Who::Node { expired: true, .. }) => Verdict::Expired,
         (Fetch | Node, Who::Node { .. }) => Verdict::Yes,
-        (Read | Operate | Approve | Administer, Who::Node { .. }) => Verdict::NotNodes,
+        (Read | Operate | Decide | Administer, Who::Node { .. }) => Verdict::NotNodes,
         (Read | Fetch, Who::Operator { role, .. }) => of_role(Role::Viewer, *role),
         (Operate, Who::Operator { role, .. }) => of_role(Role::Operator, *role),
-        (Approve, Who::Operator { role, .. }) => of_role(Role::Approver, *role),
+        (Decide, Who::Operator { role, .. }) if role.covers(Role::Approver) => Verdict::Yes,
+        (Decide, Who::Operator { role, .. }) => of_role(Role::Operator, *role),
         (Administer, Who::Operator { role, .. }) => of_role(Role::Admin, *role),
         (Node, Who::Operator { role: Role::Admin, .. }) if !own_door => Verdict::Yes,
         (Node | Renew, Who::Operator { .. }) => Verdict::OnlyNodes,

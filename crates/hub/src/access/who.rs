@@ -95,6 +95,11 @@ impl Who {
         matches!(self, Who::Operator { name, .. } if &**name == other)
     }
 
+    /// Whether this is an operator who may do all that `role` may.
+    pub fn has(&self, role: Role) -> bool {
+        matches!(self, Who::Operator { role: own, .. } if own.covers(role))
+    }
+
     /// Whether this may say something in the name of `node`: a node only in its own.
     pub fn speaks_for(&self, node: &NodeId) -> bool {
         match self {

@@ -11,9 +11,8 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
-    alerts, assignments, audit, enrolments, fleet, grants, groups, identity, intake, live, nodes, operators, overview,
-    records, releases,
-    rollouts, series,
+    alerts, assignments, audit, drafts, enrolments, fleet, grants, groups, identity, intake, live, nodes,
+    operators, overview, records, releases, rollouts, series,
 };
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
@@ -69,6 +68,7 @@ use crate::tuf;
         grants::one,
         grants::put,
         tuf::put,
+        drafts::make,
         rollouts::preview,
         rollouts::list,
         rollouts::create,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use wire::facts::Facts;
 
+use crate::access::who::Who;
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
 use crate::api::{intake, nodes};
 use crate::fleet::labels;
@@ -19,7 +20,7 @@ use crate::rollout::step::Rollout;
 use crate::rollout::text;
 use crate::state::HubState;
 use crate::store::{alerts, nodes as node_store, rollouts};
-use crate::write::act::{Act, Deed, Done, SOMEBODY};
+use crate::write::act::{Act, Deed, Done};
 
 /// The most bytes of a set of labels on its way in.
 const LABELS_MAX_BYTES: usize = 64 << 10;
@@ -85,23 +86,25 @@ pub async fn known(state: &HubState, node: &str) -> Result<Known, Refusal> {
 )]
 pub async fn label(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Path(node): Path<String>,
     request: Request<Body>,
 ) -> Result<Json<LabelsNow>, Refusal> {
     let bytes = intake::read(&state, request, LABELS_MAX_BYTES).await?;
     let LabelsPut { set } = intake::json(&bytes)?;
-    set_labels(&state, &node, set).await.map(Json)
+    set_labels(&state, &who, &node, set).await.map(Json)
 }
 
 /// Sets labels, for the API and the page.
 pub async fn set_labels(
     state: &HubState,
+    who: &Who,
     node: &str,
     set: BTreeMap<String, String>,
 ) -> Result<LabelsNow, Refusal> {
     let row = nodes::row(state, node).await?;
     let what = Deed::Label { node: row.id, name: row.name, set };
-    match state.writer.act(Act { who: SOMEBODY.to_owned(), what }).await? {
+    match state.writer.act(Act { who: who.name(), what }).await? {
         Done::Labelled(now) => Ok(LabelsNow { rev: now.rev, set: now.set }),
         Done::BadLabels(bad) => {
             Err(Refusal::bad_request("bad-labels", bad.to_string(), "labels are names and short texts"))

@@ -12,12 +12,13 @@ use wire::facts::FactName;
 use wire::select::Selector;
 use wire::world::WallMs;
 
+use crate::access::who::Who;
 use crate::api::intake;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::fleet::view::Search;
 use crate::state::HubState;
 use crate::store::groups::{self, GroupRow};
-use crate::write::act::{Act, Deed, Done, SOMEBODY};
+use crate::write::act::{Act, Deed, Done};
 
 /// The most bytes of a group on its way in.
 const GROUP_MAX_BYTES: usize = 16 << 10;
@@ -104,17 +105,18 @@ pub async fn one(
 )]
 pub async fn put(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Path(group): Path<String>,
     request: Request<Body>,
 ) -> Result<StatusCode, Refusal> {
     let bytes = intake::read(&state, request, GROUP_MAX_BYTES).await?;
     let GroupPut { expression } = intake::json(&bytes)?;
-    save(&state, &group, &expression).await?;
+    save(&state, &who, &group, &expression).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Saves a group, for the API and the page.
-pub async fn save(state: &HubState, group: &str, expression: &str) -> Result<(), Refusal> {
+pub async fn save(state: &HubState, who: &Who, group: &str, expression: &str) -> Result<(), Refusal> {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     if group.is_empty() || group.len() > 64 || !group.chars().all(is_word) {
         let message = "a group's name has 1 to 64 of a-z, 0-9, '-', '_' and '.'".to_owned();
@@ -130,7 +132,7 @@ pub async fn save(state: &HubState, group: &str, expression: &str) -> Result<(),
         ));
     }
     let what = Deed::SaveGroup { name: group.to_owned(), expression: expression.trim().to_owned() };
-    match state.writer.act(Act { who: SOMEBODY.to_owned(), what }).await? {
+    match state.writer.act(Act { who: who.name(), what }).await? {
         Done::Full { most } => {
             let message = format!("there are {most} groups already");
             Err(Refusal::new(StatusCode::CONFLICT, "too-many", message, "remove one that nobody uses"))
@@ -150,16 +152,17 @@ pub async fn save(state: &HubState, group: &str, expression: &str) -> Result<(),
 )]
 pub async fn delete(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Path(group): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    remove(&state, &group).await?;
+    remove(&state, &who, &group).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Removes a group, for the API and the page.
-pub async fn remove(state: &HubState, group: &str) -> Result<(), Refusal> {
+pub async fn remove(state: &HubState, who: &Who, group: &str) -> Result<(), Refusal> {
     let what = Deed::RemoveGroup { name: group.to_owned() };
-    match state.writer.act(Act { who: SOMEBODY.to_owned(), what }).await? {
+    match state.writer.act(Act { who: who.name(), what }).await? {
         Done::Nothing => Err(nothing()),
         _ => Ok(()),
     }

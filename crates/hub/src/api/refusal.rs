@@ -114,12 +114,6 @@ impl From<sqlx::Error> for Refusal {
     }
 }
 
-impl From<NotWritten> for Refusal {
-    fn from(error: NotWritten) -> Refusal {
-        Refusal::later("busy", error.to_string(), 2)
-    }
-}
-
 impl From<DepotError> for Refusal {
     fn from(error: DepotError) -> Refusal {
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

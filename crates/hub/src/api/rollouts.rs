@@ -26,6 +26,7 @@ use utoipa::{IntoParams, ToSchema};
 use wire::id::NodeId;
 use wire::world::WallMs;
 
+use crate::access::who::{Role, Who};
 use crate::api::assignments;
 use crate::api::intake;
 use crate::api::records::RecordRef;
@@ -55,9 +56,6 @@ const INDEX_MAX_BYTES: u64 = 4 << 20;
 const MAKE: &str = "make the plan with `selvedge rollout new`";
 const SIGN: &str = "sign with `selvedge rollout sign`, after the targets that name the role are published";
 const LOOK: &str = "all rollouts are at /api/v1/rollouts";
-
-/// Until people are told apart here, everybody who may write is this one.
-const SOMEBODY: &str = "operator:token";
 
 /// What a plan would do.
 #[derive(Debug, Serialize, ToSchema)]
@@ -287,21 +285,26 @@ pub async fn preview(
     request: Request<Body>,
 ) -> Result<Json<PlanPreview>, Refusal> {
     let plan = read_plan(&state, request).await?;
-    let problems = problems(&state, &plan).await?;
-    let release = release(&state, &plan).await?.map(Box::new);
+    look(&state, &plan).await.map(Json)
+}
+
+/// What a plan would do to the fleet as it is now.
+pub(super) async fn look(state: &HubState, plan: &Plan) -> Result<PlanPreview, Refusal> {
+    let problems = problems(state, plan).await?;
+    let release = release(state, plan).await?.map(Box::new);
     let wish = Wish::Preview { plan: Box::new(plan.clone()), release };
-    let Granted::Preview(preview) = wished(&state, wish).await?.map_err(|error| not_done(&error))? else {
+    let Granted::Preview(preview) = wished(state, wish).await?.map_err(|error| not_done(&error))? else {
         return Err(Refusal::later("busy", "the hub answered something else".to_owned(), 1));
     };
-    Ok(Json(PlanPreview {
-        id: text::id(&plan).to_string(),
+    Ok(PlanPreview {
+        id: text::id(plan).to_string(),
         text: plan.to_string(),
         preview: preview.to_string(),
         nodes: preview.members,
         waves: preview.waves.iter().map(|wave| wave.members).collect(),
-        documents: documents::of(&plan).len(),
+        documents: documents::of(plan).len(),
         problems,
-    }))
+    })
 }
 
 /// Takes in a plan: its rollout is a draft until its documents are signed. Told twice it is taken once.
@@ -316,13 +319,18 @@ pub async fn preview(
 )]
 pub async fn create(
     State(state): State<Arc<HubState>>,
+    who: Who,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<RolloutItem>), Refusal> {
     let plan = read_plan(&state, request).await?;
+    if plan.created_by != who.name() {
+        let message = format!("the plan says that {:?} made it, and {} asks", plan.created_by, who.name());
+        return Err(Refusal::bad_request("not-yours", message, MAKE));
+    }
     if let Some(problem) = problems(&state, &plan).await?.into_iter().next() {
         return Err(Refusal::bad_request("bad-plan", problem, MAKE));
     }
-    let wish = Wish::Create { plan: Box::new(plan.clone()), who: SOMEBODY.to_owned() };
+    let wish = Wish::Create { plan: Box::new(plan.clone()), who: who.name() };
     let rollout = granted(&state, wish).await?;
     Ok((StatusCode::CREATED, Json(item(&plan, &rollout, state.now_ms()))))
 }
@@ -341,6 +349,7 @@ pub async fn create(
 )]
 pub async fn put_documents(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Path(id): Path<String>,
     request: Request<Body>,
 ) -> Result<Json<RolloutItem>, Refusal> {
@@ -371,7 +380,7 @@ pub async fn put_documents(
         taken.push((kind, bytes.to_vec()));
     }
     assignments::check_signed(&state, &envelopes).await?.map_err(refuse)?;
-    let wish = Wish::Sign { id, documents: taken, who: SOMEBODY.to_owned() };
+    let wish = Wish::Sign { id, documents: taken, who: who.name() };
     let rollout = granted(&state, wish).await?;
     Ok(Json(item(&plan, &rollout, row.changed_ms.max(state.now_ms()))))
 }
@@ -531,6 +540,17 @@ pub async fn why(
     }
 }
 
+/// Whether somebody may order that. Approving is the approver's, everything else the operator's.
+pub fn may(who: &Who, order: Order) -> Result<(), Refusal> {
+    let needed = if order == Order::Approve { Role::Approver } else { Role::Operator };
+    if who.has(needed) {
+        return Ok(());
+    }
+    let message = format!("this takes the role {}", needed.as_str());
+    let mend = "an admin gives roles; docs/identity.md says what each may do";
+    Err(Refusal::new(StatusCode::FORBIDDEN, "role", message, mend))
+}
+
 /// Tells a rollout what to do.
 #[utoipa::path(
     post, path = "/api/v1/rollouts/{id}/order", tag = "rollouts",
@@ -546,6 +566,7 @@ pub async fn why(
 )]
 pub async fn order(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Path(id): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
@@ -560,7 +581,8 @@ pub async fn order(
             "start, pause, resume, approve, abort, revert or skip_unknown",
         )
     })?;
-    let wish = Wish::Order { id, order, who: SOMEBODY.to_owned(), why, revision };
+    may(&who, order)?;
+    let wish = Wish::Order { id, order, who: who.name(), why, revision };
     let refused = match wished(&state, wish).await? {
         Ok(Granted::Rollout(rollout)) => {
             return Ok(Json(item(&plan, &rollout, state.now_ms())).into_response());

@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
+use crate::access::who::Who;
 use crate::api::fleet::{Why, judge, known, set_labels};
 use crate::api::refusal::{Asked, Refusal};
 use crate::console::link::{fleet, text};
@@ -111,6 +112,7 @@ pub struct Sent {
 /// Sets the labels of a node.
 pub async fn label(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Path(node): Path<String>,
     sent: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, PageRefusal> {
@@ -124,6 +126,6 @@ pub async fn label(
         };
         set.insert(label.trim().to_owned(), value.trim().to_owned());
     }
-    set_labels(&state, &node, set).await?;
+    set_labels(&state, &who, &node, set).await?;
     Ok(Redirect::to(&format!("/nodes/{node}/facts")).into_response())
 }

@@ -10,6 +10,7 @@ use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
+use crate::access::who::Who;
 use crate::api::groups::{self, GroupItem};
 use crate::api::nodes::search;
 use crate::api::refusal::{Asked, Refusal};
@@ -132,13 +133,14 @@ async fn names(state: &HubState, expression: &str) -> Result<BTreeSet<String>, R
 /// Saves or removes a group.
 pub async fn change(
     State(state): State<Arc<HubState>>,
+    who: Who,
     sent: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, PageRefusal> {
     let mend = "go back, and fill the form";
     let Form(sent) = sent.map_err(|error| Refusal::bad_request("bad-form", error.body_text(), mend))?;
     match sent.order.as_str() {
-        "save" => groups::save(&state, sent.group.trim(), &sent.expression).await?,
-        "remove" => groups::remove(&state, &sent.group).await?,
+        "save" => groups::save(&state, &who, sent.group.trim(), &sent.expression).await?,
+        "remove" => groups::remove(&state, &who, &sent.group).await?,
         _ => {
             let message = "a group is saved or removed".to_owned();
             return Err(Refusal::bad_request("bad-form", message, mend).into());

@@ -10,7 +10,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
+use crate::access::who::Who;
 use crate::api::refusal::{Asked, Refusal};
+use crate::api::rollouts::may;
 use crate::console::audit::EntryView;
 use crate::console::link::fleet;
 use crate::console::page::{Frame, PageRefusal, render};
@@ -24,7 +26,6 @@ use crate::rollout::text;
 use crate::state::HubState;
 use crate::store::audit::{self, AuditFilter};
 use crate::store::rollouts::{self, MemberRow, RolloutRow};
-use crate::write::act::SOMEBODY;
 
 /// How many rollouts, members and entries stand on a page.
 const PAGE: i64 = 50;
@@ -273,6 +274,7 @@ pub struct Ordered {
 /// Does as a button says, and goes back to the page.
 pub async fn order(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Path((id, order)): Path<(String, String)>,
     sent: Result<Form<Ordered>, FormRejection>,
 ) -> Result<Response, PageRefusal> {
@@ -282,8 +284,9 @@ pub async fn order(
     let Some((order, id)) = known else {
         return Err(Refusal::not_found("there is no such button".to_owned(), mend).into());
     };
+    may(&who, order)?;
     let why: String = sent.why.chars().filter(|c| !c.is_control()).take(1000).collect();
-    let wish = Wish::Order { id, order, who: SOMEBODY.to_owned(), why, revision: sent.revision };
+    let wish = Wish::Order { id, order, who: who.name(), why, revision: sent.revision };
     match state.writer.wish(wish).await.map_err(Refusal::from)? {
         Ok(_) => Ok(Redirect::to(&format!("/rollouts/{id}")).into_response()),
         Err(error @ NotDone::Unknown(_)) => Err(Refusal::not_found(error.to_string(), mend).into()),
@@ -484,6 +487,7 @@ fn plain(need: &Need) -> String {
             Ask::Stopped => {
                 format!("a person: a gate stopped it, {why}. Revert, abort, or resume in spite of it")
             }
+            Ask::KeptBack => format!("a person: nodes are kept back, {why}. Go on without them, or wait"),
             Ask::Unknown => format!("a person: nodes stay silent, {why}. Go on without them, or wait"),
             Ask::FewReports => format!("a person: too few answered, {why}. Go on without them, or wait"),
             Ask::FewFigures => format!("a person: figures are missing, {why}. Go on without them, or wait"),

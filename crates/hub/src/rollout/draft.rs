@@ -3,7 +3,6 @@
 
 use package::name::ModelName;
 use wire::id::NodeId;
-use wire::select::{BadSelector, Selector};
 use wire::world::WallMs;
 
 use crate::rollout::offer::place;
@@ -86,15 +85,6 @@ pub fn plan<'a>(
     }
     plan.check()?;
     Ok(plan)
-}
-
-/// A group as nodes can judge it themselves: a saved group that is asked for by `group.<name>` alone becomes its text.
-pub fn group(text: &str, saved: impl Fn(&str) -> Option<String>) -> Result<String, BadSelector> {
-    let name = text.trim().strip_prefix("group.").unwrap_or_default();
-    if let Some(text) = saved(name) {
-        return Ok(text);
-    }
-    Selector::parse(text).map(|_| text.trim().to_owned())
 }
 
 /// A release as people name it: `smollm2:7`.
@@ -198,9 +188,5 @@ mod tests {
         }
         assert_eq!(release("smollm2:7").map(|it| it.1), Some(7));
         assert!(release("smollm2").is_none() && release("Big:7").is_none() && release(":7").is_none());
-        let saved = |name: &str| (name == "oslo").then(|| "site == \"oslo\"".to_owned());
-        assert_eq!(group("group.oslo", saved).unwrap(), "site == \"oslo\"");
-        assert_eq!(group(" all ", saved).unwrap(), "all");
-        assert!(group("site ==", saved).is_err());
     }
 }

@@ -16,9 +16,6 @@ use crate::store::groups::{self, GroupRow};
 /// The most saved groups.
 const GROUPS_MAX: i64 = 1000;
 
-/// Who did it, in the audit log, as long as all who may write share one token.
-pub const SOMEBODY: &str = "operator:token";
-
 /// An act of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
