@@ -20,6 +20,7 @@
 mod amount;
 mod complaint;
 mod engine;
+mod hub_client;
 mod interrupt;
 mod keys;
 mod latency;
@@ -35,6 +36,7 @@ mod registries;
 mod sim;
 mod speak;
 mod speed;
+mod sure;
 mod table;
 mod token;
 mod truth;

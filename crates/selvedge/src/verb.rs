@@ -22,6 +22,7 @@ mod pull;
 mod push;
 mod quantize;
 mod rm;
+mod rollout;
 mod run;
 mod serve;
 mod show;
@@ -69,6 +70,8 @@ pub(crate) enum Verb {
     Install(slots::Install),
     Slots(slots::Args),
     Rollback(slots::RollBack),
+    #[command(subcommand)]
+    Rollout(rollout::Verb),
     #[command(subcommand)]
     Trust(trust::Verb),
     #[command(subcommand)]
@@ -118,6 +121,7 @@ impl Verb {
             Verb::Install(args) => slots::install(&args),
             Verb::Slots(args) => slots::run(&args),
             Verb::Rollback(args) => slots::roll_back(&args),
+            Verb::Rollout(verb) => rollout::run(&verb),
             Verb::Trust(verb) => trust::run(&verb),
             Verb::Audit(verb) => audit::run(verb),
             Verb::Prove(args) => prove::run(&args),

@@ -1,6 +1,6 @@
 //! `selvedge trust reset`: a node whose trust state is lost begins again from a root that a person vouches for.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -10,7 +10,7 @@ use package::disk::system::System as Disk;
 use package::trust::key::KindSet;
 use package::trust::trusted::Trusted;
 
-use crate::complaint::Usage;
+use crate::sure::is_sure;
 
 /// Let a node begin again from a root that you vouch for, after its trust state was lost.
 ///
@@ -59,17 +59,4 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     done.unread.iter().try_for_each(|why| writeln!(out, "note: {why}"))?;
     writeln!(out, "the root in its settings must be this one, or an earlier one that led to it")?;
     Ok(())
-}
-
-/// Asks a person; where there is none, it takes a word on the command line.
-fn is_sure(question: &str) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        return Err(Usage(format!("{question} Say so with --yes")).into());
-    }
-    let mut err = io::stderr().lock();
-    write!(err, "{question} Type yes: ")?;
-    err.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
 }
