@@ -8,7 +8,7 @@
     reason = "a test ends where something is not as it should be"
 )]
 
-#[allow(dead_code, clippy::expect_used, reason = "a driver that another test drives, too")]
+#[allow(clippy::expect_used, reason = "a driver that another test drives, too")]
 #[path = "../../selvedge/tests/console/browser.rs"]
 mod browser;
 mod fleet;

@@ -138,7 +138,7 @@ mod tests {
         let mut store = store::open(folder.path(), None).await.unwrap();
         let zeros = "zeroblob(32)";
         for sql in [
-            "INSERT INTO nodes (id, name, first_seen_ms, last_seen_ms) VALUES (1, 'pump-1', 0, 0)".to_owned(),
+            "INSERT INTO nodes (id, name, first_seen_ms, last_seen_ms, next_ms) VALUES (1, 'pump-1', 0, 0, 0)".to_owned(),
             "INSERT INTO journals (id, node, name, first_seen_ms) VALUES (1, 1, 'a0', 0)".to_owned(),
             format!(
                 "INSERT INTO streams (id, node, journal, name, class, seq, hash) VALUES (1, 1, 1, 'metrics', 'metric', 7, {zeros})"

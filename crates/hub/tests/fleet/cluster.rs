@@ -1,6 +1,6 @@
 //! A PostgreSQL server for one test process: made in a folder of its own, on a socket there, and gone when the process is.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
@@ -45,7 +45,8 @@ fn start() -> Option<Cluster> {
     let is_root =
         std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if !has("initdb") || is_root && (user().is_none() || !has("setpriv")) {
-        println!("skipped: no PostgreSQL here; the test runs on SQLite instead");
+        let mut out = std::io::stdout();
+        writeln!(out, "skipped: no PostgreSQL here; the test runs on SQLite instead").unwrap();
         return None;
     }
     let folder = tempfile::tempdir().unwrap().keep();
@@ -59,6 +60,7 @@ fn start() -> Option<Cluster> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
+    #[expect(clippy::zombie_processes, reason = "it outlives us by as long as it takes to stop the server")]
     let mut life = shell.spawn().unwrap();
     let mut said = String::new();
     BufReader::new(life.stdout.take().unwrap()).read_line(&mut said).unwrap();

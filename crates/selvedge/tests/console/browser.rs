@@ -1,6 +1,8 @@
 //! Debian's Chromium, driven over the DevTools protocol on a pair of pipes: JSON messages that end in a zero byte.
 //! Waiting for a condition in a live page is what the command line of Chromium cannot do.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};

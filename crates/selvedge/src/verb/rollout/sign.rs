@@ -14,7 +14,7 @@ use package::trust::sign::Signer;
 use super::{ask, documents};
 use crate::complaint::Usage;
 use crate::hub_client::HubArgs;
-use crate::keys::Keys;
+use crate::keys::{Keys, Unlocked};
 use crate::sure::is_sure;
 
 /// Sign a rollout: every wave, every way back, and what stays.
@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         anyhow::bail!("nothing was signed");
     }
     let keys = args.keys.unlock()?;
-    let signers: Vec<&dyn Signer> = keys.iter().map(|key| key.signer()).collect();
+    let signers: Vec<&dyn Signer> = keys.iter().map(Unlocked::signer).collect();
     let signed = sign(&plan, &kinds, &signers, args.with.as_deref())?;
     if let Some(path) = &args.output {
         documents::write(path, &signed)?;

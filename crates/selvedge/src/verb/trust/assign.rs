@@ -24,7 +24,7 @@ use super::change::now_ms;
 use super::life::parse_life;
 use super::withdraw::parse_release;
 use crate::complaint::Usage;
-use crate::keys::Keys;
+use crate::keys::{Keys, Unlocked};
 
 /// Say which node, or which nodes, shall run a release: an assignment, signed and kept in the repository.
 ///
@@ -125,7 +125,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     });
     let keys = args.keys.unlock()?;
     let signers: Vec<&dyn Signer> =
-        keys.iter().map(|key| key.signer()).filter(|signer| holders.ids.contains(&signer.id())).collect();
+        keys.iter().map(Unlocked::signer).filter(|signer| holders.ids.contains(&signer.id())).collect();
     let (found, needed) = (signers.len(), holders.threshold);
     if (found as u64) < needed {
         let why = format!("{found} of {needed} keys of the role {ROLE} are at hand: name them with --key");
