@@ -112,7 +112,15 @@ impl Node {
             extra: extra(),
         });
         let (model, previous, safe) = ("smollm2".into(), None, None);
-        let slot = SlotState { model, current: Some(current), previous, candidate, safe, extra: extra() };
+        let slot = SlotState {
+            model,
+            current: Some(current),
+            previous,
+            candidate,
+            safe,
+            waits: None,
+            extra: extra(),
+        };
         let accepted =
             self.accepted.iter().map(|(id, version)| AcceptedVersion { id: id.clone(), version: *version });
         CheckIn {
