@@ -35,7 +35,7 @@ fn plan(what: Target, revert: Target, created_ms: i64) -> Plan {
         revert_on_stop: true,
         approvals: 0,
         allow_rollback: false,
-        created_by: "ann".to_owned(),
+        created_by: "operator:everybody".to_owned(),
         created_ms: created_ms / 1000 * 1000,
         note: String::new(),
         targets_version: 1,
