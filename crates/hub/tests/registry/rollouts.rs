@@ -174,7 +174,7 @@ async fn only_what_follows_from_the_plan_and_is_signed_is_taken_and_handed_out()
     let (_, audit) =
         ask(&client, Method::GET, &format!("/audit?about={id}&act=rollout.start"), Vec::new()).await;
     let entry = &audit["entries"][0];
-    assert_eq!((&entry["who"], &entry["entry"]["why"]), (&json!("operator:token"), &json!("it is time")));
+    assert_eq!((&entry["who"], &entry["entry"]["why"]), (&json!("operator:everybody"), &json!("it is time")));
     assert_eq!(ask(&client, Method::GET, "/rollouts/00", Vec::new()).await.0, 404);
     hub.stop().await;
 }

@@ -245,7 +245,7 @@ async fn an_answer_that_is_none_is_trouble_and_nothing_worse() {
     type Answer = fn() -> Response;
     let cases: [(Answer, &str); 5] = [
         (|| "not JSON".into_response(), "cannot be used"),
-        (|| "x".repeat(1 << 20).into_response(), "more than 262144 bytes"),
+        (|| "x".repeat(2 << 20).into_response(), "more than 1048576 bytes"),
         (|| StatusCode::UNAUTHORIZED.into_response(), "answered 401"),
         (
             || (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/elsewhere")]).into_response(),

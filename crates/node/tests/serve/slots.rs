@@ -313,7 +313,7 @@ fn damaged_weights_disturb_nobody_and_are_removed() {
     assert_eq!(ask(&serving, 8).status, 200);
     stage.serve(&bad);
     match stage.next_but_answers() {
-        Event::Loaded(manifest, Err(why)) => {
+        Event::Spoilt(manifest, why) => {
             assert!(manifest == bad.manifest && why.contains("damaged"), "{why}");
         }
         other => panic!("{other:?}"),
@@ -329,7 +329,7 @@ fn damaged_weights_disturb_nobody_and_are_removed() {
     let address = serving.address();
     stage.serve(&bad);
     let asking = std::thread::spawn(move || post(address, CHAT, &chat("hello", 1, json!({}))));
-    assert!(matches!(stage.next_but_answers(), Event::Loaded(_, Err(_))));
+    assert!(matches!(stage.next_but_answers(), Event::Spoilt(..)));
     stage.serve(&good);
     stage.expect_loaded(&good);
     assert_eq!(digest(&asking.join().unwrap().json()), good.manifest);

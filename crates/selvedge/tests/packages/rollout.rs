@@ -34,8 +34,7 @@ impl Plant {
             .unwrap()
             .to_owned();
         assert_eq!(self.show(&id)["phase"], "draft");
-        let sign = ["rollout", "sign", &id[..8], "--yes", "--hub", &self.url];
-        let signed = self.stage.trust(&sign, &["assigner"]).ok();
+        let signed = self.rollout(&["sign", &id[..8], "--yes", "--key", "keys/assigner.age"]);
         assert!(signed.contains("is ready"), "{signed}");
         let started = self.rollout(&["start", &id, "--why", "tested on the bench"]);
         assert!(started.contains("is running"), "{started}");
