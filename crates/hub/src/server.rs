@@ -241,6 +241,7 @@ impl Hub {
         state.peers.refresh().await.map_err(unreadable)?;
         tokio::spawn(follow(state.clone(), own));
         tokio::spawn(audit::publish::tend(state.clone(), log_key));
+        tokio::spawn(audit::heads::tend(state.clone()));
         let nodes_max = state.config.nodes.as_ref().map_or(0, |nodes| nodes.connections_max);
         let router = router(state);
         let nodes = nodes_listener.map(|(listener, addr)| {

@@ -4,6 +4,8 @@
 //! each stream that has moved; its digest goes into the log as an entry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use package::trust::canonical::Value;
 use sqlx::Row as _;
@@ -11,11 +13,15 @@ use wire::hash::Hash;
 use wire::world::WallMs;
 
 use crate::depot::{Depot, DepotError, Key};
-use crate::store::audit::Entry;
+use crate::state::HubState;
+use crate::store::audit::{Entry, append};
 use crate::store::connection::Readers;
 
 /// An hour.
 const HOUR_MS: i64 = 3_600_000;
+
+/// How often it is told.
+const EVERY: Duration = Duration::from_millis(HOUR_MS.unsigned_abs());
 
 /// How hard the blob is compressed: hashes do not get smaller, names do.
 const LEVEL: i32 = 3;
@@ -58,6 +64,31 @@ impl Head {
     }
 }
 
+/// Tells the log every hour what has moved, until the hub stops. After a start all of it is told once more.
+pub async fn tend(state: Arc<HubState>) {
+    let mut stopping = state.stopping.clone();
+    let mut told = Told::default();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stopping.wait_for(|is_stopping| *is_stopping) => return,
+        }
+        match tell(&state, &told).await {
+            Ok(Some(now)) => told = now,
+            Ok(None) => {}
+            Err(why) => tracing::error!(why, "the heads of the nodes' chains are not in the audit log"),
+        }
+    }
+}
+
+async fn tell(state: &HubState, told: &Told) -> Result<Option<Told>, String> {
+    let moved = write(&state.readers, &state.depot, told, state.now_ms()).await;
+    let Some((entry, now)) = moved.map_err(|error| error.to_string())? else { return Ok(None) };
+    let appended = state.writer.within(move |writer| Box::pin(async move { append(writer, &entry).await }));
+    appended.await.map_err(|error| error.to_string())?;
+    Ok(Some(now))
+}
+
 /// Writes the heads that have moved into the depot: the entry that tells of them, to be appended to the log, and to be remembered
 /// by [`Told`] only then. `None` if nothing moved.
 pub async fn write(
@@ -74,8 +105,9 @@ pub async fn write(
     }
     let text: String = moved.iter().map(|head| head.line() + "\n").collect();
     let blob = zstd::encode_all(text.as_bytes(), LEVEL).map_err(HeadsError::Compress)?;
-    let name = format!("{}.jsonl.zst", now_ms.div_euclid(HOUR_MS));
     let (hash, bytes) = (Hash::of(&blob), blob.len() as u64);
+    // Several hubs may tell of the same hour.
+    let name = format!("{}-{}.jsonl.zst", now_ms.div_euclid(HOUR_MS), &hash.to_string()[..16]);
     depot.put(&Key::heads(&name), blob.into()).await?;
     let mut now = Told(told.0.clone());
     now.0.extend(moved.iter().map(|head| (head.stream, head.seq)));
@@ -153,7 +185,8 @@ mod tests {
         let depot = Depot::memory();
         let at_ms = 5 * HOUR_MS + 1;
         let (entry, told) = write(&store.readers, &depot, &Told::default(), at_ms).await.unwrap().unwrap();
-        let blob = depot.read(&Key::heads("5.jsonl.zst"), 4096).await.unwrap().unwrap();
+        assert!(entry.about.starts_with("5-"), "{}", entry.about);
+        let blob = depot.read(&Key::heads(&entry.about), 4096).await.unwrap().unwrap();
         let text = String::from_utf8(zstd::decode_all(&blob[..]).unwrap()).unwrap();
         let hash = Hash::GENESIS;
         let expected = format!(
@@ -170,6 +203,6 @@ mod tests {
         assert!(write(&store.readers, &depot, &told, at_ms).await.unwrap().is_none());
         sqlx::query("UPDATE streams SET seq = 8 WHERE id = 1").execute(&mut store.writer).await.unwrap();
         let (entry, _) = write(&store.readers, &depot, &told, at_ms + HOUR_MS).await.unwrap().unwrap();
-        assert!(entry.about == "6.jsonl.zst" && entry.text().contains(r#""streams":1"#), "{}", entry.text());
+        assert!(entry.about.starts_with("6-") && entry.text().contains(r#""streams":1"#), "{}", entry.text());
     }
 }

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says where")]
 
 mod afar;
+mod audit;
 mod explain;
 mod fields;
 mod flow;
 mod help;
 mod install;
 mod kills;
+mod kinds;
 mod peers;
 mod plant;
 mod refused;
