@@ -133,12 +133,12 @@ pub async fn make(
 
 /// The plan of a draft that `who` asked for.
 pub async fn plan(state: &HubState, asked: DraftAsked, who: &str) -> Result<Plan, Refusal> {
+    let group = Selector::parse(&asked.group).map_err(|error| Refusal::bad_selector(&error))?;
     let Some(trusted) = publish::published(state).await? else {
         return Err(unapproved("no targets are published: nobody has approved a release".to_owned()));
     };
     let now_ms = state.now_ms();
     let version = trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
-    let group = Selector::parse(&asked.group).map_err(|error| Refusal::bad_selector(&error))?;
     let search = Search::new(&group, &saved(&state.readers).await?)
         .map_err(|error| bad("bad-group", error.to_string(), "saved groups are listed at /api/v1/groups"))?;
     let fleet = state.fleet.look(&state.readers).await?;
