@@ -454,16 +454,22 @@ pub async fn watch(
 ) -> Result<u64, Error> {
     use sqlx::Connection as _;
     let awake = nodes::count_awake(writer).await?;
-    let quiet = nodes::quiet(writer, now_ms.saturating_sub(watch::SILENT_MIN_MS)).await?;
-    let silent = |(_, _, seen_ms, next_ms): &&(i64, String, i64, i64)| {
+    let before_ms = now_ms.saturating_sub(watch::SILENT_MIN_MS);
+    let silent = |(_, _, seen_ms, next_ms): &(i64, String, i64, i64)| {
         watch::is_silent(*seen_ms, *next_ms, watching_since_ms, now_ms)
     };
-    let fallen: Vec<_> = quiet.iter().filter(silent).collect();
+    let mut fallen = nodes::quiet(writer, before_ms).await?;
+    fallen.retain(silent);
     let mut transaction = writer.begin().await?;
     let last_record = match fallen.is_empty() {
         true => None,
         false => Some(begin(&mut transaction, names, me).await?),
     };
+    if last_record.is_some() {
+        // While this hub waited for its turn, another may have heard of a node, or told that it is silent.
+        fallen = nodes::quiet(&mut transaction, before_ms).await?;
+        fallen.retain(silent);
+    }
     for (id, name, seen_ms, _) in &fallen {
         nodes::silence(&mut transaction, *id).await?;
         names.rollouts.silent(*id, now_ms);
@@ -490,7 +496,8 @@ pub async fn tick(
     written: &mut Written,
 ) -> Result<(), Error> {
     use sqlx::Connection as _;
-    if names.rollouts.is_idle() {
+    // Another hub may have begun one of which no node has told this one.
+    if names.rollouts.is_idle() && turn::is_last(writer, me).await? {
         return Ok(());
     }
     let is_new = !names.rollouts.is_ready();

@@ -7,5 +7,6 @@
 mod api;
 #[path = "ingest.rs"]
 mod ingest;
+mod replicas;
 #[path = "search.rs"]
 mod search;

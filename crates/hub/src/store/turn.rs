@@ -33,6 +33,12 @@ pub async fn take(writer: &mut Writer, me: &str) -> Result<Turn, sqlx::Error> {
     })
 }
 
+/// Whether nobody has written since the hub process called `me` did. Takes nothing, and waits for nobody.
+pub async fn is_last(writer: &mut Writer, me: &str) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query("SELECT holder FROM turn WHERE id = 1");
+    Ok(query.fetch_one(writer).await?.try_get::<String, _>(0)? == me)
+}
+
 /// Notes the number of the newest record, in the transaction that stores it.
 pub async fn settle(writer: &mut Writer, last_record: i64) -> Result<(), sqlx::Error> {
     let query = sqlx::query("UPDATE turn SET last_record = $1 WHERE id = 1");
@@ -71,6 +77,10 @@ mod tests {
             found.push((turn.is_after_another, turn.count));
         }
         assert_eq!(found, [(true, 1), (false, 2), (true, 3), (false, 4), (true, 5)]);
+        assert_eq!(
+            (is_last(&mut writer, "a").await.unwrap(), is_last(&mut writer, "b").await.unwrap()),
+            (true, false)
+        );
         settle(&mut writer, 7).await.unwrap();
         desire(&mut writer, 1).await.unwrap();
         assert_eq!(draw_audit(&mut writer).await.unwrap(), 1);
