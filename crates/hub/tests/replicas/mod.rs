@@ -1,5 +1,7 @@
 //! Several hubs on one database and one depot: nothing is lost or done twice, whichever of them dies or hangs, and whenever.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 #[path = "../fleet/mod.rs"]
 mod fleet;
 mod rollout;
@@ -13,8 +15,11 @@ use std::time::Duration;
 use fleet::FakeNode;
 use hub::config::{DepotConfig, HubConfig};
 use hub::server::{Hub, Running};
+use hub::store;
+use hub::store::database::Store;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use wire::batch::{BatchAnswer, CONTENT_TYPE};
 use wire::checkin::{CheckIn, CheckInAnswer};
 use wire::class::Class;
@@ -56,6 +61,12 @@ impl Replica {
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Another process that writes.
+async fn open(shared: &Path, name: &str) -> Option<Store> {
+    let database = fleet::config(shared).await.database?;
+    Some(store::open(&shared.join(name), Some(&database)).await.unwrap())
 }
 
 /// Both hubs, and which of them a node asks next. One that does not answer is not asked again.
@@ -174,7 +185,7 @@ fn every_record_is_there_once_although_a_hub_dies() {
         (0..NODES).map(|seed| nodes_at.spawn(tell_all(node(seed), hubs.clone(), told.clone()))).collect();
     let batches = NODES as usize * (RECORDS as usize / BATCH);
     let wait = |most: usize| {
-        while told.load(Ordering::Relaxed) < most && !telling.iter().all(|node| node.is_finished()) {
+        while told.load(Ordering::Relaxed) < most && !telling.iter().all(JoinHandle::is_finished) {
             std::thread::sleep(Duration::from_millis(1));
         }
     };
@@ -196,7 +207,7 @@ fn every_record_is_there_once_although_a_hub_dies() {
 
 /// Has the server end every other connection, whatever it is at.
 async fn throw_out(shared: &Path) {
-    let store = turns::open(shared, "thrower").await.unwrap();
+    let store = open(shared, "thrower").await.unwrap();
     let end = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let ended: i64 = sqlx::query_scalar(end).fetch_one(&store.readers).await.unwrap();

@@ -15,6 +15,7 @@ use hub::write::{self, Names, Written};
 use package::name::ModelName;
 use package::trust::canonical::{Value, to_json};
 use sqlx::Connection as _;
+use tokio::task::JoinHandle;
 use wire::body::Install;
 use wire::checkin::{AcceptedVersion, CandidateState, CheckIn, CurrentState, SlotState};
 use wire::class::Class;
@@ -22,8 +23,7 @@ use wire::hash::Hash;
 use wire::world::{Clock as _, System};
 
 use super::fleet::FakeNode;
-use super::turns::open;
-use super::{Hubs, Replica, runtime};
+use super::{Hubs, Replica, open, runtime};
 
 const NODES: u64 = 12;
 
@@ -215,7 +215,7 @@ fn a_rollout_goes_on_where_a_hub_died_and_nobody_is_offered_anything_twice() {
     let obeying: Vec<_> = (0..NODES)
         .map(|seed| nodes_at.spawn(Member::new(seed, hubs.clone()).obey(seed, done.clone())))
         .collect();
-    while done.load(Ordering::Relaxed) < first / 2 && !obeying.iter().all(|node| node.is_finished()) {
+    while done.load(Ordering::Relaxed) < first / 2 && !obeying.iter().all(JoinHandle::is_finished) {
         std::thread::sleep(Duration::from_millis(1));
     }
     other.kill();

@@ -1,23 +1,15 @@
 //! One turn at a time: what happens to those who wait.
 
-use std::path::Path;
 use std::time::Duration;
 
 use hub::store::connection::{Readers, Writer};
-use hub::store::database::Store;
-use hub::store::{self, alerts, turn};
+use hub::store::{alerts, turn};
 use hub::write::{self, Limits, Names, Written};
 use sqlx::Connection as _;
 use wire::class::Class;
 
-use super::fleet::{self, FakeNode};
-use super::{Hubs, Replica, runtime};
-
-/// Another process that writes.
-pub(super) async fn open(shared: &Path, name: &str) -> Option<Store> {
-    let database = fleet::config(shared).await.database?;
-    Some(store::open(&shared.join(name), Some(&database)).await.unwrap())
-}
+use super::fleet::FakeNode;
+use super::{Hubs, Replica, open, runtime};
 
 #[test]
 fn a_hub_that_hangs_in_its_turn_holds_the_others_for_seconds() {
@@ -105,7 +97,8 @@ async fn a_node_falls_silent_once_and_only_if_no_hub_hears_it() {
         transaction.rollback().await.unwrap();
     };
     let (look, looks, ()) = tokio::join!(look, looks, free);
-    (look.unwrap(), looks.unwrap());
+    look.unwrap();
+    looks.unwrap();
     let alerts = list().await;
     assert_eq!((alerts.len(), alerts[0].count), (1, 1));
     assert_eq!(written.events.len() + also.events.len(), 1, "one of them tells it");
