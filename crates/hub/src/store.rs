@@ -16,6 +16,7 @@ pub mod operators;
 pub mod postgres;
 pub mod records;
 pub mod rollouts;
+pub mod samples;
 pub mod schema;
 pub mod series;
 pub mod sqlite;

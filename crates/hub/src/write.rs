@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use sqlx::Error;
 use wire::PROTOCOL;
 use wire::batch::{Batch, BatchAnswer, Outcome, Watermark};
-use wire::body::{Body as _, Decision, Episode, Inference, Install, SourceChange, Summary};
+use wire::body::{Behaviour, Body as _, Decision, Episode, Inference, Install, SourceChange, Start, Summary};
 use wire::checkin::{CheckIn, CheckInAnswer};
 use wire::class::Class;
 use wire::id::{JournalId, NodeId, StreamName};
@@ -341,6 +341,14 @@ async fn derive(
                 rollouts.heard(node, &install, row.id, now_ms);
             }
         }
+        Behaviour::KIND => {
+            if let Ok(behaviour) = serde_json::from_str::<Behaviour>(body) {
+                rollouts.behaved(writer, node, &behaviour, now_ms).await?;
+            }
+        }
+        Start::KIND if serde_json::from_str(body).is_ok_and(|start: Start| start.clean == Some(false)) => {
+            rollouts.restarted(node, now_ms);
+        }
         _ => {}
     }
     Ok(())
@@ -503,7 +511,7 @@ pub async fn tick(
     let is_new = !names.rollouts.is_ready();
     let mut transaction = writer.begin().await?;
     let last_record = begin(&mut transaction, names, me).await?;
-    names.rollouts.tick(now_ms);
+    names.rollouts.tick(&mut transaction, now_ms).await?;
     if is_new || names.rollouts.has_moved() {
         end(&mut transaction, names, last_record, now_ms, written).await?;
         transaction.commit().await?;

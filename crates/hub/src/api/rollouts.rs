@@ -330,6 +330,7 @@ pub async fn create(
     if let Some(problem) = problems(&state, &plan).await?.into_iter().next() {
         return Err(Refusal::bad_request("bad-plan", problem, MAKE));
     }
+    keep_indexes(&state, &plan).await?;
     let wish = Wish::Create { plan: Box::new(plan.clone()), who: who.name() };
     let rollout = granted(&state, wish).await?;
     Ok((StatusCode::CREATED, Json(item(&plan, &rollout, state.now_ms()))))
@@ -666,6 +667,22 @@ async fn release(state: &HubState, plan: &Plan) -> Result<Option<Release>, Refus
     let key = Key::blob(&Digest::from(target.index));
     let bytes = state.depot.read(&key, INDEX_MAX_BYTES).await?;
     Ok(bytes.and_then(|bytes| Release::read(&bytes).ok()))
+}
+
+/// Keeps the plan's indexes, as far as the depot has them: how much a node fetches follows from them.
+async fn keep_indexes(state: &HubState, plan: &Plan) -> Result<(), Refusal> {
+    for target in &plan.what {
+        let digest = target.index;
+        let bytes = state.depot.read(&Key::blob(&Digest::from(digest)), INDEX_MAX_BYTES).await?;
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+        if let Some(text) = text.filter(|text| !text.contains('\0')) {
+            let kept = state.writer.within(move |writer| {
+                Box::pin(async move { store::put_index(writer, &digest, &text).await })
+            });
+            kept.await?;
+        }
+    }
+    Ok(())
 }
 
 async fn find_rollout(state: &HubState, id: &str) -> Result<(PlanId, RolloutRow, Plan), Refusal> {

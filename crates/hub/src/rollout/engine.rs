@@ -4,23 +4,28 @@
 //! What is in memory is what is stored, plus the changes of the transaction that runs. So an answer never carries a
 //! document whose member row is not on disk, and nothing is decided on a state that another hub has moved on.
 
+mod behaviour;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use package::index::Release;
 use wire::body::Install;
 use wire::checkin::{CheckIn, DOCUMENTS_MAX, DOCUMENTS_MAX_BYTES, Desired, Document};
 use wire::facts::{Fact, FactName, Facts};
+use wire::hash::Hash;
 use wire::select::{BadSelector, Selector};
 use wire::world::WallMs;
 
 use crate::rollout::conflict::{self, Ahead};
 use crate::rollout::coverage::{self, Known, Preview};
 use crate::rollout::documents::{self, Planned};
+use crate::rollout::figures::Told;
+use crate::rollout::fit::Fit;
 use crate::rollout::gate::View;
 use crate::rollout::member::{Happened, Heard, Member, Running, Standing, hear};
 use crate::rollout::offer::{Caller, Offer, Why, box_ms, is_canary, offer};
 use crate::rollout::plan::{Kind, Lane, Plan, PlanId};
-use crate::rollout::step::{Effect, Event, NodeNo, NotNow, Order, Phase, Rollout, Sample, allows, step};
+use crate::rollout::step::{Effect, Event, NodeNo, NotNow, Order, Phase, Rollout, allows, step};
 use crate::rollout::text;
 use crate::store::rollouts::NodeState;
 
@@ -51,12 +56,18 @@ pub struct Active {
     pub stored: u64,
     /// Another one has taken its place: it hands out nothing any more.
     pub is_retired: bool,
+    /// The releases of the plan's targets, in their order, where the hub has them.
+    pub releases: Vec<Option<Release>>,
     group: Selector,
     canaries: PlanId,
     planned: Vec<Planned>,
     signed: BTreeMap<Kind, Document>,
     /// For each budget: how many nodes are away, by the label's value. Reckoned when it is asked for.
     away: Option<Vec<HashMap<String, u32>>>,
+    /// How nodes fit the plan, by the facts that they told last.
+    fits: HashMap<NodeNo, Fit>,
+    /// What nodes told of the plan's models; absent until it was read.
+    told: Option<Told>,
 }
 
 /// A node, as far as rollouts care.
@@ -83,6 +94,7 @@ pub struct Seen {
 struct Slot {
     model: String,
     current: Option<u64>,
+    manifest: Option<Hash>,
     candidate: Option<u64>,
 }
 
@@ -142,8 +154,21 @@ impl Active {
         };
         let signed = signed.into_iter().filter_map(document).collect();
         let stored = rollout.revision;
-        let (away, is_retired) = (None, false);
-        Ok(Active { plan, rollout, members, stored, is_retired, group, canaries, planned, signed, away })
+        Ok(Active {
+            plan,
+            rollout,
+            members,
+            stored,
+            is_retired: false,
+            releases: Vec::new(),
+            group,
+            canaries,
+            planned,
+            signed,
+            away: None,
+            fits: HashMap::new(),
+            told: None,
+        })
     }
 
     /// Whether it may still hand something out.
@@ -155,6 +180,11 @@ impl Active {
     pub fn document(&self, kind: Kind) -> Option<(&Planned, &Document)> {
         let planned = self.planned.iter().find(|one| one.kind == kind)?;
         Some((planned, self.signed.get(&kind)?))
+    }
+
+    fn fit(&mut self, node: NodeNo, seen: &Seen) -> Fit {
+        let Active { plan, group, releases, fits, .. } = self;
+        *fits.entry(node).or_insert_with(|| Fit::of(plan, group, releases, &seen.name, &seen.facts))
     }
 
     /// Whether a node's documents are those of the canaries.
@@ -189,6 +219,7 @@ impl Seen {
         let slot = |slot: &wire::checkin::SlotState| Slot {
             model: slot.model.clone(),
             current: slot.current.as_ref().map(|current| current.release),
+            manifest: slot.current.as_ref().map(|current| current.manifest),
             candidate: slot.candidate.as_ref().map(|candidate| candidate.release),
         };
         self.slots = checkin.slots.iter().map(slot).collect();
@@ -267,6 +298,14 @@ impl Engine {
     /// Takes in a node.
     pub fn meet(&mut self, node: NodeNo, seen: Seen) {
         self.fleet.insert(node, seen);
+        self.refit(node);
+    }
+
+    /// A node says something else of itself than before.
+    fn refit(&mut self, node: NodeNo) {
+        for active in self.rollouts.values_mut() {
+            active.fits.remove(&node);
+        }
     }
 
     /// A node, as far as it is known.
@@ -280,7 +319,11 @@ impl Engine {
         let seen = self.fleet.entry(node).or_insert_with(|| Seen::new(name, now_ms));
         let was_silent = std::mem::replace(&mut seen.is_silent, false);
         seen.seen_ms = now_ms;
+        let before = std::mem::take(&mut seen.facts);
         seen.learn(checkin, facts);
+        if before != seen.facts {
+            self.refit(node);
+        }
         if was_silent {
             self.recount_away();
         }
@@ -409,6 +452,8 @@ impl Engine {
     /// nothing that it accepted.
     pub fn judge(&mut self, id: PlanId, node: NodeNo, checkin: Option<&CheckIn>, now_ms: WallMs) -> Offer {
         let nothing = Offer::No(Why::Phase("unknown"));
+        let fit = self.rollouts.get_mut(&id).zip(self.fleet.get(&node));
+        let Some(fit) = fit.map(|(active, seen)| active.fit(node, seen)) else { return nothing };
         if let Some(active) = self.rollouts.get_mut(&id)
             && active.away.is_none()
             && !active.plan.budget.is_empty()
@@ -426,7 +471,8 @@ impl Engine {
         let indexes = active.plan.what.iter().map(|target| target.index.to_string());
         let caller = Caller {
             name: &seen.name,
-            in_group: active.group.has(&seen.facts),
+            place: fit.place,
+            in_group: fit.in_group,
             understands: seen.understands,
             member,
             accepted: checkin.map_or(0, |checkin| active.accepted(checkin, member)),
@@ -436,7 +482,7 @@ impl Engine {
             refused: indexes.into_iter().any(|index| seen.refused.contains(&index)),
             box_until_ms: seen.state.box_until_ms,
             unavailable: &unavailable,
-            bytes: 0,
+            bytes: fit.bytes,
         };
         offer(&active.plan, &active.rollout, &caller, now_ms)
     }
@@ -513,23 +559,12 @@ impl Engine {
         }
     }
 
-    /// Counts what befell a node of the group for the test against the hold-out.
-    fn trouble(&mut self, id: PlanId, node: NodeNo, now_ms: WallMs) {
-        let (Some(active), Some(seen)) = (self.rollouts.get(&id), self.fleet.get(&node)) else { return };
-        let Some(view) = active.rollout.seen.filter(|_| active.rollout.phase.is_open()) else { return };
-        let treated = active.members.contains_key(&node);
-        if treated || active.group.has(&seen.facts) {
-            let of_treated = u32::try_from(active.members.len()).unwrap_or(u32::MAX);
-            let sample = Sample::Trouble { treated, of_treated, of_held_out: view.held_out };
-            self.step(id, Event::Behaved(sample), now_ms);
-        }
-    }
-
     /// Some time passed.
     pub fn tick(&mut self, now_ms: WallMs) {
         let under_way = self.rollouts.iter().filter(|(_, active)| !active.rollout.phase.is_end());
         let ids: Vec<PlanId> = under_way.map(|(id, _)| *id).collect();
         for id in ids {
+            self.weigh(id, now_ms);
             let view = self.view(id, now_ms);
             self.step(id, Event::Tick(view), now_ms);
         }
@@ -537,7 +572,7 @@ impl Engine {
 
     /// The fleet around a rollout.
     fn view(&mut self, id: PlanId, now_ms: WallMs) -> View {
-        let Some(active) = self.rollouts.get(&id) else { return View::default() };
+        let Some(active) = self.rollouts.get_mut(&id) else { return View::default() };
         let mut view = View { wave: active.rollout.wave, ..View::default() };
         let mut others = Vec::new();
         for (node, seen) in &self.fleet {
@@ -545,7 +580,7 @@ impl Engine {
                 Some(member) if member.standing.is_out() && seen.is_awake(now_ms) => view.returning += 1,
                 Some(_) => {}
                 None => {
-                    view.held_out += u32::from(active.group.has(&seen.facts));
+                    view.held_out += u32::from(active.fit(*node, seen).in_group);
                     others.push(*node);
                 }
             }
@@ -618,7 +653,10 @@ impl Engine {
             let place = self.changes.members.entry((id, node)).or_default();
             *place = record.or(*place);
         }
-        if let Some(happened) = happened {
+        if let Some(mut happened) = happened {
+            if happened.from == Standing::Waiting {
+                happened.bytes = active.fits.get(&node).map_or(0, |fit| fit.bytes);
+            }
             active.away = None;
             self.mind(node, happened, now_ms);
             self.step(id, Event::Happened(node, happened), now_ms);
@@ -689,7 +727,7 @@ impl Engine {
 
 fn running(slots: &[Slot]) -> Vec<Running<'_>> {
     let mut running = Vec::with_capacity(slots.len());
-    for Slot { model, current, candidate } in slots {
+    for Slot { model, current, candidate, .. } in slots {
         running.push(Running { model, current: *current, candidate: *candidate });
     }
     running

@@ -7,15 +7,18 @@
 use std::collections::HashMap;
 
 use package::index::Release;
+use package::name::ModelName;
 use package::trust::canonical::{Value, parse};
 use sqlx::Error;
-use wire::body::Install;
+use wire::body::{Behaviour, Install};
 use wire::checkin::CheckIn;
+use wire::hash::Hash;
 use wire::world::WallMs;
 
 use crate::live::Event as Told;
 use crate::rollout::coverage::Preview;
 use crate::rollout::engine::{Active, Changes, Engine, Handed, Seen};
+use crate::rollout::figures::{self, BEFORE_DAYS, Hour, Told as Figures};
 use crate::rollout::member::Standing;
 use crate::rollout::plan::{Kind, Plan, PlanId};
 use crate::rollout::step::{Act, Alarm, Effect, NodeNo, NotNow, Order, Rollout};
@@ -24,10 +27,14 @@ use crate::store::alerts::{self, AlertKey, Origin, Raise};
 use crate::store::audit::{self, Entry};
 use crate::store::connection::Writer;
 use crate::store::rollouts::{self as rows, DocumentRow, NewState};
+use crate::store::samples::{self, SampleRow};
 use crate::store::turn;
 
 /// How many nodes are read at once: each brings its last check-in.
 const NODES_AT_ONCE: i64 = 256;
+
+/// How many days of nodes are read at once, some 2 KiB each.
+const SAMPLES_AT_ONCE: i64 = 1024;
 
 /// The hub's rule for a node that knows more than the hub.
 pub const HUB_BEHIND: &str = "hub-behind";
@@ -218,11 +225,48 @@ impl Rollouts {
         }
     }
 
-    /// Some time passed.
-    pub fn tick(&mut self, now_ms: WallMs) {
+    /// A node started again without having been told to.
+    pub fn restarted(&mut self, node: NodeNo, now_ms: WallMs) {
         if let Some(engine) = &mut self.engine {
-            engine.tick(now_ms);
+            engine.restarted(node, now_ms);
         }
+    }
+
+    /// A `behaviour` record was stored: adds it to the node's day, in the transaction that runs.
+    pub async fn behaved(
+        &mut self,
+        writer: &mut Writer,
+        node: NodeNo,
+        behaviour: &Behaviour,
+        now_ms: WallMs,
+    ) -> Result<(), Error> {
+        if ModelName::new(&behaviour.model).is_err() {
+            return Ok(());
+        }
+        // A while that has not begun yet has a clock that is wrong.
+        let at_ms = behaviour.from_ms.clamp(0, now_ms.max(0));
+        let (day, hour) = (figures::day_of(at_ms), Hour::of(behaviour));
+        let (model, manifest) = (&behaviour.model, behaviour.manifest);
+        let mut told = samples::find(writer, model, node, day, &manifest).await?;
+        told.add(at_ms, &hour);
+        samples::put(writer, model, &SampleRow { node, day, manifest, told }).await?;
+        if let Some(engine) = &mut self.engine {
+            engine.behaved(node, behaviour, at_ms, &hour);
+        }
+        Ok(())
+    }
+
+    /// Some time passed.
+    pub async fn tick(&mut self, writer: &mut Writer, now_ms: WallMs) -> Result<(), Error> {
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        for (id, since_ms) in engine.unread() {
+            let models = engine.get(id).map(|active| &active.plan.what);
+            let models = models.into_iter().flatten().map(|target| target.model.to_string());
+            let told = told(writer, &models.collect::<Vec<_>>(), since_ms).await?;
+            engine.recall(id, told);
+        }
+        engine.tick(now_ms);
+        Ok(())
     }
 
     /// Whether something is in memory that is not stored.
@@ -382,6 +426,25 @@ async fn store(writer: &mut Writer, engine: &Engine, changes: Changes, now_ms: W
     Ok(())
 }
 
+/// What nodes told of these models before a wave opened, and since.
+async fn told(writer: &mut Writer, models: &[String], since_ms: WallMs) -> Result<Figures, Error> {
+    let (mut told, from_day) = (Figures::new(since_ms), figures::day_of(since_ms) - BEFORE_DAYS);
+    for (at, model) in models.iter().enumerate() {
+        let mut last: Option<SampleRow> = None;
+        loop {
+            let page = samples::page(writer, model, from_day, last.as_ref(), SAMPLES_AT_ONCE).await?;
+            for row in &page {
+                told.recall(row.node, at, row.manifest, row.day, &row.told);
+            }
+            last = page.into_iter().last();
+            if last.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(told)
+}
+
 /// The rollout of a row, with its members and documents.
 async fn active(writer: &mut Writer, row: &rows::RolloutRow) -> Result<Active, Error> {
     let unreadable = |why: String| Error::Decode(format!("rollout {}: {why}", row.id).into());
@@ -393,6 +456,11 @@ async fn active(writer: &mut Writer, row: &rows::RolloutRow) -> Result<Active, E
     let mut active =
         Active::new(plan, rollout, members, signed).map_err(|error| unreadable(error.to_string()))?;
     active.is_retired = active.is_active() && !row.active;
+    for target in &active.plan.what {
+        let index = rows::index(writer, &target.index).await?;
+        let index = index.filter(|text| Hash::of(text.as_bytes()) == target.index);
+        active.releases.push(index.and_then(|text| Release::read(text.as_bytes()).ok()));
+    }
     Ok(active)
 }
 

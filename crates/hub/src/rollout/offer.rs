@@ -18,6 +18,8 @@ use crate::rollout::step::{Phase, Rollout};
 pub struct Caller<'a> {
     /// Its name.
     pub name: &'a str,
+    /// Its [`place`] on the plan's ring.
+    pub place: u16,
     /// Whether the plan's group has it, by the facts that it told.
     pub in_group: bool,
     /// Whether it understands documents of rollouts.
@@ -183,10 +185,10 @@ fn judge(
     }
     if kind == Kind::Canary {
         if !is_canary {
-            return Err(Why::Ring { place: place(plan, caller.name), to: 0 });
+            return Err(Why::Ring { place: caller.place, to: 0 });
         }
     } else {
-        let (place, to) = (place(plan, caller.name), plan.ring_to(wave));
+        let (place, to) = (caller.place, plan.ring_to(wave));
         if place >= to {
             return Err(Why::Ring { place, to });
         }

@@ -4,6 +4,7 @@
 //! A rollout's row is only replaced by somebody who has seen the one before: its revision says so.
 
 use sqlx::{AssertSqlSafe, Row};
+use wire::hash::Hash;
 use wire::world::WallMs;
 
 use crate::rollout::member::{Member, Standing};
@@ -386,4 +387,17 @@ pub async fn hub_id(writer: &mut Writer, new: &str) -> Result<String, sqlx::Erro
          RETURNING value",
     );
     query.bind(new).fetch_one(writer).await?.try_get(0)
+}
+
+/// Keeps the index of a release that goes about, so that whoever writes need not ask the depot.
+pub async fn put_index(writer: &mut Writer, digest: &Hash, index: &str) -> Result<(), sqlx::Error> {
+    let query = sqlx::query("INSERT INTO words (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING");
+    query.bind(format!("index {digest}")).bind(index).execute(writer).await?;
+    Ok(())
+}
+
+/// The index of a release that goes about, if it was kept.
+pub async fn index(writer: &mut Writer, digest: &Hash) -> Result<Option<String>, sqlx::Error> {
+    let query = sqlx::query("SELECT value FROM words WHERE name = $1").bind(format!("index {digest}"));
+    query.fetch_optional(writer).await?.map(|row| row.try_get(0)).transpose()
 }

@@ -425,6 +425,7 @@ impl Run<'_> {
         }];
         let caller = Caller {
             name: &resident.name,
+            place: place(&setup.plan, &resident.name),
             in_group: wide || self.group.has(&resident.facts),
             understands: true,
             member: self.rows.get(&at),

@@ -1,5 +1,7 @@
 //! Rollouts through the writer's own transactions on a real store, by a simulated clock.
 
+mod figures;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -8,7 +10,7 @@ use package::trust::canonical::{Value, to_json};
 use serde_json::value::RawValue;
 use sqlx::{Connection as _, Row as _};
 use wire::batch::{Batch, BatchAnswer};
-use wire::body::{Body as _, Install};
+use wire::body::Install;
 use wire::chain::{Link, link};
 use wire::checkin::{AcceptedVersion, CandidateState, CheckIn, CheckInAnswer, CurrentState, SlotState};
 use wire::class::Class;
@@ -32,6 +34,11 @@ const MADE_MS: WallMs = 1_795_309_200_000;
 fn target(release: u64) -> Target {
     let model = ModelName::new("smollm2").unwrap();
     Target { model, release, index: Hash::of(&release.to_be_bytes()), size: 2300, variant: None }
+}
+
+/// The manifest of a release's one variant.
+fn manifest(release: u64) -> Hash {
+    Hash::of(format!("manifest {release}").as_bytes())
 }
 
 /// To everybody, in waves of these rings, none of which bears a failure.
@@ -72,8 +79,8 @@ struct Node {
     accepted: BTreeMap<String, u64>,
     release: u64,
     candidate: Option<u64>,
-    records: u64,
-    head: Hash,
+    /// By stream: the last number and the hash there.
+    heads: BTreeMap<&'static str, (u64, Hash)>,
 }
 
 impl Node {
@@ -88,8 +95,7 @@ impl Node {
             accepted: BTreeMap::new(),
             release: 6,
             candidate: None,
-            records: 0,
-            head: Hash::GENESIS,
+            heads: BTreeMap::new(),
         }
     }
 
@@ -102,7 +108,7 @@ impl Node {
         let current = CurrentState {
             release: self.release,
             variant: "q4_k_m".into(),
-            manifest: Hash::GENESIS,
+            manifest: manifest(self.release),
             extra: extra(),
         };
         let candidate = self.candidate.map(|release| CandidateState {
@@ -155,9 +161,8 @@ impl Node {
         if outcome == "committed" {
             self.release = release;
         }
-        self.records += 1;
         let install = Install {
-            id: format!("{}-{}-smollm2", self.boot, self.records),
+            id: format!("{}-{release}-smollm2", self.boot),
             model: "smollm2".into(),
             release,
             variant: None,
@@ -174,20 +179,27 @@ impl Node {
             rollout: None,
             kernel_same: Some(true),
         };
-        let (stream, class, seq) = (StreamName::new("installs").unwrap(), Class::Audit, self.records);
+        self.tells("installs", Class::Audit, &install)
+    }
+
+    /// The next record of a stream.
+    fn tells<B: wire::body::Body>(&mut self, stream: &'static str, class: Class, body: &B) -> Batch {
+        let (seq, head) = self.heads.entry(stream).or_insert((0, Hash::GENESIS));
+        *seq += 1;
+        let (stream, seq) = (StreamName::new(stream).unwrap(), *seq);
         let record = Record {
             seq,
-            kind: PartName::new(Install::KIND).unwrap(),
+            kind: PartName::new(B::KIND).unwrap(),
             boot: self.boot,
             mono_ns: seq,
             wall_ms: 1,
             clock: ClockQuality::Checked,
-            body: RawValue::from_string(serde_json::to_string(&install).unwrap()).unwrap(),
+            body: RawValue::from_string(serde_json::to_string(body).unwrap()).unwrap(),
         };
         let stamp = record.stamp();
-        let of = Link { stream: &stream, class, seq, kind: Install::KIND, stamp };
-        self.head = link(self.head, of, record.body.get());
-        let (node, journal, head) = (self.name.clone(), self.journal, self.head);
+        let of = Link { stream: &stream, class, seq, kind: B::KIND, stamp };
+        *head = link(*head, of, record.body.get());
+        let (node, journal, head) = (self.name.clone(), self.journal, *head);
         Batch { v: 1, node, journal, stream, class, gap: None, records: vec![record], head }
     }
 }

@@ -7,9 +7,10 @@ use super::super::step::Order;
 use super::{HOUR_MS, Play, member, plan, salted};
 
 /// A node of the group that asks, in ring and time.
-fn caller<'a>(name: &'a str, slots: &'a [Running<'a>]) -> Caller<'a> {
+fn caller<'a>(plan: &Plan, name: &'a str, slots: &'a [Running<'a>]) -> Caller<'a> {
     Caller {
         name,
+        place: place(plan, name),
         in_group: true,
         understands: true,
         member: None,
@@ -38,7 +39,7 @@ fn who_gets_a_document_and_why_not() {
     let new = [Running { model: "smollm2", current: Some(7), candidate: None }];
     let now_ms = play.now_ms;
     let other = PlanId([1; 16]);
-    let base = caller(inside, &old);
+    let base = caller(&play.plan, inside, &old);
     #[track_caller]
     fn check(play: &Play, caller: Caller<'_>, expected: &str) {
         let found = match offer(&play.plan, &play.rollout, &caller, play.now_ms) {
@@ -51,7 +52,11 @@ fn who_gets_a_document_and_why_not() {
     }
     let hand = "wave 1 in 1, first";
     check(&play, base, hand);
-    check(&play, Caller { name: outside, ..base }, "the ring that is open ends at 1024");
+    check(
+        &play,
+        Caller { name: outside, place: place(&play.plan, outside), ..base },
+        "the ring that is open ends at 1024",
+    );
     check(&play, Caller { in_group: false, ..base }, "the group does not have it");
     check(&play, Caller { understands: false, ..base }, "does not understand");
     check(&play, Caller { slots: &new, ..base }, "runs the release already");
@@ -67,7 +72,7 @@ fn who_gets_a_document_and_why_not() {
     let emergency = Play::start(emergency);
     // Another salt is another lot.
     let inside_there = names.iter().find(|name| place(&emergency.plan, name) < 1024).unwrap();
-    let urgent = Caller { name: inside_there, ..base };
+    let urgent = caller(&emergency.plan, inside_there, &old);
     check(&emergency, Caller { box_until_ms: i64::MAX, ..urgent }, hand);
     check(&emergency, Caller { other: Some((other, Lane::Normal)), ..urgent }, hand);
     check(&emergency, Caller { other: Some((other, Lane::Emergency)), ..urgent }, "is under way");
