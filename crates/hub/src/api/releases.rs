@@ -264,7 +264,7 @@ pub async fn coverage(
     covered(&state, found, asked.selector.as_deref()).await.map(Json)
 }
 
-/// What [`coverage`] answers.
+/// What [`coverage()`] answers.
 pub async fn covered(
     state: &HubState,
     release: Release,

@@ -126,7 +126,7 @@ pub async fn tend(state: Arc<HubState>, signer: NoteSigner) {
     }
 }
 
-/// Publishes entries that are not yet, up to [`STEP_ENTRIES`]: the new checkpoint; `None` if there is nothing new, or another hub
+/// Publishes entries that are not yet, up to `STEP_ENTRIES`: the new checkpoint; `None` if there is nothing new, or another hub
 /// was first.
 pub async fn publish(
     readers: &Readers,

@@ -74,7 +74,7 @@ pub struct Cell {
 /// The values of one label and of another.
 type Values = (Option<String>, Option<String>);
 
-/// Counts nodes by the values of one label or two; at most [`CELLS_MAX`] cells. `firing`: on this node, by name, an alert
+/// Counts nodes by the values of one label or two; at most `CELLS_MAX` cells. `firing`: on this node, by name, an alert
 /// fires.
 pub fn map(nodes: &[Known], one: &str, two: Option<&str>, firing: impl Fn(&str) -> bool) -> Vec<Cell> {
     let mut cells: BTreeMap<Values, [u64; 3]> = BTreeMap::new();

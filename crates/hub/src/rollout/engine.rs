@@ -1,5 +1,5 @@
 //! All rollouts that may still hand something out, in memory, with their members and the fleet around them. Pure: whoever
-//! carries it out ([`super::execute`]) stores [`Engine::changes`] before anything leaves, or forgets the whole engine.
+//! carries it out ([`super::execute`]) stores its changes before anything leaves, or forgets the whole engine.
 //!
 //! What is in memory is what is stored, plus the changes of the transaction that runs. So an answer never carries a
 //! document whose member row is not on disk, and nothing is decided on a state that another hub has moved on.

@@ -59,7 +59,7 @@ pub enum Standing {
     Superseded,
 }
 
-/// All standings of rows, in the order of [`Standing::place`].
+/// All standings of rows, in the order in which they are counted.
 pub const STANDINGS: [Standing; 9] = [
     Standing::Offered,
     Standing::Taken,

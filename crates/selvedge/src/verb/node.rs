@@ -52,7 +52,7 @@ enum Verb {
 /// is the true one.
 #[derive(clap::Args)]
 struct Enrol {
-    /// The hub's door for nodes, such as https://hub.example:8421.
+    /// The hub's door for nodes, such as `https://hub.example:8421`.
     #[arg(long, value_name = "URL")]
     hub: String,
 
