@@ -7,21 +7,17 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use package::name::ModelName;
-use package::trust::Policy;
-use package::trust::search::find;
 use package::trust::trusted::Trusted;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::select::Selector;
 
 use crate::access::who::Who;
 use crate::api::intake;
 use crate::api::refusal::{ErrorBody, Refusal};
-use crate::api::rollouts::{PlanPreview, look};
+use crate::api::rollouts::{PlanPreview, listed, look};
 use crate::fleet::view::{Known, Search, saved};
 use crate::rollout::draft::{self, Draft};
 use crate::rollout::plan::{Disruption, Plan, Rate, Target};
@@ -205,14 +201,6 @@ fn target(state: &HubState, trusted: &Trusted, word: &str) -> Result<Target, Ref
     })?;
     listed(state, trusted, &model, release)
         .ok_or_else(|| unapproved(format!("no published targets list {model}:{release}")))
-}
-
-fn listed(state: &HubState, trusted: &Trusted, model: &ModelName, release: u64) -> Option<Target> {
-    let path = format!("models/{model}/{release}");
-    let kinds = state.config.tuf.kinds();
-    let file = find(trusted, &path, &kinds, state.now_ms(), Policy::default().max_stale_ms)?;
-    let index = Hash::from_slice(&file.hashes.sha256?)?;
-    Some(Target { model: model.clone(), release, index, size: file.length, variant: None })
 }
 
 /// What most of the members run now, of the models that go about; nothing, if that is not known of all models or not

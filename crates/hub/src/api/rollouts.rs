@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use package::digest::Digest;
 use package::index::Release;
+use package::name::ModelName;
 use package::trust::Policy;
 use package::trust::assignment::BYTES_MAX as DOCUMENT_MAX_BYTES;
 use package::trust::canonical::to_json;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
+use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::world::WallMs;
 
@@ -651,14 +653,19 @@ async fn problems(state: &HubState, plan: &Plan) -> Result<Vec<String>, Refusal>
     Ok(problems)
 }
 
-fn is_listed(state: &HubState, trusted: &Trusted, target: &Target) -> bool {
-    let path = format!("models/{}/{}", target.model, target.release);
-    let policy = Policy::default();
+/// A release as published targets list it; `None` if nobody has approved it.
+pub(super) fn listed(state: &HubState, trusted: &Trusted, model: &ModelName, release: u64) -> Option<Target> {
+    let path = format!("models/{model}/{release}");
     let kinds = state.config.tuf.kinds();
-    let found = find(trusted, &path, &kinds, state.now_ms(), policy.max_stale_ms);
-    found.is_some_and(|file| {
-        file.hashes.sha256 == Some(*target.index.as_bytes()) && file.length == target.size
-    })
+    let file = find(trusted, &path, &kinds, state.now_ms(), Policy::default().max_stale_ms)?;
+    let index = Hash::from_slice(&file.hashes.sha256?)?;
+    Some(Target { model: model.clone(), release, index, size: file.length, variant: None })
+}
+
+/// Whether it is listed with this very index.
+fn is_listed(state: &HubState, trusted: &Trusted, target: &Target) -> bool {
+    let found = listed(state, trusted, &target.model, target.release);
+    found.is_some_and(|found| found.index == target.index && found.size == target.size)
 }
 
 /// The release of a plan's first target, if it was pushed here.
