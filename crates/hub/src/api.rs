@@ -19,6 +19,8 @@ pub mod overview;
 pub mod records;
 pub mod refusal;
 pub mod releases;
+pub mod replicas;
+pub mod retention;
 pub mod rollouts;
 pub mod series;
 
@@ -85,6 +87,9 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/operators/{name}", put(operators::put))
         .route("/tokens", get(operators::tokens).post(operators::make_token))
         .route("/tokens/{id}", delete(operators::revoke))
+        .route("/replicas", get(replicas::list))
+        .route("/retention", get(retention::one))
+        .route("/retention/confirm", post(retention::confirm))
         .route("/overview", get(overview::overview))
         .route("/openapi.json", get(description::openapi))
         .fallback(nothing_here)

@@ -38,9 +38,21 @@
 //! [audit]                       # who did what, as a log that can only grow; see docs/audit.md
 //! key_file = "audit.key"        # what signs it; absent: `audit.key` in `data`, made at the first start
 //! origin = "example.org/hub"    # the log's name; absent: after its key
+//!
+//! [keep]                        # for how long what nodes sent stays; see docs/hub.md
+//! audit = "400d"                # never less than 183d
+//! event = "90d"
+//! metric = "30d"
+//! raw = "7d"
+//! samples = "400d"              # how models behaved, by day
+//!
+//! [archive]                     # days that are over, as Parquet in the depot, before they go
+//! on = true
+//! after = "1d"
 //! ```
 
 pub mod database;
+pub mod keep;
 pub mod nodes;
 
 use std::fs::File;
@@ -53,6 +65,7 @@ use package::trust::key::{KeyKind, KindSet};
 use serde::{Deserialize, Serialize};
 
 use self::database::{BadDatabase, DatabaseUrl};
+use crate::config::keep::{AUDIT_MIN_DAYS, ArchiveConfig, Days, KeepConfig, SAMPLES_MIN_DAYS};
 use crate::config::nodes::{IdentityConfig, NodesConfig};
 
 /// The settings of a hub. [`HubConfig::parse`] reads them from TOML; [`HubConfig::check`] runs at start.
@@ -87,6 +100,10 @@ pub struct HubConfig {
     pub registry: RegistryConfig,
     /// Who may say that they are genuine.
     pub tuf: TufConfig,
+    /// For how long records stay.
+    pub keep: KeepConfig,
+    /// Records as files, beside packages.
+    pub archive: ArchiveConfig,
     /// The published audit log.
     pub audit: AuditConfig,
     /// The nodes' own door, if they have one.
@@ -250,6 +267,8 @@ impl Default for HubConfig {
             nodes: None,
             identity: IdentityConfig::default(),
             audit: AuditConfig::default(),
+            keep: KeepConfig::default(),
+            archive: ArchiveConfig::default(),
         }
     }
 }
@@ -293,6 +312,11 @@ pub enum ConfigError {
     /// Not a digest.
     #[error("root in [tuf] is no digest; write it as sha256: and what `sha256sum 1.root.json` says")]
     Root(#[source] DigestError),
+    /// Records that an auditor asks for would be gone too soon.
+    #[error(
+        "audit in [keep] is {0}; what an auditor asks for is kept for {AUDIT_MIN_DAYS}d at least: set {AUDIT_MIN_DAYS}d or more"
+    )]
+    KeepAudit(Days),
     /// Half of what signing takes.
     #[error("snapshot_key in [tuf] needs online_key: a snapshot that no timestamp names is seen by nobody")]
     SnapshotAlone,
@@ -365,6 +389,10 @@ impl HubConfig {
         within("blob_max_bytes", self.registry.blob_max_bytes, 1 << 20, 1 << 50)?;
         within("uploads_max", self.registry.uploads_max as u64, 1, 10_000)?;
         within("upload_rest_hours", self.registry.upload_rest_hours, 1, 24 * 365)?;
+        within("samples", self.keep.samples.get().unsigned_abs(), SAMPLES_MIN_DAYS, 36_500)?;
+        if self.keep.audit < Days::of(AUDIT_MIN_DAYS) {
+            return Err(ConfigError::KeepAudit(self.keep.audit));
+        }
         if self.database.is_some() && self.database_file.is_some() {
             return Err(ConfigError::TwoDatabases);
         }
@@ -452,6 +480,9 @@ mod tests {
         check("database = \"postgres://hub@db/x\"\ndatabase_file = \"d\"", "both set");
         check("hosts = [\"hub.example.org\"]", "");
         check("hosts = [\"http://hub\"]", "not a host name");
+        check("[keep]\naudit = \"183d\"\nraw = \"1d\"", "");
+        check("[keep]\naudit = \"182d\"", "audit in [keep] is 182d; ");
+        check("[keep]\nsamples = \"27d\"", "samples is 27");
         check("[registry]\nuploads_max = 0", "uploads_max is 0");
         check("[tuf]\nroot = \"1.root.json\"\naccept = [\"hybrid\", \"ecdsa-p256\"]", "no digest");
         check("[tuf]\nsnapshot_key = \"snapshot.age\"", "needs online_key");

@@ -179,6 +179,11 @@ impl Key {
         Key::of(["audit", "heads", name])
     }
 
+    /// A file or a folder of the archive, by the parts of its path there.
+    pub fn archive(parts: &[&str]) -> Key {
+        Key(Path::from_iter(["archive"].into_iter().chain(parts.iter().copied())))
+    }
+
     /// Its own name in its folder, as [`Depot::names`] gives it.
     pub fn name(&self) -> &str {
         self.0.filename().unwrap_or_default()
@@ -366,6 +371,12 @@ impl Depot {
             drop(upload.abort().await);
         }
         sent.map(drop)
+    }
+
+    /// All files in a folder and those below it, by their paths in the depot.
+    pub async fn paths(&self, folder: &Key) -> Result<Vec<String>, DepotError> {
+        let found = self.store.list(Some(&folder.0)).map_ok(|entry| entry.location.to_string());
+        found.try_collect().await.map_err(failed("list", folder))
     }
 
     /// The first `most` names in a folder behind `after`. A folder that is not there is empty.

@@ -16,6 +16,8 @@
 //!   [`cache`]: what may be kept of answers;
 //! - [`audit`]: who did what, published as a log that can only grow;
 //! - [`identity`]: whom the hub knows by certificates;
+//! - [`retain`]: what is too old to keep, and `archive`, where it lies then; [`chains`]: whether records fit each other;
+//! - [`replica`]: this hub among others on one database;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
 //! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
 
@@ -23,8 +25,11 @@
 
 pub mod access;
 pub mod api;
+#[cfg(feature = "archive")]
+pub mod archive;
 pub mod audit;
 pub mod cache;
+pub mod chains;
 pub mod checkin;
 pub mod config;
 pub mod console;
@@ -37,6 +42,8 @@ pub mod ingest;
 pub mod live;
 pub mod metrics;
 pub mod registry;
+pub mod replica;
+pub mod retain;
 pub mod revision;
 pub mod rollout;
 pub mod server;

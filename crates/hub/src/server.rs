@@ -36,6 +36,7 @@ use crate::identity::peer::Peers;
 use crate::live::Live;
 use crate::metrics::{Area, Metrics};
 use crate::registry::sessions::Sessions;
+use crate::replica::Replica;
 use crate::revision::Revision;
 use crate::server::door::Tls;
 use crate::server::tls::{HubCertificateError, Own};
@@ -46,7 +47,7 @@ use crate::tuf::keys::{KeyError, OnlineKeys};
 use crate::tuf::online::{self, OnlineError};
 use crate::write::Limits;
 use crate::writer::{self, BATCH_QUEUE, Desk};
-use crate::{api, console, registry, tuf};
+use crate::{api, console, registry, retain, tuf};
 
 /// How long a request may take, its body included: 1 MiB over a link of 250 kbit/s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
@@ -74,6 +75,11 @@ pub enum HubError {
         /// Why.
         source: std::io::Error,
     },
+    /// Settings for which this program was not built.
+    #[error(
+        "this selvedge was built without an archive: build it with `--features archive`, or take `on` out of [archive]"
+    )]
+    NoArchive,
     /// A key of [tuf].
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -150,6 +156,9 @@ impl Hub {
         mut world: impl World + Clone + Sync + 'static,
     ) -> Result<Running, HubError> {
         config.check()?;
+        if config.archive.on && !cfg!(feature = "archive") {
+            return Err(HubError::NoArchive);
+        }
         let token = config.read_token()?;
         let (mut key, mut seed, mut me) = ([0; 32], [0; 32], [0; 16]);
         let mut log_key = Zeroizing::new([0; 32]);
@@ -202,15 +211,19 @@ impl Hub {
         let log_key = audit::key::open(&config.audit, &config.data, log_key)?;
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
         let (stop, stopping) = watch::channel(false);
+        let me = to_hex(&me);
+        let replica = Replica::new(me.clone(), addr.to_string(), clock.clone(), server.is_some());
+        let staying = tokio::spawn(replica.clone().tend(way.clone(), stopping.clone()));
         let desk = Desk {
             writer,
             way,
+            replica: replica.clone(),
             live: live.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
             check_in_ms: config.check_in_ms,
             limits: Limits { nodes: config.nodes_max },
-            me: to_hex(&me),
+            me,
         };
         let (handle, writer_task) = writer::start(desk);
         let connections_max = config.connections_max;
@@ -225,6 +238,7 @@ impl Hub {
             fleet: Fleet::default(),
             depot,
             sessions,
+            replica,
             revision: Revision::default(),
             online,
             publishing: tokio::sync::Mutex::new(()),
@@ -242,6 +256,9 @@ impl Hub {
         tokio::spawn(follow(state.clone(), own));
         tokio::spawn(audit::publish::tend(state.clone(), log_key));
         tokio::spawn(audit::heads::tend(state.clone()));
+        tokio::spawn(retain::run::tend(state.clone()));
+        #[cfg(feature = "archive")]
+        tokio::spawn(crate::archive::run::tend(state.clone()));
         let nodes_max = state.config.nodes.as_ref().map_or(0, |nodes| nodes.connections_max);
         let router = router(state);
         let nodes = nodes_listener.map(|(listener, addr)| {
@@ -252,6 +269,9 @@ impl Hub {
         let writing = tokio::spawn(async move {
             if let Err(error) = writer_task.await {
                 tracing::error!(%error, "the writer did not end cleanly");
+            }
+            if let Err(error) = staying.await {
+                tracing::error!(%error, "the other hubs were not told that this one leaves");
             }
             readers.close().await;
             drop(lock);

@@ -15,6 +15,7 @@ use crate::identity::peer::Peers;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::registry::sessions::Sessions;
+use crate::replica::Replica;
 use crate::revision::Revision;
 use crate::store::connection::Readers;
 use crate::store::operators;
@@ -46,6 +47,8 @@ pub struct HubState {
     pub depot: Depot,
     /// Files of packages on their way in.
     pub sessions: Sessions,
+    /// This hub among others on its database.
+    pub replica: Arc<Replica>,
     /// What changes with the assignments.
     pub revision: Revision,
     /// The keys of timestamp and snapshot, if this hub holds any.

@@ -5,26 +5,35 @@
 //! read take the [`connection::Readers`].
 
 pub mod alerts;
+pub mod archives;
 pub mod audit;
+pub mod buckets;
 pub mod connection;
 pub mod database;
 pub mod facts;
 pub mod groups;
 pub mod identity;
+pub mod leases;
 pub mod nodes;
 pub mod operators;
+pub mod partitions;
 pub mod postgres;
 pub mod records;
+pub mod replicas;
+pub mod retention;
 pub mod rollouts;
 pub mod samples;
 pub mod schema;
 pub mod series;
 pub mod sqlite;
+pub mod time;
 pub mod turn;
+pub mod upkeep;
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
+use self::connection::Readers;
 use self::database::{OpenError, Store};
 use crate::config::database::DatabaseUrl;
 
@@ -37,6 +46,14 @@ pub async fn open(folder: &Path, server: Option<&DatabaseUrl>) -> Result<Store, 
         None => sqlite::open(folder).await?,
     };
     Ok(Store { lock: Some(lock), ..store })
+}
+
+/// Opens it only to look, beside hubs that may run on it.
+pub async fn look(folder: &Path, server: Option<&DatabaseUrl>) -> Result<Readers, OpenError> {
+    match server {
+        Some(url) => postgres::look(url).await,
+        None => sqlite::look(folder).await,
+    }
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {

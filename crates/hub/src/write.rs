@@ -20,6 +20,7 @@ use crate::ingest::{Verdict, is_settled, judge};
 use crate::live::{EVENT_MAX_BYTES, Event};
 use crate::rollout::execute::Rollouts;
 use crate::store::alerts;
+use crate::store::buckets::{self, DayRow};
 use crate::store::connection::Writer;
 use crate::store::nodes::{self, CheckInRow, StreamRow};
 use crate::store::records::{self, NewRecord, reason_word};
@@ -81,6 +82,8 @@ pub struct Names {
     streams: HashMap<(NodeId, JournalId, StreamName), StreamRow>,
     nodes: HashMap<NodeId, i64>,
     last_record: i64,
+    /// The day on which the newest record came, once it is known.
+    day: Option<i64>,
     /// What goes about, and who has it.
     pub rollouts: Rollouts,
 }
@@ -96,6 +99,20 @@ impl Names {
         let first = self.last_record + 1;
         self.last_record += count as i64;
         first
+    }
+
+    /// The day of records that come now, of which `first` is the number of the first; a new one is noted.
+    async fn day(&mut self, writer: &mut Writer, first: i64, now_ms: WallMs) -> Result<i64, Error> {
+        let newest = match self.day {
+            Some(day) => Some(day),
+            None => buckets::newest_day(writer).await?,
+        };
+        let day = buckets::arrival_day(newest, buckets::day_of(now_ms));
+        if newest != Some(day) {
+            buckets::begin_day(writer, DayRow { first, day }).await?;
+        }
+        self.day = Some(day);
+        Ok(day)
     }
 }
 
@@ -186,7 +203,10 @@ pub async fn batch(
             let first = names.record_ids(fresh.len());
             let rows = fresh.iter().zip(first..).map(|(&(record, hash), id)| NewRecord { id, record, hash });
             let rows: Vec<NewRecord<'_>> = rows.collect();
-            records::insert(writer, stream.node, stream.id, &rows).await?;
+            if !rows.is_empty() {
+                let bucket = buckets::bucket(batch.class, names.day(writer, first, now_ms).await?);
+                records::insert(writer, stream.node, stream.id, bucket, &rows).await?;
+            }
             let mut derived = Derived::default();
             for row in &rows {
                 derive(writer, &mut names.rollouts, stream.node, row, &mut derived, now_ms).await?;

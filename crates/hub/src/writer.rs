@@ -18,9 +18,11 @@ use wire::world::{Clock, WallMs};
 use crate::checkin::next_ms;
 use crate::live::{Event, Live};
 use crate::metrics::Metrics;
+use crate::replica::{Lease, Replica};
 use crate::rollout::execute::{Granted, NotDone, Wish};
 use crate::store::connection::Writer;
 use crate::store::database::Way;
+use crate::store::nodes;
 use crate::write::act::{Act, Done};
 use crate::write::{self, Limits, Names, NotWritten, Written};
 
@@ -146,6 +148,8 @@ pub struct Desk {
     pub writer: Writer,
     /// How to connect again, when it is lost.
     pub way: Way,
+    /// Whether it is for this hub to look at what time changes.
+    pub replica: Arc<Replica>,
     /// Whom to tell.
     pub live: Arc<Live>,
     /// What to count.
@@ -360,8 +364,11 @@ async fn transact(
     Ok(answers)
 }
 
-/// Looks at the rollouts under way.
+/// Looks at the rollouts under way, if no other hub does.
 async fn tick(desk: &mut Desk, names: &mut Names) {
+    if !desk.replica.holds(Lease::Tick) {
+        return;
+    }
     let mut written = Written::default();
     let now_ms = desk.clock.wall_ms();
     match write::tick(&mut desk.writer, names, &desk.me, now_ms, &mut written).await {
@@ -396,7 +403,13 @@ impl Watch {
         }
         (self.wall_ms, self.mono_ms) = (wall_ms, mono_ms);
         let mut written = Written { followed: desk.live.is_followed(), ..Written::default() };
-        match write::watch(&mut desk.writer, names, &desk.me, self.since_ms, wall_ms, &mut written).await {
+        let looked = match desk.replica.holds(Lease::Tick) {
+            true => {
+                write::watch(&mut desk.writer, names, &desk.me, self.since_ms, wall_ms, &mut written).await
+            }
+            false => nodes::count_awake(&mut desk.writer).await.map(|awake| awake.max(0) as u64),
+        };
+        match looked {
             Ok(awake) => {
                 self.awake = awake;
                 written.events.into_iter().for_each(|event: Event| desk.live.tell(event));
@@ -453,6 +466,7 @@ mod tests {
         let mut desk = Desk {
             writer: store.writer,
             way: store.way,
+            replica: Replica::new("me".to_owned(), String::new(), Arc::new(Simulated::new(1)), false),
             live: Live::new(1),
             metrics: metrics.clone(),
             clock: Arc::new(Simulated::new(1)),

@@ -5,8 +5,13 @@
 
 #[path = "api.rs"]
 mod api;
+#[cfg(feature = "archive")]
+#[path = "archive.rs"]
+mod archive;
 #[path = "ingest.rs"]
 mod ingest;
 mod replicas;
+#[path = "retention.rs"]
+mod retention;
 #[path = "search.rs"]
 mod search;

@@ -7,12 +7,8 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use wire::chain::{Link, link};
-use wire::class::Class;
 use wire::hash::Hash;
-use wire::id::{BootId, StreamName};
-use wire::record::Stamp;
-use wire::world::{ClockQuality, WallMs};
+use wire::world::WallMs;
 
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
 use crate::state::HubState;
@@ -106,7 +102,7 @@ pub struct RecordProof {
 /// What stands beside a record in its chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ChainNeighbour {
-    /// `record` or `gap`.
+    /// `record`, `gap`, or `cut`: what was too old to keep, of which only this hash is left.
     pub what: String,
     /// Its first sequence number.
     pub first: i64,
@@ -211,7 +207,7 @@ pub async fn prove(state: &HubState, place: &RecordRef) -> Result<RecordProof, R
         let place: String = format!("{node}/{journal}/{stream}/{seq}").chars().take(300).collect();
         Refusal::not_found(
             format!("there is no record {place}"),
-            "it may be lost (see gaps), or not here yet",
+            "it may be lost (see gaps), too old to be kept, or not here yet",
         )
     })?;
     let (before, after) = store::neighbours(&state.readers, row.id).await?;
@@ -220,7 +216,7 @@ pub async fn prove(state: &HubState, place: &RecordRef) -> Result<RecordProof, R
         Some(neighbour) => Hash::from_slice(&neighbour.hash),
         None => None,
     };
-    let again = previous.and_then(|previous| hash_again(&row, previous));
+    let again = previous.and_then(|previous| row.hash_again(previous));
     Ok(RecordProof {
         verified: again.as_ref().map(|(hash, _)| hash.as_bytes().as_slice() == row.hash),
         hashed_header: again.map(|(_, header)| header),
@@ -228,24 +224,6 @@ pub async fn prove(state: &HubState, place: &RecordRef) -> Result<RecordProof, R
         after: after.map(ChainNeighbour::from),
         record: row.into(),
     })
-}
-
-/// Hashes a record as its node did: the hash, and the header for whoever wants to do it by hand. `None` if the row
-/// does not even read as a record.
-fn hash_again(row: &RecordRow, previous: Hash) -> Option<(Hash, String)> {
-    let stream = StreamName::new(&row.stream).ok()?;
-    let (class, clock) = (Class::parse(&row.class)?, ClockQuality::parse(&row.clock)?);
-    let boot = BootId::parse(&row.boot).ok()?;
-    let (seq, mono_ns) = (u64::try_from(row.seq).ok()?, u64::try_from(row.mono_ns).ok()?);
-    let stamp = Stamp { boot, mono_ns, wall_ms: row.wall_ms, clock };
-    let hash = link(previous, Link { stream: &stream, class, seq, kind: &row.kind, stamp }, &row.body);
-    let header = format!(
-        "selvedge-record/1\n{previous}\n{stream} {seq} {class} {}\n{boot} {mono_ns} {} {}\n",
-        row.kind,
-        row.wall_ms,
-        clock.as_str()
-    );
-    Some((hash, header))
 }
 
 /// Losses, newest first.

@@ -13,6 +13,7 @@ use wire::hash::Hash;
 use wire::world::WallMs;
 
 use crate::depot::{Depot, DepotError, Key};
+use crate::replica::Lease;
 use crate::state::HubState;
 use crate::store::audit::{Entry, append};
 use crate::store::connection::Readers;
@@ -73,6 +74,9 @@ pub async fn tend(state: Arc<HubState>) {
             () = tokio::time::sleep(EVERY) => {}
             _ = stopping.wait_for(|is_stopping| *is_stopping) => return,
         }
+        if !state.replica.holds(Lease::Audit) {
+            continue;
+        }
         match tell(&state, &told).await {
             Ok(Some(now)) => told = now,
             Ok(None) => {}
@@ -106,7 +110,7 @@ pub async fn write(
     let text: String = moved.iter().map(|head| head.line() + "\n").collect();
     let blob = zstd::encode_all(text.as_bytes(), LEVEL).map_err(HeadsError::Compress)?;
     let (hash, bytes) = (Hash::of(&blob), blob.len() as u64);
-    // Several hubs may tell of the same hour.
+    // Should two hubs tell of the same hour, neither takes the other's place.
     let name = format!("{}-{}.jsonl.zst", now_ms.div_euclid(HOUR_MS), &hash.to_string()[..16]);
     depot.put(&Key::heads(&name), blob.into()).await?;
     let mut now = Told(told.0.clone());

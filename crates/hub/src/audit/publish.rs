@@ -17,6 +17,7 @@ use sqlx::Row as _;
 use wire::hash::Hash;
 
 use crate::depot::{Depot, DepotError, Key};
+use crate::replica::Lease;
 use crate::state::{HubState, stopped};
 use crate::store::connection::Readers;
 
@@ -97,7 +98,12 @@ pub async fn tend(state: Arc<HubState>, signer: NoteSigner) {
     let mut stopping = state.stopping.clone();
     let mut told = String::new();
     loop {
-        match publish(&state.readers, &state.depot, &signer).await {
+        // Of several hubs one is enough; were there two, one would be first.
+        let published = match state.replica.holds(Lease::Audit) {
+            true => publish(&state.readers, &state.depot, &signer).await,
+            false => Ok(None),
+        };
+        match published {
             Ok(None) => {}
             Ok(Some(checkpoint)) => {
                 told.clear();

@@ -96,6 +96,17 @@ impl Day {
         let hour = u8::try_from(at_ms.div_euclid(HOUR_MS).rem_euclid(24)).unwrap_or(0);
         self.0.entry(hour).or_default().add(told);
     }
+
+    /// Makes one of its hours; false if it is one already.
+    pub fn fold(&mut self) -> bool {
+        if self.0.len() < 2 {
+            return false;
+        }
+        let mut all = Hour::default();
+        self.0.values().for_each(|hour| all.add(hour));
+        self.0 = BTreeMap::from([(0, all)]);
+        true
+    }
 }
 
 /// The day of a time.

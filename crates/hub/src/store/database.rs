@@ -70,6 +70,17 @@ pub async fn ready(writer: &mut Writer, dialect: Dialect, name: &str) -> Result<
     }
 }
 
+/// Whether the tables are what this version wants, without touching them.
+pub async fn is_ready(readers: &Readers, name: &str) -> Result<(), OpenError> {
+    let broken = |source| OpenError::Database { name: name.to_owned(), source };
+    let known = schema::newest();
+    match schema::found(readers).await.map_err(broken)? {
+        found if found > known => Err(OpenError::Newer { name: name.to_owned(), found, known }),
+        found if found < known => Err(OpenError::Older { name: name.to_owned(), found, known }),
+        _ => Ok(()),
+    }
+}
+
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -105,6 +116,18 @@ pub enum OpenError {
     /// A program without this.
     #[error("this selvedge was built without PostgreSQL: build it with `--features postgres`")]
     Absent,
+    /// An older program wrote it.
+    #[error(
+        "the database {name} has schema {found}, this program wants {known}: start the hub once, it brings it up"
+    )]
+    Older {
+        /// The database.
+        name: String,
+        /// Its schema.
+        found: i64,
+        /// The one wanted here.
+        known: i64,
+    },
     /// A newer program wrote it.
     #[error("the database {name} has schema {found}, this program knows up to {known}; use a newer program")]
     Newer {

@@ -2,9 +2,12 @@
 
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Row};
+use wire::chain::{Link, link};
+use wire::class::Class;
 use wire::hash::Hash;
-use wire::record::{Gap, GapReason, Record};
-use wire::world::WallMs;
+use wire::id::{BootId, StreamName};
+use wire::record::{Gap, GapReason, Record, Stamp};
+use wire::world::{ClockQuality, WallMs};
 
 use crate::store::connection::{ROWS_AT_ONCE, Readers, StoredRow, Writer, insert_rows};
 
@@ -19,16 +22,18 @@ pub struct NewRecord<'a> {
     pub hash: Hash,
 }
 
-/// Inserts records of one stream.
+/// Inserts records of one stream, into a bucket of its class.
 pub async fn insert(
     writer: &mut Writer,
     node: i64,
     stream: i64,
+    bucket: i64,
     records: &[NewRecord<'_>],
 ) -> Result<(), sqlx::Error> {
-    const INTO: &str = "records (id, node, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, body)";
+    const INTO: &str = "records (id, node, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, body, \
+         bucket)";
     for rows in records.chunks(ROWS_AT_ONCE) {
-        let mut query = sqlx::query(insert_rows(INTO, 11, rows.len()));
+        let mut query = sqlx::query(insert_rows(INTO, 12, rows.len()));
         for NewRecord { id, record, hash } in rows {
             query = query
                 .bind(id)
@@ -41,7 +46,8 @@ pub async fn insert(
                 .bind(record.wall_ms)
                 .bind(record.clock.as_str())
                 .bind(hash.as_bytes().as_slice())
-                .bind(record.body.get());
+                .bind(record.body.get())
+                .bind(bucket);
         }
         query.execute(&mut *writer).await?;
     }
@@ -81,11 +87,12 @@ pub fn reason_word(reason: GapReason) -> &'static str {
     }
 }
 
-/// The chain's hash at `seq`, from the record there or the gap that ends there.
+/// The chain's hash at `seq`, from the record there, the gap that ends there, or what was left of what was cut.
 pub async fn hash_at(writer: &mut Writer, stream: i64, seq: u64) -> Result<Option<Hash>, sqlx::Error> {
     let query = sqlx::query(
         "SELECT hash FROM records WHERE stream = $1 AND seq = $2 \
-         UNION ALL SELECT hash FROM gaps WHERE stream = $1 AND last = $2",
+         UNION ALL SELECT hash FROM gaps WHERE stream = $1 AND last = $2 \
+         UNION ALL SELECT base_hash FROM streams WHERE id = $1 AND base_seq = $2 AND base_hash IS NOT NULL",
     );
     let row = query.bind(stream).bind(seq as i64).fetch_optional(writer).await?;
     Ok(row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.and_then(|hash| Hash::from_slice(&hash)))
@@ -122,6 +129,26 @@ pub struct RecordRow {
     pub body: String,
 }
 
+impl RecordRow {
+    /// Hashes it as its node did: the hash, and the header for whoever wants to do it by hand. `None` if the row does not even
+    /// read as a record.
+    pub fn hash_again(&self, previous: Hash) -> Option<(Hash, String)> {
+        let stream = StreamName::new(&self.stream).ok()?;
+        let (class, clock) = (Class::parse(&self.class)?, ClockQuality::parse(&self.clock)?);
+        let boot = BootId::parse(&self.boot).ok()?;
+        let (seq, mono_ns) = (u64::try_from(self.seq).ok()?, u64::try_from(self.mono_ns).ok()?);
+        let stamp = Stamp { boot, mono_ns, wall_ms: self.wall_ms, clock };
+        let hash = link(previous, Link { stream: &stream, class, seq, kind: &self.kind, stamp }, &self.body);
+        let header = format!(
+            "selvedge-record/1\n{previous}\n{stream} {seq} {class} {}\n{boot} {mono_ns} {} {}\n",
+            self.kind,
+            self.wall_ms,
+            clock.as_str()
+        );
+        Some((hash, header))
+    }
+}
+
 /// Which records are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordFilter {
@@ -135,7 +162,7 @@ pub struct RecordFilter {
     pub before: Option<i64>,
 }
 
-const SELECT: &str = "SELECT r.id, n.name AS node, j.name AS journal, s.name AS stream, s.class, r.seq, r.kind, \
+pub(in crate::store) const SELECT: &str = "SELECT r.id, n.name AS node, j.name AS journal, s.name AS stream, s.class, r.seq, r.kind, \
      r.boot, r.mono_ns, r.wall_ms, r.clock, r.hash, r.body \
      FROM records r JOIN streams s ON s.id = r.stream JOIN journals j ON j.id = s.journal \
      JOIN nodes n ON n.id = r.node";
@@ -191,6 +218,12 @@ pub async fn list(
     Ok((records, next))
 }
 
+/// Records behind the number `after`, oldest first, at most `limit`.
+pub async fn after(readers: &Readers, after: i64, limit: i64) -> Result<Vec<RecordRow>, sqlx::Error> {
+    let query = sqlx::query(AssertSqlSafe(format!("{SELECT} WHERE r.id > $1 ORDER BY r.id LIMIT $2")));
+    query.bind(after).bind(limit).fetch_all(readers).await?.iter().map(record_row).collect()
+}
+
 /// One record by its number.
 pub async fn by_id(readers: &Readers, id: i64) -> Result<Option<RecordRow>, sqlx::Error> {
     let query = sqlx::query(AssertSqlSafe(format!("{SELECT} WHERE r.id = $1"))).bind(id);
@@ -216,7 +249,7 @@ pub async fn get(
 /// What stands in the chain beside a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
-    /// `record` or `gap`.
+    /// `record`, `gap`, or `cut`: what was too old to keep.
     pub what: String,
     /// The first sequence number of it.
     pub first: i64,
@@ -234,7 +267,9 @@ pub async fn neighbours(
     const BEFORE: &str = "SELECT 'record' AS what, b.seq AS first, b.seq AS last, b.hash FROM records r \
          JOIN records b ON b.stream = r.stream AND b.seq = r.seq - 1 WHERE r.id = $1 \
          UNION ALL SELECT 'gap', g.first, g.last, g.hash FROM records r \
-         JOIN gaps g ON g.stream = r.stream AND g.last = r.seq - 1 WHERE r.id = $1";
+         JOIN gaps g ON g.stream = r.stream AND g.last = r.seq - 1 WHERE r.id = $1 \
+         UNION ALL SELECT 'cut', 1, s.base_seq, s.base_hash FROM records r JOIN streams s ON s.id = r.stream \
+         AND s.base_seq = r.seq - 1 WHERE r.id = $1 AND s.base_hash IS NOT NULL";
     const AFTER: &str = "SELECT 'record' AS what, a.seq AS first, a.seq AS last, a.hash FROM records r \
          JOIN records a ON a.stream = r.stream AND a.seq = r.seq + 1 WHERE r.id = $1 \
          UNION ALL SELECT 'gap', g.first, g.last, g.hash FROM records r \
@@ -252,7 +287,7 @@ pub async fn neighbours(
     Ok((before, after))
 }
 
-fn record_row(row: &StoredRow) -> Result<RecordRow, sqlx::Error> {
+pub(in crate::store) fn record_row(row: &StoredRow) -> Result<RecordRow, sqlx::Error> {
     Ok(RecordRow {
         id: row.try_get("id")?,
         node: row.try_get("node")?,
@@ -320,7 +355,9 @@ pub async fn gaps(
     rows.into_iter().map(read).collect()
 }
 
-/// How many records the store holds: their numbers are given in order and none is taken back.
+/// How many records the store holds: their numbers are given in order, and those that were cut are counted.
 pub async fn total(readers: &Readers) -> Result<i64, sqlx::Error> {
-    sqlx::query("SELECT COALESCE(MAX(id), 0) FROM records").fetch_one(readers).await?.try_get(0)
+    let query =
+        sqlx::query("SELECT t.last_record - k.cut FROM turn t, keeping k WHERE t.id = 1 AND k.id = 1");
+    query.fetch_one(readers).await?.try_get(0)
 }

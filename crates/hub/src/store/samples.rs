@@ -1,5 +1,7 @@
 //! How each model behaved on each node, a row for each day and manifest: what a rollout's figures are compared with.
 
+use std::ops::Range;
+
 use sqlx::Row;
 use wire::hash::Hash;
 
@@ -62,6 +64,38 @@ pub async fn page(
     );
     let query = query.bind(model).bind(from_day).bind(node).bind(day).bind(manifest).bind(limit);
     query.fetch_all(writer).await?.iter().map(sample_row).collect()
+}
+
+/// Where [`fold`] has come to: the day, the model, the node, the manifest.
+pub type Place = (i64, String, i64, String);
+
+/// Makes one figure of the hours of each sample of these days behind `after`, at most `most` of them: where it has come to, `None`
+/// if that was all.
+pub async fn fold(
+    writer: &mut Writer,
+    days: Range<i64>,
+    after: Option<&Place>,
+    most: i64,
+) -> Result<Option<Place>, sqlx::Error> {
+    let (day, model, node, manifest) =
+        after.cloned().unwrap_or_else(|| (days.start - 1, String::new(), 0, String::new()));
+    let query = sqlx::query(
+        "SELECT day, model, node, manifest, body FROM samples WHERE day < $1 \
+         AND (day, model, node, manifest) > ($2, $3, $4, $5) ORDER BY day, model, node, manifest LIMIT $6",
+    );
+    let query = query.bind(days.end).bind(day).bind(model).bind(node).bind(manifest).bind(most);
+    let rows = query.fetch_all(&mut *writer).await?;
+    for row in &rows {
+        let model: String = row.try_get("model")?;
+        let mut row = sample_row(row)?;
+        if row.told.fold() {
+            put(writer, &model, &row).await?;
+        }
+    }
+    let place = |row: &StoredRow| {
+        Ok((row.try_get("day")?, row.try_get("model")?, row.try_get("node")?, row.try_get("manifest")?))
+    };
+    rows.last().filter(|_| rows.len() as i64 == most).map(place).transpose()
 }
 
 fn sample_row(row: &StoredRow) -> Result<SampleRow, sqlx::Error> {

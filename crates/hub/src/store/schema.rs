@@ -6,7 +6,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, Row, raw_sql};
 
-use crate::store::connection::Writer;
+use crate::store::connection::{Readers, Writer};
 
 /// What [`migrate`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Migrated {
     },
 }
 
-const STEPS: [&str; 2] = [RECORDS, ROLLOUTS];
+const STEPS: [&str; 3] = [RECORDS, ROLLOUTS, KEEPING];
 
 /// Nodes, their records, and what follows from them.
 const RECORDS: &str = r"
@@ -337,7 +337,100 @@ ALTER TABLE alerts ADD COLUMN acked_ms BIGINT;
 ALTER TABLE alerts ADD COLUMN note TEXT;
 ";
 
-/// Which database it is. The steps are written for SQLite; PostgreSQL has other words for four things in them.
+/// Several hubs, and what goes when it is old. A record lies in the bucket of its class and of the time when it came (see
+/// [`crate::store::buckets`]); those that are there already lie in that of the newest. PostgreSQL has a table for each bucket, so
+/// that one is dropped as a whole.
+const KEEPING: &str = r"
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    until_ms BIGINT NOT NULL,
+    fence BIGINT NOT NULL
+);
+CREATE TABLE replicas (
+    id TEXT PRIMARY KEY,
+    address TEXT NOT NULL,
+    version TEXT NOT NULL,
+    began_ms BIGINT NOT NULL,
+    seen_ms BIGINT NOT NULL
+);
+CREATE TABLE days (
+    first BIGINT PRIMARY KEY,
+    day BIGINT NOT NULL
+);
+CREATE TABLE keeping (
+    id BIGINT PRIMARY KEY,
+    ran_ms BIGINT,
+    cut BIGINT NOT NULL,
+    folded BIGINT NOT NULL,
+    waits TEXT NOT NULL
+);
+INSERT INTO keeping (id, cut, folded, waits) VALUES (1, 0, 0, '');
+CREATE TABLE archives (
+    path TEXT PRIMARY KEY,
+    class TEXT NOT NULL,
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    count BIGINT NOT NULL,
+    bytes BIGINT NOT NULL,
+    hash TEXT NOT NULL,
+    at_ms BIGINT NOT NULL
+);
+CREATE INDEX archives_of_class ON archives (class, last);
+CREATE TABLE moving AS SELECT day, 100000 + day - day % 28 AS audit, 200000 + day - day % 7 AS event,
+    300000 + day - day % 3 AS metric, 400000 + day AS raw
+    FROM (SELECT COALESCE(MAX(last_seen_ms), 0) / 86400000 AS day FROM nodes) AS newest;
+INSERT INTO days (first, day) SELECT 1, day FROM moving WHERE EXISTS (SELECT 1 FROM records);
+--only sqlite
+ALTER TABLE records ADD COLUMN bucket BIGINT NOT NULL DEFAULT 0;
+UPDATE records SET bucket = COALESCE((SELECT CASE s.class WHEN 'audit' THEN m.audit WHEN 'event' THEN m.event
+    WHEN 'metric' THEN m.metric ELSE m.raw END FROM streams s, moving m WHERE s.id = records.stream), 0);
+--only postgres
+ALTER TABLE records RENAME TO records_before;
+DROP INDEX records_of_node;
+DROP INDEX records_of_node_and_kind;
+DROP INDEX records_of_kind;
+CREATE TABLE records (
+    id BIGINT NOT NULL,
+    node BIGINT NOT NULL,
+    stream BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    mono_ns BIGINT NOT NULL,
+    wall_ms BIGINT NOT NULL,
+    clock TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    body TEXT NOT NULL,
+    bucket BIGINT NOT NULL,
+    UNIQUE (stream, seq, bucket)
+) PARTITION BY LIST (bucket);
+CREATE TABLE records_default PARTITION OF records DEFAULT;
+DO $$ DECLARE b BIGINT; BEGIN
+    FOR b IN SELECT unnest(ARRAY[audit, event, metric, raw]) FROM moving WHERE day > 0 LOOP
+        EXECUTE format('CREATE TABLE records_b%s PARTITION OF records FOR VALUES IN (%s)', b, b);
+    END LOOP;
+END $$;
+INSERT INTO records (id, node, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, body, bucket)
+    SELECT r.id, r.node, r.stream, r.seq, r.kind, r.boot, r.mono_ns, r.wall_ms, r.clock, r.hash, r.body,
+    CASE s.class WHEN 'audit' THEN m.audit WHEN 'event' THEN m.event WHEN 'metric' THEN m.metric WHEN 'raw' THEN m.raw
+    ELSE 0 END FROM records_before r LEFT JOIN streams s ON s.id = r.stream CROSS JOIN moving m;
+DROP TABLE records_before;
+CREATE INDEX records_by_id ON records (id);
+CREATE INDEX records_of_node ON records (node, id);
+CREATE INDEX records_of_node_and_kind ON records (node, kind, id);
+CREATE INDEX records_of_kind ON records (kind, id);
+--only both
+CREATE INDEX records_by_bucket ON records (bucket, id);
+CREATE INDEX summaries_of_record ON summaries (record);
+CREATE INDEX episodes_of_record ON episodes (record);
+CREATE INDEX alerts_of_record ON alerts (record);
+CREATE INDEX samples_by_day ON samples (day);
+DROP TABLE moving;
+";
+
+/// Which database it is. The steps are written for SQLite; PostgreSQL has other words for four things in them. Where that is not
+/// enough, a line says for whom the lines below it are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// SQLite.
@@ -349,9 +442,21 @@ pub enum Dialect {
 impl Dialect {
     /// A step in its words. Text is compared byte by byte everywhere, so that pages of names have one order.
     fn text(self, step: &str) -> String {
+        let mine = match self {
+            Dialect::Sqlite => "sqlite",
+            Dialect::Postgres => "postgres",
+        };
+        let (mut text, mut is_mine) = (String::with_capacity(step.len()), true);
+        for line in step.lines() {
+            match line.strip_prefix("--only ") {
+                Some(whose) => is_mine = whose == mine || whose == "both",
+                None if is_mine => text.extend([line, "\n"]),
+                None => {}
+            }
+        }
         match self {
-            Dialect::Sqlite => step.to_owned(),
-            Dialect::Postgres => step
+            Dialect::Sqlite => text,
+            Dialect::Postgres => text
                 .replace("INTEGER PRIMARY KEY", "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY")
                 .replace(" BLOB", " BYTEA")
                 .replace(" TEXT", " TEXT COLLATE \"C\"")
@@ -359,18 +464,35 @@ impl Dialect {
         }
     }
 
-    /// What keeps others from migrating at the same time, until the transaction ends.
+    /// What keeps others from migrating at the same time, until the transaction ends, however long it takes.
     fn alone(self) -> Option<&'static str> {
         match self {
             Dialect::Sqlite => None,
-            Dialect::Postgres => Some("SELECT pg_advisory_xact_lock(7305796)"),
+            Dialect::Postgres => Some(
+                "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7305796)",
+            ),
         }
     }
 }
 
+/// This version's schema.
+pub fn newest() -> i64 {
+    STEPS.len() as i64
+}
+
+/// The schema of a database that is there.
+pub async fn found(readers: &Readers) -> Result<i64, sqlx::Error> {
+    let query = sqlx::query("SELECT value FROM meta WHERE name = 'schema'");
+    query.fetch_one(readers).await?.try_get(0)
+}
+
 /// Brings the database up to this version, in one transaction.
 pub async fn migrate(writer: &mut Writer, dialect: Dialect) -> Result<Migrated, sqlx::Error> {
-    let known = STEPS.len() as i64;
+    advance(writer, dialect, newest()).await
+}
+
+/// Brings the database up to the version `known`, as a program that knew no more would.
+pub async fn advance(writer: &mut Writer, dialect: Dialect, known: i64) -> Result<Migrated, sqlx::Error> {
     let mut transaction = writer.begin().await?;
     if let Some(alone) = dialect.alone() {
         raw_sql(alone).execute(&mut *transaction).await?;
@@ -385,7 +507,8 @@ pub async fn migrate(writer: &mut Writer, dialect: Dialect) -> Result<Migrated, 
         return Ok(Migrated::Newer { found, known });
     }
     if found < known {
-        for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        let missing = usize::try_from(known - found).unwrap_or(0);
+        for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)).take(missing) {
             raw_sql(AssertSqlSafe(dialect.text(step))).execute(&mut *transaction).await?;
         }
         let note = "INSERT INTO meta (name, value) VALUES ('schema', $1) ON CONFLICT (name) DO UPDATE SET value = $1";
@@ -397,7 +520,10 @@ pub async fn migrate(writer: &mut Writer, dialect: Dialect) -> Result<Migrated, 
 
 #[cfg(test)]
 mod tests {
+    use wire::class::Class;
+
     use super::*;
+    use crate::store::buckets;
     use crate::store::connection::in_memory;
     use crate::store::turn;
 
@@ -405,22 +531,32 @@ mod tests {
     async fn a_database_of_every_older_version_becomes_one_of_this() {
         for from in 0..STEPS.len() {
             let mut writer = in_memory().await;
-            let meta = "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)";
-            sqlx::query(meta).execute(&mut writer).await.unwrap();
-            for step in &STEPS[..from] {
-                sqlx::raw_sql(*step).execute(&mut writer).await.unwrap();
-            }
-            let schema = sqlx::query("INSERT INTO meta (name, value) VALUES ('schema', $1)");
-            schema.bind(from as i64).execute(&mut writer).await.unwrap();
+            advance(&mut writer, Dialect::Sqlite, from as i64).await.unwrap();
             if from > 0 {
-                let record = "INSERT INTO records (id, node, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, \
-                     body) VALUES (41, 1, 1, 1, 'note', '', 0, 0, 'off', '', '')";
-                sqlx::query(record).execute(&mut writer).await.unwrap();
+                // A metric that came on the 22nd of November 2026.
+                for sql in [
+                    "INSERT INTO nodes (id, name, first_seen_ms, last_seen_ms, next_ms) VALUES (1, 'a', 0, 1795305600000, 0)",
+                    "INSERT INTO streams (id, node, journal, name, class, seq, hash) VALUES (1, 1, 1, 'm', 'metric', 1, '')",
+                    "INSERT INTO records (id, node, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, body) \
+                     VALUES (41, 1, 1, 1, 'note', '', 0, 0, 'off', '', '')",
+                ] {
+                    sqlx::query(sql).execute(&mut writer).await.unwrap();
+                }
             }
             assert_eq!(migrate(&mut writer, Dialect::Sqlite).await.unwrap(), Migrated::Ready);
             assert_eq!(migrate(&mut writer, Dialect::Sqlite).await.unwrap(), Migrated::Ready, "told twice");
             let turn = turn::take(&mut writer, "me").await.unwrap();
-            assert_eq!(turn.last_record, if from > 0 { 41 } else { 0 }, "numbers go on behind what is there");
+            assert_eq!(
+                turn.last_record,
+                if from == 1 { 41 } else { 0 },
+                "numbers go on behind what is there"
+            );
+            if (1..3).contains(&from) {
+                let bucket: i64 =
+                    sqlx::query_scalar("SELECT bucket FROM records").fetch_one(&mut writer).await.unwrap();
+                let day = buckets::newest_day(&mut writer).await.unwrap().unwrap();
+                assert_eq!((day, bucket), (20_779, buckets::bucket(Class::Metric, day)));
+            }
         }
     }
 }

@@ -6,7 +6,8 @@ use sqlx::ConnectOptions as _;
 use sqlx::any::AnyConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::store::database::{OpenError, Store, Way, ready};
+use crate::store::connection::Readers;
+use crate::store::database::{OpenError, Store, Way, is_ready, ready};
 use crate::store::schema::Dialect;
 
 /// A commit is on disk; 32 MiB of cache (in KiB, negative) because this connection touches every index; a checkpoint gives
@@ -32,6 +33,19 @@ pub async fn open(folder: &Path) -> Result<Store, OpenError> {
     let reading = self::way(&file.read_only(true), READING).map_err(broken)?;
     let readers = reading.pool(READERS).await.map_err(broken)?;
     Ok(Store { writer, readers, way, lock: None })
+}
+
+/// Opens the file in a folder only to look at it, beside a hub that may run on it.
+pub async fn look(folder: &Path) -> Result<Readers, OpenError> {
+    let path = std::path::absolute(folder.join("hub.sqlite"))
+        .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
+    let name = path.display().to_string();
+    let broken = |source| OpenError::Database { name: name.clone(), source };
+    let reading =
+        way(&SqliteConnectOptions::new().filename(&path).read_only(true), READING).map_err(broken)?;
+    let readers = reading.pool(READERS).await.map_err(broken)?;
+    is_ready(&readers, &name).await?;
+    Ok(readers)
 }
 
 fn way(options: &SqliteConnectOptions, told: &'static str) -> Result<Way, sqlx::Error> {

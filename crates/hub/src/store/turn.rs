@@ -33,6 +33,12 @@ pub async fn take(writer: &mut Writer, me: &str) -> Result<Turn, sqlx::Error> {
     })
 }
 
+/// Waits until nobody has the turn, and lets nobody have it until the transaction ends. Takes it from nobody.
+pub async fn wait(writer: &mut Writer) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE turn SET count = count WHERE id = 1").execute(writer).await?;
+    Ok(())
+}
+
 /// Whether nobody has written since the hub process called `me` did. Takes nothing, and waits for nobody.
 pub async fn is_last(writer: &mut Writer, me: &str) -> Result<bool, sqlx::Error> {
     let query = sqlx::query("SELECT holder FROM turn WHERE id = 1");

@@ -4,6 +4,7 @@
 
 #[path = "../fleet/mod.rs"]
 mod fleet;
+mod leases;
 mod rollout;
 mod turns;
 

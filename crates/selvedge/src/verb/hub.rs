@@ -1,12 +1,14 @@
 //! `selvedge hub`: the control plane.
 
+pub(super) mod threads;
+mod upkeep;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use hub::access::first;
 use hub::access::tokens::{check_name, draw};
 use hub::access::who::Role;
@@ -17,6 +19,7 @@ use hub::store;
 use node::config::problem::{ConfigError, ConfigErrors};
 use wire::world::{Clock as _, System};
 
+use self::threads::runtime;
 use crate::interrupt::Interrupt;
 use crate::passphrase;
 
@@ -51,6 +54,9 @@ pub(crate) struct Args {
 /// What else a hub can do.
 #[derive(clap::Subcommand)]
 enum Verb {
+    Archive(upkeep::Archive),
+    Backup(upkeep::Backup),
+    Check(upkeep::Check),
     Token(Token),
 }
 
@@ -110,8 +116,12 @@ fn token(args: Token) -> anyhow::Result<()> {
 }
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
-    if let Some(Verb::Token(args)) = args.verb.take() {
-        return token(args);
+    match args.verb.take() {
+        Some(Verb::Archive(args)) => return upkeep::archive(args),
+        Some(Verb::Backup(args)) => return upkeep::backup(args),
+        Some(Verb::Check(args)) => return upkeep::check(args),
+        Some(Verb::Token(args)) => return token(args),
+        None => {}
     }
     let mut config = args.config.as_deref().map(|file| load(file, &args)).transpose()?.unwrap_or_default();
     if let Some(listen) = args.listen {
@@ -139,15 +149,6 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     runtime.block_on(running.stop());
     writeln!(out, "hub ended; its store is closed")?;
     Ok(())
-}
-
-/// The threads that a hub runs on.
-pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .thread_name("hub")
-        .enable_all()
-        .build()
-        .context("the system gives no threads")
 }
 
 /// Reads a config file; a problem in it is shown like one of a node's. What the command line sets instead is not looked

@@ -13,12 +13,13 @@ use crate::tidy::violation::Violation;
 const IO_FLOOR: u32 = 4;
 
 /// Async, HTTP, TLS, SQL and the command line.
-const IO: [&str; 16] = [
+const IO: [&str; 17] = [
     "axum",
     "clap",
     "hyper",
     "hyper-util",
     "libsqlite3-sys",
+    "parquet",
     "rcgen",
     "reqwest",
     "rusqlite",
