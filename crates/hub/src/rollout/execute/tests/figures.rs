@@ -212,7 +212,7 @@ async fn alerts_and_safe_mode_are_troubles_each_once() {
     stand.installs(with, 1).await;
     assert_eq!(stand.call(without).await, [0; 0]);
     stand.tick().await;
-    let mut counted = async |stand: &mut Stand, batch: Batch| {
+    let counted = async |stand: &mut Stand, batch: Batch| {
         stand.store(&batch).await;
         let trouble = stand.rollout(id).await.tests.trouble;
         (trouble.treated, trouble.held_out)
