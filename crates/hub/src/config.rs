@@ -32,11 +32,11 @@
 //! names = ["hub.example.org"]
 //!
 //! [identity]                    # who makes these
-//! keys = "/etc/selvedge/keys"   # absent: `keys` in `data`
+//! keys = "/etc/selvedge/keys"   # absent: `keys` in `data`; several hubs on one database have one
 //! node_days = 365
 //!
 //! [audit]                       # who did what, as a log that can only grow; see docs/audit.md
-//! key_file = "audit.key"        # what signs it; absent: `audit.key` in `data`, made at the first start
+//! key_file = "audit.key"        # what signs it; absent: `audit.key` in [identity] keys or in `data`, made at the first start
 //! origin = "example.org/hub"    # the log's name; absent: after its key
 //!
 //! [keep]                        # for how long what nodes sent stays; see docs/hub.md

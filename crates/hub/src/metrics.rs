@@ -57,6 +57,7 @@ pub struct Metrics {
     busy: AtomicU64,
     checkins: AtomicU64,
     commits: AtomicU64,
+    lost_swaps: AtomicU64,
     requests: [Histogram; 5],
     expires: Mutex<Vec<(String, i64)>>,
     recent: Recent,
@@ -100,6 +101,11 @@ impl Metrics {
         self.commits.fetch_add(1, Relaxed);
     }
 
+    /// A rollout was not as it was read, under the turn: a mistake of ours.
+    pub fn lost_swap(&self) {
+        self.lost_swaps.fetch_add(1, Relaxed);
+    }
+
     /// A request was answered.
     pub fn request(&self, area: Area, micros: u64) {
         let histogram = &self.requests[area as usize];
@@ -135,6 +141,11 @@ impl Metrics {
             ("hub_busy_total", "Requests sent away because the hub was busy.", &self.busy),
             ("hub_checkins_total", "Check-ins answered.", &self.checkins),
             ("hub_commits_total", "Transactions on disk.", &self.commits),
+            (
+                "hub_rollout_swaps_lost_total",
+                "Rollouts that two hubs moved at once; never any.",
+                &self.lost_swaps,
+            ),
         ];
         for (name, help, counter) in counters {
             family(name, help, "counter", &one(counter));

@@ -208,7 +208,7 @@ impl Hub {
             key,
             clock.clone(),
         ));
-        let log_key = audit::key::open(&config.audit, &config.data, log_key)?;
+        let log_key = audit::key::open(&config, &log_key)?;
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
         let (stop, stopping) = watch::channel(false);
         let me = to_hex(&me);

@@ -13,7 +13,7 @@ use wire::checkin::{CheckIn, CheckInAnswer};
 use wire::class::Class;
 use wire::id::{JournalId, NodeId, StreamName};
 use wire::record::Record;
-use wire::world::WallMs;
+use wire::world::{ClockQuality, WallMs};
 
 use crate::fleet;
 use crate::ingest::{Verdict, is_settled, judge};
@@ -349,7 +349,9 @@ async fn derive(
         }
         Decision::KIND => match watch::decision(body, row.id) {
             Some(Finding::Raise(alert)) => {
-                alerts::raise(writer, node, &alert, now_ms).await?;
+                if alerts::raise(writer, node, &alert, now_ms).await? {
+                    rollouts.troubled(node, happened_ms(row.record, now_ms), now_ms);
+                }
             }
             Some(Finding::Clear { key, at_ms }) => {
                 alerts::clear(writer, node, &key, at_ms, Some(row.id), now_ms).await?;
@@ -367,11 +369,16 @@ async fn derive(
             }
         }
         Start::KIND if serde_json::from_str(body).is_ok_and(|start: Start| start.clean == Some(false)) => {
-            rollouts.restarted(node, now_ms);
+            rollouts.troubled(node, happened_ms(row.record, now_ms), now_ms);
         }
         _ => {}
     }
     Ok(())
+}
+
+/// When a record was written, if the node's clock knew; else as it comes.
+fn happened_ms(record: &Record, now_ms: WallMs) -> WallMs {
+    if record.clock == ClockQuality::Checked { record.wall_ms } else { now_ms }
 }
 
 async fn source(

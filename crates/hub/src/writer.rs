@@ -19,7 +19,7 @@ use crate::checkin::next_ms;
 use crate::live::{Event, Live};
 use crate::metrics::Metrics;
 use crate::replica::{Lease, Replica};
-use crate::rollout::execute::{Granted, NotDone, Wish};
+use crate::rollout::execute::{Granted, LostSwap, NotDone, Wish};
 use crate::store::connection::Writer;
 use crate::store::database::Way;
 use crate::store::nodes;
@@ -165,6 +165,13 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// Counts what must never be.
+    fn count(&self, error: &sqlx::Error) {
+        if LostSwap::is(error) {
+            self.metrics.lost_swap();
+        }
+    }
+
     /// Connects again if the connection is gone: a server that was started anew, or that ended what took too long.
     async fn mend(&mut self) {
         if self.writer.ping().await.is_ok() {
@@ -306,10 +313,10 @@ async fn attempt(
     group: &[Job],
     next_ms: u64,
 ) -> Result<Vec<Answer>, sqlx::Error> {
-    let now_ms = desk.clock.wall_ms();
     let mut written = Written { followed: desk.live.is_followed(), ..Written::default() };
-    let result = transact(desk, names, group, next_ms, now_ms, &mut written).await;
-    if result.is_err() {
+    let result = transact(desk, names, group, next_ms, &mut written).await;
+    if let Err(error) = &result {
+        desk.count(error);
         // What the transaction had added is gone again.
         names.forget();
         desk.mend().await;
@@ -334,11 +341,12 @@ async fn transact(
     names: &mut Names,
     group: &[Job],
     next_ms: u64,
-    now_ms: WallMs,
     written: &mut Written,
 ) -> Result<Vec<Answer>, sqlx::Error> {
     let mut transaction = desk.writer.begin().await?;
     let last_record = write::begin(&mut transaction, names, &desk.me).await?;
+    // Read under the turn: what another hub did while this one waited for it was before.
+    let now_ms = desk.clock.wall_ms();
     let mut answers = Vec::with_capacity(group.len());
     for job in group {
         answers.push(match job {
@@ -374,6 +382,7 @@ async fn tick(desk: &mut Desk, names: &mut Names) {
     match write::tick(&mut desk.writer, names, &desk.me, now_ms, &mut written).await {
         Ok(()) => written.events.into_iter().for_each(|event| desk.live.tell(event)),
         Err(error) => {
+            desk.count(&error);
             names.forget();
             desk.mend().await;
             tracing::error!(%error, "the rollouts under way could not be looked at");

@@ -82,32 +82,14 @@ fn plan(release: u64, group: &str, created_ms: i64) -> Plan {
     let later =
         |to: u16, members: u32, hours: u32| Wave { to, gate: Gate::of_later_wave(members, hours * 3600) };
     let first = Gate { min_reports: 6, ..Gate::of_first_wave() };
-    let mut plan = Plan {
-        what: vec![target(release)],
-        revert: vec![target(release - 1)],
-        group: group.to_owned(),
-        canary: vec![NodeId::new(&name(0)).unwrap(), NodeId::new(&name(1)).unwrap()],
-        waves: vec![
-            Wave { to: 205, gate: first },
-            later(1024, 24, 6),
-            later(1946, 50, 12),
-            later(RING, 60, 12),
-        ],
-        hold_out_percent: 5,
-        budget: Vec::new(),
-        rate: Rate::default(),
-        when: None,
-        lane: Lane::Normal,
-        valid_s: 30 * 86_400,
-        revert_on_stop: false,
-        approvals: 0,
-        allow_rollback: false,
-        created_by: "ann".into(),
-        created_ms: created_ms / 1000 * 1000,
-        note: "less memory, same answers".into(),
-        targets_version: 31,
-        salt: [0; 8],
-    };
+    let (what, revert) = (vec![target(release)], vec![target(release - 1)]);
+    let mut plan = Plan::to_all(what, revert, "ann", created_ms / 1000 * 1000);
+    plan.group = group.to_owned();
+    plan.canary = vec![NodeId::new(&name(0)).unwrap(), NodeId::new(&name(1)).unwrap()];
+    plan.waves =
+        vec![Wave { to: 205, gate: first }, later(1024, 24, 6), later(1946, 50, 12), later(RING, 60, 12)];
+    (plan.hold_out_percent, plan.revert_on_stop, plan.targets_version) = (5, false, 31);
+    plan.note = "less memory, same answers".to_owned();
     plan.salt = text::salt(&plan);
     plan.check().unwrap();
     plan

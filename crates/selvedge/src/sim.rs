@@ -11,6 +11,7 @@
 //! at everything that must never be; what it finds ends the run with the seed that plays it again.
 
 pub(crate) mod check;
+pub(crate) mod files;
 pub(crate) mod fleet;
 pub(crate) mod night;
 pub(crate) mod picture;

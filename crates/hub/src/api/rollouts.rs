@@ -218,6 +218,10 @@ pub struct DocumentItem {
     /// What is to be signed.
     #[schema(value_type = Object)]
     pub value: Box<RawValue>,
+    /// It, as it was signed; absent if it was not.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<Box<RawValue>>,
 }
 
 /// Signed documents.
@@ -480,6 +484,8 @@ pub async fn list_documents(
         let id = planned.id.to_string();
         let found = here.iter().find(|document| document.id == id && document.version == planned.version);
         let value = String::from_utf8_lossy(&to_json(&planned.value)).into_owned();
+        let body = found.map(|document| String::from_utf8_lossy(&document.body).into_owned());
+        let raw = |text| RawValue::from_string(text).map_err(|error| unreadable(&row.id, &error));
         list.push(DocumentItem {
             kind: planned.kind.to_string(),
             id,
@@ -487,7 +493,8 @@ pub async fn list_documents(
             expires_ms: planned.expires_ms,
             signed: found.is_some(),
             released_ms: found.and_then(|document| document.released_ms),
-            value: RawValue::from_string(value).map_err(|error| unreadable(&row.id, &error))?,
+            value: raw(value)?,
+            document: body.map(raw).transpose()?,
         });
     }
     Ok(Json(DocumentList { documents: list }))

@@ -1,27 +1,29 @@
-//! The key of the log: Ed25519, made at the first start, in a file that only the hub's user reads.
+//! The key of the log: Ed25519, made at the first start, in a file that only the hub's user reads. Where hubs share a folder of
+//! keys it lies there, so that they have one.
 //!
 //! Its public half lies beside it, for those who check the log: who has it needs to believe nobody.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use package::disk::system::System;
-use package::disk::{FileError, read_whole, write_private, write_whole};
+use package::disk::{FileError, read_whole, write_whole};
 use package::tlog::note::{NoteError, NoteSigner};
 use package::trust::hex::{from_hex, to_hex};
 use wire::hash::Hash;
 use zeroize::Zeroizing;
 
-use crate::config::AuditConfig;
-
-/// The longest key file: 64 digits, and room for a line's end.
-const FILE_MAX_BYTES: u64 = 100;
+use crate::config::HubConfig;
+use crate::identity::ca::{self, CaError};
 
 /// A key that the log cannot be signed with.
 #[derive(Debug, thiserror::Error)]
 pub enum LogKeyError {
-    /// Its file, or that of its public half.
+    /// Its file.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] CaError),
+    /// That of its public half.
+    #[error(transparent)]
+    Public(#[from] FileError),
     /// It is none.
     #[error("{} holds no key of an audit log: 64 hexadecimal digits", path.display())]
     NotAKey {
@@ -33,32 +35,35 @@ pub enum LogKeyError {
     Name(#[source] NoteError),
 }
 
-/// The key of the settings, or the one in `data`; if there is none, `new` becomes it.
-pub fn open(config: &AuditConfig, data: &Path, new: Zeroizing<[u8; 32]>) -> Result<NoteSigner, LogKeyError> {
-    let path = config.key_file.clone().unwrap_or_else(|| data.join("audit.key"));
-    let seed = match read_whole(&System, &path, FILE_MAX_BYTES)? {
-        Some(text) => {
-            let text = Zeroizing::new(text);
-            let digits = std::str::from_utf8(&text).ok().map(str::trim_end);
-            let seed = digits.and_then(from_hex).map(Zeroizing::new);
-            seed.and_then(|seed| Some(Zeroizing::new(<[u8; 32]>::try_from(&seed[..]).ok()?)))
-                .ok_or_else(|| LogKeyError::NotAKey { path: path.clone() })?
-        }
+/// The key of the settings, the one in the folder of keys that hubs share, or the one in `data`; if there is none, `new` becomes it.
+pub fn open(config: &HubConfig, new: &Zeroizing<[u8; 32]>) -> Result<NoteSigner, LogKeyError> {
+    let folder = config.identity.keys.as_ref().unwrap_or(&config.data);
+    let path = config.audit.key_file.clone().unwrap_or_else(|| folder.join("audit.key"));
+    let text = match ca::read(&path)? {
+        Some(text) => text,
         None => {
-            let text = Zeroizing::new(format!("{}\n", to_hex(&*new)));
-            write_private(&System, &path, text.as_bytes())?;
-            new
+            config.identity.keys.as_deref().map_or(Ok(()), ca::folder)?;
+            ca::place(&path, &Zeroizing::new(format!("{}\n", to_hex(&**new))))?
         }
     };
+    let seed = from_hex(text.trim_end()).map(Zeroizing::new);
+    let seed = seed.and_then(|seed| Some(Zeroizing::new(<[u8; 32]>::try_from(&seed[..]).ok()?)));
+    let seed = seed.ok_or_else(|| LogKeyError::NotAKey { path: path.clone() })?;
     let nameless = NoteSigner::from_seed("log", &seed).map_err(LogKeyError::Name)?;
     // Without a name of its own, a log is called after its key.
     let digits: String = Hash::of(nameless.key().public()).to_string().chars().take(16).collect();
-    let name = config.origin.clone().unwrap_or_else(|| format!("selvedge/{digits}"));
+    let name = config.audit.origin.clone().unwrap_or_else(|| format!("selvedge/{digits}"));
     let signer = NoteSigner::from_seed(&name, &seed).map_err(LogKeyError::Name)?;
     let public = format!("{}\n", signer.key());
     let beside = path.with_extension("pub");
-    if read_whole(&System, &beside, 4096)?.as_deref() != Some(public.as_bytes()) {
-        write_whole(&System, &beside, public.as_bytes())?;
+    let is_there =
+        || read_whole(&System, &beside, 4096).map(|held| held.as_deref() == Some(public.as_bytes()));
+    if !is_there()?
+        && let Err(error) = write_whole(&System, &beside, public.as_bytes())
+        // Another hub may have been at it.
+        && !is_there()?
+    {
+        return Err(error.into());
     }
     Ok(signer)
 }
@@ -76,20 +81,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
         let new = |byte| Zeroizing::new([byte; 32]);
-        let config = AuditConfig::default();
-        let first = open(&config, data, new(1)).unwrap();
-        let again = open(&config, data, new(2)).unwrap();
+        let config = || HubConfig { data: data.to_owned(), ..HubConfig::default() };
+        let first = open(&config(), &new(1)).unwrap();
+        let again = open(&config(), &new(2)).unwrap();
         assert_eq!(first.key(), again.key());
         assert!(first.key().name().starts_with("selvedge/"));
         let mode = std::fs::metadata(data.join("audit.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let public = std::fs::read_to_string(data.join("audit.pub")).unwrap();
         assert_eq!(&NoteKey::parse(public.trim_end()).unwrap(), first.key());
-        let named = AuditConfig { origin: Some("example.org/log".into()), ..AuditConfig::default() };
-        assert_eq!(open(&named, data, new(3)).unwrap().key().name(), "example.org/log");
-        let wrong = AuditConfig { origin: Some("two words".into()), ..AuditConfig::default() };
-        assert!(matches!(open(&wrong, data, new(3)), Err(LogKeyError::Name(_))));
+        let named = |origin: &str| {
+            let mut config = config();
+            config.audit.origin = Some(origin.to_owned());
+            open(&config, &new(3))
+        };
+        assert_eq!(named("example.org/log").unwrap().key().name(), "example.org/log");
+        assert!(matches!(named("two words"), Err(LogKeyError::Name(_))));
         std::fs::write(data.join("audit.key"), "letter").unwrap();
-        assert!(matches!(open(&config, data, new(3)), Err(LogKeyError::NotAKey { .. })));
+        assert!(matches!(open(&config(), &new(3)), Err(LogKeyError::NotAKey { .. })));
+    }
+
+    #[test]
+    fn hubs_that_share_a_folder_of_keys_have_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = |name: &str, byte| {
+            let mut config = HubConfig { data: folder.path().join(name), ..HubConfig::default() };
+            config.identity.keys = Some(folder.path().join("keys"));
+            open(&config, &Zeroizing::new([byte; 32])).unwrap().key().clone()
+        };
+        assert_eq!(hub("one", 1), hub("other", 2));
+        assert!(folder.path().join("keys/audit.pub").exists());
     }
 }

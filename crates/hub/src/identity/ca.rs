@@ -127,29 +127,22 @@ pub struct Ca {
 impl Ca {
     /// Opens the folder of keys, or makes it with new ones.
     pub fn open_or_make(folder: &Path, entropy: &mut dyn Entropy, now_ms: WallMs) -> Result<Ca, CaError> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|source| CaError::File { path: folder.to_owned(), source })?;
+        self::folder(folder)?;
         let (key_path, path) = (folder.join("ca.key"), folder.join("ca.pem"));
         let key = match read(&key_path)? {
             Some(text) => EcKey::read(&text).ok_or(CaError::Damaged { path: key_path })?,
             None => {
-                let key = EcKey::draw(entropy);
-                write(&key_path, &key.pem())?;
-                key
+                let text = place(&key_path, &EcKey::draw(entropy).pem())?;
+                EcKey::read(&text).ok_or(CaError::Damaged { path: key_path })?
             }
         };
         let key = Own(key);
-        let certificate = match read(&path)? {
-            Some(text) => {
-                let der = unwrap("CERTIFICATE", &text).ok_or(CaError::Damaged { path: path.clone() })?;
-                CertificateDer::from(der)
-            }
-            None => {
-                let der = authority(&key, entropy, now_ms)?;
-                write(&path, &wrap("CERTIFICATE", &der))?;
-                der
-            }
+        let text = match read(&path)? {
+            Some(text) => text,
+            None => place(&path, &wrap("CERTIFICATE", &authority(&key, entropy, now_ms)?))?,
         };
+        let der = unwrap("CERTIFICATE", &text).ok_or(CaError::Damaged { path: path.clone() })?;
+        let certificate = CertificateDer::from(der);
         if spki(&certificate).as_deref() != Some(key.0.public()) {
             return Err(CaError::Damaged { path });
         }
@@ -272,20 +265,26 @@ fn time_key(path: &Path, entropy: &mut dyn Entropy) -> Result<Ed25519Signer, CaE
     const LABEL: &str = "SELVEDGE TIME KEY";
     let mut seed = Zeroizing::new([0; 32]);
     let damaged = || CaError::Damaged { path: path.to_owned() };
-    match read(path)? {
-        Some(text) => {
-            let bytes = Zeroizing::new(unwrap(LABEL, &text).ok_or_else(damaged)?);
-            *seed = bytes.as_slice().try_into().map_err(|_| damaged())?;
-        }
+    let text = match read(path)? {
+        Some(text) => text,
         None => {
             entropy.fill(&mut *seed);
-            write(path, &Zeroizing::new(wrap(LABEL, &*seed)))?;
+            place(path, &Zeroizing::new(wrap(LABEL, &*seed)))?
         }
-    }
+    };
+    let bytes = Zeroizing::new(unwrap(LABEL, &text).ok_or_else(damaged)?);
+    *seed = bytes.as_slice().try_into().map_err(|_| damaged())?;
     Ed25519Signer::from_seed(&seed).map_err(|_| damaged())
 }
 
-fn read(path: &Path) -> Result<Option<Zeroizing<String>>, CaError> {
+/// Makes the folder of keys, if it is not there: nobody else looks into it.
+pub fn folder(path: &Path) -> Result<(), CaError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| CaError::File { path: path.to_owned(), source })
+}
+
+/// What a file of the folder holds; `None` if there is none.
+pub fn read(path: &Path) -> Result<Option<Zeroizing<String>>, CaError> {
     let failed = |source| CaError::File { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -312,6 +311,24 @@ pub fn write(path: &Path, text: &str) -> Result<(), CaError> {
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     steps().map_err(failed)
+}
+
+/// Writes a file that nobody else reads, unless it is there: of several hubs that share the folder one is first, and what it
+/// wrote stands for all. What the file holds now.
+pub fn place(path: &Path, text: &str) -> Result<Zeroizing<String>, CaError> {
+    let failed = |source| CaError::File { path: path.to_owned(), source };
+    let mut beside = path.as_os_str().to_owned();
+    // Named after what is in it, so that two hubs do not write into one file.
+    beside.push(format!(".{:.16}", Hash::of(text.as_bytes()).to_string()));
+    let beside = PathBuf::from(beside);
+    write(&beside, text)?;
+    let linked = match fs::hard_link(&beside, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    };
+    fs::remove_file(&beside).map_err(failed)?;
+    linked.map_err(failed)?;
+    read(path)?.ok_or_else(|| CaError::Damaged { path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -349,6 +366,21 @@ mod tests {
         assert!(matches!(Ca::open_or_make(&keys, &mut world, 0), Err(CaError::Damaged { .. })));
         write(&keys.join("ca.key"), "nothing").unwrap();
         assert!(matches!(Ca::open_or_make(&keys, &mut world, 0), Err(CaError::Damaged { .. })));
+    }
+
+    #[test]
+    fn hubs_that_make_a_folder_at_once_have_one_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let public = |seed: u64| {
+            let ca = Ca::open_or_make(folder.path(), &mut Simulated::new(seed), 0).unwrap();
+            (ca.public().to_vec(), ca.certificate().to_vec(), ca.time().public().to_vec())
+        };
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let hubs: Vec<_> = (0..8).map(|seed| scope.spawn(move || public(seed))).collect();
+            hubs.into_iter().map(|hub| hub.join().unwrap()).collect()
+        });
+        assert!(made.iter().all(|one| *one == made[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left beside");
     }
 
     #[test]

@@ -235,7 +235,7 @@ mod tests {
     use wire::hash::Hash;
 
     use super::*;
-    use crate::rollout::plan::{Lane, Rate, Target};
+    use crate::rollout::plan::Target;
     use crate::rollout::policy::{Preset, waves};
     use crate::rollout::text;
 
@@ -255,33 +255,11 @@ mod tests {
         let known =
             |at: usize| Known { name: &names[at], facts: &kinds[at % 3], pinned: at == 0, boxed: at == 1 };
         let fleet: Vec<Known<'_>> = (0..300).map(known).collect();
-        let mut plan = Plan {
-            what: vec![Target {
-                model: ModelName::new("smollm2").unwrap(),
-                release: 7,
-                index: Hash::of(b"7"),
-                size: 1,
-                variant: None,
-            }],
-            revert: Vec::new(),
-            group: "site == \"oslo\"".to_owned(),
-            canary: Vec::new(),
-            waves: Vec::new(),
-            hold_out_percent: 5,
-            budget: Vec::new(),
-            rate: Rate::default(),
-            when: None,
-            lane: Lane::Normal,
-            valid_s: 86_400,
-            revert_on_stop: true,
-            approvals: 0,
-            allow_rollback: false,
-            created_by: "ann".to_owned(),
-            created_ms: 0,
-            note: String::new(),
-            targets_version: 1,
-            salt: [0; 8],
-        };
+        let model = ModelName::new("smollm2").unwrap();
+        let what = Target { model, release: 7, index: Hash::of(b"7"), size: 1, variant: None };
+        let mut plan = Plan::to_all(vec![what], Vec::new(), "ann", 0);
+        plan.group = "site == \"oslo\"".to_owned();
+        plan.hold_out_percent = 5;
         plan.salt = text::salt(&plan);
         let mut places: Vec<u16> =
             (0..300).filter(|at| at % 3 != 2).map(|at| place(&plan, &names[at])).collect();

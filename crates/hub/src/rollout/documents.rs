@@ -12,7 +12,7 @@ use package::trust::time::format_utc;
 use wire::world::WallMs;
 
 use crate::rollout::plan::{Kind, Plan, PlanId, RING, Target};
-use crate::rollout::text::{canary_id, id, when_value};
+use crate::rollout::text::{canary_id, id};
 
 /// How long the standing document holds: a node that comes back after a year must find one.
 const STANDING_MS: i64 = 400 * 24 * 3_600_000;
@@ -133,7 +133,7 @@ fn planned(plan: &Plan, id: PlanId, canaries: PlanId, kind: Kind) -> Planned {
         ("version", u64::from(kind.version()).into()),
     ]);
     if let (Some(when), false, Some(fields)) = (&plan.when, kind.is_revert(), value.as_object_mut()) {
-        fields.insert("when".to_owned(), when_value(when));
+        fields.insert("when".to_owned(), when.to_value());
     }
     Planned { id: id_of, version: kind.version(), kind, expires_ms, value }
 }

@@ -1,12 +1,15 @@
 //! From what somebody wants to a plan: the waves follow from the members that there are today, and from the salt, which
 //! draws their lots.
 
+use std::collections::BTreeSet;
+
 use package::name::ModelName;
+use package::trust::window::{When, parse_minute};
 use wire::id::NodeId;
 use wire::world::WallMs;
 
 use crate::rollout::offer::place;
-use crate::rollout::plan::{BadPlan, Disruption, Lane, Plan, Rate, Target, When};
+use crate::rollout::plan::{BadPlan, Disruption, Lane, Plan, Rate, Target};
 use crate::rollout::policy::{Preset, waves};
 use crate::rollout::text::salt;
 
@@ -102,7 +105,7 @@ pub fn when(words: &str) -> Option<When> {
         None => ("mon-sun", words.trim()),
     };
     let day = |word: &str| DAYS.iter().position(|day| *day == word).and_then(|at| u8::try_from(at + 1).ok());
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     for part in days.split(',') {
         let (first, last) = match part.trim().split_once('-') {
             Some((first, last)) => (day(first)?, day(last)?),
@@ -112,15 +115,13 @@ pub fn when(words: &str) -> Option<When> {
         let count = (last + 7 - first) % 7;
         found.extend((0..=count).map(|more| (first - 1 + more) % 7 + 1));
     }
-    found.sort_unstable();
-    found.dedup();
-    let minutes = |word: &str| {
-        let (hour, minute) = word.split_once(':')?;
-        let (hour, minute) = (hour.parse::<u16>().ok()?, minute.parse::<u16>().ok()?);
-        (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+    let minutes = |word: &str| match word.len() {
+        4 => parse_minute(&format!("0{word}")),
+        _ => parse_minute(word),
     };
     let (from, to) = hours.split_once('-')?;
-    Some(When { days: found, from_min: minutes(from)?, to_min: minutes(to)?, by_ms: None })
+    let from_min = minutes(from).filter(|minute| *minute < 1440)?;
+    Some(When { days: found, from_min, to_min: minutes(to)?, by_ms: None })
 }
 
 #[cfg(test)]
@@ -177,7 +178,9 @@ mod tests {
 
     #[test]
     fn what_people_write() {
-        let days = |words: &str| when(words).map(|when| (when.days, when.from_min, when.to_min));
+        let days = |words: &str| {
+            when(words).map(|when| (when.days.into_iter().collect::<Vec<_>>(), when.from_min, when.to_min))
+        };
         assert_eq!(days("mon-fri 22:00-05:00"), Some((vec![1, 2, 3, 4, 5], 1320, 300)));
         assert_eq!(days("fri-mon 1:05-2:00"), Some((vec![1, 5, 6, 7], 65, 120)));
         assert_eq!(days("sat, sun,sun 00:00-23:59"), Some((vec![6, 7], 0, 1439)));

@@ -538,6 +538,9 @@ impl Engine {
             let heard = Heard::Installed { install, kernel_same: install.kernel_same };
             self.hear(id, node, &heard, Some(record), now_ms);
         }
+        if install.outcome == "safe" {
+            self.troubled(node, now_ms, now_ms);
+        }
         let index = install.index.to_string();
         if install.outcome == "refused"
             && self.fleet.get_mut(&node).is_some_and(|seen| seen.refused.insert(index.clone()))

@@ -122,6 +122,18 @@ pub enum NotDone {
     Plan(String),
 }
 
+/// A swap was lost: a mistake of ours, since whoever has the turn writes alone. Nothing of the transaction is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("rollout {0} was moved by somebody else")]
+pub struct LostSwap(pub PlanId);
+
+impl LostSwap {
+    /// Whether that is why the store took nothing.
+    pub fn is(error: &Error) -> bool {
+        matches!(error, Error::AnyDriverError(source) if source.is::<LostSwap>())
+    }
+}
+
 impl Rollouts {
     /// Forgets all, so that it is read again: another hub has written, or a transaction failed.
     pub fn forget(&mut self) {
@@ -225,10 +237,10 @@ impl Rollouts {
         }
     }
 
-    /// A node started again without having been told to.
-    pub fn restarted(&mut self, node: NodeNo, now_ms: WallMs) {
+    /// A node started again without having been told to, or a rule of its own fired, at this time of its clock.
+    pub fn troubled(&mut self, node: NodeNo, at_ms: WallMs, now_ms: WallMs) {
         if let Some(engine) = &mut self.engine {
-            engine.restarted(node, now_ms);
+            engine.troubled(node, at_ms, now_ms);
         }
     }
 
@@ -353,7 +365,7 @@ impl Rollouts {
             let state = json(rollout)?;
             let new = new_state(rollout, is_active, &state, now_ms);
             if !rows::swap(writer, &rollout.id.to_string(), active.stored, &new).await? {
-                return Err(Error::Protocol(format!("rollout {} was moved by somebody else", rollout.id)));
+                return Err(Error::AnyDriverError(Box::new(LostSwap(rollout.id))));
             }
             active.stored = rollout.revision;
             let data = format!(

@@ -235,7 +235,8 @@ fn back(
     if caller.accepted >= kind.version() {
         return Err(Why::Told);
     }
-    if member.standing == Standing::Superseded {
+    // Who was offered it, and neither took it nor runs it, has nothing to undo, and would refuse a way back.
+    if member.standing == Standing::Superseded || member.standing == Standing::Back && caller.accepted == 0 {
         return Err(Why::Settled(member.standing));
     }
     if !rollout.released.contains(&kind) {

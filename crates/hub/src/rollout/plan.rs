@@ -7,6 +7,7 @@ use std::fmt;
 
 use package::name::ModelName;
 use package::trust::hex::{from_hex, to_hex};
+use package::trust::window::When;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wire::facts::FactName;
 use wire::hash::Hash;
@@ -218,19 +219,6 @@ pub struct Rate {
     pub nodes_per_min: u32,
 }
 
-/// When nodes may change, by their own time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct When {
-    /// Monday is 1, Sunday 7.
-    pub days: Vec<u8>,
-    /// Minutes after midnight.
-    pub from_min: u16,
-    /// Minutes after midnight; not after `from_min`: the next day.
-    pub to_min: u16,
-    /// From then on at any time.
-    pub by_ms: Option<WallMs>,
-}
-
 /// Whether a rollout waits for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -325,6 +313,32 @@ pub enum BadPlan {
 }
 
 impl Plan {
+    /// These releases for everybody, as fast as nodes come and with nothing asked: what other plans are made of. It has no waves
+    /// and no salt yet.
+    pub fn to_all(what: Vec<Target>, revert: Vec<Target>, created_by: &str, created_ms: WallMs) -> Plan {
+        Plan {
+            what,
+            revert,
+            group: "all".to_owned(),
+            canary: Vec::new(),
+            waves: Vec::new(),
+            hold_out_percent: 0,
+            budget: Vec::new(),
+            rate: Rate::default(),
+            when: None,
+            lane: Lane::Normal,
+            valid_s: 30 * 86_400,
+            revert_on_stop: true,
+            approvals: 0,
+            allow_rollback: false,
+            created_by: created_by.to_owned(),
+            created_ms,
+            note: String::new(),
+            targets_version: 1,
+            salt: [0; 8],
+        }
+    }
+
     /// When the documents of its waves end.
     pub fn expires_ms(&self) -> WallMs {
         self.created_ms + i64::from(self.valid_s) * 1000
@@ -427,13 +441,11 @@ impl Plan {
             return wrong("note", "at most 4096 bytes, and 128 of created_by");
         }
         if let Some(when) = &self.when {
-            let is_day = |day: &u8| (1..=7).contains(day);
-            if when.days.is_empty() || !when.days.iter().all(is_day) || !when.days.is_sorted_by(|a, b| a < b)
-            {
-                return wrong("when.days", "days from 1, Monday, to 7, each once and in order");
+            if when.days.is_empty() || !when.days.iter().all(|day| (1..=7).contains(day)) {
+                return wrong("when.days", "days from 1, Monday, to 7");
             }
-            if when.from_min >= 1440 || when.to_min >= 1440 {
-                return wrong("when", "from and to of 00:00 to 23:59");
+            if when.from_min >= 1440 || when.to_min > 1440 {
+                return wrong("when", "from 00:00 to 23:59, to 00:00 to 24:00");
             }
             if self.lane == Lane::Emergency {
                 return wrong("when", "no window in the emergency lane");

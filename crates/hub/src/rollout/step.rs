@@ -214,6 +214,16 @@ pub enum Effect {
     Audit(Act),
 }
 
+impl Effect {
+    /// What it says to the audit log.
+    pub fn act(&self) -> Option<&Act> {
+        match self {
+            Effect::Audit(act) => Some(act),
+            _ => None,
+        }
+    }
+}
+
 /// Why a person is to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

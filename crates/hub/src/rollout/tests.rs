@@ -31,27 +31,10 @@ fn target(release: u64) -> Target {
 /// Waves of these rings; each gate wants one answer, bears no failure, and soaks for an hour.
 fn plan(rings: &[u16]) -> Plan {
     let gate = Gate { min_reports: 1, ..Gate::of_first_wave() };
-    let mut plan = Plan {
-        what: vec![target(7)],
-        revert: vec![target(6)],
-        group: "site == \"oslo\" && ram >= 2GiB".to_owned(),
-        canary: Vec::new(),
-        waves: rings.iter().map(|to| Wave { to: *to, gate: gate.clone() }).collect(),
-        hold_out_percent: 0,
-        budget: Vec::new(),
-        rate: Rate::default(),
-        when: None,
-        lane: Lane::Normal,
-        valid_s: 30 * 86_400,
-        revert_on_stop: true,
-        approvals: 0,
-        allow_rollback: false,
-        created_by: "ann".to_owned(),
-        created_ms: MADE_MS,
-        note: "less memory".to_owned(),
-        targets_version: 31,
-        salt: [0; 8],
-    };
+    let mut plan = Plan::to_all(vec![target(7)], vec![target(6)], "ann", MADE_MS);
+    plan.group = "site == \"oslo\" && ram >= 2GiB".to_owned();
+    plan.waves = rings.iter().map(|to| Wave { to: *to, gate: gate.clone() }).collect();
+    (plan.note, plan.targets_version) = ("less memory".to_owned(), 31);
     plan.salt = text::salt(&plan);
     plan
 }

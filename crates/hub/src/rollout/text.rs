@@ -8,12 +8,14 @@ use std::fmt;
 use package::name::{ModelName, NameError};
 use package::trust::canonical::{StrictError, Value, parse, to_json};
 use package::trust::hex::{from_hex, to_hex};
+use package::trust::metadata::FormError;
 use package::trust::time::{format_utc, parse_utc};
+use package::trust::window::When;
 use wire::hash::Hash;
 use wire::id::NodeId;
 
 use crate::rollout::plan::{
-    BadPlan, Compare, Disruption, FORM, Gate, Lane, Plan, PlanId, RING, Rate, Target, Then, Wave, When, Worse,
+    BadPlan, Compare, Disruption, FORM, Gate, Lane, Plan, PlanId, RING, Rate, Target, Then, Wave, Worse,
 };
 
 /// The most bytes of a plan.
@@ -106,27 +108,10 @@ fn list<T>(items: &[T], one: impl Fn(&T) -> Value) -> Value {
     Value::List(items.iter().map(one).collect())
 }
 
-fn clock(minutes: u16) -> Value {
-    format!("{:02}:{:02}", minutes / 60, minutes % 60).into()
-}
-
 fn word(is: impl serde::Serialize) -> Value {
     // Words of closed sets; serde gives a plain string for each.
     let text = serde_json::to_value(is).ok();
     text.as_ref().and_then(serde_json::Value::as_str).map_or(Value::Null, Value::from)
-}
-
-/// A window, as plans and assignments write it.
-pub fn when_value(when: &When) -> Value {
-    let mut value = Value::object([
-        ("days", list(&when.days, |day| number(*day))),
-        ("from", clock(when.from_min)),
-        ("to", clock(when.to_min)),
-    ]);
-    if let (Some(by_ms), Some(fields)) = (when.by_ms, value.as_object_mut()) {
-        fields.insert("by".to_owned(), format_utc(by_ms).into());
-    }
-    value
 }
 
 fn to_value(plan: &Plan) -> Value {
@@ -190,7 +175,7 @@ fn to_value(plan: &Plan) -> Value {
         ("valid_s", number(plan.valid_s)),
         ("waves", list(&plan.waves, wave)),
         ("what", list(&plan.what, target)),
-        ("when", plan.when.as_ref().map_or(Value::Null, when_value)),
+        ("when", plan.when.as_ref().map_or(Value::Null, When::to_value)),
     ])
 }
 
@@ -234,15 +219,6 @@ impl<'a> Fields<'a> {
 
     fn time(&self, name: &str) -> Result<i64, NoPlan> {
         parse_utc(self.text(name)?).ok_or_else(|| self.wrong(name, "a time as 2026-11-22T01:00:00Z"))
-    }
-
-    fn clock(&self, name: &str) -> Result<u16, NoPlan> {
-        let text = self.text(name)?;
-        let digits = |at: usize| text.get(at..at + 2)?.parse::<u16>().ok();
-        let good = text.len() == 5 && text.as_bytes().get(2) == Some(&b':');
-        let good = good && text.bytes().enumerate().all(|(at, byte)| at == 2 || byte.is_ascii_digit());
-        let minutes = digits(0).zip(digits(3)).filter(|(hour, minute)| good && *hour < 24 && *minute < 60);
-        minutes.map(|(hour, minute)| hour * 60 + minute).ok_or_else(|| self.wrong(name, "a time as 22:00"))
     }
 
     fn word<T: serde::de::DeserializeOwned>(&self, name: &str, of: &'static str) -> Result<T, NoPlan> {
@@ -391,16 +367,9 @@ fn read_wave(value: &Value, path: String) -> Result<Wave, NoPlan> {
 }
 
 fn read_when(value: &Value) -> Result<When, NoPlan> {
-    let when = Fields::of(value, "when".to_owned(), &["by", "days", "from", "to"])?;
-    let day = |value: &Value, path: String| {
-        let day = value.as_u64().and_then(|day| u8::try_from(day).ok());
-        day.ok_or(NoPlan::Field { field: path, expected: "1 to 7" })
-    };
-    Ok(When {
-        days: when.list("days", 7, day)?,
-        from_min: when.clock("from")?,
-        to_min: when.clock("to")?,
-        by_ms: if when.value.get("by").is_some() { Some(when.time("by")?) } else { None },
+    When::read(value).map_err(|error| match error {
+        FormError::Field { field, expected } => NoPlan::Field { field: format!("when.{field}"), expected },
+        _ => NoPlan::Field { field: "when".to_owned(), expected: "days, from, to, and by if need be" },
     })
 }
 

@@ -27,7 +27,7 @@ impl Bucket {
     /// An empty one; `None`, and says so, where Python or moto is missing.
     pub fn start() -> Option<Bucket> {
         let python = std::env::var_os("SELVEDGE_PYTHON").unwrap_or_else(|| "python3".into());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bucket/server.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hub/tests/bucket/server.py");
         let mut command = Command::new(&python);
         command.arg(script).arg(NAME).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut server = match command.spawn() {

@@ -46,7 +46,7 @@ fn start() -> Option<Cluster> {
         std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if !has("initdb") || is_root && (user().is_none() || !has("setpriv")) {
         let mut out = std::io::stdout();
-        writeln!(out, "skipped: no PostgreSQL here; the test runs on SQLite instead").unwrap();
+        writeln!(out, "skipped: there is no PostgreSQL here").unwrap();
         return None;
     }
     let folder = tempfile::tempdir().unwrap().keep();
@@ -71,11 +71,16 @@ fn start() -> Option<Cluster> {
 
 /// Where the hub with this folder has its database; made if it is not there. `None` in tests that are not called `postgres`.
 pub async fn database(folder: &Path) -> Option<DatabaseUrl> {
-    static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
     let program = std::env::current_exe().unwrap();
     if !program.file_stem().unwrap().to_string_lossy().starts_with("postgres-") {
         return None;
     }
+    on_server(folder).await
+}
+
+/// The same, in any test; `None`, and says so, where there is no PostgreSQL.
+pub async fn on_server(folder: &Path) -> Option<DatabaseUrl> {
+    static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(start).as_ref()?;
     let name: String = folder.to_string_lossy().bytes().map(|b| format!("{b:02x}")).collect();
     let name = format!("hub_{}", &name[name.len().saturating_sub(50)..]);

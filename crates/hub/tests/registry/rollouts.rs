@@ -1,7 +1,7 @@
 //! Rollouts by the API: a plan goes in, its documents are signed elsewhere, and only what follows from it is handed out.
 
 use hub::rollout::documents;
-use hub::rollout::plan::{Gate, Lane, Plan, Rate, Target, Wave};
+use hub::rollout::plan::{Gate, Plan, Target, Wave};
 use hub::rollout::text;
 use package::name::ModelName;
 use package::trust::canonical::{Value, canonical, parse, to_json};
@@ -20,27 +20,10 @@ fn target(release: u64, index: &[u8]) -> Target {
 
 fn plan(what: Target, revert: Target, created_ms: i64) -> Plan {
     let wave = |to| Wave { to, gate: Gate { min_reports: 1, ..Gate::of_first_wave() } };
-    let mut plan = Plan {
-        what: vec![what],
-        revert: vec![revert],
-        group: "name ~ \"pump-*\"".to_owned(),
-        canary: Vec::new(),
-        waves: vec![wave(2047), wave(2048)],
-        hold_out_percent: 0,
-        budget: Vec::new(),
-        rate: Rate::default(),
-        when: None,
-        lane: Lane::Normal,
-        valid_s: 86_400,
-        revert_on_stop: true,
-        approvals: 0,
-        allow_rollback: false,
-        created_by: "operator:everybody".to_owned(),
-        created_ms: created_ms / 1000 * 1000,
-        note: String::new(),
-        targets_version: 1,
-        salt: [0; 8],
-    };
+    let made_ms = created_ms / 1000 * 1000;
+    let mut plan = Plan::to_all(vec![what], vec![revert], "operator:everybody", made_ms);
+    plan.group = "name ~ \"pump-*\"".to_owned();
+    (plan.waves, plan.valid_s) = (vec![wave(2047), wave(2048)], 86_400);
     plan.salt = text::salt(&plan);
     plan
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hub::rollout::execute::{Granted, Wish};
-use hub::rollout::plan::{Gate, Lane, Plan, PlanId, Rate, Target, Wave};
+use hub::rollout::plan::{Gate, Plan, PlanId, Target, Wave};
 use hub::rollout::step::Order;
 use hub::rollout::{documents, offer, text};
 use hub::store::audit::{self, AuditFilter};
@@ -34,27 +34,8 @@ fn target(release: u64) -> Target {
 
 /// To half of the nodes, and to all once each of the first has it; and how many the first are.
 fn plan() -> (Plan, usize) {
-    let mut plan = Plan {
-        what: vec![target(7)],
-        revert: vec![target(6)],
-        group: "all".to_owned(),
-        canary: Vec::new(),
-        waves: Vec::new(),
-        hold_out_percent: 0,
-        budget: Vec::new(),
-        rate: Rate::default(),
-        when: None,
-        lane: Lane::Normal,
-        valid_s: 30 * 86_400,
-        revert_on_stop: true,
-        approvals: 0,
-        allow_rollback: false,
-        created_by: "ann".to_owned(),
-        created_ms: System::new().wall_ms() / 1000 * 1000,
-        note: String::new(),
-        targets_version: 1,
-        salt: [0; 8],
-    };
+    let made_ms = System::new().wall_ms() / 1000 * 1000;
+    let mut plan = Plan::to_all(vec![target(7)], vec![target(6)], "ann", made_ms);
     let mut first = 0;
     // The salt follows from the plan, and who is first from the salt: the gate asks for as many as there turn out to be.
     for min_reports in 1..NODES as u32 {

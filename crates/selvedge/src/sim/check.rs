@@ -10,15 +10,15 @@
 //! 8. Who can be reached is back when going back has ended.
 //! 9. The same events give the same rollout.
 //!
-//! Node's versions never go back by the model's own rule; other rollouts beside this one are not played.
+//! Node's versions never go back by the model's own rule. What may never be of several rollouts: [`super::together`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use anyhow::{bail, ensure};
 use hub::rollout::gate::Tally;
 use hub::rollout::member::{Member, Standing};
 use hub::rollout::plan::{Kind, Plan};
-use hub::rollout::step::{Effect, Event, Phase, Rollout, step};
+use hub::rollout::step::{Act, Event, Phase, Rollout, step};
 
 /// What the checks remember.
 #[derive(Default)]
@@ -31,6 +31,7 @@ pub(crate) struct Check {
 }
 
 /// A rollout before a step.
+#[derive(Debug, Clone)]
 pub(crate) struct Before {
     phase: Phase,
     wave: u32,
@@ -64,52 +65,7 @@ impl Check {
         if let Some((_, events)) = &mut self.log {
             events.push((event.clone(), now_ms));
         }
-        Before {
-            phase: rollout.phase.clone(),
-            wave: rollout.wave,
-            revision: rollout.revision,
-            pardoned: rollout.pardoned,
-            skip_unknown: rollout.skip_unknown,
-        }
-    }
-
-    /// Looks at one step.
-    pub(crate) fn stepped(
-        &self,
-        plan: &Plan,
-        before: &Before,
-        rollout: &Rollout,
-        effects: &[Effect],
-    ) -> anyhow::Result<()> {
-        ensure!(
-            rollout.phase.is_end() || !rollout.needs.is_empty(),
-            "5: {:?} waits for nothing",
-            rollout.phase
-        );
-        if rollout.phase != before.phase || rollout.wave != before.wave {
-            let told = effects
-                .iter()
-                .any(|it| matches!(it, Effect::Audit(act) if act.after == rollout.phase.as_str()));
-            ensure!(told, "7: {:?} became {:?} and nobody was told", before.phase, rollout.phase);
-            ensure!(rollout.revision > before.revision, "7: a step without a revision");
-        }
-        if rollout.wave == before.wave {
-            return Ok(());
-        }
-        ensure!(rollout.wave == before.wave + 1, "2: from wave {} to {}", before.wave, rollout.wave);
-        let Some(gate) = rollout.evidence.last() else { bail!("2: wave {} without evidence", rollout.wave) };
-        let passed = gate.wave == before.wave && gate.asked.iter().all(|one| one.holds);
-        ensure!(passed, "2: wave {} opened on {gate:?}", rollout.wave);
-        let (asked, tally) = (plan.gate(before.wave), tally(rollout, before.wave));
-        let failed = tally.failed.saturating_sub(before.pardoned);
-        ensure!(failed <= asked.max_failed, "2: wave {} opened after {failed} failures", rollout.wave);
-        let silent = tally.unknown;
-        ensure!(
-            silent <= asked.max_unknown || before.skip_unknown,
-            "2: wave {} past {silent} silent",
-            rollout.wave
-        );
-        Ok(())
+        Before::of(rollout)
     }
 
     /// A node is offered the release.
@@ -133,6 +89,50 @@ impl Check {
             again = step(plan, again, event.clone(), *at_ms).0;
         }
         ensure!(again == *rollout, "9: played again, it is {:?} and not {:?}", again.phase, rollout.phase);
+        Ok(())
+    }
+}
+
+impl Before {
+    pub(crate) fn of(rollout: &Rollout) -> Before {
+        Before {
+            phase: rollout.phase.clone(),
+            wave: rollout.wave,
+            revision: rollout.revision,
+            pardoned: rollout.pardoned,
+            skip_unknown: rollout.skip_unknown,
+        }
+    }
+
+    /// Looks at one step, and at what it says to the audit log.
+    pub(crate) fn stepped(&self, plan: &Plan, rollout: &Rollout, acts: &[&Act]) -> anyhow::Result<()> {
+        let before = self;
+        ensure!(
+            rollout.phase.is_end() || !rollout.needs.is_empty(),
+            "5: {:?} waits for nothing",
+            rollout.phase
+        );
+        if rollout.phase != before.phase || rollout.wave != before.wave {
+            let told = acts.iter().any(|act| act.after == rollout.phase.as_str());
+            ensure!(told, "7: {:?} became {:?} and nobody was told", before.phase, rollout.phase);
+            ensure!(rollout.revision > before.revision, "7: a step without a revision");
+        }
+        if rollout.wave == before.wave {
+            return Ok(());
+        }
+        ensure!(rollout.wave == before.wave + 1, "2: from wave {} to {}", before.wave, rollout.wave);
+        let Some(gate) = rollout.evidence.last() else { bail!("2: wave {} without evidence", rollout.wave) };
+        let passed = gate.wave == before.wave && gate.asked.iter().all(|one| one.holds);
+        ensure!(passed, "2: wave {} opened on {gate:?}", rollout.wave);
+        let (asked, tally) = (plan.gate(before.wave), tally(rollout, before.wave));
+        let failed = tally.failed.saturating_sub(before.pardoned);
+        ensure!(failed <= asked.max_failed, "2: wave {} opened after {failed} failures", rollout.wave);
+        let silent = tally.unknown;
+        ensure!(
+            silent <= asked.max_unknown || before.skip_unknown,
+            "2: wave {} past {silent} silent",
+            rollout.wave
+        );
         Ok(())
     }
 }
@@ -163,9 +163,12 @@ pub(crate) fn node(truth: &Truth<'_>) -> anyhow::Result<()> {
 }
 
 /// Whether tallies say what rows say.
-pub(crate) fn tallies(rollout: &Rollout, rows: &BTreeMap<usize, Member>) -> anyhow::Result<()> {
+pub(crate) fn tallies<'a>(
+    rollout: &Rollout,
+    rows: impl IntoIterator<Item = &'a Member>,
+) -> anyhow::Result<()> {
     let mut counted = vec![Tally::default(); rollout.tally.len()];
-    for row in rows.values() {
+    for row in rows {
         match counted.get_mut(row.wave as usize) {
             Some(tally) => tally.moved(Standing::Waiting, row.standing),
             None => bail!("7: a row in wave {}", row.wave),

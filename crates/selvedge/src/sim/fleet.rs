@@ -4,6 +4,7 @@ use hub::rollout::offer::place;
 use hub::rollout::plan::Plan;
 use hub::rollout::policy::{Preset, waves};
 use hub::rollout::text;
+use serde::Deserialize;
 use wire::facts::{Fact, FactName, Facts};
 use wire::select::Selector;
 use wire::world::{Entropy as _, Simulated};
@@ -29,7 +30,8 @@ pub(crate) enum Habit {
 }
 
 /// What a fleet is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Mix {
     /// How many nodes.
     pub(crate) nodes: usize,

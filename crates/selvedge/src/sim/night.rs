@@ -8,7 +8,7 @@ use hub::rollout::member::{Heard, Member, Running, Standing, hear};
 use hub::rollout::offer::{Caller, Offer, Why, is_canary, offer, place, ring};
 use hub::rollout::plan::Kind;
 use hub::rollout::sequential::{Arms, Moments};
-use hub::rollout::step::{Effect, Event, Order, Phase, Rollout, Sample, allows, step};
+use hub::rollout::step::{Act, Effect, Event, Order, Phase, Rollout, Sample, allows, step};
 use hub::rollout::{documents, text};
 use wire::body::Install;
 use wire::select::Selector;
@@ -155,7 +155,7 @@ impl Run<'_> {
         self.night.took_ms = self.now_ms - START_MS;
         self.night.most_a_minute = self.check.most_a_minute;
         self.mark();
-        check::tallies(&self.rollout, &self.rows)?;
+        check::tallies(&self.rollout, self.rows.values())?;
         self.nodes.keys().try_for_each(|at| self.is_right(*at))?;
         self.check.again(&self.setup.plan, &self.rollout)
     }
@@ -257,7 +257,8 @@ impl Run<'_> {
         let rollout = self.rollout.clone();
         let (rollout, effects) = step(&self.setup.plan, rollout, event, self.now_ms);
         self.rollout = rollout;
-        self.check.stepped(&self.setup.plan, &before, &self.rollout, &effects)?;
+        let acts: Vec<&Act> = effects.iter().filter_map(Effect::act).collect();
+        before.stepped(&self.setup.plan, &self.rollout, &acts)?;
         for effect in effects {
             match effect {
                 Effect::Release(kind) => self.released(kind),
@@ -652,7 +653,7 @@ impl Run<'_> {
             self.unrest()?;
         }
         if self.setup.fleet.nodes.len() <= SMALL {
-            check::tallies(&self.rollout, &self.rows)?;
+            check::tallies(&self.rollout, self.rows.values())?;
         }
         let exact = self.rollout.needs.iter().find_map(|need| match need {
             Need::Time { until_ms } if *until_ms > self.now_ms => Some(until_ms - self.now_ms),

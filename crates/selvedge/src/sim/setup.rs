@@ -6,7 +6,8 @@ use crate::sim::fleet::{Fleet, HOUR_MS, MINUTE_MS};
 use crate::sim::release::Flaw;
 
 /// What goes wrong by itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Faults {
     /// The share of calls, each way, that get lost.
     pub(crate) loss: f64,

@@ -4,18 +4,19 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use hub::rollout::plan::{Lane, Plan, Rate, Target};
+use hub::rollout::plan::{Plan, Target};
 use hub::rollout::policy::Preset;
 use hub::rollout::text;
 use package::name::ModelName;
 use wire::hash::Hash;
 
+use crate::sim::files::{self, Policy, World};
 use crate::sim::fleet::{Fleet, Mix, START_MS};
 use crate::sim::night::play;
 use crate::sim::picture;
 use crate::sim::release::Flaw;
 use crate::sim::report::Report;
-use crate::sim::setup::{Night, Setup};
+use crate::sim::setup::{Faults, Night, Setup};
 
 /// Rehearse a rollout on a simulated fleet: what it would stop, how far a bad release gets, how long a good one takes.
 ///
@@ -23,8 +24,18 @@ use crate::sim::setup::{Night, Setup};
 /// run is checked after each event; --seed plays a run again, --events prints it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A plan, as `selvedge rollout new` writes it; without it one of the preset, for all nodes.
+    /// A plan, as `selvedge rollout new` writes it, or a policy: POLICY.toml; without it one of the preset, for all nodes.
+    #[arg(value_name = "PLAN.json|POLICY.toml")]
     plan: Option<PathBuf>,
+
+    /// What is wrong with the release, as a file: `[[flaw]]` with harm, share, only.
+    #[arg(long, value_name = "FILE.toml")]
+    release: Option<PathBuf>,
+
+    /// The fleet and its faults, as a file: `[fleet]` with nodes, of_a_site, away, away_hours, office, ships, dead; `[faults]`
+    /// with loss, power_cuts, by_itself.
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["nodes", "away", "office", "ships", "power_cuts"])]
+    fleet: Option<PathBuf>,
 
     /// Without a plan: usual, careful or emergency.
     #[arg(long, default_value = "usual", value_parser = preset)]
@@ -93,10 +104,24 @@ fn preset(word: &str) -> Result<Preset, String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let mix =
-        Mix { nodes: args.nodes, away: args.away, office: args.office, ships: args.ships, ..Mix::default() };
-    let fleet = Fleet::new(&mix, args.seed);
+    let world = match &args.fleet {
+        Some(file) => files::read(file)?,
+        None => World {
+            fleet: Mix {
+                nodes: args.nodes,
+                away: args.away,
+                office: args.office,
+                ships: args.ships,
+                ..Mix::default()
+            },
+            faults: Faults { power_cuts: args.power_cuts, ..Faults::default() },
+        },
+    };
+    let fleet = Fleet::new(&world.fleet, args.seed);
     let plan = match &args.plan {
+        Some(file) if file.extension().is_some_and(|extension| extension == "toml") => {
+            files::read::<Policy>(file)?.plan(example(args), &fleet)?
+        }
         Some(file) => {
             let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
             let mut plan = text::read(&bytes).with_context(|| format!("{} is no plan", file.display()))?;
@@ -106,14 +131,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         None => fleet.plan(example(args), args.policy, 5)?,
     };
-    let mut setup = Setup::new(plan, fleet, args.bad.clone())?;
+    let mut flaws = args.bad.clone();
+    if let Some(file) = &args.release {
+        flaws.extend(files::flaws(file)?);
+    }
+    let mut setup = Setup::new(plan, fleet, flaws)?;
     if setup.lots.is_empty() {
         bail!(
             "no simulated node is meant by {}; they say site (s0, s1, …), ram, isa (avx2, avx512) and version",
             setup.plan.group
         );
     }
-    setup.faults.power_cuts = args.power_cuts;
+    setup.faults = world.faults;
     setup.until_wave = args.until;
     let nights: Vec<Night> = (0..args.runs.max(1))
         .map(|run| play(&setup, args.seed.wrapping_add(run), args.events && run == 0))
@@ -145,25 +174,8 @@ fn example(args: &Args) -> Plan {
         size: 1 << 30,
         variant: None,
     };
-    Plan {
-        what: vec![target(7)],
-        revert: vec![target(6)],
-        group: args.r#where.clone(),
-        canary: Vec::new(),
-        waves: Vec::new(),
-        hold_out_percent: 5,
-        budget: Vec::new(),
-        rate: Rate { nodes_per_min: args.rate, bytes_per_s: 0 },
-        when: None,
-        lane: Lane::Normal,
-        valid_s: 30 * 86_400,
-        revert_on_stop: true,
-        approvals: 0,
-        allow_rollback: false,
-        created_by: "sim".to_owned(),
-        created_ms: START_MS,
-        note: String::new(),
-        targets_version: 1,
-        salt: [0; 8],
-    }
+    let mut plan = Plan::to_all(vec![target(7)], vec![target(6)], "sim", START_MS);
+    (plan.group, plan.hold_out_percent) = (args.r#where.clone(), 5);
+    plan.rate.nodes_per_min = args.rate;
+    plan
 }

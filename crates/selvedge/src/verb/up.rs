@@ -18,7 +18,7 @@ use node::status::Status;
 use wire::id::NodeId;
 use wire::world::System;
 
-use super::hub::threads::runtime;
+use super::hub::runtime;
 use crate::interrupt::Interrupt;
 use crate::recording::{DetectorSettings, Recording, show_count, show_time};
 

@@ -30,9 +30,12 @@ impl Active {
 }
 
 impl Engine {
-    /// A node started again without having been told to.
-    pub fn restarted(&mut self, node: NodeNo, now_ms: WallMs) {
-        let ids: Vec<PlanId> = self.rollouts.keys().copied().collect();
+    /// A node is in trouble, as it says or as its silence does: it started again without having been told to, a rule of its own
+    /// fired, it went into safe mode. What it tells late counts only for waves that were open when it happened.
+    pub fn troubled(&mut self, node: NodeNo, at_ms: WallMs, now_ms: WallMs) {
+        let is_of_now = |active: &Active| at_ms >= active.rollout.since_ms;
+        let ids: Vec<PlanId> =
+            self.rollouts.iter().filter(|(_, it)| is_of_now(it)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.trouble(id, node, now_ms));
     }
 

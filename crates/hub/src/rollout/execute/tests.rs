@@ -44,27 +44,9 @@ fn manifest(release: u64) -> Hash {
 /// To everybody, in waves of these rings, none of which bears a failure.
 fn plan(rings: &[u16], note: &str) -> Plan {
     let gate = Gate { min_reports: 1, soak_s: 0, ..Gate::of_first_wave() };
-    let mut plan = Plan {
-        what: vec![target(7)],
-        revert: vec![target(6)],
-        group: "all".to_owned(),
-        canary: Vec::new(),
-        waves: rings.iter().map(|to| Wave { to: *to, gate: gate.clone() }).collect(),
-        hold_out_percent: 0,
-        budget: Vec::new(),
-        rate: Rate::default(),
-        when: None,
-        lane: Lane::Normal,
-        valid_s: 30 * 86_400,
-        revert_on_stop: true,
-        approvals: 0,
-        allow_rollback: false,
-        created_by: "ann".to_owned(),
-        created_ms: MADE_MS,
-        note: note.to_owned(),
-        targets_version: 1,
-        salt: [0; 8],
-    };
+    let mut plan = Plan::to_all(vec![target(7)], vec![target(6)], "ann", MADE_MS);
+    plan.waves = rings.iter().map(|to| Wave { to: *to, gate: gate.clone() }).collect();
+    plan.note = note.to_owned();
     plan.salt = text::salt(&plan);
     plan
 }
@@ -79,6 +61,8 @@ struct Node {
     accepted: BTreeMap<String, u64>,
     release: u64,
     candidate: Option<u64>,
+    /// What its clock says.
+    wall_ms: WallMs,
     /// By stream: the last number and the hash there.
     heads: BTreeMap<&'static str, (u64, Hash)>,
 }
@@ -95,6 +79,7 @@ impl Node {
             accepted: BTreeMap::new(),
             release: 6,
             candidate: None,
+            wall_ms: 1,
             heads: BTreeMap::new(),
         }
     }
@@ -192,7 +177,7 @@ impl Node {
             kind: PartName::new(B::KIND).unwrap(),
             boot: self.boot,
             mono_ns: seq,
-            wall_ms: 1,
+            wall_ms: self.wall_ms,
             clock: ClockQuality::Checked,
             body: RawValue::from_string(serde_json::to_string(body).unwrap()).unwrap(),
         };

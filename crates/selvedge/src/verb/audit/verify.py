@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks this folder with nothing but Python: that the log's key has signed `checkpoint`, and that the entries in
-`tile/entries` are those whose root it names.
+"""Checks this folder with nothing but Python: that the log's key has signed `checkpoint`; that the entries in `tile/entries`
+are those whose root it names; and what else lies here: chains of records, the plan, blobs by their digests.
 
     python3 verify.py [KEY]
 
@@ -9,6 +9,7 @@ KEY is the line of the hub's audit.pub, from somebody you trust; without it the 
 
 import base64
 import hashlib
+import json
 import os
 import sys
 
@@ -97,33 +98,54 @@ def checkpoint(key):
     fail("the key has not signed the checkpoint")
 
 
-def entries(size):
-    """All of them, from bundles of 256, each behind its length in two bytes: C2SP tlog-tiles."""
+def place(kind, number, width):
+    parts = ["%03d" % (number % 1000)]
+    rest = number // 1000
+    while rest:
+        parts.insert(0, "x%03d" % (rest % 1000))
+        rest //= 1000
+    return "tile/" + kind + "/" + "/".join(parts) + ("" if width == 256 else ".p/%d" % width)
+
+
+def bundle(name, width):
+    """The entries of a bundle, each behind its length in two bytes: C2SP tlog-tiles."""
+    held, at, found = read(name), 0, []
+    for _ in range(width):
+        length = int.from_bytes(held[at : at + 2], "big")
+        found.append(held[at + 2 : at + 2 + length])
+        if len(found[-1]) != length:
+            fail(name + " is cut short")
+        at += 2 + length
+    if at != len(held):
+        fail(name + " is too long")
+    return found
+
+
+def leaves(size, seen):
+    """The hash of each entry: of the entry itself where it lies here, else as the tile has it. `seen` gets the entries."""
     for number in range((size + 255) // 256):
-        parts = ["%03d" % (number % 1000)]
-        rest = number // 1000
-        while rest:
-            parts.insert(0, "x%03d" % (rest % 1000))
-            rest //= 1000
         width = min(256, size - 256 * number)
-        name = "tile/entries/" + "/".join(parts) + ("" if width == 256 else ".p/%d" % width)
-        bundle, at = read(name), 0
-        for _ in range(width):
-            length = int.from_bytes(bundle[at : at + 2], "big")
-            entry = bundle[at + 2 : at + 2 + length]
-            if len(entry) != length:
-                fail(name + " is cut short")
-            yield entry
-            at += 2 + length
-        if at != len(bundle):
-            fail(name + " is too long")
+        name = place("entries", number, width)
+        hashes = read(place("0", number, width))
+        hashes = [hashes[at : at + 32] for at in range(0, 32 * width, 32)]
+        if os.path.exists(os.path.join(HERE, name)) or not is_part():
+            held = bundle(name, width)
+            for at, entry in enumerate(held):
+                if hashlib.sha256(b"\0" + entry).digest() != hashes[at]:
+                    fail("%s: entry %d is not the one whose hash stands in the tile" % (name, 256 * number + at + 1))
+            seen.extend(held)
+        yield from hashes
 
 
-def root_of(size):
+def is_part():
+    return os.path.exists(os.path.join(HERE, "about.json"))
+
+
+def root_of(hashes):
     """The root of RFC 6962: complete subtrees, the largest first, then folded from the right."""
     subtrees = []
-    for entry in entries(size):
-        height, top = 0, hashlib.sha256(b"\0" + entry).digest()
+    for top in hashes:
+        height = 0
         while subtrees and subtrees[-1][0] == height:
             top = hashlib.sha256(b"\1" + subtrees.pop()[1] + top).digest()
             height += 1
@@ -136,18 +158,64 @@ def root_of(size):
     return root
 
 
+def files(folder):
+    for at, _, names in os.walk(os.path.join(HERE, folder)):
+        for name in sorted(names):
+            yield os.path.relpath(os.path.join(at, name), HERE)
+
+
+def chain(name):
+    """Hashes a stream of records again: `sha256sum` over the header and the body says the same."""
+    head, following = "0" * 64, 1
+    for number, line in enumerate(read(name).decode().splitlines()):
+        it = json.loads(line)
+        where = "%s, line %d: " % (name, number + 1)
+        if "first" in it:
+            if it["first"] != following:
+                fail(where + "records are missing, and it does not say so")
+            head, following = it["hash"], it["last"] + 1
+            continue
+        if it["seq"] != following:
+            fail(where + "records are missing, and it does not say so")
+        header = "selvedge-record/1\n%s\n%s %d %s %s\n%s %d %d %s\n" % (
+            head, it["stream"], it["seq"], it["class"], it["kind"], it["boot"], it["mono_ns"], it["wall_ms"], it["clock"],
+        )
+        head = hashlib.sha256((header + it["body"]).encode()).hexdigest()
+        if head != it["hash"]:
+            fail(where + "record %d was changed, or the one before it" % it["seq"])
+        following += 1
+    return following - 1
+
+
+def evidence():
+    about = json.loads(read("about.json"))
+    if about.get("rollout"):
+        if not hashlib.sha256(read("rollout/plan.json")).hexdigest().startswith(about["rollout"]):
+            fail("rollout/plan.json is not the plan of the rollout that this is about")
+        print("ok     the plan is the one of rollout %s" % about["rollout"])
+    for name in files("releases"):
+        if hashlib.sha256(read(name)).hexdigest() != os.path.basename(name):
+            fail(name + " is not what its name says")
+    streams = list(files("records"))
+    records = sum(chain(name) for name in streams)
+    print("ok     %d records in %d chains, each hashed again" % (records, len(streams)))
+
+
 def main():
     is_given = len(sys.argv) > 1
     key = (sys.argv[1] if is_given else read("log.pub").decode()).strip()
     origin, size, root = checkpoint(key)
     print("ok     %s: %d entries, signed by %s" % (origin, size, key))
-    if root_of(size) != root:
+    seen = []
+    if root_of(leaves(size, seen)) != root:
         fail("the entries are not those whose root is signed")
     print("ok     every entry is under the root %s" % root.hex())
-    lines = b"".join(entry + b"\n" for entry in entries(size))
-    if read("entries.jsonl") != lines:
+    lines, held = read("entries.jsonl").splitlines(), set(seen)
+    if not is_part() and lines != seen or not all(line in held for line in lines):
         fail("entries.jsonl is not what the tiles hold")
-    print("ok     entries.jsonl has the same entries")
+    print("ok     entries.jsonl has entries of the log" if is_part() else "ok     entries.jsonl has the same entries")
+    if is_part():
+        evidence()
     if not is_given:
         print("note   the key is this folder's own: give the one that you know as an argument")
 

@@ -100,10 +100,13 @@ async fn second_wave(slower: f64, forgets: bool) -> Rollout {
         stand.behaves(node, base[&node.name] * change * (0.95 + 0.1 * world.unit())).await;
     }
     let start = Start { version: "0.1.0".into(), flow: Hash::GENESIS, clean: Some(false) };
-    let batch = second[0].tells("node", Class::Event, &start);
-    stand.store(&batch).await;
-    let trouble = stand.rollout(id).await.tests.trouble;
-    assert_eq!((trouble.treated, trouble.held_out), (1, 0));
+    for at_ms in [stand.now_ms, stand.now_ms - 24 * HOUR_MS] {
+        second[0].wall_ms = at_ms;
+        let batch = second[0].tells("node", Class::Event, &start);
+        stand.store(&batch).await;
+        let trouble = stand.rollout(id).await.tests.trouble;
+        assert_eq!((trouble.treated, trouble.held_out), (1, 0), "what was before the wave is not of it");
+    }
     stand.tick().await;
     assert_eq!(stand.rollout(id).await.wave, 2, "figures are reckoned once a minute");
     if forgets {
@@ -196,4 +199,47 @@ async fn a_node_that_says_something_else_fits_otherwise() {
     let facts = sqlx::query("UPDATE nodes SET facts = $1").bind(r#"{"site":"oslo"}"#);
     facts.execute(&mut stand.store.writer).await.unwrap();
     assert_eq!(stand.call(&mut node).await, [1]);
+}
+
+#[tokio::test]
+async fn alerts_and_safe_mode_are_troubles_each_once() {
+    let (mut stand, mut plan) = (Stand::new().await, plan(&[1024, 2048], "trouble"));
+    plan.waves[0].gate.min_reports = 2;
+    plan.salt = text::salt(&plan);
+    let id = stand.start(&plan).await;
+    let [mut first, mut rest, _] = rings(&plan, [1, 1, 0]);
+    let (with, without) = (&mut first[0], &mut rest[0]);
+    stand.installs(with, 1).await;
+    assert_eq!(stand.call(without).await, [0; 0]);
+    stand.tick().await;
+    let mut counted = async |stand: &mut Stand, batch: Batch| {
+        stand.store(&batch).await;
+        let trouble = stand.rollout(id).await.tests.trouble;
+        (trouble.treated, trouble.held_out)
+    };
+    let rule = |rule: &str, state: &str| {
+        let decision = format!(
+            r#"{{"rule":"{rule}","state":"{state}","severity":"warning","source":"pump","since_ms":0,"at_ms":0,"when":"",
+            "value":1.0,"input":"{0}","ran":"rule","why":"","latency_us":1}}"#,
+            Hash::GENESIS
+        );
+        serde_json::from_str::<wire::body::Decision>(&decision).unwrap()
+    };
+    (with.wall_ms, without.wall_ms) = (stand.now_ms, stand.now_ms);
+    let told = [
+        ("hot", "firing", 1),
+        ("hot", "firing", 1),
+        ("hot", "cleared", 1),
+        ("hot", "firing", 2),
+        ("wet", "firing", 3),
+    ];
+    for (name, state, expected) in told {
+        let batch = with.tells("decisions", Class::Event, &rule(name, state));
+        assert_eq!(counted(&mut stand, batch).await, (expected, 0), "{name} {state}");
+    }
+    let batch = without.tells("decisions", Class::Event, &rule("hot", "firing"));
+    assert_eq!(counted(&mut stand, batch).await, (3, 1));
+    without.candidate = Some(6);
+    let batch = without.installed("safe");
+    assert_eq!(counted(&mut stand, batch).await, (3, 2));
 }

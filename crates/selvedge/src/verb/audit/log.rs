@@ -1,0 +1,255 @@
+//! A published log, at a hub or in a folder that holds what a hub had published: its files, its key, and whether they fit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use package::disk::read_whole;
+use package::disk::system::System as Disk;
+use package::tlog::note::{Checkpoint, NOTE_MAX_BYTES, NoteKey};
+use package::tlog::tile::{Content, Tile, hashes_to_bytes};
+use package::tlog::{TILE_WIDTH, Tree, leaf_hash};
+use reqwest::{Client, StatusCode, Url};
+use tokio::runtime::Runtime;
+
+use crate::progress;
+
+/// The longest time in which a file of the log comes.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest file of a log: 256 entries of 65 535 bytes.
+pub(super) const FILE_MAX_BYTES: u64 = TILE_WIDTH * (65_535 + 2);
+/// The most that an archive of evidence may hold.
+const ARCHIVE_MAX_BYTES: u64 = 8 << 30;
+/// The log's public key in an exported folder.
+pub(super) const KEY_FILE: &str = "log.pub";
+/// What a bundle is about; a folder without it holds a whole log.
+pub(super) const ABOUT_FILE: &str = "about.json";
+
+/// Where the log is.
+#[derive(clap::Args)]
+pub(super) struct Place {
+    /// The hub's address.
+    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value = "http://127.0.0.1:8420")]
+    pub(super) hub: Url,
+
+    /// A file with the token for the hub.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+
+    /// A folder or an archive that `selvedge audit export` made, instead of a hub.
+    #[arg(long, value_name = "DIR", conflicts_with = "token_file")]
+    pub(super) dir: Option<PathBuf>,
+
+    /// The log's public key, a line or a file with it: audit.pub in the hub's data folder. Without it the folder's own is
+    /// taken, and of a hub none.
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(super) key: Option<String>,
+}
+
+/// A log that can be read.
+pub(super) enum Log {
+    Hub(Box<Server>),
+    Folder(PathBuf),
+    /// What an archive held, for as long as it is looked at.
+    Unpacked(tempfile::TempDir),
+}
+
+/// A hub, and what it takes to ask it.
+pub(super) struct Server {
+    url: Url,
+    token: Option<String>,
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Log {
+    pub(super) fn open(place: &Place) -> anyhow::Result<Log> {
+        if let Some(folder) = &place.dir {
+            return if folder.is_file() { unpacked(folder) } else { Ok(Log::Folder(folder.clone())) };
+        }
+        let read = |path: &PathBuf| {
+            fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+        };
+        let token = place.token_file.as_ref().map(read).transpose()?.map(|token| token.trim().to_owned());
+        let client = Client::builder().timeout(TIMEOUT).build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Log::Hub(Box::new(Server { url: place.hub.clone(), token, client, runtime })))
+    }
+
+    /// Where it lies, if it is no hub's.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match self {
+            Log::Hub(_) => None,
+            Log::Folder(folder) => Some(folder),
+            Log::Unpacked(folder) => Some(folder.path()),
+        }
+    }
+
+    /// A file of the log, if it is there.
+    pub(super) fn find(&self, name: &str, max_bytes: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        match (self, self.folder()) {
+            (Log::Hub(server), _) => {
+                let came = server.bytes(&format!("/log/{name}"), max_bytes);
+                came.with_context(|| format!("{name} of the log did not come from {}", self.name()))
+            }
+            (_, folder) => Ok(read_whole(&Disk, &folder.unwrap_or(Path::new("")).join(name), max_bytes)?),
+        }
+    }
+
+    /// A file of the log: `checkpoint`, `tile/0/000`.
+    pub(super) fn file(&self, name: &str, max_bytes: u64) -> anyhow::Result<Vec<u8>> {
+        let bytes =
+            self.find(name, max_bytes)?.with_context(|| format!("{} has no {name} of a log", self.name()))?;
+        anyhow::ensure!(bytes.len() as u64 <= max_bytes, "{name} of the log is longer than any such file is");
+        Ok(bytes)
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self {
+            Log::Hub(server) => server.url.to_string(),
+            Log::Folder(folder) => folder.display().to_string(),
+            Log::Unpacked(_) => "the archive".to_owned(),
+        }
+    }
+
+    /// The key to check by; whether somebody said it.
+    pub(super) fn key(&self, place: &Place) -> anyhow::Result<(NoteKey, bool)> {
+        let line = match (&place.key, self) {
+            (Some(words), _) if !Path::new(words).exists() => words.clone(),
+            (Some(path), _) => fs::read_to_string(path).with_context(|| format!("{path} cannot be read"))?,
+            (None, Log::Folder(_) | Log::Unpacked(_)) => {
+                String::from_utf8(self.file(KEY_FILE, NOTE_MAX_BYTES as u64)?)?
+            }
+            (None, Log::Hub(_)) => {
+                anyhow::bail!(
+                    "whose log is it? --key FILE names its public key: audit.pub in the hub's data folder"
+                )
+            }
+        };
+        Ok((NoteKey::parse(line.trim())?, place.key.is_some()))
+    }
+
+    /// How far it has come, by its key.
+    pub(super) fn checkpoint(&self, key: &NoteKey) -> anyhow::Result<(Checkpoint, Vec<u8>)> {
+        let note = self.file("checkpoint", NOTE_MAX_BYTES as u64)?;
+        let checkpoint = Checkpoint::open(&note, key);
+        let checkpoint = checkpoint.with_context(|| format!("the log of {} is not believed", self.name()))?;
+        Ok((checkpoint, note))
+    }
+
+    /// Goes through all of it: every entry, every tile, the root; and an older root on the way. `see` is given each file.
+    pub(super) fn check(
+        &self,
+        now: &Checkpoint,
+        from: Option<&Checkpoint>,
+        see: &mut dyn FnMut(&Tile, &[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (origin, size) = (&now.origin, now.size);
+        if let Some(from) = from.filter(|from| from.size > size) {
+            anyhow::bail!("log-forked: {origin} had {} entries, and has {size} now", from.size);
+        }
+        let bar = progress::steps(size).with_prefix("checking");
+        let mut tree = Tree::default();
+        let grown = |tree: &Tree| match from.filter(|from| from.size == tree.size()) {
+            Some(from) if from.root != tree.root() => {
+                anyhow::bail!(
+                    "log-forked: the first {} entries of {origin} are not those that they were",
+                    from.size
+                )
+            }
+            _ => Ok(()),
+        };
+        grown(&tree)?;
+        let mut hashes = Vec::new();
+        for bundle in Tile::new_of(0, size).into_iter().filter(|tile| tile.content == Content::Entries) {
+            let Some(bytes) = self.bundle(&bundle)? else {
+                // Of these only the hashes are here: nothing in them is about what was asked for.
+                let leaves = Tile { content: Content::Hashes(0), ..bundle };
+                let bytes = self.file(&leaves.to_string(), FILE_MAX_BYTES)?;
+                for leaf in leaves.hashes(&bytes).with_context(|| format!("{leaves} of {origin}"))? {
+                    hashes.extend(tree.push(leaf));
+                    grown(&tree)?;
+                    bar.inc(1);
+                }
+                continue;
+            };
+            for entry in bundle.entries(&bytes).with_context(|| format!("{bundle} of {origin}"))? {
+                hashes.extend(tree.push(leaf_hash(entry)));
+                grown(&tree)?;
+                bar.inc(1);
+            }
+            see(&bundle, &bytes)?;
+        }
+        bar.finish_and_clear();
+        if tree.root() != now.root {
+            anyhow::bail!("the entries of {origin} are not those whose root is signed");
+        }
+        hashes.extend(tree.partial());
+        for (level, number, hashes) in hashes {
+            let tile = Tile { content: Content::Hashes(level), number, width: hashes.len() as u64 };
+            let bytes = self.file(&tile.to_string(), FILE_MAX_BYTES)?;
+            anyhow::ensure!(
+                bytes == hashes_to_bytes(&hashes),
+                "{tile} of {origin} has other hashes than its entries"
+            );
+            see(&tile, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// A bundle of entries; a folder that is about something needs not have all.
+    fn bundle(&self, tile: &Tile) -> anyhow::Result<Option<Vec<u8>>> {
+        let is_part = self.folder().is_some_and(|folder| folder.join(ABOUT_FILE).exists());
+        let found = self.find(&tile.to_string(), FILE_MAX_BYTES)?;
+        anyhow::ensure!(found.is_some() || is_part, "{} has no {tile} of a log", self.name());
+        Ok(found)
+    }
+}
+
+/// What an archive holds.
+fn unpacked(archive: &Path) -> anyhow::Result<Log> {
+    let cannot = || format!("{} is no archive of evidence", archive.display());
+    let folder = tempfile::tempdir()?;
+    let mut archive = tar::Archive::new(fs::File::open(archive).with_context(cannot)?);
+    let mut bytes = 0;
+    for entry in archive.entries().with_context(cannot)? {
+        let mut entry = entry.with_context(cannot)?;
+        bytes += entry.size();
+        let kind = entry.header().entry_type();
+        anyhow::ensure!(bytes <= ARCHIVE_MAX_BYTES, "the archive holds more than {ARCHIVE_MAX_BYTES} bytes");
+        anyhow::ensure!(kind.is_file() || kind.is_dir(), "the archive holds something that is no file");
+        // False, and nothing written, if its name leads out of the folder.
+        anyhow::ensure!(entry.unpack_in(folder.path()).with_context(cannot)?, cannot());
+    }
+    Ok(Log::Unpacked(folder))
+}
+
+impl Server {
+    /// What the hub has at a path, of at most `max_bytes`, or a little more; `None` if there is nothing.
+    pub(super) fn bytes(&self, path: &str, max_bytes: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        let request = self.client.get(self.url.join(path)?);
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let asked = async {
+            let mut answer = request.send().await?;
+            if answer.status() == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            answer = answer.error_for_status()?;
+            let mut bytes = Vec::new();
+            while let Some(piece) = answer.chunk().await? {
+                bytes.extend_from_slice(&piece);
+                if bytes.len() as u64 > max_bytes {
+                    break;
+                }
+            }
+            Ok::<_, reqwest::Error>(Some(bytes))
+        };
+        Ok(self.runtime.block_on(asked).map_err(reqwest::Error::without_url)?)
+    }
+}
