@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod assignments;
 pub mod audit;
+pub mod behind;
 pub mod description;
 pub mod drafts;
 pub mod enrolments;
@@ -17,6 +18,7 @@ pub mod nodes;
 pub mod operators;
 pub mod overview;
 pub mod records;
+pub mod recovery;
 pub mod refusal;
 pub mod releases;
 pub mod rollouts;
@@ -86,6 +88,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/tokens", get(operators::tokens).post(operators::make_token))
         .route("/tokens/{id}", delete(operators::revoke))
         .route("/overview", get(overview::overview))
+        .route("/recovery", get(recovery::look).post(recovery::recover))
         .route("/openapi.json", get(description::openapi))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_that_way);

@@ -15,6 +15,7 @@
 //!   [`revision`]: the number by which nodes hear of other assignments; [`inflow`]: bodies that take their time;
 //!   [`cache`]: what may be kept of answers;
 //! - [`audit`]: who did what, published as a log that can only grow;
+//! - [`recovery`]: what nodes know that a hub does not which was restored from a backup;
 //! - [`identity`]: whom the hub knows by certificates;
 //! - [`state`]: what every request can reach; [`access`]: who may ask; [`api`]: the JSON API; [`console`]: the pages;
 //! - [`server`]: [`server::Hub::start`], which opens the store, listens and serves.
@@ -36,6 +37,7 @@ pub mod inflow;
 pub mod ingest;
 pub mod live;
 pub mod metrics;
+pub mod recovery;
 pub mod registry;
 pub mod revision;
 pub mod rollout;

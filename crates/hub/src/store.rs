@@ -15,6 +15,7 @@ pub mod nodes;
 pub mod operators;
 pub mod postgres;
 pub mod records;
+pub mod recovery;
 pub mod rollouts;
 pub mod samples;
 pub mod schema;

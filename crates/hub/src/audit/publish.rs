@@ -16,6 +16,7 @@ use package::tlog::{TILE_HEIGHT, TILE_WIDTH, Tree, WrongEdge, leaf_hash};
 use sqlx::Row as _;
 use wire::hash::Hash;
 
+use crate::audit::witness::CHECKPOINT;
 use crate::depot::{Depot, DepotError, Key};
 use crate::state::{HubState, stopped};
 use crate::store::connection::Readers;
@@ -28,9 +29,6 @@ const STEP_ENTRIES: u64 = 16 * TILE_WIDTH;
 
 /// The most bytes of a bundle: 256 entries of 65 535 bytes, and their lengths.
 pub const BUNDLE_MAX_BYTES: u64 = TILE_WIDTH * (65_535 + 2);
-
-/// The name of the checkpoint in a log.
-pub const CHECKPOINT: &str = "checkpoint";
 
 /// Why the log was not published.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +190,7 @@ async fn taken_up(depot: &Depot, checkpoint: &Checkpoint) -> Result<Tree, Publis
 }
 
 /// Appends the entries of the database up to the number `until`: the tiles that are full now.
-async fn append(
+pub(super) async fn append(
     readers: &Readers,
     tree: &mut Tree,
     until: u64,

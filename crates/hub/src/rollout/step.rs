@@ -9,6 +9,8 @@
 //! Whoever carries it out stores the rollout and everything that comes back in one transaction, and only then lets a
 //! document leave. No effect may be lost, and none is done twice: the rollout's revision says which step was taken.
 
+mod adopted;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -159,6 +161,15 @@ pub enum Event {
     Behaved(Sample),
     /// So many nodes know more than this hub; 0: no more.
     Conflict(u32),
+    /// A person believes the nodes, which name these documents.
+    Adopted {
+        /// Which.
+        named: BTreeSet<Kind>,
+        /// Who.
+        who: String,
+        /// Why.
+        why: String,
+    },
     /// Some time passed, and the fleet looks like this.
     Tick(View),
 }
@@ -267,6 +278,11 @@ pub enum NotNow {
         "the plan has no way back, or nobody signed it: abort it, and make a new rollout of the older release"
     )]
     NoWayBack,
+    /// Nodes know more than the hub.
+    #[error(
+        "nodes know more than this hub, whose database is a backup's: look with `selvedge hub adopt --plan`"
+    )]
+    Behind,
     /// Too late.
     #[error("the signed documents have expired: make a new rollout")]
     Expired,
@@ -350,6 +366,9 @@ pub fn allows(plan: &Plan, rollout: &Rollout, order: Order, who: &str, now_ms: W
     if !fits {
         return Err(NotNow::Phase { order: order.as_str(), phase: phase.as_str() });
     }
+    if rollout.conflict > 0 && matches!(order, Order::Resume | Order::Revert) {
+        return Err(NotNow::Behind);
+    }
     let expires = matches!(order, Order::Start | Order::Resume);
     if expires && now_ms >= plan.expires_ms() {
         return Err(NotNow::Expired);
@@ -419,12 +438,19 @@ impl Step<'_> {
                 self.it.tests.trouble.observe(treated, of_treated, of_held_out);
             }
             Event::Behaved(Sample::Figures(figures)) => self.it.tests.figures = figures,
-            Event::Conflict(nodes) => {
+            Event::Conflict(nodes) if self.it.phase.is_open() || self.it.phase == Phase::Reverting => {
                 self.it.conflict = nodes;
-                if nodes > 0 && (self.it.phase.is_open() || self.it.phase == Phase::Reverting) {
-                    self.pause("rollout.conflict", "", &format!("{nodes} nodes know more than this hub"));
+                if nodes > 0 {
+                    self.pause(
+                        "rollout.conflict",
+                        "",
+                        "nodes know more than this hub: its database is a backup's",
+                    );
                 }
             }
+            Event::Conflict(nodes) if self.it.conflict > 0 => self.it.conflict = nodes,
+            Event::Conflict(_) => {}
+            Event::Adopted { named, who, why } => self.adopt(&named, &who, &why),
             Event::Tick(view) if view.wave == self.it.wave => self.it.seen = Some(view),
             Event::Tick(_) => {}
         }

@@ -22,7 +22,7 @@ pub enum Migrated {
     },
 }
 
-const STEPS: [&str; 2] = [RECORDS, ROLLOUTS];
+const STEPS: [&str; 3] = [RECORDS, ROLLOUTS, RECOVERY];
 
 /// Nodes, their records, and what follows from them.
 const RECORDS: &str = r"
@@ -335,6 +335,21 @@ ALTER TABLE streams ADD COLUMN head_seq BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE alerts ADD COLUMN acked_by TEXT;
 ALTER TABLE alerts ADD COLUMN acked_ms BIGINT;
 ALTER TABLE alerts ADD COLUMN note TEXT;
+";
+
+/// Keys that knock and that the table does not know, and what is looked for once a backup was restored.
+const RECOVERY: &str = r"
+CREATE TABLE strangers (
+    id BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    serial TEXT NOT NULL,
+    not_before_ms BIGINT NOT NULL,
+    not_after_ms BIGINT NOT NULL,
+    seen_ms BIGINT NOT NULL
+);
+ALTER TABLE keys ADD COLUMN readmitted_ms BIGINT;
+CREATE INDEX keys_readmitted ON keys (node) WHERE readmitted_ms IS NOT NULL;
+CREATE INDEX nodes_ahead ON nodes (name) WHERE conflict IS NOT NULL;
 ";
 
 /// Which database it is. The steps are written for SQLite; PostgreSQL has other words for four things in them.

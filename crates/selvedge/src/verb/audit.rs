@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use node::desired::{self, KeptFile};
 use package::disk::read_whole;
 use package::disk::system::System as Disk;
 use package::tlog::note::{Checkpoint, NOTE_MAX_BYTES, NoteKey};
@@ -99,6 +100,10 @@ pub(crate) struct Verify {
     /// An older checkpoint that you kept: the log must have grown from it.
     #[arg(long, value_name = "CHECKPOINT")]
     from: Option<PathBuf>,
+
+    /// The data folder of a node, or its hub.json: the log must have grown from every checkpoint that the node saw.
+    #[arg(long, value_name = "DATA")]
+    node: Vec<PathBuf>,
 
     /// Keep the checkpoint that was found, for the next time.
     #[arg(long, value_name = "FILE")]
@@ -203,23 +208,26 @@ impl Log {
     fn check(
         &self,
         now: &Checkpoint,
-        from: Option<&Checkpoint>,
+        from: &[Checkpoint],
         see: &mut dyn FnMut(&Tile, &[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let (origin, size) = (&now.origin, now.size);
-        if let Some(from) = from.filter(|from| from.size > size) {
+        if let Some(from) = from.iter().find(|from| from.size > size) {
             anyhow::bail!("log-forked: {origin} had {} entries, and has {size} now", from.size);
         }
         let bar = progress::steps(size).with_prefix("checking");
         let mut tree = Tree::default();
-        let grown = |tree: &Tree| match from.filter(|from| from.size == tree.size()) {
-            Some(from) if from.root != tree.root() => {
-                anyhow::bail!(
-                    "log-forked: the first {} entries of {origin} are not those that they were",
-                    from.size
-                )
+        let grown = |tree: &Tree| {
+            let mut known = from.iter().filter(|from| from.size == tree.size());
+            match known.find(|from| from.root != tree.root()) {
+                Some(from) => {
+                    anyhow::bail!(
+                        "log-forked: the first {} entries of {origin} are not those that they were",
+                        from.size
+                    )
+                }
+                None => Ok(()),
             }
-            _ => Ok(()),
         };
         grown(&tree)?;
         let mut hashes = Vec::new();
@@ -344,7 +352,11 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
             .with_context(|| format!("{} is no checkpoint of this log", path.display()))
     });
     let from = from.transpose()?;
-    log.check(&now, from.as_ref(), &mut |_, _| Ok(()))?;
+    let mut known: Vec<Checkpoint> = from.iter().cloned().collect();
+    for data in &args.node {
+        known.extend(witnessed(data, &key)?);
+    }
+    log.check(&now, &known, &mut |_, _| Ok(()))?;
     if let Some(path) = &args.keep {
         package::disk::write_whole(&Disk, path, &note)?;
     }
@@ -353,6 +365,7 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
         let record = json!({
             "ok": true, "origin": now.origin, "size": now.size, "root": now.root.to_string(), "key": key.to_string(),
             "key_is_given": is_said, "grew_from": from.map(|from| from.size),
+            "witnessed": known.iter().map(|seen| seen.size).max(),
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?;
         return Ok(());
@@ -368,10 +381,32 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
     if let Some(from) = from {
         writeln!(out, "ok     the first {} entries are those that they were", show_count(from.size))?;
     }
+    if let Some(largest) = known.iter().map(|seen| seen.size).max().filter(|_| !args.node.is_empty()) {
+        let nodes = args.node.len();
+        writeln!(
+            out,
+            "ok     {nodes} nodes saw {} checkpoints of it, the largest of {}",
+            known.len(),
+            show_count(largest)
+        )?;
+    }
     if !is_said {
         writeln!(out, "note   the key is the folder's own: --key says one that you got elsewhere")?;
     }
     Ok(())
+}
+
+/// The checkpoints that a node kept, each signed by the log's key.
+fn witnessed(data: &Path, key: &NoteKey) -> anyhow::Result<Vec<Checkpoint>> {
+    let file = if data.is_dir() { data.join(desired::FILE) } else { data.to_owned() };
+    anyhow::ensure!(file.exists(), "{} is not there: --node names the data folder of a node", file.display());
+    let (_, kept, damage) = KeptFile::open(Disk, &file)?;
+    anyhow::ensure!(damage.is_none(), "{} is damaged, and says nothing", file.display());
+    let open = |note: &String| {
+        Checkpoint::open(note.as_bytes(), key)
+            .with_context(|| format!("{} holds a checkpoint that this key did not sign", file.display()))
+    };
+    kept.checkpoints.iter().map(open).collect()
 }
 
 fn export(args: &Export) -> anyhow::Result<()> {
@@ -389,7 +424,7 @@ fn export(args: &Export) -> anyhow::Result<()> {
             fs::write(&path, bytes).with_context(|| format!("{} cannot be written", path.display()))
         };
         let mut lines = Vec::new();
-        log.check(&now, None, &mut |tile, bytes| {
+        log.check(&now, &[], &mut |tile, bytes| {
             if tile.content == Content::Entries {
                 for entry in tile.entries(bytes)? {
                     lines.extend_from_slice(entry);

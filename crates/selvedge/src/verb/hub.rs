@@ -1,5 +1,7 @@
 //! `selvedge hub`: the control plane.
 
+mod adopt;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -52,6 +54,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Verb {
     Token(Token),
+    Adopt(adopt::Args),
 }
 
 /// Make a token for a person or a program, while the hub is stopped; an admin of a running hub makes them by its API.
@@ -110,8 +113,10 @@ fn token(args: Token) -> anyhow::Result<()> {
 }
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
-    if let Some(Verb::Token(args)) = args.verb.take() {
-        return token(args);
+    match args.verb.take() {
+        Some(Verb::Token(args)) => return token(args),
+        Some(Verb::Adopt(args)) => return adopt::run(&args),
+        None => {}
     }
     let mut config = args.config.as_deref().map(|file| load(file, &args)).transpose()?.unwrap_or_default();
     if let Some(listen) = args.listen {
