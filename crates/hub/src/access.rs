@@ -23,6 +23,7 @@ use crate::access::tokens::{Directory, RESERVED, same};
 use crate::access::who::{Role, Who};
 use crate::api::refusal::Refusal;
 use crate::identity::peer::{self, Peer, Peers};
+use crate::identity::stranger::Shown;
 use crate::registry::refusal::Refused;
 
 /// How long a person stays signed in, in seconds.
@@ -214,7 +215,13 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     let admitted = match peer {
         Some(peer) => {
             let (needs, is_registry) = (needs(&request), is_registry(request.uri().path()));
-            admit_peer(&guard, peer, needs, is_registry).await
+            let admitted = admit_peer(&guard, peer, needs, is_registry).await;
+            if let (Err(_), Some(key), Some(Shown(shown))) = (&admitted, peer.0, request.extensions().get())
+                && !guard.peers.knows(&key)
+            {
+                guard.peers.strangers.knock(key, shown, guard.access.clock.wall_ms());
+            }
+            admitted
         }
         None => admit(&guard.access, &request),
     };

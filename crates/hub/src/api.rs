@@ -17,6 +17,7 @@ pub mod nodes;
 pub mod operators;
 pub mod overview;
 pub mod records;
+pub mod recovery;
 pub mod refusal;
 pub mod releases;
 pub mod replicas;
@@ -91,6 +92,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/retention", get(retention::one))
         .route("/retention/confirm", post(retention::confirm))
         .route("/overview", get(overview::overview))
+        .route("/recovery", get(recovery::look).post(recovery::recover))
         .route("/openapi.json", get(description::openapi))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_that_way);

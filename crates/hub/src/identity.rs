@@ -7,4 +7,5 @@ pub mod ca;
 pub mod denied;
 pub mod enrol;
 pub mod peer;
+pub mod stranger;
 pub mod time;

@@ -15,6 +15,7 @@
 //!   [`revision`]: the number by which nodes hear of other assignments; [`inflow`]: bodies that take their time;
 //!   [`cache`]: what may be kept of answers;
 //! - [`audit`]: who did what, published as a log that can only grow;
+//! - [`recovery`]: what nodes know that a hub does not which was restored from a backup;
 //! - [`identity`]: whom the hub knows by certificates;
 //! - [`retain`]: what is too old to keep, and `archive`, where it lies then; [`chains`]: whether records fit each other;
 //! - [`replica`]: this hub among others on one database;
@@ -41,6 +42,7 @@ pub mod inflow;
 pub mod ingest;
 pub mod live;
 pub mod metrics;
+pub mod recovery;
 pub mod registry;
 pub mod replica;
 pub mod retain;

@@ -28,11 +28,13 @@ use crate::access::tokens::REFRESH;
 use crate::access::{self, Access, Guard};
 use crate::audit;
 use crate::audit::key::LogKeyError;
+use crate::audit::witness::Witness;
 use crate::config::{ConfigError, HubConfig};
 use crate::depot::{Depot, DepotError};
 use crate::fleet::view::Fleet;
 use crate::identity::ca::{Ca, CaError};
 use crate::identity::peer::Peers;
+use crate::identity::stranger::Strangers;
 use crate::live::Live;
 use crate::metrics::{Area, Metrics};
 use crate::registry::sessions::Sessions;
@@ -41,7 +43,7 @@ use crate::revision::Revision;
 use crate::server::door::Tls;
 use crate::server::tls::{HubCertificateError, Own};
 use crate::state::{HubState, stopped};
-use crate::store;
+use crate::store::{self, recovery};
 use crate::store::database::{OpenError, Store, unreadable};
 use crate::tuf::keys::{KeyError, OnlineKeys};
 use crate::tuf::online::{self, OnlineError};
@@ -194,6 +196,7 @@ impl Hub {
             _ => None,
         };
 
+        let strangers = Strangers::of(ca.as_deref())?;
         let depot = Depot::open(&config.depot, &config.data, clock.wall_ms())?;
         let uploads = config.data.join("uploads");
         let (most, rest_s) = (config.registry.uploads_max, config.registry.upload_rest_hours * 3600);
@@ -209,6 +212,12 @@ impl Hub {
             clock.clone(),
         ));
         let log_key = audit::key::open(&config, &log_key)?;
+        // Before anything is written: a restored database goes on where the log was published.
+        match audit::resume::resume(&mut writer, &readers, &depot, log_key.key(), clock.wall_ms()).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::warn!(entries, "the database is a backup's: the end of the audit log was brought back"),
+            Err(error) => tracing::error!(%error, "the published audit log could not be held against the database"),
+        }
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
         let (stop, stopping) = watch::channel(false);
         let me = to_hex(&me);
@@ -233,7 +242,7 @@ impl Hub {
             writer: handle,
             access,
             ca,
-            peers: Arc::new(Peers::new(readers.clone())),
+            peers: Arc::new(Peers::new(readers.clone(), strangers)),
             chance: Mutex::new(chance),
             fleet: Fleet::default(),
             depot,
@@ -241,6 +250,7 @@ impl Hub {
             replica,
             revision: Revision::default(),
             online,
+            witness: Witness::new(log_key.key().clone()),
             publishing: tokio::sync::Mutex::new(()),
             live,
             metrics,
@@ -309,6 +319,22 @@ async fn follow(state: Arc<HubState>, own: Option<Arc<Own>>) {
         .await
         {
             tracing::error!(%error, "who may ask could not be read; what was known before holds");
+        }
+        let knocked = state.peers.strangers.news();
+        if !knocked.is_empty() {
+            let rows = knocked.clone();
+            let kept = state.writer.within(move |writer| {
+                Box::pin(async move {
+                    for row in &rows {
+                        recovery::put_stranger(writer, row).await?;
+                    }
+                    Ok(())
+                })
+            });
+            match kept.await {
+                Ok(()) => state.peers.strangers.stored(&knocked),
+                Err(error) => tracing::error!(%error, "keys that knock could not be kept; they knock again"),
+            }
         }
         if let (Some(own), Some(ca)) = (&own, &state.ca)
             && let Err(error) = own.keep(ca, &mut **state.entropy(), &*state.clock)

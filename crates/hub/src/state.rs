@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use wire::world::{Clock, Entropy, WallMs};
 
 use crate::access::Access;
+use crate::audit::witness::Witness;
 use crate::config::HubConfig;
 use crate::depot::Depot;
 use crate::fleet::view::Fleet;
@@ -53,6 +54,8 @@ pub struct HubState {
     pub revision: Revision,
     /// The keys of timestamp and snapshot, if this hub holds any.
     pub online: Option<OnlineKeys>,
+    /// The published audit log, as nodes witness it.
+    pub witness: Witness,
     /// One author at a time.
     pub publishing: tokio::sync::Mutex<()>,
     /// What happens now.

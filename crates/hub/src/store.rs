@@ -19,6 +19,7 @@ pub mod operators;
 pub mod partitions;
 pub mod postgres;
 pub mod records;
+pub mod recovery;
 pub mod replicas;
 pub mod retention;
 pub mod rollouts;

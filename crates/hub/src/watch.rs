@@ -3,6 +3,7 @@
 
 use wire::batch::Batch;
 use wire::body::{Decision, RuleState};
+use wire::id::NodeId;
 use wire::record::Gap;
 use wire::world::WallMs;
 
@@ -14,6 +15,9 @@ pub const NODE_SILENT: &str = "node-silent";
 pub const JOURNAL_FORKED: &str = "journal-forked";
 /// The hub's rule for records that were dropped before the hub had them.
 pub const RECORDS_LOST: &str = "records-lost";
+
+/// The hub's rule for an audit log that is not the one that nodes saw.
+pub const LOG_FORKED: &str = "log-forked";
 
 /// A loss is news for this long; afterwards it stands in the list of gaps.
 pub const LOSS_NEWS_MS: i64 = 3_600_000;
@@ -98,6 +102,15 @@ pub fn silent(last_seen_ms: WallMs, now_ms: WallMs) -> Raise {
     let seconds = now_ms.saturating_sub(last_seen_ms) / 1000;
     let why = format!("not heard of for {seconds} s; it may be off, or its link may be cut");
     Raise { since_ms: last_seen_ms, ..hub_alert(NODE_SILENT, String::new(), "warning", why, 1, now_ms) }
+}
+
+/// A node saw another audit log than the one that is published.
+pub fn log_forked(node: &NodeId, seen: &str, now_ms: WallMs) -> Raise {
+    let why = format!(
+        "node {node} saw {seen} of this hub's audit log, and that is not the log that is published: it was set back or \
+         rewritten; `selvedge audit verify --node` checks it without the hub"
+    );
+    hub_alert(LOG_FORKED, String::new(), "critical", why, 1, now_ms)
 }
 
 /// The key of [`silent`]'s alert.

@@ -124,7 +124,7 @@ pub async fn begin(writer: &mut Writer, names: &mut Names, me: &str) -> Result<i
         names.forget();
     }
     names.last_record = turn.last_record;
-    names.rollouts.ready(writer, turn.desired, me).await?;
+    names.rollouts.ready(writer, &turn, me).await?;
     Ok(turn.last_record)
 }
 
@@ -449,7 +449,9 @@ pub async fn checkin(
     alerts::clear_hub_rule(writer, node, watch::JOURNAL_FORKED, &journal, now_ms).await?;
     let watermarks = match nodes::find_journal(writer, node, checkin.journal).await? {
         Some(journal) => {
-            nodes::streams(writer, journal).await?.into_iter().map(|row| row.watermark).collect()
+            let held = nodes::streams(writer, journal).await?;
+            keep_heads(writer, checkin, &held).await?;
+            held.into_iter().map(|row| row.watermark).collect()
         }
         None => Vec::new(),
     };
@@ -469,6 +471,17 @@ pub async fn checkin(
         labels,
         ..CheckInAnswer::default()
     }))
+}
+
+/// Keeps what the node says its streams have come to, where that is further than what is here: the node is held to it.
+async fn keep_heads(writer: &mut Writer, checkin: &CheckIn, held: &[StreamRow]) -> Result<(), Error> {
+    for said in &checkin.streams {
+        let row = held.iter().find(|row| row.watermark.stream == said.stream);
+        if let (Some(row), Some(head)) = (row.filter(|row| said.last > row.watermark.seq), said.head) {
+            nodes::put_head(writer, row.id, said.last, head).await?;
+        }
+    }
+    Ok(())
 }
 
 fn node_event(node: &NodeId, state: &str, seen_ms: WallMs, sources: i64, running: i64) -> Event {

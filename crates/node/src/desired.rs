@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use package::disk::checked::{Checked, Damage};
 use package::disk::{Disk, FileError, read_whole, sync_folder_of, write_whole};
+use package::tlog::note::Checkpoint;
 use serde::{Deserialize, Serialize};
 use wire::checkin::{Ack, CheckInAnswer, Command, DOCUMENTS_MAX, Document, HubLabels};
 
@@ -23,6 +24,13 @@ const COMMANDS_MAX: usize = 64;
 /// The most bytes of a hub's id.
 const HUB_MAX_BYTES: usize = 128;
 
+/// The most bytes of a checkpoint of the hub's log, and the most checkpoints that are kept.
+const CHECKPOINT_MAX_BYTES: usize = 4096;
+const CHECKPOINTS_MAX: usize = 8;
+
+/// The file in the data folder that says how far the hub was followed.
+pub const FILE: &str = "hub.json";
+
 /// How far the hub was followed; what lasts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -33,6 +41,15 @@ pub struct Kept {
     pub revision: u64,
     /// The labels that it has set.
     pub labels: HubLabels,
+    /// Checkpoints of its log, signed notes as they came, the largest last: a hub that shows another past is found out by them.
+    pub checkpoints: Vec<String>,
+}
+
+impl Kept {
+    /// The largest checkpoint.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoints.last().and_then(|note| Checkpoint::parse(note).ok())
+    }
 }
 
 /// How far the hub was followed.
@@ -116,6 +133,9 @@ impl Turn {
             }
             self.now.kept = Kept { hub: self.now.kept.hub.take(), ..Kept::default() };
         }
+        if let Some(note) = answer.checkpoint.as_ref().filter(|note| note.len() <= CHECKPOINT_MAX_BYTES) {
+            self.witness(note);
+        }
         if let Some(labels) = answer.labels.as_ref().filter(|_| lets.labels) {
             self.relabel(labels);
         }
@@ -138,6 +158,24 @@ impl Turn {
             if answer.hub_ms <= command.until_ms {
                 self.obey(command, lets);
             }
+        }
+    }
+
+    /// Keeps a larger checkpoint beside those before: one of many small ones goes, so that what is left reaches far back, and
+    /// a hub that rewrote its log cannot flush them out.
+    fn witness(&mut self, note: &str) {
+        let Ok(new) = Checkpoint::parse(note) else { return };
+        let kept = &mut self.now.kept;
+        if kept.checkpoint().is_some_and(|largest| largest.size >= new.size) {
+            return;
+        }
+        kept.checkpoints.push(note.to_owned());
+        if kept.checkpoints.len() > CHECKPOINTS_MAX {
+            let sizes = kept.checkpoints.iter().map(|note| Checkpoint::parse(note).map_or(0, |it| it.size));
+            let sizes: Vec<u64> = sizes.collect();
+            // The one whose neighbours are nearest to each other; never the oldest, never the largest.
+            let inner = (1..sizes.len() - 1).min_by_key(|at| sizes[at + 1].saturating_sub(sizes[at - 1]));
+            inner.map(|at| kept.checkpoints.remove(at));
         }
     }
 
@@ -269,6 +307,30 @@ mod tests {
         let (at_2, effects) = take(&at_7, &other, ALL);
         assert_eq!((at_2.kept.hub.as_deref(), at_2.kept.revision), (Some("b"), 2));
         assert!(matches!(&effects[..], [Effect::Persist, Effect::Tell(_), Effect::Take(_)]), "{effects:?}");
+    }
+
+    #[test]
+    fn checkpoints_are_kept_far_back_and_never_a_smaller_one() {
+        let root = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let noted = |size: u64| {
+            let note = format!("log\n{size}\n{root}\n\n\u{2014} log AAAA\n");
+            CheckInAnswer { checkpoint: Some(note), ..answer(1, &[]) }
+        };
+        let (mut now, effects) = take(&Following::default(), &noted(5), ALL);
+        assert_eq!(effects.first(), Some(&Effect::Persist));
+        assert_eq!(now.kept.checkpoint().unwrap().brief(), format!("5 {root}"));
+        assert_eq!(take(&now, &noted(4), ALL), (now.clone(), vec![]), "a log never shrinks");
+        for size in 6..500 {
+            now = take(&now, &noted(size), ALL).0;
+        }
+        let size = |note: &String| Checkpoint::parse(note).unwrap().size;
+        let sizes: Vec<u64> = now.kept.checkpoints.iter().map(size).collect();
+        assert_eq!((sizes.len(), sizes[0], sizes[CHECKPOINTS_MAX - 1]), (CHECKPOINTS_MAX, 5, 499));
+        assert!(sizes[CHECKPOINTS_MAX / 2] < 400, "{sizes:?}");
+        let odd = CheckInAnswer { checkpoint: Some("x".repeat(100)), ..answer(1, &[]) };
+        assert_eq!(take(&now, &odd, ALL).0, now);
+        let behind = CheckInAnswer { paused: Some("hub-behind".into()), ..noted(9000) };
+        assert_eq!(take(&now, &behind, ALL).0, now, "from a hub that is behind nothing is learnt");
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/keys", Administer),
     ("POST", "/api/v1/denied", Administer),
     ("DELETE", "/api/v1/denied/{key}", Administer),
+    ("GET", "/api/v1/recovery", Administer),
+    ("POST", "/api/v1/recovery", Administer),
     // Rollouts, and who did what.
     ("POST", "/api/v1/plans", Decide),
     ("POST", "/api/v1/plans/draft", Operate),

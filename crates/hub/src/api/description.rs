@@ -12,7 +12,7 @@ use utoipa::{OpenApi, ToSchema};
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
     alerts, assignments, audit, drafts, enrolments, fleet, grants, groups, identity, intake, live, nodes,
-    operators, overview, records, releases, replicas, retention, rollouts, series,
+    operators, overview, records, recovery, releases, replicas, retention, rollouts, series,
 };
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
@@ -95,6 +95,8 @@ use crate::tuf;
         operators::tokens,
         operators::make_token,
         operators::revoke,
+        recovery::look,
+        recovery::recover,
         replicas::list,
         retention::one,
         retention::confirm,

@@ -9,12 +9,16 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use tokio::time::timeout;
 use wire::batch::{BatchAnswer, CONTENT_TYPE};
 use wire::checkin::CheckInAnswer;
+use wire::id::NodeId;
 
 use crate::access::who::Who;
 use crate::api::refusal::{ErrorBody, Refusal};
+use crate::audit::witness::Verdict;
 use crate::checkin::{self, CHECKIN_MAX_BYTES};
 use crate::ingest::{self, COMPRESSED_MAX_BYTES};
 use crate::state::{HubState, TURN};
+use crate::store::{alerts, nodes};
+use crate::watch;
 use crate::write::NotWritten;
 
 /// Takes a batch of records of one stream: at least once on the wire, exactly once in the store.
@@ -86,9 +90,37 @@ pub async fn checkin(
     }
     // JSON that was read is UTF-8.
     let text = String::from_utf8_lossy(&body).into_owned();
+    let (node, hub, seen) = (checkin.node.clone(), checkin.hub.clone(), checkin.checkpoint.clone());
     let answer = state.writer.check_in(checkin, text).await.map_err(|error| not_written(&state, &error))?;
     let assignments = state.revision.get(&state.depot, state.mono_s()).await;
-    Ok(Json(CheckInAnswer { assignments, ..answer }))
+    // What it saw of another hub's log says nothing of this one's.
+    if let Some(seen) = seen.as_deref().filter(|_| hub == answer.hub) {
+        witnessed(&state, node, seen).await;
+    }
+    let checkpoint = state.witness.news(&state.depot, seen.as_deref(), state.mono_s()).await;
+    Ok(Json(CheckInAnswer { assignments, checkpoint, ..answer }))
+}
+
+/// Holds the log to what a node saw of it.
+async fn witnessed(state: &HubState, node: NodeId, seen: &str) {
+    let now_s = state.mono_s();
+    let is_forked = state.witness.judge(&state.depot, seen, now_s).await == Verdict::Forked;
+    if !is_forked || !state.witness.is_news(now_s) {
+        return;
+    }
+    tracing::error!(%node, seen, "log-forked: this node saw another audit log than the one that is published");
+    let (alert, now_ms) = (watch::log_forked(&node, seen, state.now_ms()), state.now_ms());
+    let raised = state.writer.within(move |writer| {
+        Box::pin(async move {
+            if let Some(node) = nodes::find(writer, &node).await? {
+                alerts::raise_for_fleet(writer, node, &alert, now_ms).await?;
+            }
+            Ok(())
+        })
+    });
+    if let Err(error) = raised.await {
+        tracing::error!(%error, "that the log forked is told again in a minute");
+    }
 }
 
 const SPEAKS_OTHERWISE: &str = "is the node's program of a version that fits this hub's?";

@@ -198,7 +198,7 @@ async fn taken_up(depot: &Depot, checkpoint: &Checkpoint) -> Result<Tree, Publis
 }
 
 /// Appends the entries of the database up to the number `until`: the tiles that are full now.
-async fn append(
+pub(super) async fn append(
     readers: &Readers,
     tree: &mut Tree,
     until: u64,

@@ -9,6 +9,7 @@ use wire::world::WallMs;
 
 use crate::access::who::Who;
 use crate::identity::denied::Denied;
+use crate::identity::stranger::Strangers;
 use crate::store::connection::Readers;
 use crate::store::identity::{self, KeyOwner};
 
@@ -33,14 +34,16 @@ pub enum Found {
 pub struct Peers {
     /// Keys that are out.
     pub denied: Denied,
+    /// Keys that knock and are not known.
+    pub strangers: Strangers,
     known: RwLock<HashMap<Hash, KeyOwner>>,
     readers: Readers,
 }
 
 impl Peers {
     /// Nothing is known yet.
-    pub fn new(readers: Readers) -> Peers {
-        Peers { denied: Denied::default(), known: RwLock::default(), readers }
+    pub fn new(readers: Readers, strangers: Strangers) -> Peers {
+        Peers { denied: Denied::default(), strangers, known: RwLock::default(), readers }
     }
 
     /// Who has this key.
@@ -63,6 +66,11 @@ impl Peers {
         let Ok(name) = NodeId::new(&owner.name) else { return Ok(Found::Who(Who::Nobody)) };
         let expired = now_ms >= owner.not_after_ms;
         Ok(Found::Who(Who::Node { no: owner.node, name, expired }))
+    }
+
+    /// Whether this key was found before, or is out.
+    pub fn knows(&self, key: &Hash) -> bool {
+        self.denied.has(key) || self.known.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }
 
     /// A key has a certificate.

@@ -3,10 +3,14 @@
 //! Nothing is ever taken back by itself. Such a node gets no documents until a person has looked at both sides; its own
 //! lines of versions would refuse older ones anyway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::rollout::plan::{Kind, PlanId};
+use package::tlog::note::Checkpoint;
+use wire::checkin::CheckIn;
+
+use crate::rollout::documents::Planned;
+use crate::rollout::plan::Kind;
 
 /// What a node says of this hub.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +23,21 @@ pub struct Told {
     pub accepted: Vec<(String, u32)>,
     /// The size of the largest log that it saw.
     pub log_size: u64,
+}
+
+impl Told {
+    /// What a check-in says.
+    pub fn of(checkin: &CheckIn) -> Told {
+        let accepted = checkin.accepted.iter();
+        let version = |version: u64| u32::try_from(version).unwrap_or(u32::MAX);
+        let seen = checkin.checkpoint.as_deref().and_then(Checkpoint::read_brief);
+        Told {
+            hub: checkin.hub.clone(),
+            revision: checkin.revision.unwrap_or(0),
+            accepted: accepted.map(|one| (one.id.clone(), version(one.version))).collect(),
+            log_size: seen.map_or(0, |(size, _)| size),
+        }
+    }
 }
 
 /// What this hub knows.
@@ -100,7 +119,8 @@ impl fmt::Display for Ahead {
 pub fn ahead(told: &Told, known: &Known) -> Vec<Ahead> {
     let mut ways = Vec::new();
     if let Some(hub) = told.hub.as_ref().filter(|hub| **hub != known.hub) {
-        ways.push(Ahead::OtherHub { hub: hub.clone() });
+        // What it heard of another hub is counted in that one's numbers.
+        return vec![Ahead::OtherHub { hub: hub.clone() }];
     }
     if told.revision > known.revision {
         ways.push(Ahead::Revision { told: told.revision, known: known.revision });
@@ -120,25 +140,30 @@ pub fn ahead(told: &Told, known: &Known) -> Vec<Ahead> {
     ways
 }
 
-/// How far a rollout must be raised if nodes are believed: the highest wave that they name, and whether they were already
-/// told to go back.
-pub fn adopt(id: PlanId, waves: u32, all: &[Told]) -> (Option<u32>, Option<Kind>) {
-    let id = id.to_string();
-    let versions = all.iter().flat_map(|told| &told.accepted).filter(|(of, _)| *of == id);
-    let (mut wave, mut back) = (None, None);
-    for (_, version) in versions {
-        match version {
-            1..=500 if *version <= waves => wave = wave.max(Some(*version)),
-            501..=999 if *version - 500 <= waves => back = back.max(Some(Kind::Revert(version - 500))),
-            _ => {}
-        }
+/// Which of a rollout's documents nodes name, and how many nodes name one that is not released here. A rollout must be raised to
+/// these if nodes are believed.
+pub fn named<'a>(
+    planned: &[Planned],
+    released: &BTreeSet<Kind>,
+    all: impl IntoIterator<Item = &'a Told>,
+) -> (BTreeSet<Kind>, u32) {
+    let ids: BTreeMap<(String, u32), Kind> =
+        planned.iter().map(|one| ((one.id.to_string(), one.version), one.kind)).collect();
+    let (mut kinds, mut nodes) = (BTreeSet::new(), 0);
+    for told in all {
+        let own: Vec<Kind> = told.accepted.iter().filter_map(|named| ids.get(named).copied()).collect();
+        nodes += u32::from(own.iter().any(|kind| !released.contains(kind)));
+        kinds.extend(own);
     }
-    (wave, back)
+    (kinds, nodes)
 }
 
 #[cfg(test)]
 mod tests {
+    use package::trust::canonical::Value;
+
     use super::*;
+    use crate::rollout::plan::PlanId;
 
     #[test]
     fn who_is_ahead_and_how() {
@@ -165,19 +190,28 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_say_raises_a_rollout_and_never_lowers_it() {
-        let id = PlanId([7; 16]);
-        let told = |versions: &[u32]| {
-            let accepted = versions.iter().map(|version| (id.to_string(), *version)).collect();
+    fn what_nodes_name_of_a_plan_and_nothing_else() {
+        let (id, canaries) = (PlanId([7; 16]), PlanId([8; 16]));
+        let document = |id, kind: Kind| Planned {
+            id,
+            version: kind.version(),
+            kind,
+            expires_ms: 0,
+            value: Value::object([]),
+        };
+        let plan = [
+            document(canaries, Kind::Canary),
+            document(id, Kind::Wave(1)),
+            document(id, Kind::Wave(2)),
+            document(id, Kind::Revert(2)),
+        ];
+        let told = |accepted: &[(PlanId, u32)]| {
+            let accepted = accepted.iter().map(|(id, version)| (id.to_string(), *version)).collect();
             Told { accepted, ..Told::default() }
         };
-        assert_eq!(adopt(id, 4, &[told(&[1]), told(&[3]), told(&[2])]), (Some(3), None));
-        assert_eq!(adopt(id, 4, &[told(&[2, 502]), told(&[501])]), (Some(2), Some(Kind::Revert(2))));
-        assert_eq!(
-            adopt(id, 4, &[told(&[9, 1000, 777])]),
-            (None, None),
-            "versions that no plan of four waves has"
-        );
-        assert_eq!(adopt(PlanId([8; 16]), 4, &[told(&[3])]), (None, None));
+        let all = [told(&[(id, 1)]), told(&[(id, 2), (canaries, 1)]), told(&[(id, 9), (PlanId([9; 16]), 2)])];
+        let (kinds, nodes) = named(&plan, &[Kind::Wave(1)].into(), &all);
+        assert_eq!(kinds, [Kind::Canary, Kind::Wave(1), Kind::Wave(2)].into());
+        assert_eq!(nodes, 1, "who names what is released is not ahead");
     }
 }

@@ -5,6 +5,7 @@
 //! document whose member row is not on disk, and nothing is decided on a state that another hub has moved on.
 
 mod behaviour;
+mod behind;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,7 +17,7 @@ use wire::hash::Hash;
 use wire::select::{BadSelector, Selector};
 use wire::world::WallMs;
 
-use crate::rollout::conflict::{self, Ahead};
+use crate::rollout::conflict::Told as Reported;
 use crate::rollout::coverage::{self, Known, Preview};
 use crate::rollout::documents::{self, Planned};
 use crate::rollout::figures::Told;
@@ -41,6 +42,10 @@ pub struct Engine {
     rollouts: BTreeMap<PlanId, Active>,
     fleet: HashMap<NodeNo, Seen>,
     changes: Changes,
+    /// How long the log is, or was when nodes were believed last, if that is more.
+    log_size: u64,
+    /// Nodes whose key was let in again: they may follow the hub that this one was.
+    readmitted: HashSet<NodeNo>,
 }
 
 /// One rollout.
@@ -88,6 +93,8 @@ pub struct Seen {
     /// The digests of the indexes of releases that it refused.
     pub refused: HashSet<String>,
     slots: Vec<Slot>,
+    /// What it reports, if it knows more than this hub.
+    reported: Option<Reported>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +230,7 @@ impl Seen {
             candidate: slot.candidate.as_ref().map(|candidate| candidate.release),
         };
         self.slots = checkin.slots.iter().map(slot).collect();
+        self.reported = self.state.conflict.is_some().then(|| Reported::of(checkin));
         // Programs that know of rollouts say at least one of these from their second check-in on.
         self.understands = checkin.hub.is_some() || checkin.revision.is_some() || checkin.inventory.is_some();
         let held = facts.and_then(|text| serde_json::from_str(text).ok());
@@ -335,68 +343,11 @@ impl Engine {
         if is_ahead {
             return Handed { desired: None, paused: Some("hub-behind".to_owned()) };
         }
+        self.follow_revision(node, checkin);
         let documents = self.hand(node, checkin, now_ms);
         let revision = self.fleet.get(&node).map_or(0, |seen| seen.state.revision);
         let desired = (revision > 0).then_some(Desired { revision, documents });
         Handed { desired, paused: None }
-    }
-
-    /// Whether a node of this hub knows more than the hub: then a backup was restored, and rollouts that nodes are ahead of
-    /// wait for a person.
-    fn compare(&mut self, node: NodeNo, checkin: &CheckIn, now_ms: WallMs) -> bool {
-        let ways = self.ahead(checkin);
-        let is_ahead = !ways.is_empty();
-        let Some(seen) = self.fleet.get_mut(&node) else { return false };
-        if seen.state.ahead != is_ahead {
-            seen.state.ahead = is_ahead;
-            self.changes.nodes.insert(node);
-            let nodes = self.fleet.values().filter(|seen| seen.state.ahead).count();
-            for way in ways {
-                let Ahead::Document { id, .. } = way else { continue };
-                let of_this = |(_, active): &(&PlanId, &Active)| {
-                    active.rollout.id.to_string() == id || active.canaries.to_string() == id
-                };
-                let rollout = self.rollouts.iter().find(of_this).map(|(id, _)| *id);
-                if let Some(rollout) = rollout {
-                    self.step(rollout, Event::Conflict(u32::try_from(nodes).unwrap_or(u32::MAX)), now_ms);
-                }
-            }
-        }
-        is_ahead
-    }
-
-    /// In which ways a node is ahead of this hub. What it heard of another hub says nothing of this one.
-    fn ahead(&self, checkin: &CheckIn) -> Vec<Ahead> {
-        if checkin.hub.as_deref() != Some(&self.hub) {
-            return Vec::new();
-        }
-        let accepted = checkin.accepted.iter();
-        let told = conflict::Told {
-            hub: checkin.hub.clone(),
-            revision: checkin.revision.unwrap_or(0),
-            accepted: accepted
-                .map(|one| (one.id.clone(), u32::try_from(one.version).unwrap_or(u32::MAX)))
-                .collect(),
-            log_size: 0,
-        };
-        let released = |active: &Active| {
-            let highest = |of_canaries: bool| {
-                let kinds = active.rollout.released.iter();
-                let kinds =
-                    kinds.filter(|kind| of_canaries == matches!(kind, Kind::Canary | Kind::CanaryRevert));
-                kinds.map(|kind| kind.version()).max().unwrap_or(0)
-            };
-            [(active.rollout.id.to_string(), highest(false)), (active.canaries.to_string(), highest(true))]
-        };
-        let known = conflict::Known {
-            hub: self.hub.clone(),
-            revision: self.desired,
-            released: self.rollouts.values().flat_map(released).collect(),
-            log_size: 0,
-        };
-        let mut ways = conflict::ahead(&told, &known);
-        ways.retain(Ahead::stops);
-        ways
     }
 
     /// What a check-in says of one rollout.
@@ -477,7 +428,7 @@ impl Engine {
             member,
             accepted: checkin.map_or(0, |checkin| active.accepted(checkin, member)),
             slots: &running(&seen.slots),
-            conflict: seen.state.ahead.then_some("it knows more than this hub"),
+            conflict: seen.state.conflict.as_deref(),
             other: self.other(id, node),
             refused: indexes.into_iter().any(|index| seen.refused.contains(&index)),
             box_until_ms: seen.state.box_until_ms,

@@ -4,6 +4,8 @@
 //! A rollout's row is swapped: it is replaced only if it still has the revision that was read. Under the turn a swap can be
 //! lost through a mistake of ours alone; then the whole transaction is, and the engine is read anew.
 
+mod recover;
+
 use std::collections::HashMap;
 
 use package::index::Release;
@@ -26,9 +28,10 @@ use crate::rollout::text;
 use crate::store::alerts::{self, AlertKey, Origin, Raise};
 use crate::store::audit::{self, Entry};
 use crate::store::connection::Writer;
+use crate::store::recovery;
 use crate::store::rollouts::{self as rows, DocumentRow, NewState};
 use crate::store::samples::{self, SampleRow};
-use crate::store::turn;
+use crate::store::turn::{self, Turn};
 
 /// How many nodes are read at once: each brings its last check-in.
 const NODES_AT_ONCE: i64 = 256;
@@ -46,9 +49,27 @@ pub struct Rollouts {
     has_fleet: bool,
 }
 
+/// What a person wants after a backup was restored.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// Believe the nodes that are ahead.
+    pub adopt: bool,
+    /// Let these keys in, of those that knocked and are not known.
+    pub keys: Vec<Hash>,
+}
+
 /// What a person or a program wants of a rollout.
 #[derive(Debug, Clone)]
 pub enum Wish {
+    /// What a person wants after a backup was restored.
+    Recover {
+        /// What.
+        recovery: Box<Recovery>,
+        /// Who: `operator:<name>`.
+        who: String,
+        /// Why, in words.
+        why: String,
+    },
     /// What a plan would do.
     Preview {
         /// The plan.
@@ -103,6 +124,19 @@ pub enum Granted {
     Why(Option<String>),
     /// The rollout as it stands now.
     Rollout(Box<Rollout>),
+    /// What was done after a backup was restored.
+    Recovered(Recovered),
+}
+
+/// What was done after a backup was restored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// How many nodes were ahead, and are followed now.
+    pub nodes: u64,
+    /// How many rollouts were raised.
+    pub rollouts: u64,
+    /// How many keys were let in.
+    pub keys: u64,
 }
 
 /// Why nothing came of it.
@@ -154,16 +188,21 @@ impl Rollouts {
     pub async fn ready(
         &mut self,
         writer: &mut Writer,
-        desired: i64,
+        turn: &Turn,
         new_id: &str,
     ) -> Result<&mut Engine, Error> {
-        if self.engine.is_none() {
+        if let Some(engine) = &mut self.engine {
+            engine.know_log(turn.last_audit as u64);
+        } else {
             let hub = rows::hub_id(writer, new_id).await?;
-            let mut engine = Engine::new(hub, desired as u64);
+            let mut engine = Engine::new(hub, turn.desired as u64);
+            let adopted = recovery::adopted_log(writer).await?;
+            let readmitted = recovery::readmitted(writer).await?;
+            engine.know(adopted.max(turn.last_audit) as u64, readmitted);
             for row in rows::active(writer).await? {
                 engine.insert(active(writer, &row).await?);
             }
-            let is_empty = engine.is_empty();
+            let is_empty = engine.is_empty() && !recovery::is_behind(writer).await?;
             self.engine = Some(engine);
             if !is_empty {
                 self.meet_fleet(writer).await?;
@@ -216,9 +255,15 @@ impl Rollouts {
     ) -> Result<(String, Handed), Error> {
         let engine = self.engine()?;
         let hub = engine.hub().to_owned();
-        if engine.is_empty() {
+        let is_ahead = !engine.ways(node, checkin).is_empty();
+        if engine.is_empty() && !is_ahead && engine.behind() == 0 {
             return Ok((hub, Handed::default()));
         }
+        if is_ahead {
+            self.meet_fleet(writer).await?;
+            self.look_up(writer, checkin).await?;
+        }
+        let engine = self.engine()?;
         let facts = rows::facts(writer, node).await?;
         Ok((hub, engine.call(node, checkin, facts.as_deref(), now_ms)))
     }
@@ -301,6 +346,10 @@ impl Rollouts {
                     .map(|it| Granted::Preview(Box::new(it)))
                     .map_err(|error| NotDone::Plan(error.to_string())));
             }
+            Wish::Recover { recovery, who, why } => {
+                let done = self.recover(writer, recovery, who, why, now_ms).await?;
+                return Ok(Ok(Granted::Recovered(done)));
+            }
             Wish::Create { plan, who } => self.create(writer, plan, who, now_ms).await?,
             Wish::Why { id, .. } | Wish::Sign { id, .. } | Wish::Order { id, .. } => *id,
         };
@@ -315,7 +364,7 @@ impl Rollouts {
             return Ok(Err(NotDone::Unknown(id)));
         };
         match wish {
-            Wish::Preview { .. } | Wish::Create { .. } => {}
+            Wish::Preview { .. } | Wish::Create { .. } | Wish::Recover { .. } => {}
             Wish::Why { node, .. } => return Ok(Ok(Granted::Why(engine.why(id, *node, now_ms)))),
             Wish::Sign { documents, who, .. } => {
                 engine.signed(id, documents, now_ms);
@@ -400,16 +449,23 @@ async fn store(writer: &mut Writer, engine: &Engine, changes: Changes, now_ms: W
     if !changes.nodes.is_empty() {
         turn::desire(writer, engine.desired() as i64).await?;
     }
+    let (mut first_ahead, is_news) = (None, !changes.nodes.is_empty());
     for node in changes.nodes {
         let Some(seen) = engine.seen(node) else { continue };
         rows::put_node(writer, node, &seen.state).await?;
-        if seen.state.ahead {
-            let why =
-                "it has heard of changes that this hub has not made: the hub was restored from a backup";
-            alerts::raise(writer, node, &alarm(HUB_BEHIND, "", why.to_owned(), now_ms), now_ms).await?;
-        } else {
-            alerts::clear_hub_rule(writer, node, HUB_BEHIND, "-", now_ms).await?;
+        first_ahead = first_ahead.or(seen.state.conflict.is_some().then_some(node));
+    }
+    match (first_ahead, engine.behind()) {
+        (Some(node), count) => {
+            let why = format!(
+                "{count} nodes have heard of changes that this hub has not made: it was restored from a backup; see \
+                 `selvedge hub adopt --plan`"
+            );
+            let alert = Raise { count: count as i64, ..alarm(HUB_BEHIND, "", why, now_ms) };
+            alerts::raise_for_fleet(writer, node, &alert, now_ms).await?;
         }
+        (None, 0) if is_news => alerts::clear_hub_source(writer, HUB_BEHIND, "", now_ms).await?,
+        (None, _) => {}
     }
     for (id, effect) in changes.effects {
         let Some(active) = engine.get(id) else { continue };

@@ -159,6 +159,15 @@ pub enum Event {
     Behaved(Sample),
     /// So many nodes know more than this hub; 0: no more.
     Conflict(u32),
+    /// A person believes the nodes, which name these documents.
+    Adopted {
+        /// Which.
+        named: BTreeSet<Kind>,
+        /// Who.
+        who: String,
+        /// Why.
+        why: String,
+    },
     /// Some time passed, and the fleet looks like this.
     Tick(View),
 }
@@ -277,6 +286,9 @@ pub enum NotNow {
         "the plan has no way back, or nobody signed it: abort it, and make a new rollout of the older release"
     )]
     NoWayBack,
+    /// Nodes know more than the hub.
+    #[error("nodes know more than this hub, whose database is a backup's: look with `selvedge hub adopt --plan`")]
+    Behind,
     /// Too late.
     #[error("the signed documents have expired: make a new rollout")]
     Expired,
@@ -360,6 +372,9 @@ pub fn allows(plan: &Plan, rollout: &Rollout, order: Order, who: &str, now_ms: W
     if !fits {
         return Err(NotNow::Phase { order: order.as_str(), phase: phase.as_str() });
     }
+    if rollout.conflict > 0 && matches!(order, Order::Resume | Order::Revert) {
+        return Err(NotNow::Behind);
+    }
     let expires = matches!(order, Order::Start | Order::Resume);
     if expires && now_ms >= plan.expires_ms() {
         return Err(NotNow::Expired);
@@ -429,12 +444,15 @@ impl Step<'_> {
                 self.it.tests.trouble.observe(treated, of_treated, of_held_out);
             }
             Event::Behaved(Sample::Figures(figures)) => self.it.tests.figures = figures,
-            Event::Conflict(nodes) => {
+            Event::Conflict(nodes) if self.it.phase.is_open() || self.it.phase == Phase::Reverting => {
                 self.it.conflict = nodes;
-                if nodes > 0 && (self.it.phase.is_open() || self.it.phase == Phase::Reverting) {
-                    self.pause("rollout.conflict", "", &format!("{nodes} nodes know more than this hub"));
+                if nodes > 0 {
+                    self.pause("rollout.conflict", "", "nodes know more than this hub: its database is a backup's");
                 }
             }
+            Event::Conflict(nodes) if self.it.conflict > 0 => self.it.conflict = nodes,
+            Event::Conflict(_) => {}
+            Event::Adopted { named, who, why } => self.adopt(&named, &who, &why),
             Event::Tick(view) if view.wave == self.it.wave => self.it.seen = Some(view),
             Event::Tick(_) => {}
         }
@@ -597,6 +615,46 @@ impl Step<'_> {
         (it.tests, it.seen) = (Tests::default(), None);
         self.release(self.plan.opens(wave));
         self.turn(Phase::Running, act, who, why, None);
+    }
+
+    /// Stands where nodes say that it stood. What a person had paused stays paused.
+    fn adopt(&mut self, named: &BTreeSet<Kind>, who: &str, why: &str) {
+        let (plan, first) = (self.plan, self.plan.first_wave());
+        let wave = |kind: &Kind| match kind {
+            Kind::Canary | Kind::CanaryRevert => 0,
+            Kind::Wave(wave) | Kind::Revert(wave) => *wave,
+            Kind::Standing => plan.last_wave(),
+        };
+        let was_held = std::mem::take(&mut self.it.conflict) > 0;
+        let phase = match (&self.it.phase, was_held) {
+            (Phase::Paused { back }, true) => (**back).clone(),
+            (phase, _) => phase.clone(),
+        };
+        let is_new = matches!(phase, Phase::Draft | Phase::Ready) && !named.is_empty();
+        let top = named.iter().map(wave).max().unwrap_or(self.it.wave).max(self.it.wave);
+        for wave in first..=top.min(plan.last_wave()) {
+            self.release(plan.opens(wave));
+        }
+        let is_raised = is_new || top > self.it.wave;
+        if is_raised {
+            let it = &mut self.it;
+            (it.wave, it.since_ms, it.full_ms) = (top, self.now_ms, None);
+            (it.late, it.pardoned, it.skip_unknown, it.go) = (0, 0, false, false);
+            (it.tests, it.seen) = (Tests::default(), None);
+        }
+        let goes_back = phase == Phase::Reverting || named.iter().any(|kind| kind.is_revert());
+        for kind in named.iter().copied().chain(ways_back(plan, &self.it).filter(|_| goes_back).unwrap_or_default()) {
+            self.release(kind);
+        }
+        let phase = match phase {
+            Phase::Paused { back } if is_raised && back.is_open() => Phase::Paused { back: Box::new(Phase::Running) },
+            phase if phase.is_end() || matches!(phase, Phase::Paused { .. }) => phase,
+            _ if goes_back => Phase::Reverting,
+            _ if named.contains(&Kind::Standing) => Phase::Done,
+            _ if is_raised => Phase::Running,
+            phase => phase,
+        };
+        self.turn(phase, "rollout.adopt", who, why, None);
     }
 
     fn stop(&mut self, evidence: Evidence) {

@@ -590,7 +590,37 @@ fn a_hub_that_knows_less_than_its_nodes_hands_out_nothing() {
     play.hear(Event::Conflict(3));
     assert_eq!(play.phase(), "paused");
     assert_eq!(play.rollout.needs[0], Need::Conflict { nodes: 3 });
+    let refused = allows(&play.plan, &play.rollout, Order::Resume, "ann", play.now_ms);
+    assert_eq!(refused, Err(NotNow::Behind), "a person looks at both sides first");
     play.hear(Event::Conflict(0));
+    play.order(Order::Resume);
+    assert_eq!(play.phase(), "running");
+}
+
+#[test]
+fn adoption_raises_a_rollout_to_what_nodes_name_and_never_lowers_it() {
+    #[track_caller]
+    fn check(held: bool, named: &[Kind], phase: &str, wave: u32, released: &[Kind]) {
+        let mut play = Play::start(plan(&[21, 205, 2048]));
+        play.hear(Event::Conflict(u32::from(held)));
+        play.hear(Event::Adopted { named: named.iter().copied().collect(), who: "ann".into(), why: "".into() });
+        assert_eq!((play.phase(), play.rollout.wave), (phase, wave), "{named:?}");
+        assert_eq!(play.released(), released);
+        assert_eq!(play.rollout.conflict, 0);
+    }
+    use Kind::{Revert, Standing, Wave};
+    let three = [Wave(1), Wave(2), Wave(3)];
+    check(true, &[Wave(3)], "running", 3, &three);
+    check(true, &[Wave(1)], "running", 1, &[Wave(1)]);
+    check(false, &[Wave(2)], "running", 2, &[Wave(1), Wave(2)]);
+    check(true, &[Wave(2), Revert(2)], "reverting", 2, &[Wave(1), Wave(2), Revert(2)]);
+    check(true, &[Standing], "done", 3, &[Wave(1), Wave(2), Wave(3), Standing]);
+    // What a person had paused stays so.
+    let mut play = Play::start(plan(&[21, 205, 2048]));
+    play.order(Order::Pause);
+    play.hear(Event::Conflict(2));
+    play.hear(Event::Adopted { named: [Wave(2)].into(), who: "ann".into(), why: "".into() });
+    assert_eq!((play.phase(), play.rollout.wave), ("paused", 2));
     play.order(Order::Resume);
     assert_eq!(play.phase(), "running");
 }

@@ -18,6 +18,7 @@ use wire::hash::Hash;
 
 use crate::identity::ca::spki;
 use crate::identity::peer::Peer;
+use crate::identity::stranger::Shown;
 use crate::state::stopped;
 
 /// How long a header may take, and how long a connection may idle.
@@ -109,7 +110,8 @@ async fn connection(
         Ok(Ok(stream)) => {
             let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let peer = Peer(leaf.and_then(key_of));
-            speak(stream, router, Some(peer), stopping).await;
+            let shown = leaf.map(|leaf| Shown(Arc::new(leaf.clone().into_owned())));
+            speak(stream, router, Some((peer, shown)), stopping).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
         Err(_) => tracing::debug!("a handshake took too long"),
@@ -121,17 +123,18 @@ fn key_of(certificate: &CertificateDer<'_>) -> Option<Hash> {
     spki(certificate).map(|spki| Hash::of(&spki))
 }
 
-/// Speaks HTTP. `peer`: who is there, if this is the nodes' door; requests carry it.
+/// Speaks HTTP. `peer`: who is there, if this is the nodes' door, and the certificate shown; requests carry both.
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
-    peer: Option<Peer>,
+    peer: Option<(Peer, Option<Shown>)>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let answer = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
+        if let Some((peer, shown)) = &peer {
+            request.extensions_mut().insert(*peer);
+            shown.clone().map(|shown| request.extensions_mut().insert(shown));
         }
         answer.call(request)
     });

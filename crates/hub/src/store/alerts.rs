@@ -113,6 +113,22 @@ pub async fn raise(
     Ok(true)
 }
 
+/// Raises an alert that stands for the fleet: it fires once, on whichever node was first, and counts what it stands for now.
+pub async fn raise_for_fleet(
+    writer: &mut Writer,
+    node: i64,
+    alert: &Raise,
+    now_ms: WallMs,
+) -> Result<bool, sqlx::Error> {
+    let updated = sqlx::query(
+        "UPDATE alerts SET count = $4, seen_ms = $5, why = $6 \
+         WHERE origin = $1 AND rule = $2 AND source = $3 AND cleared_ms IS NULL",
+    );
+    let updated = updated.bind(alert.key.origin.as_str()).bind(&alert.key.rule).bind(&alert.key.source);
+    let updated = updated.bind(alert.count).bind(now_ms).bind(&alert.why).execute(&mut *writer).await?;
+    if updated.rows_affected() > 0 { Ok(false) } else { raise(writer, node, alert, now_ms).await }
+}
+
 /// Clears an alert if it fires. True if it did.
 pub async fn clear(
     writer: &mut Writer,

@@ -3,7 +3,7 @@
 //!
 //! `leaf` is what stands for an entry in a Merkle tree (RFC 6962): entry `id` is the tree's leaf `id - 1`.
 
-use package::trust::canonical::{Value, to_json};
+use package::trust::canonical::{Value, parse, to_json};
 use sqlx::Row;
 use wire::hash::Hash;
 use wire::world::WallMs;
@@ -96,6 +96,28 @@ pub async fn append(writer: &mut Writer, entry: &Entry) -> Result<i64, sqlx::Err
     .execute(writer)
     .await?;
     Ok(id)
+}
+
+/// Brings back entries that were published and that a restored database lacks: `bodies`, behind the first `stored`. How many; 0 if
+/// the database has moved on since they were read. They are what the log's own root vouches for: that is for the caller.
+pub async fn bring_back(writer: &mut Writer, stored: u64, bodies: &[String]) -> Result<u64, sqlx::Error> {
+    let taken = sqlx::query("UPDATE turn SET last_audit = $2 WHERE id = 1 AND last_audit = $1");
+    let taken = taken.bind(stored as i64).bind(stored as i64 + bodies.len() as i64);
+    if taken.execute(&mut *writer).await?.rows_affected() == 0 {
+        return Ok(0);
+    }
+    for (body, id) in bodies.iter().zip(stored as i64 + 1..) {
+        let value = parse(body.as_bytes()).unwrap_or(Value::Null);
+        let text = |name: &str| value.get(name).and_then(Value::as_text).unwrap_or_default().to_owned();
+        let at_ms = value.get("at_ms").and_then(Value::as_u64).unwrap_or(0) as i64;
+        let leaf = Hash::of(&[&[0], body.as_bytes()].concat());
+        let query = sqlx::query(
+            "INSERT INTO audit (id, at_ms, who, act, about, body, leaf) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        );
+        let query = query.bind(id).bind(at_ms).bind(text("who")).bind(text("act")).bind(text("on"));
+        query.bind(body).bind(leaf.as_bytes().as_slice()).execute(&mut *writer).await?;
+    }
+    Ok(bodies.len() as u64)
 }
 
 /// Which entries are asked for.

@@ -247,6 +247,14 @@ pub async fn settle(writer: &mut Writer, stream: i64, seq: u64, hash: Hash) -> R
     Ok(())
 }
 
+/// Keeps what a node says that a stream has come to, and the hash there, unless it said more before.
+pub async fn put_head(writer: &mut Writer, stream: i64, seq: u64, head: Hash) -> Result<(), sqlx::Error> {
+    let query = sqlx::query("UPDATE streams SET head_seq = $2, head = $3 WHERE id = $1 AND head_seq < $2");
+    let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+    query.bind(stream).bind(seq).bind(head.as_bytes().as_slice()).execute(writer).await?;
+    Ok(())
+}
+
 fn stream_row(row: &StoredRow) -> Result<StreamRow, sqlx::Error> {
     let unreadable = |what: &str| sqlx::Error::Decode(format!("the store holds a bad {what}").into());
     let name = StreamName::new(row.try_get("name")?).map_err(|_| unreadable("stream name"))?;

@@ -308,7 +308,7 @@ pub async fn refused(writer: &mut Writer) -> Result<Vec<(i64, String)>, sqlx::Er
 }
 
 /// What a node shall do changed, or how often it failed lately.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeState {
     /// The number of the last change to what it shall do.
     pub revision: u64,
@@ -316,8 +316,8 @@ pub struct NodeState {
     pub failures: u32,
     /// Until when it is offered nothing new for that.
     pub box_until_ms: WallMs,
-    /// Whether it knows more than this hub.
-    pub ahead: bool,
+    /// In which ways it knows more than this hub, if it does.
+    pub conflict: Option<String>,
 }
 
 /// Keeps a node's state.
@@ -326,8 +326,7 @@ pub async fn put_node(writer: &mut Writer, node: i64, state: &NodeState) -> Resu
         "UPDATE nodes SET revision = $2, box = $3, box_until_ms = $4, conflict = $5 WHERE id = $1",
     );
     let query = query.bind(node).bind(state.revision as i64).bind(i64::from(state.failures));
-    let conflict = state.ahead.then_some("hub-behind");
-    query.bind(state.box_until_ms).bind(conflict).execute(writer).await?;
+    query.bind(state.box_until_ms).bind(&state.conflict).execute(writer).await?;
     Ok(())
 }
 
@@ -365,7 +364,7 @@ pub async fn nodes(writer: &mut Writer, after: i64, limit: i64) -> Result<Vec<No
                 revision: row.try_get::<i64, _>("revision")? as u64,
                 failures: row.try_get::<i64, _>("box")? as u32,
                 box_until_ms: row.try_get("box_until_ms")?,
-                ahead: row.try_get::<Option<String>, _>("conflict")?.is_some(),
+                conflict: row.try_get("conflict")?,
             },
             facts: row.try_get("facts")?,
             checkin: row.try_get("checkin")?,

@@ -22,7 +22,7 @@ pub enum Migrated {
     },
 }
 
-const STEPS: [&str; 3] = [RECORDS, ROLLOUTS, KEEPING];
+const STEPS: [&str; 4] = [RECORDS, ROLLOUTS, KEEPING, RECOVERY];
 
 /// Nodes, their records, and what follows from them.
 const RECORDS: &str = r"
@@ -427,6 +427,21 @@ CREATE INDEX episodes_of_record ON episodes (record);
 CREATE INDEX alerts_of_record ON alerts (record);
 CREATE INDEX samples_by_day ON samples (day);
 DROP TABLE moving;
+";
+
+/// Keys that knock and that the table does not know, and what is looked for once a backup was restored.
+const RECOVERY: &str = r"
+CREATE TABLE strangers (
+    id BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    serial TEXT NOT NULL,
+    not_before_ms BIGINT NOT NULL,
+    not_after_ms BIGINT NOT NULL,
+    seen_ms BIGINT NOT NULL
+);
+ALTER TABLE keys ADD COLUMN readmitted_ms BIGINT;
+CREATE INDEX keys_readmitted ON keys (node) WHERE readmitted_ms IS NOT NULL;
+CREATE INDEX nodes_ahead ON nodes (name) WHERE conflict IS NOT NULL;
 ";
 
 /// Which database it is. The steps are written for SQLite; PostgreSQL has other words for four things in them. Where that is not

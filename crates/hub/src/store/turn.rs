@@ -14,6 +14,8 @@ pub struct Turn {
     pub count: i64,
     /// The number of the newest record that there ever was.
     pub last_record: i64,
+    /// The number of the newest entry of the audit log.
+    pub last_audit: i64,
     /// The number of the newest change to what nodes shall do.
     pub desired: i64,
 }
@@ -22,13 +24,14 @@ pub struct Turn {
 pub async fn take(writer: &mut Writer, me: &str) -> Result<Turn, sqlx::Error> {
     let row = sqlx::query(
         "UPDATE turn SET before = holder, holder = $1, count = count + 1 WHERE id = 1 \
-         RETURNING before, count, last_record, desired",
+         RETURNING before, count, last_record, last_audit, desired",
     );
     let row = row.bind(me).fetch_one(writer).await?;
     Ok(Turn {
         is_after_another: row.try_get::<String, _>("before")? != me,
         count: row.try_get("count")?,
         last_record: row.try_get("last_record")?,
+        last_audit: row.try_get("last_audit")?,
         desired: row.try_get("desired")?,
     })
 }

@@ -34,7 +34,21 @@ impl Stand {
 
     /// Another seed, another authority.
     pub async fn with(seed: u64) -> Stand {
+        Stand::within(tempfile::tempdir().unwrap(), seed).await
+    }
+
+    /// A hub with the authority of another, and a database that knows nothing.
+    pub async fn restored(other: &Stand, seed: u64) -> Stand {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("keys")).unwrap();
+        for file in std::fs::read_dir(other.folder.path().join("keys")).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.path().join("keys").join(file.file_name())).unwrap();
+        }
+        Stand::within(folder, seed).await
+    }
+
+    async fn within(folder: tempfile::TempDir, seed: u64) -> Stand {
         let any = "127.0.0.1:0".parse().unwrap();
         let mut config = HubConfig { listen: any, data: folder.path().to_owned(), ..HubConfig::default() };
         config.nodes =

@@ -9,3 +9,4 @@ mod fleet;
 mod matrix;
 mod nodes;
 mod operators;
+mod recovery;

@@ -11,12 +11,9 @@ use wire::checkin::{Ack, CheckInAnswer, HubLabels};
 
 use super::install::Inbox;
 use super::shared::Shared;
-use crate::desired::{Effect, Following, KeptFile, Lets, take};
+use crate::desired::{Effect, FILE, Following, KeptFile, Lets, take};
 use crate::uplink::Work;
 use crate::why::why;
-
-/// The file in the data folder that says how far the hub was followed.
-const FILE: &str = "hub.json";
 
 /// How far the hub is followed.
 pub(super) struct Follower {
@@ -41,6 +38,8 @@ pub(super) struct Stands {
     pub(super) hub: Option<String>,
     pub(super) revision: Option<u64>,
     pub(super) acks: Vec<Ack>,
+    /// The largest checkpoint of its log: size and root.
+    pub(super) checkpoint: Option<String>,
 }
 
 /// What an answer asks of whoever checks in.
@@ -88,7 +87,8 @@ impl Follower {
     pub(super) fn stands(&self) -> Stands {
         let Following { kept, acks, .. } = &lock(&self.state).following;
         let revision = kept.hub.is_some().then_some(kept.revision);
-        Stands { hub: kept.hub.clone(), revision, acks: acks.clone() }
+        let checkpoint = kept.checkpoint().map(|checkpoint| checkpoint.brief());
+        Stands { hub: kept.hub.clone(), revision, acks: acks.clone(), checkpoint }
     }
 
     /// Takes an answer.

@@ -49,7 +49,7 @@ impl AgentHost {
 
 impl Host for AgentHost {
     fn check_in(&mut self, journal: JournalId, streams: Vec<StreamState>) -> CheckIn {
-        let Stands { hub, revision, acks } = self.follower.stands();
+        let Stands { hub, revision, acks, checkpoint } = self.follower.stands();
         let (_, facts) = self.shared.said();
         let (accepted, mut models) = {
             let own = self.shared.own();
@@ -96,7 +96,7 @@ impl Host for AgentHost {
             inventory: Some(self.told.tell(facts)),
             accepted,
             acks,
-            checkpoint: None,
+            checkpoint,
             models,
             extra: Map::new(),
         }

@@ -227,6 +227,18 @@ impl Checkpoint {
         Ok(Checkpoint { origin: origin.to_owned(), size, root })
     }
 
+    /// What a witness names of it: `<size> <root in base64>`.
+    pub fn brief(&self) -> String {
+        format!("{} {}", self.size, BASE64_STANDARD.encode(self.root.as_bytes()))
+    }
+
+    /// The inverse of [`Checkpoint::brief`]: size and root.
+    pub fn read_brief(text: &str) -> Option<(u64, Hash)> {
+        let (size, root) = text.split_once(' ').filter(|_| text.len() <= 100)?;
+        let root = BASE64_STANDARD.decode(root).ok()?;
+        Some((decimal(size)?, Hash::from_slice(&root)?))
+    }
+
     /// The checkpoint of a note that the log's own key has signed.
     pub fn open(note: &[u8], key: &NoteKey) -> Result<Checkpoint, NoteError> {
         let checkpoint = Checkpoint::parse(open(note, key)?)?;

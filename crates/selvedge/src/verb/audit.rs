@@ -8,9 +8,11 @@ mod records;
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use node::desired::{self, KeptFile};
+use package::disk::read_whole;
 use package::disk::system::System as Disk;
 use package::tlog::TILE_WIDTH;
 use package::tlog::note::{Checkpoint, NOTE_MAX_BYTES};
@@ -64,6 +66,10 @@ pub(crate) struct Verify {
     /// And the records of nodes that lie in the folder: each hashes to what follows it, and members stand where they say.
     #[arg(long, requires = "dir")]
     records: bool,
+
+    /// The data folder of a node, or its hub.json: the log must have grown from every checkpoint that the node saw.
+    #[arg(long, value_name = "DATA")]
+    node: Vec<PathBuf>,
 
     /// Keep the checkpoint that was found, for the next time.
     #[arg(long, value_name = "FILE")]
@@ -162,7 +168,11 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
             .with_context(|| format!("{} is no checkpoint of this log", path.display()))
     });
     let from = from.transpose()?;
-    log.check(&now, from.as_ref(), &mut |_, _| Ok(()))?;
+    let mut known: Vec<Checkpoint> = from.iter().cloned().collect();
+    for data in &args.node {
+        known.extend(witnessed(data, &key)?);
+    }
+    log.check(&now, &known, &mut |_, _| Ok(()))?;
     let found = match log.folder().filter(|_| args.records) {
         Some(folder) => Some(records::check(folder)?),
         None => None,
@@ -176,6 +186,7 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
             "ok": true, "origin": now.origin, "size": now.size, "root": now.root.to_string(), "key": key.to_string(),
             "key_is_given": is_said, "grew_from": from.map(|from| from.size),
             "records": found.as_ref().map(|found| found.records), "members": found.as_ref().map(|found| found.members),
+            "witnessed": known.iter().map(|seen| seen.size).max(),
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?;
         return Ok(());
@@ -191,6 +202,10 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
     if let Some(from) = from {
         writeln!(out, "ok     the first {} entries are those that they were", show_count(from.size))?;
     }
+    if let Some(largest) = known.iter().map(|seen| seen.size).max().filter(|_| !args.node.is_empty()) {
+        let nodes = args.node.len();
+        writeln!(out, "ok     {nodes} nodes saw {} checkpoints of it, the largest of {}", known.len(), show_count(largest))?;
+    }
     if let Some(found) = found {
         writeln!(out, "ok     {found}")?;
     }
@@ -198,4 +213,17 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
         writeln!(out, "note   the key is the folder's own: --key says one that you got elsewhere")?;
     }
     Ok(())
+}
+
+/// The checkpoints that a node kept, each signed by the log's key.
+fn witnessed(data: &Path, key: &NoteKey) -> anyhow::Result<Vec<Checkpoint>> {
+    let file = if data.is_dir() { data.join(desired::FILE) } else { data.to_owned() };
+    anyhow::ensure!(file.exists(), "{} is not there: --node names the data folder of a node", file.display());
+    let (_, kept, damage) = KeptFile::open(Disk, &file)?;
+    anyhow::ensure!(damage.is_none(), "{} is damaged, and says nothing", file.display());
+    let open = |note: &String| {
+        Checkpoint::open(note.as_bytes(), key)
+            .with_context(|| format!("{} holds a checkpoint that this key did not sign", file.display()))
+    };
+    kept.checkpoints.iter().map(open).collect()
 }

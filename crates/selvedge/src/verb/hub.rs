@@ -1,5 +1,6 @@
 //! `selvedge hub`: the control plane.
 
+mod adopt;
 mod upkeep;
 
 use std::io::Write as _;
@@ -57,6 +58,7 @@ enum Verb {
     Backup(upkeep::Backup),
     Check(upkeep::Check),
     Token(Token),
+    Adopt(adopt::Args),
 }
 
 /// Make a token for a person or a program, while the hub is stopped; an admin of a running hub makes them by its API.
@@ -116,6 +118,7 @@ fn token(args: Token) -> anyhow::Result<()> {
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     match args.verb.take() {
+        Some(Verb::Adopt(args)) => return adopt::run(&args),
         Some(Verb::Archive(args)) => return upkeep::archive(args),
         Some(Verb::Backup(args)) => return upkeep::backup(args),
         Some(Verb::Check(args)) => return upkeep::check(args),

@@ -292,6 +292,27 @@ impl Stand {
         all.iter().map(|row| format!("{} {} {}", row.node, row.member.standing, row.member.version)).collect()
     }
 
+    /// Believes nodes that are ahead.
+    async fn adopt(&mut self) -> Recovered {
+        let recovery = Box::new(Recovery { adopt: true, keys: Vec::new() });
+        let wish = Wish::Recover { recovery, who: "operator:ann".into(), why: "a test".into() };
+        let mut transaction = self.store.writer.begin().await.unwrap();
+        let last_record = write::begin(&mut transaction, &mut self.names, "me").await.unwrap();
+        let granted = self.names.rollouts.grant(&mut transaction, &wish, self.now_ms).await.unwrap();
+        let mut written = Written::default();
+        write::end(&mut transaction, &mut self.names, last_record, self.now_ms, &mut written).await.unwrap();
+        transaction.commit().await.unwrap();
+        let Ok(Granted::Recovered(done)) = granted else { panic!("{granted:?}") };
+        done
+    }
+
+    /// Where it fires that the hub is behind, and for how many nodes.
+    async fn behind(&self) -> Vec<(String, i64)> {
+        let all = alerts::list(&self.store.readers, &alerts::AlertFilter::default(), 10).await.unwrap();
+        let fires = all.into_iter().filter(|alert| alert.rule == HUB_BEHIND && alert.cleared_ms.is_none());
+        fires.map(|alert| (alert.node, alert.count)).collect()
+    }
+
     async fn acts(&mut self) -> Vec<String> {
         let filter = audit::AuditFilter::default();
         let rows = audit::list(&self.store.readers, &filter, 100).await.unwrap();
@@ -450,8 +471,9 @@ async fn two_engines_without_the_turn_are_found_by_the_swap() {
     let (mut stand, plan) = (Stand::new().await, plan(&[2048], "two engines"));
     let id = stand.start(&plan).await;
     let writer = &mut stand.store.writer;
+    let turn = Turn { is_after_another: false, count: 0, last_record: 0, last_audit: 0, desired: 0 };
     let mut other = Rollouts::default();
-    other.ready(writer, 0, "other").await.unwrap();
+    other.ready(writer, &turn, "other").await.unwrap();
     stand.call(&mut Node::new("pump-1", 1)).await;
     let writer = &mut stand.store.writer;
     let node = Node::new("pump-2", 2);
@@ -506,12 +528,29 @@ async fn a_node_that_knows_more_than_the_hub_gets_nothing() {
     let answer = checked_in(&mut transaction, &mut stand.names, &checkin, stand.now_ms).await;
     transaction.commit().await.unwrap();
     assert_eq!((answer.desired, answer.paused.as_deref()), (None, Some("hub-behind")));
-    // A document that this hub has not released: the rollout waits for a person.
-    (node.revision, node.hub) = (Some(1), answer.hub);
-    node.accepted.insert(id.to_string(), 501);
-    stand.call(&mut node).await;
-    let firing = alerts::list(&stand.store.readers, &alerts::AlertFilter::default(), 10).await.unwrap();
-    assert!(firing.iter().any(|alert| alert.rule == HUB_BEHIND && alert.cleared_ms.is_none()));
+    assert_eq!(stand.behind().await, [("pump-1".to_owned(), 1)]);
+    // A node that took a document which this hub has not released: the rollout waits for a person.
+    let mut second = Node::new("pump-2", 2);
+    (second.revision, second.hub) = (Some(3), node.hub.clone());
+    second.accepted.insert(id.to_string(), 501);
+    second.release = 7;
+    assert_eq!(stand.call(&mut second).await, [0; 0]);
+    assert_eq!(stand.behind().await, [("pump-1".to_owned(), 2)], "one alert for the fleet");
+    let phase = |stand: &Stand| stand.names.rollouts.engine.as_ref().unwrap().get(id).unwrap().rollout.clone();
+    assert_eq!(phase(&stand).phase.as_str(), "paused");
+
+    // Another life of the hub knows it still; then somebody believes the nodes.
+    stand.names.forget();
+    let done = stand.adopt().await;
+    assert_eq!(done, Recovered { nodes: 2, rollouts: 1, keys: 0 });
+    assert_eq!(stand.adopt().await, Recovered::default(), "told twice");
+    assert_eq!(phase(&stand).phase.as_str(), "reverting", "they were told to go back");
+    assert!(stand.behind().await.is_empty());
+    assert_eq!(stand.members(id).await, ["pump-1 trying 1", "pump-2 offered 501"]);
+    assert_eq!(stand.call(&mut second).await, [0; 0], "it has what there is");
+    assert_eq!(second.revision, Some(3), "never a number below the one that it has");
+    assert_eq!(stand.call(&mut node).await, [501]);
+    assert_eq!(node.revision, Some(8813));
 }
 
 /// A plan of another day, changed.

@@ -129,7 +129,7 @@ pub(super) fn export(at: &Place, whom: &Whom, output: &Path) -> anyhow::Result<(
     let mut working = Working { folder, server, records: 0 };
     let made = (|| -> anyhow::Result<u64> {
         let (mut lines, mut count) = (Vec::new(), 0);
-        log.check(&now, None, &mut |tile, bytes| {
+        log.check(&now, &[], &mut |tile, bytes| {
             if tile.content != Content::Entries {
                 return working.write(&tile.to_string(), bytes);
             }

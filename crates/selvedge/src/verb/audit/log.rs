@@ -138,27 +138,30 @@ impl Log {
         Ok((checkpoint, note))
     }
 
-    /// Goes through all of it: every entry, every tile, the root; and an older root on the way. `see` is given each file.
+    /// Goes through all of it: every entry, every tile, the root; and older roots on the way. `see` is given each file.
     pub(super) fn check(
         &self,
         now: &Checkpoint,
-        from: Option<&Checkpoint>,
+        from: &[Checkpoint],
         see: &mut dyn FnMut(&Tile, &[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let (origin, size) = (&now.origin, now.size);
-        if let Some(from) = from.filter(|from| from.size > size) {
+        if let Some(from) = from.iter().find(|from| from.size > size) {
             anyhow::bail!("log-forked: {origin} had {} entries, and has {size} now", from.size);
         }
         let bar = progress::steps(size).with_prefix("checking");
         let mut tree = Tree::default();
-        let grown = |tree: &Tree| match from.filter(|from| from.size == tree.size()) {
-            Some(from) if from.root != tree.root() => {
-                anyhow::bail!(
-                    "log-forked: the first {} entries of {origin} are not those that they were",
-                    from.size
-                )
+        let grown = |tree: &Tree| {
+            let mut known = from.iter().filter(|from| from.size == tree.size());
+            match known.find(|from| from.root != tree.root()) {
+                Some(from) => {
+                    anyhow::bail!(
+                        "log-forked: the first {} entries of {origin} are not those that they were",
+                        from.size
+                    )
+                }
+                None => Ok(()),
             }
-            _ => Ok(()),
         };
         grown(&tree)?;
         let mut hashes = Vec::new();
