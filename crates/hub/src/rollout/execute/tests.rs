@@ -577,3 +577,41 @@ async fn no_more_than_the_budget_are_away_at_once() {
     stand.store(&batch).await;
     assert_eq!(stand.call(&mut two).await, [1]);
 }
+
+#[tokio::test]
+async fn who_waits_for_news_is_called_once_for_each() {
+    let mut stand = Stand::new().await;
+    let plan = plan(&[1024, 2048], "news");
+    let (mut inside, mut behind) = nodes(&plan, 1, 1);
+    for node in inside.iter_mut().chain(&mut behind) {
+        stand.call(node).await;
+    }
+    let numbers = [&inside[0].name, &behind[0].name].map(ToString::to_string);
+    let calls = async |stand: &mut Stand| {
+        let mut called = Vec::new();
+        for name in &numbers {
+            let row = sqlx::query("SELECT id FROM nodes WHERE name = $1").bind(name);
+            let node: i64 = row.fetch_one(&stand.store.readers).await.unwrap().get(0);
+            called.push(stand.names.rollouts.calls(node, stand.now_ms));
+        }
+        (stand.names.rollouts.take_news(), called)
+    };
+    let id = stand.start(&plan).await;
+    assert_eq!(calls(&mut stand).await, (true, vec![true, false]), "the wave that opens means the first");
+    assert_eq!(calls(&mut stand).await.0, false, "nothing happened since");
+    assert_eq!(stand.call(&mut inside[0]).await, [1]);
+    assert_eq!(calls(&mut stand).await, (true, vec![false, false]), "it has it");
+    let installed = inside[0].installed("committed");
+    stand.store(&installed).await;
+    stand.tick().await;
+    stand.tick().await;
+    assert_eq!(calls(&mut stand).await, (true, vec![false, true]), "the next wave");
+    stand.order(id, Order::Revert, None).await.unwrap();
+    assert_eq!(
+        calls(&mut stand).await,
+        (true, vec![true, false]),
+        "the way back is for whoever was offered it"
+    );
+    stand.call(&mut inside[0]).await;
+    assert_eq!(calls(&mut stand).await.1, [false, false]);
+}
