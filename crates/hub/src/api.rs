@@ -105,6 +105,11 @@ pub fn router(state: Arc<HubState>) -> Router {
         .with_state(state)
 }
 
+/// Routes whose answers are held back for as long as it takes.
+pub fn held(state: Arc<HubState>) -> Router {
+    Router::new().route("/api/v1/wait", get(intake::wait)).with_state(state)
+}
+
 async fn nothing_here(uri: Uri) -> Refusal {
     let message = format!("there is nothing at {:?}", uri.path().chars().take(200).collect::<String>());
     Refusal::new(StatusCode::NOT_FOUND, "not-found", message, "the endpoints are listed at /api")

@@ -1,4 +1,7 @@
-//! The check-in as the hub sees it: what a node said, and when it shall come again. Pure.
+//! The check-in as the hub sees it: what a node said; what it is advised ([`advice`]); and who may wait for news ([`wait`]).
+
+pub mod advice;
+pub mod wait;
 
 use wire::checkin::CheckIn;
 
@@ -7,12 +10,6 @@ pub const CHECKIN_MAX_BYTES: usize = 256 * 1024;
 
 /// The most sources, the most streams, and the most models, of a node.
 pub const PARTS_MAX: usize = 1024;
-
-/// How many check-ins a second the hub invites at most; a third of what two cores carry beside 3 000 records/s.
-const CHECKINS_PER_SECOND: u64 = 200;
-
-/// The longest a node is sent away for when the hub is busy.
-const STRETCH_MAX_MS: u64 = 300_000;
 
 /// A check-in that cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -42,37 +39,9 @@ pub fn decode(body: &[u8]) -> Result<CheckIn, BadCheckIn> {
     Ok(checkin)
 }
 
-/// When a node shall come again: the configured time, longer when the fleet is so large that the hub would get more
-/// than it can carry, and up to four times that while the writer's queue is filling.
-pub fn next_ms(configured_ms: u64, nodes: u64, queue_percent: u64) -> u64 {
-    let fair_ms = configured_ms.max(nodes.saturating_mul(1000) / CHECKINS_PER_SECOND);
-    let stretch = match queue_percent {
-        0..=24 => 1,
-        25..=49 => 2,
-        _ => 4,
-    };
-    fair_ms.saturating_mul(stretch).min(configured_ms.max(STRETCH_MAX_MS))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn when_to_come_again() {
-        #[track_caller]
-        fn check(configured_ms: u64, nodes: u64, queue_percent: u64, expected: u64) {
-            assert_eq!(next_ms(configured_ms, nodes, queue_percent), expected);
-        }
-        check(10_000, 0, 0, 10_000);
-        check(10_000, 2_000, 0, 10_000);
-        check(10_000, 10_000, 0, 50_000);
-        check(10_000, 10_000, 30, 100_000);
-        check(10_000, 10_000, 90, 200_000);
-        check(10_000, 1_000_000, 90, 300_000);
-        check(600_000, 1, 90, 600_000);
-        check(10_000, u64::MAX, 100, 300_000);
-    }
 
     #[test]
     fn what_does_not_decode() {

@@ -92,6 +92,8 @@ pub struct HubConfig {
     pub nodes_max: u64,
     /// The most open connections; further ones wait in the system's queue.
     pub connections_max: usize,
+    /// The most nodes that may hold a call until there is news for them; never more than half of their door's connections.
+    pub polls_max: usize,
     /// The most pages and programs that may follow live at once.
     pub live_max: usize,
     /// Where packages lie.
@@ -260,6 +262,7 @@ impl Default for HubConfig {
             check_in_ms: 10_000,
             nodes_max: 20_000,
             connections_max: 2048,
+            polls_max: 512,
             live_max: 256,
             depot: DepotConfig::default(),
             registry: RegistryConfig::default(),
@@ -385,6 +388,7 @@ impl HubConfig {
         within("check_in_ms", self.check_in_ms, 100, 86_400_000)?;
         within("nodes_max", self.nodes_max, 1, 10_000_000)?;
         within("connections_max", self.connections_max as u64, 8, 1_000_000)?;
+        within("polls_max", self.polls_max as u64, 0, 100_000)?;
         within("live_max", self.live_max as u64, 1, 100_000)?;
         within("blob_max_bytes", self.registry.blob_max_bytes, 1 << 20, 1 << 50)?;
         within("uploads_max", self.registry.uploads_max as u64, 1, 10_000)?;

@@ -1,8 +1,8 @@
 //! The hub's own numbers, as Prometheus text: what came in, what became of it, how long requests took.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wire::batch::Outcome;
 
@@ -39,6 +39,17 @@ impl Area {
     }
 }
 
+/// How a handshake at the nodes' door ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// From the beginning, with certificates.
+    Full,
+    /// With a ticket of an earlier connection.
+    Resumed,
+    /// Without a connection.
+    Failed,
+}
+
 #[derive(Debug, Default)]
 struct Histogram {
     buckets: [AtomicU64; BOUNDS_US.len() + 1],
@@ -58,6 +69,8 @@ pub struct Metrics {
     checkins: AtomicU64,
     commits: AtomicU64,
     lost_swaps: AtomicU64,
+    handshakes: [AtomicU64; 3],
+    held: AtomicI64,
     requests: [Histogram; 5],
     expires: Mutex<Vec<(String, i64)>>,
     recent: Recent,
@@ -94,6 +107,22 @@ impl Metrics {
     /// A node checked in.
     pub fn checked_in(&self) {
         self.checkins.fetch_add(1, Relaxed);
+    }
+
+    /// A node shook hands, or did not.
+    pub fn handshake(&self, ended: Handshake) {
+        self.handshakes[ended as usize].fetch_add(1, Relaxed);
+    }
+
+    /// A call is held for as long as what is returned lives.
+    pub fn hold(self: &Arc<Metrics>) -> impl Drop + Send + use<> {
+        self.held.fetch_add(1, Relaxed);
+        HeldCall(self.clone())
+    }
+
+    /// How many calls are held.
+    pub fn held(&self) -> i64 {
+        self.held.load(Relaxed)
     }
 
     /// Something is on disk.
@@ -155,6 +184,11 @@ impl Metrics {
             (format!("{{outcome=\"{outcome}\"}}"), counter.load(Relaxed).to_string())
         });
         family("hub_batches_total", "Batches answered.", "counter", &batches);
+        let ends = ["full", "resumed", "failed"].into_iter().zip(&self.handshakes);
+        let handshakes: Vec<(String, String)> = ends
+            .map(|(end, count)| (format!("{{end=\"{end}\"}}"), count.load(Relaxed).to_string()))
+            .collect();
+        family("hub_handshakes_total", "Handshakes at the nodes' door.", "counter", &handshakes);
         let quoted = |role: &str| role.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let expires = self.expires.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let expires: Vec<(String, String)> = expires
@@ -184,6 +218,14 @@ impl Metrics {
             let _ = writeln!(out, "hub_request_seconds_count{{area=\"{area}\"}} {count}");
         }
         out
+    }
+}
+
+struct HeldCall(Arc<Metrics>);
+
+impl Drop for HeldCall {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Relaxed);
     }
 }
 

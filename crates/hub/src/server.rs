@@ -29,6 +29,8 @@ use crate::access::{self, Access, Guard};
 use crate::audit;
 use crate::audit::key::LogKeyError;
 use crate::audit::witness::Witness;
+use crate::checkin::advice::Turns;
+use crate::checkin::wait::Waits;
 use crate::config::{ConfigError, HubConfig};
 use crate::depot::{Depot, DepotError};
 use crate::fleet::view::Fleet;
@@ -192,7 +194,7 @@ impl Hub {
             _ => None,
         };
         let tls = match (&ca, &own) {
-            (Some(ca), Some(own)) => Some(Tls::new(Arc::new(own.settings(ca, clock.clone())?))),
+            (Some(ca), Some(own)) => Some(Arc::new(own.settings(ca, clock.clone())?)),
             _ => None,
         };
 
@@ -219,6 +221,8 @@ impl Hub {
             Err(error) => tracing::error!(%error, "the published audit log could not be held against the database"),
         }
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
+        let door_max = config.nodes.as_ref().map_or(config.connections_max, |nodes| nodes.connections_max);
+        let waits = Arc::new(Waits::new(config.polls_max.min(door_max / 2)));
         let (stop, stopping) = watch::channel(false);
         let me = to_hex(&me);
         let replica = Replica::new(me.clone(), addr.to_string(), clock.clone(), server.is_some());
@@ -233,6 +237,8 @@ impl Hub {
             check_in_ms: config.check_in_ms,
             limits: Limits { nodes: config.nodes_max },
             me,
+            waits: waits.clone(),
+            turns: Turns::default(),
         };
         let (handle, writer_task) = writer::start(desk);
         let connections_max = config.connections_max;
@@ -253,7 +259,8 @@ impl Hub {
             witness: Witness::new(log_key.key().clone()),
             publishing: tokio::sync::Mutex::new(()),
             live,
-            metrics,
+            metrics: metrics.clone(),
+            waits,
             clock,
             stopping: stopping.clone(),
             inbound_kib: Semaphore::new(INBOUND_KIB),
@@ -273,6 +280,7 @@ impl Hub {
         let router = router(state);
         let nodes = nodes_listener.map(|(listener, addr)| {
             tracing::info!(%addr, "hub listens for nodes");
+            let tls = tls.map(|settings| Tls::new(settings, metrics));
             tokio::spawn(door::serve(listener, router.clone(), tls, nodes_max, stopping.clone()))
         });
         let serving = tokio::spawn(door::serve(listener, router, None, connections_max, stopping));
@@ -352,6 +360,7 @@ fn router(state: Arc<HubState>) -> Router {
         .merge(tuf::router(state.clone()))
         .merge(console::router(state.clone(), access.clone()))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .merge(api::held(state.clone()))
         .merge(registry::router(state.clone()))
         .layer(from_fn_with_state(guard, access::guard))
         .layer(from_fn_with_state(state, measure))
@@ -384,6 +393,8 @@ async fn look(depot: Depot) {
 async fn measure(State(state): State<Arc<HubState>>, request: Request, next: Next) -> Response {
     let area = match request.uri().path() {
         "/api/v1/checkin" => Area::CheckIn,
+        // Held for as long as there is no news: that is not how long an answer took.
+        "/api/v1/wait" => return next.run(request).await,
         "/api/v1/records" if request.method() == axum::http::Method::POST => Area::Records,
         path if path.starts_with("/v2/") || path.starts_with("/tuf/") => Area::Packages,
         path if path.starts_with("/api/v1/") || path == "/health" || path == "/metrics" => Area::Api,

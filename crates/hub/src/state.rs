@@ -8,6 +8,7 @@ use wire::world::{Clock, Entropy, WallMs};
 
 use crate::access::Access;
 use crate::audit::witness::Witness;
+use crate::checkin::wait::Waits;
 use crate::config::HubConfig;
 use crate::depot::Depot;
 use crate::fleet::view::Fleet;
@@ -62,6 +63,8 @@ pub struct HubState {
     pub live: Arc<Live>,
     /// The hub's own numbers.
     pub metrics: Arc<Metrics>,
+    /// Who waits for news.
+    pub waits: Arc<Waits>,
     /// What time it is.
     pub clock: Arc<dyn Clock + Sync>,
     /// True once the hub is stopping.

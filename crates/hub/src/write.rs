@@ -154,6 +154,17 @@ pub struct Written {
     pub records: u64,
     /// How many were learnt to be lost.
     pub lost: u64,
+    /// Who checked in last, for the advice in the answer.
+    pub caller: Caller,
+}
+
+/// A node that checks in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Its number in the store.
+    pub node: i64,
+    /// Whether a wave that is open waits for it.
+    pub awaited: bool,
 }
 
 /// Stores what is new of a batch that [`crate::ingest::decode`] gave.
@@ -459,6 +470,7 @@ pub async fn checkin(
         written.events.push(node_event(&checkin.node, "up", now_ms, row.sources, row.sources_running));
     }
     let (hub, handed) = names.rollouts.call(writer, node, checkin, now_ms).await?;
+    written.caller = Caller { node, awaited: handed.awaited };
     Ok(Ok(CheckInAnswer {
         v: PROTOCOL,
         hub_ms: now_ms,

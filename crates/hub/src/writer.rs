@@ -13,9 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use wire::batch::{Batch, BatchAnswer};
 use wire::checkin::{CheckIn, CheckInAnswer};
+use wire::id::NodeId;
 use wire::world::{Clock, WallMs};
 
-use crate::checkin::next_ms;
+use crate::checkin::advice::{self, Load, Turns};
+use crate::checkin::wait::{HOLD_MS, Waits};
 use crate::live::{Event, Live};
 use crate::metrics::Metrics;
 use crate::replica::{Lease, Replica};
@@ -23,8 +25,8 @@ use crate::rollout::execute::{Granted, LostSwap, NotDone, Wish};
 use crate::store::connection::Writer;
 use crate::store::database::Way;
 use crate::store::nodes;
-use crate::write::act::{Act, Done};
-use crate::write::{self, Limits, Names, NotWritten, Written};
+use crate::write::act::{Act, Deed, Done};
+use crate::write::{self, Caller, Limits, Names, NotWritten, Written};
 
 /// How many batches wait at most. Each is below 2 MiB decompressed.
 pub const BATCH_QUEUE: usize = 32;
@@ -46,6 +48,10 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// How often rollouts are looked at when nothing happens.
 const TICK_EVERY: Duration = Duration::from_secs(5);
+
+/// How soon nodes that wait for news are looked at, once there may be some; and how many are called at once.
+const CALL_EVERY: Duration = Duration::from_millis(200);
+const CALLED_MAX: usize = 64;
 
 /// When the wall clock has moved this much more than the monotonic one between two looks, it was set: nodes get their
 /// patience anew.
@@ -160,6 +166,10 @@ pub struct Desk {
     pub check_in_ms: u64,
     /// How much the hub takes.
     pub limits: Limits,
+    /// Who waits for news.
+    pub waits: Arc<Waits>,
+    /// When those with much to tell shall tell it.
+    pub turns: Turns,
     /// This process, drawn by chance; becomes the hub's id if it has none.
     pub me: String,
 }
@@ -205,6 +215,8 @@ async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut steps = tokio::time::interval(TICK_EVERY);
     steps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut calls = tokio::time::interval(CALL_EVERY);
+    calls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let first = tokio::select! {
             biased;
@@ -224,6 +236,10 @@ async fn run(
                 tick(&mut desk, &mut names).await;
                 continue;
             }
+            _ = calls.tick() => {
+                call(&desk, &mut names);
+                continue;
+            }
             // Every handle has both queues, so when this one is closed, the other is; and it was empty, or it
             // would have gone first.
             job = batches.recv() => match job {
@@ -232,13 +248,24 @@ async fn run(
             },
         };
         let queue_percent = (batches.len() * 100 / BATCH_QUEUE) as u64;
-        let next_ms = next_ms(desk.check_in_ms, watch.awake, queue_percent);
+        let next_ms = advice::next_ms(desk.check_in_ms, watch.awake, queue_percent);
+        let now = Now { next_ms, awake: watch.awake, load: Load { nodes: watch.known, queue_percent } };
         let group = gather(first, &mut batches, &mut checkins);
-        process(&mut desk, &mut names, group, next_ms).await;
+        process(&mut desk, &mut names, group, now).await;
     }
     if let Err(error) = desk.writer.close().await {
         tracing::warn!(%error, "the store did not close cleanly; nothing that was acknowledged is lost");
     }
+}
+
+/// How the hub is as a group is written.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    /// When nodes shall come again.
+    next_ms: u64,
+    /// How many are heard.
+    awake: u64,
+    load: Load,
 }
 
 /// Takes what waits, check-ins first, up to the limits of a group.
@@ -274,8 +301,8 @@ enum Answer {
 }
 
 /// Writes a group in one transaction, then answers; on failure one by one.
-async fn process(desk: &mut Desk, names: &mut Names, group: Vec<Job>, next_ms: u64) {
-    let error = match attempt(desk, names, &group, next_ms).await {
+async fn process(desk: &mut Desk, names: &mut Names, group: Vec<Job>, now: Now) {
+    let error = match attempt(desk, names, &group, now).await {
         Ok(answers) => {
             group.into_iter().zip(answers).for_each(|(job, answer)| reply(job, Some(answer)));
             return;
@@ -285,7 +312,7 @@ async fn process(desk: &mut Desk, names: &mut Names, group: Vec<Job>, next_ms: u
     if group.len() > 1 {
         tracing::warn!(%error, jobs = group.len(), "a group was not stored, trying one by one");
         for job in group {
-            Box::pin(process(desk, names, vec![job], next_ms)).await;
+            Box::pin(process(desk, names, vec![job], now)).await;
         }
     } else {
         tracing::error!(%error, "the store does not take a batch or check-in");
@@ -311,10 +338,10 @@ async fn attempt(
     desk: &mut Desk,
     names: &mut Names,
     group: &[Job],
-    next_ms: u64,
+    now: Now,
 ) -> Result<Vec<Answer>, sqlx::Error> {
     let mut written = Written { followed: desk.live.is_followed(), ..Written::default() };
-    let result = transact(desk, names, group, next_ms, &mut written).await;
+    let result = transact(desk, names, group, now, &mut written).await;
     if let Err(error) = &result {
         desk.count(error);
         // What the transaction had added is gone again.
@@ -332,6 +359,15 @@ async fn attempt(
             Answer::CheckIn(_) | Answer::Act(_) | Answer::Wish(_) => {}
         }
     }
+    for job in group {
+        // Labels travel with answers to check-ins.
+        if let Job::Act(act, _) = job
+            && let Deed::Label { name, .. } = &act.what
+            && let Ok(name) = NodeId::new(name)
+        {
+            desk.waits.ring(&name);
+        }
+    }
     written.events.into_iter().for_each(|event| desk.live.tell(event));
     result
 }
@@ -340,7 +376,7 @@ async fn transact(
     desk: &mut Desk,
     names: &mut Names,
     group: &[Job],
-    next_ms: u64,
+    now: Now,
     written: &mut Written,
 ) -> Result<Vec<Answer>, sqlx::Error> {
     let mut transaction = desk.writer.begin().await?;
@@ -348,6 +384,7 @@ async fn transact(
     // Read under the turn: what another hub did while this one waited for it was before.
     let now_ms = desk.clock.wall_ms();
     let mut answers = Vec::with_capacity(group.len());
+    let (next_ms, mono_ms) = (now.next_ms, desk.clock.mono_ns() / 1_000_000);
     for job in group {
         answers.push(match job {
             Job::Batch(batch, _) => {
@@ -358,9 +395,12 @@ async fn transact(
             }
             Job::CheckIn(checkin, text, _) => {
                 let writer = &mut *transaction;
-                let answer =
+                let mut answer =
                     write::checkin(writer, names, &desk.limits, checkin, text, next_ms, now_ms, written)
                         .await?;
+                if let Ok(answer) = &mut answer {
+                    advise(&desk.waits, &mut desk.turns, checkin, written.caller, now, mono_ms, answer);
+                }
                 Answer::CheckIn(Box::new(answer))
             }
             Job::Wish(wish, _) => Answer::Wish(names.rollouts.grant(&mut transaction, wish, now_ms).await?),
@@ -370,6 +410,49 @@ async fn transact(
     write::end(&mut transaction, names, last_record, now_ms, written).await?;
     transaction.commit().await?;
     Ok(answers)
+}
+
+/// Adds to an answer when its node shall come again, what shall wait until then, and whether it may wait for news.
+fn advise(
+    waits: &Waits,
+    turns: &mut Turns,
+    checkin: &CheckIn,
+    caller: Caller,
+    now: Now,
+    mono_ms: u64,
+    answer: &mut CheckInAnswer,
+) {
+    answer.next_ms = advice::next_for(now.next_ms, caller.awaited);
+    let owed = advice::owed(checkin, &answer.watermarks);
+    answer.quiet = turns.quiet(&checkin.node, owed, now.load, mono_ms);
+    let revision = answer.desired.as_ref().map_or(0, |desired| desired.revision);
+    let may_wait = caller.awaited || waits.has_room_for_all(now.awake);
+    if may_wait && waits.permit(&checkin.node, caller.node, revision, answer.next_ms, mono_ms) {
+        answer.poll_ms = HOLD_MS;
+    } else {
+        waits.withdraw(&checkin.node);
+    }
+}
+
+/// Calls nodes that wait, if there is something for them now.
+fn call(desk: &Desk, names: &mut Names) {
+    if desk.waits.is_empty() || !names.rollouts.take_news() {
+        return;
+    }
+    let now_ms = desk.clock.wall_ms();
+    let mut called = 0;
+    for (node, no) in desk.waits.listening() {
+        if !names.rollouts.calls(no, now_ms) {
+            continue;
+        }
+        desk.waits.ring(&node);
+        called += 1;
+        if called == CALLED_MAX {
+            // The others a moment later.
+            names.rollouts.expect_news();
+            return;
+        }
+    }
 }
 
 /// Looks at the rollouts under way, if no other hub does.
@@ -396,12 +479,13 @@ struct Watch {
     wall_ms: WallMs,
     mono_ms: i64,
     awake: u64,
+    known: u64,
 }
 
 impl Watch {
     fn new(clock: &dyn Clock) -> Watch {
         let (wall_ms, mono_ms) = (clock.wall_ms(), (clock.mono_ns() / 1_000_000) as i64);
-        Watch { since_ms: wall_ms, wall_ms, mono_ms, awake: 0 }
+        Watch { since_ms: wall_ms, wall_ms, mono_ms, awake: 0, known: 0 }
     }
 
     async fn look(&mut self, desk: &mut Desk, names: &mut Names) {
@@ -421,6 +505,7 @@ impl Watch {
         match looked {
             Ok(awake) => {
                 self.awake = awake;
+                self.known = nodes::count(&mut desk.writer).await.map_or(self.known, |count| count as u64);
                 written.events.into_iter().for_each(|event: Event| desk.live.tell(event));
             }
             Err(error) => {
@@ -441,7 +526,7 @@ mod tests {
     use wire::chain::{Link, link};
     use wire::class::Class;
     use wire::hash::Hash;
-    use wire::id::{BootId, JournalId, NodeId, PartName, StreamName};
+    use wire::id::{BootId, JournalId, PartName, StreamName};
     use wire::record::Record;
     use wire::world::{ClockQuality, Simulated};
 
@@ -481,6 +566,8 @@ mod tests {
             clock: Arc::new(Simulated::new(1)),
             check_in_ms: 1000,
             limits: Limits { nodes: 10 },
+            waits: Arc::new(Waits::new(1)),
+            turns: Turns::default(),
             me: "me".to_owned(),
         };
         let (mut jobs, mut answers) = (Vec::new(), Vec::new());
@@ -489,7 +576,8 @@ mod tests {
             jobs.push(Job::Batch(batch(node, body), to));
             answers.push(answer);
         }
-        process(&mut desk, &mut Names::default(), jobs, 1000).await;
+        let now = Now { next_ms: 1000, awake: 3, load: Load { nodes: 3, queue_percent: 0 } };
+        process(&mut desk, &mut Names::default(), jobs, now).await;
         let mut found = Vec::new();
         for answer in answers {
             found.push(answer.await.unwrap().map(|answer| (answer.outcome, answer.watermark.seq)));

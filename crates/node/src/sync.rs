@@ -31,6 +31,8 @@ const RETRY_AFTER_MOST_NS: MonoNs = 3600 * SECOND_NS;
 pub enum Event {
     /// Time has passed, or the journal has grown: the streams as they now stand.
     Looked(Vec<Position>),
+    /// The same, and the hub says that it has news.
+    Called(Vec<Position>),
     /// The hub answered the check-in.
     CheckedIn(Box<CheckInAnswer>),
     /// The hub answered the batch.
@@ -90,7 +92,8 @@ impl std::fmt::Display for Failure {
 /// What to do. Each is answered by one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Look at the journal at this time, or when it has grown, whichever comes first; then [`Event::Looked`].
+    /// Look at the journal at this time, when it has grown, or when the hub calls, whichever comes first; then
+    /// [`Event::Looked`] or [`Event::Called`].
     Wait {
         /// The time.
         until: MonoNs,
@@ -168,6 +171,8 @@ pub struct Sync {
     lanes: Lanes,
     /// When to check in next; 0 at first.
     check_in_at: MonoNs,
+    /// Not before, however often the hub calls.
+    called_not_before: MonoNs,
     /// No request before this.
     quiet_until: MonoNs,
     backoff: Backoff,
@@ -194,6 +199,7 @@ impl Sync {
             doing: Doing::Waiting,
             lanes: Lanes::default(),
             check_in_at: 0,
+            called_not_before: 0,
             quiet_until: 0,
             backoff: Backoff::new(SECOND_NS, 300 * SECOND_NS),
             refusals: Backoff::new(30 * SECOND_NS, 300 * SECOND_NS),
@@ -239,6 +245,10 @@ impl Sync {
             (Event::Looked(positions) | Event::NothingToSend(positions), _) => {
                 self.lanes.update(positions, now);
             }
+            (Event::Called(positions), _) => {
+                self.lanes.update(positions, now);
+                self.check_in_at = self.check_in_at.min(self.called_not_before.max(now));
+            }
             (Event::Settled { positions, .. }, _) => self.lanes.update(positions, now),
             // A part of the journal that cannot be read must not hold up the rest.
             (Event::JournalFailed, Doing::Sending(stream)) => {
@@ -276,6 +286,7 @@ impl Sync {
         let next_ns = answer.next_ms.saturating_mul(1_000_000).clamp(SECOND_NS, CHECK_IN_MOST_NS);
         // A tenth either way, so that a fleet that was started together drifts apart.
         self.check_in_at = now + (next_ns as f64 * (0.9 + 0.2 * chance.unit())) as MonoNs;
+        self.called_not_before = now + SECOND_NS;
         self.lanes.hush(&answer.quiet, now);
         self.doing = Doing::Settling(None);
         Effect::Settle { watermarks: answer.watermarks, complete: true }

@@ -4,6 +4,7 @@
 //! Async, and at home on a single-threaded runtime: the journal's blocking reads, the encoding and the compression go
 //! to tokio's blocking threads, one at a time. Nothing waits for it: if the hub is away for a year, it waits here.
 
+mod ear;
 mod hub;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use wire::checkin::{CheckIn, CheckInAnswer, StreamState};
 use wire::id::{JournalId, NodeId, StreamName};
 use wire::world::{Clock, MonoNs, World};
 
+use self::ear::Ear;
 use self::hub::Hub;
 pub use self::hub::UplinkError;
 use crate::identity::tls::HubTls;
@@ -110,7 +112,8 @@ impl std::fmt::Display for Notice {
 /// A node's way to its hub.
 #[derive(Debug)]
 pub struct Uplink {
-    hub: Hub,
+    hub: Arc<Hub>,
+    ear: Ear,
     node: NodeId,
     /// `None` while a blocking thread has it.
     outbox: Option<Outbox>,
@@ -123,7 +126,7 @@ impl Uplink {
     pub fn new(settings: Settings, outbox: Outbox, bell: Arc<Notify>) -> Result<Uplink, UplinkError> {
         let hub = Hub::new(&settings.hub_url, settings.token.as_deref(), settings.tls.as_ref())?;
         let door = outbox.door();
-        Ok(Uplink { hub, node: settings.node, outbox: Some(outbox), door, bell })
+        Ok(Uplink { hub: Arc::new(hub), ear: Ear::default(), node: settings.node, outbox: Some(outbox), door, bell })
     }
 
     /// Runs until `shutdown`. What is in flight then is dropped: it will be sent again, and taken once.
@@ -162,8 +165,14 @@ impl Uplink {
         match effect {
             Effect::Wait { until, growth } => {
                 let wait = Duration::from_nanos(until.saturating_sub(world.mono_ns()));
-                sleep(wait, growth.then_some(&*self.bell)).await;
-                self.look(host).await
+                let is_called = tokio::select! {
+                    () = sleep(wait, growth.then_some(&*self.bell)) => false,
+                    () = self.ear.called() => true,
+                };
+                match self.look(host).await {
+                    Event::Looked(positions) if is_called => Event::Called(positions),
+                    looked => looked,
+                }
             }
             Effect::CheckIn => self.check_in(world, host).await,
             Effect::Send { stream, max_bytes, max_records } => {
@@ -220,6 +229,7 @@ impl Uplink {
                 {
                     tracing::error!(%died, "what the hub has for this node was not taken; it comes again");
                 }
+                self.ear.listen(&self.hub, &self.node, &answer);
                 Event::CheckedIn(Box::new(answer))
             }
             Err(failure) => Event::Failed(failure),

@@ -69,10 +69,15 @@ struct Stand {
     nodes: SocketAddr,
     hub_world: Skewed,
     node_world: Skewed,
+    check_in_ms: u64,
 }
 
 impl Stand {
     fn new() -> Stand {
+        Stand::asked_every(200)
+    }
+
+    fn asked_every(check_in_ms: u64) -> Stand {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let mut stand = Stand {
             runtime: runtime.unwrap(),
@@ -81,6 +86,7 @@ impl Stand {
             nodes: "127.0.0.1:0".parse().unwrap(),
             hub_world: Skewed::new(),
             node_world: Skewed::new(),
+            check_in_ms,
         };
         stand.start_hub();
         stand
@@ -90,7 +96,7 @@ impl Stand {
         let mut config = HubConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             data: self.folder.path().join("hub"),
-            check_in_ms: 200,
+            check_in_ms: self.check_in_ms,
             ..HubConfig::default()
         };
         config.identity.node_days = 1;
@@ -256,5 +262,32 @@ fn a_node_lives_with_its_certificate() {
     let before = readings(&node);
     stand.until(&node, "readings go on", |_| readings(&node) > before);
     node.stop().unwrap();
+    stand.stop_hub();
+}
+
+#[test]
+fn a_node_that_waits_for_news_comes_at_once() {
+    let stand = Stand::asked_every(60_000);
+    let made = stand.ask(reqwest::Method::POST, "/api/v1/enrolments", Some(json!({ "name": "pump-7" })));
+    stand.enrol(&stand.data(), made["code"].as_str().unwrap()).unwrap();
+    let node = stand.start_node();
+    let metric = |name: &str| {
+        let text = stand.ask(reqwest::Method::GET, "/metrics", None).as_str().unwrap().to_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        line.unwrap_or(0.0_f64)
+    };
+    stand.until(&node, "the held call", |_| metric("hub_waits_held") > 0.0);
+    for (line, word) in ["2", "3"].into_iter().zip(["once", "and once more"]) {
+        let (before, began_ns) = (metric("hub_checkins_total"), stand.node_world.mono_ns());
+        let labels = json!({ "set": { "line": line } });
+        stand.ask(reqwest::Method::PUT, "/api/v1/nodes/pump-7/labels", Some(labels));
+        stand.until(&node, word, |_| metric("hub_checkins_total") > before);
+        let took_ms = (stand.node_world.mono_ns() - began_ns) / 1_000_000;
+        assert!(took_ms < 20_000, "{word}: {took_ms} ms, where nobody comes by itself for a minute");
+        stand.until(&node, "it waits again", |_| metric("hub_waits_held") > 0.0);
+    }
+    // A call that is cut loses nothing: the node's next check-in tells what there is.
+    node.stop().unwrap();
+    let mut stand = stand;
     stand.stop_hub();
 }

@@ -82,6 +82,7 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/records/{node}/{journal}/{stream}/{seq}", Read),
     // What nodes call.
     ("POST", "/api/v1/checkin", Node),
+    ("GET", "/api/v1/wait", Node),
     ("POST", "/api/v1/records", Node),
     ("POST", "/api/v1/enrol", Nothing),
     ("POST", "/api/v1/time", Nothing),

@@ -90,6 +90,7 @@ pub async fn put(
     }
     // Also if it was here already: whoever put it may have died before it was told.
     state.revision.change(&state.depot, &bytes, state.mono_s()).await?;
+    state.waits.ring_all();
     Ok(Json(AssignmentTaken { id, version }))
 }
 

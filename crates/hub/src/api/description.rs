@@ -62,6 +62,7 @@ use crate::tuf;
         live::of_node,
         intake::records,
         intake::checkin,
+        intake::wait,
         assignments::list,
         assignments::one,
         assignments::put,
@@ -152,6 +153,7 @@ pub async fn metrics(State(state): State<Arc<HubState>>) -> Result<impl IntoResp
         ("hub_nodes", "Nodes the hub knows.", nodes),
         ("hub_nodes_silent", "Nodes not heard of for too long.", silent),
         ("hub_alerts_firing", "Alerts that fire.", firing.iter().map(|(_, count)| count).sum()),
+        ("hub_waits_held", "Calls of nodes that are held until there is news.", state.metrics.held()),
         ("hub_live_followers", "Pages and programs that follow live.", state.live.followers() as i64),
     ];
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.text(&gauges)))

@@ -1,22 +1,27 @@
 //! What nodes call: records up, check-ins up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
 use wire::batch::{BatchAnswer, CONTENT_TYPE};
 use wire::checkin::CheckInAnswer;
 use wire::id::NodeId;
 
 use crate::access::who::Who;
-use crate::api::refusal::{ErrorBody, Refusal};
+use crate::api::refusal::{Asked, ErrorBody, Refusal};
 use crate::audit::witness::Verdict;
+use crate::checkin::wait::{HOLD_MS, Held};
 use crate::checkin::{self, CHECKIN_MAX_BYTES};
 use crate::ingest::{self, COMPRESSED_MAX_BYTES};
-use crate::state::{HubState, TURN};
+use crate::state::{HubState, TURN, stopped};
 use crate::store::{alerts, nodes};
 use crate::watch;
 use crate::write::NotWritten;
@@ -120,6 +125,70 @@ async fn witnessed(state: &HubState, node: NodeId, seen: &str) {
     });
     if let Err(error) = raised.await {
         tracing::error!(%error, "that the log forked is told again in a minute");
+    }
+}
+
+/// What a held call says of itself.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WaitQuery {
+    /// The highest revision that the node has heard of.
+    revision: Option<u64>,
+    /// The node's name; needed only where nodes have no door of their own.
+    node: Option<String>,
+}
+
+/// There is news.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct News {
+    /// What the hub had for the node when it last answered; there may be more now.
+    revision: u64,
+}
+
+/// Holds the answer until there is news for the node: then it checks in. Only for a node whose last answer had `poll_ms`.
+///
+/// Nothing is told by it and nothing is lost with it, so it may be dropped at any time.
+#[utoipa::path(
+    get, path = "/api/v1/wait", tag = "nodes", params(WaitQuery),
+    responses(
+        (status = 200, description = "There is news: check in", body = News),
+        (status = 204, description = "None came while it was held: ask again"),
+        (status = 400, description = "No name, or not one", body = ErrorBody),
+        (status = 503, description = "The node may not wait: it goes by `next_ms`", body = ErrorBody),
+    )
+)]
+pub async fn wait(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    Asked(asked): Asked<WaitQuery>,
+) -> Result<Response, Refusal> {
+    let node = match (asked.node, &who) {
+        (Some(name), _) => NodeId::new(&name)
+            .map_err(|error| Refusal::bad_request("bad-node", error.to_string(), SPEAKS_OTHERWISE))?,
+        (None, Who::Node { name, .. }) => name.clone(),
+        (None, _) => {
+            let message = "who waits is not said".to_owned();
+            return Err(Refusal::bad_request("bad-node", message, "add node=<name>"));
+        }
+    };
+    if !who.speaks_for(&node) {
+        return Err(other_node());
+    }
+    let _counted = state.metrics.hold();
+    let mut stopping = state.stopping.clone();
+    let held = tokio::select! {
+        held = state.waits.hold(&node, asked.revision.unwrap_or(0)) => held,
+        () = tokio::time::sleep(Duration::from_millis(HOLD_MS)) => {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        () = stopped(&mut stopping) => Held::NoPermit,
+    };
+    match held {
+        Held::News { revision } => Ok(Json(News { revision }).into_response()),
+        Held::NoPermit => {
+            let message = "this node may not wait here for now; it goes by next_ms".to_owned();
+            Err(Refusal::later("no-permit", message, 60))
+        }
     }
 }
 

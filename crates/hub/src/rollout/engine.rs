@@ -140,6 +140,8 @@ pub struct Handed {
     pub desired: Option<Desired>,
     /// Why it gets nothing, if it knows more than this hub.
     pub paused: Option<String>,
+    /// A wave that is open waits for it: for its answer, or until it may have the release.
+    pub awaited: bool,
 }
 
 impl Active {
@@ -341,13 +343,30 @@ impl Engine {
             self.said(id, node, checkin, now_ms);
         }
         if is_ahead {
-            return Handed { desired: None, paused: Some("hub-behind".to_owned()) };
+            return Handed { paused: Some("hub-behind".to_owned()), ..Handed::default() };
         }
         self.follow_revision(node, checkin);
-        let documents = self.hand(node, checkin, now_ms);
+        let (documents, held_back) = self.hand(node, checkin, now_ms);
+        let pending = self.rollouts.values().any(|active| {
+            active.rollout.phase.is_open()
+                && active.members.get(&node).is_some_and(|member| member.standing.is_pending())
+        });
         let revision = self.fleet.get(&node).map_or(0, |seen| seen.state.revision);
         let desired = (revision > 0).then_some(Desired { revision, documents });
-        Handed { desired, paused: None }
+        Handed { desired, paused: None, awaited: held_back || pending }
+    }
+
+    /// Whether a node would be handed something, if it came now, that no answer to it has had.
+    pub fn calls(&mut self, node: NodeNo, now_ms: WallMs) -> bool {
+        let ids: Vec<PlanId> = self.rollouts.keys().copied().collect();
+        ids.into_iter().any(|id| match self.judge(id, node, None, now_ms) {
+            Offer::Hand { first: true, .. } => true,
+            Offer::Hand { kind, .. } => {
+                let member = self.rollouts.get(&id).and_then(|active| active.members.get(&node));
+                member.is_some_and(|member| member.version < kind.version())
+            }
+            Offer::No(_) => false,
+        })
     }
 
     /// What a check-in says of one rollout.
@@ -361,8 +380,8 @@ impl Engine {
         self.hear(id, node, &heard, None, now_ms);
     }
 
-    /// The documents that a node gets, and the rows that say so.
-    fn hand(&mut self, node: NodeNo, checkin: &CheckIn, now_ms: WallMs) -> Vec<Document> {
+    /// The documents that a node gets, and the rows that say so; and whether one is held back for now.
+    fn hand(&mut self, node: NodeNo, checkin: &CheckIn, now_ms: WallMs) -> (Vec<Document>, bool) {
         let mut ids: Vec<(bool, WallMs, PlanId)> = self
             .rollouts
             .iter()
@@ -371,10 +390,14 @@ impl Engine {
             .collect();
         // Emergencies first, then the oldest: who gets two releases of a model gets the newer one last.
         ids.sort_unstable();
-        let (mut documents, mut bytes) = (Vec::new(), 0);
+        let (mut documents, mut bytes, mut held_back) = (Vec::new(), 0, false);
         for (_, _, id) in ids {
-            let Offer::Hand { kind, wave, first } = self.judge(id, node, Some(checkin), now_ms) else {
-                continue;
+            let (kind, wave, first) = match self.judge(id, node, Some(checkin), now_ms) {
+                Offer::Hand { kind, wave, first } => (kind, wave, first),
+                Offer::No(why) => {
+                    held_back |= matches!(why, Why::Budget { .. } | Why::Rate);
+                    continue;
+                }
             };
             let Some(active) = self.rollouts.get(&id) else { continue };
             let released = active.rollout.released.contains(&kind);
@@ -396,7 +419,7 @@ impl Engine {
             }
             documents.push(document);
         }
-        documents
+        (documents, held_back)
     }
 
     /// Whether a node gets a document of a rollout now, and if not, why not. Without a check-in: as if it came now and named

@@ -47,6 +47,8 @@ pub const HUB_BEHIND: &str = "hub-behind";
 pub struct Rollouts {
     engine: Option<Engine>,
     has_fleet: bool,
+    /// Something changed since whoever waits for news was looked at.
+    has_news: bool,
 }
 
 /// What a person wants after a backup was restored.
@@ -171,7 +173,7 @@ impl LostSwap {
 impl Rollouts {
     /// Forgets all, so that it is read again: another hub has written, or a transaction failed.
     pub fn forget(&mut self) {
-        *self = Rollouts::default();
+        *self = Rollouts { has_news: true, ..Rollouts::default() };
     }
 
     /// Whether it is in memory.
@@ -323,7 +325,23 @@ impl Rollouts {
             engine.recall(id, told);
         }
         engine.tick(now_ms);
+        self.has_news = true;
         Ok(())
+    }
+
+    /// Whether there may be something for nodes that there was not when this was last asked.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// There may be more.
+    pub fn expect_news(&mut self) {
+        self.has_news = true;
+    }
+
+    /// Whether a node would be handed something new, if it came now.
+    pub fn calls(&mut self, node: NodeNo, now_ms: WallMs) -> bool {
+        self.engine.as_mut().is_some_and(|engine| engine.calls(node, now_ms))
     }
 
     /// Whether something is in memory that is not stored.
@@ -408,6 +426,7 @@ impl Rollouts {
     pub async fn settle(&mut self, writer: &mut Writer, now_ms: WallMs) -> Result<Vec<Told>, Error> {
         let Some(engine) = &mut self.engine else { return Ok(Vec::new()) };
         let changes = engine.take_changes();
+        self.has_news |= !changes.members.is_empty() || !changes.effects.is_empty();
         let mut told = Vec::new();
         for active in engine.moved() {
             let (rollout, is_active) = (&active.rollout, active.is_active());

@@ -8,6 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,10 +20,14 @@ use wire::hash::Hash;
 use crate::identity::ca::spki;
 use crate::identity::peer::Peer;
 use crate::identity::stranger::Shown;
+use crate::metrics::{Handshake, Metrics};
 use crate::state::stopped;
 
 /// How long a header may take, and how long a connection may idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The same while more than half of the connections are taken: what idles makes room for whoever knocks.
+const CROWDED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long connections get to end by themselves when the hub stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -38,12 +43,14 @@ const HANDSHAKES: usize = 256;
 pub struct Tls {
     acceptor: TlsAcceptor,
     turns: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl Tls {
     /// With these settings.
-    pub fn new(settings: Arc<rustls::ServerConfig>) -> Tls {
-        Tls { acceptor: TlsAcceptor::from(settings), turns: Arc::new(Semaphore::new(HANDSHAKES)) }
+    pub fn new(settings: Arc<rustls::ServerConfig>, metrics: Arc<Metrics>) -> Tls {
+        let turns = Arc::new(Semaphore::new(HANDSHAKES));
+        Tls { acceptor: TlsAcceptor::from(settings), turns, metrics }
     }
 }
 
@@ -67,8 +74,10 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 let (router, tls, stopping) = (router.clone(), tls.clone(), stopping.clone());
+                let is_crowded = slots.available_permits() < connections_max / 2;
+                let idle = if is_crowded { CROWDED_TIMEOUT } else { HEADER_TIMEOUT };
                 connections.spawn(async move {
-                    connection(stream, router, tls, stopping).await;
+                    connection(stream, router, tls, idle, stopping).await;
                     drop(slot);
                 });
             }
@@ -91,12 +100,13 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     tls: Option<Tls>,
+    idle: Duration,
     mut stopping: watch::Receiver<bool>,
 ) {
     // Small answers go out at once.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
-        return speak(stream, router, None, stopping).await;
+        return speak(stream, router, None, idle, stopping).await;
     };
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
         let _turn = tls.turns.acquire().await;
@@ -108,13 +118,22 @@ async fn connection(
     };
     match shaken {
         Ok(Ok(stream)) => {
-            let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let session = stream.get_ref().1;
+            let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+            tls.metrics.handshake(if resumed { Handshake::Resumed } else { Handshake::Full });
+            let leaf = session.peer_certificates().and_then(<[_]>::first);
             let peer = Peer(leaf.and_then(key_of));
             let shown = leaf.map(|leaf| Shown(Arc::new(leaf.clone().into_owned())));
-            speak(stream, router, Some((peer, shown)), stopping).await;
+            speak(stream, router, Some((peer, shown)), idle, stopping).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-        Err(_) => tracing::debug!("a handshake took too long"),
+        Ok(Err(error)) => {
+            tls.metrics.handshake(Handshake::Failed);
+            tracing::debug!(%error, "a handshake failed");
+        }
+        Err(_) => {
+            tls.metrics.handshake(Handshake::Failed);
+            tracing::debug!("a handshake took too long");
+        }
     }
 }
 
@@ -124,10 +143,12 @@ fn key_of(certificate: &CertificateDer<'_>) -> Option<Hash> {
 }
 
 /// Speaks HTTP. `peer`: who is there, if this is the nodes' door, and the certificate shown; requests carry both.
+/// `idle`: how long a header may take.
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
     peer: Option<(Peer, Option<Shown>)>,
+    idle: Duration,
     mut stopping: watch::Receiver<bool>,
 ) {
     let answer = TowerToHyperService::new(router);
@@ -140,7 +161,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(idle)
         .max_buf_size(64 * 1024)
         .max_headers(64)
         .serve_connection(TokioIo::new(stream), service);

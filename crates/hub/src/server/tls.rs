@@ -82,6 +82,8 @@ impl Own {
             .with_client_cert_verifier(Arc::new(AlsoExpired(verifier)))
             .with_cert_resolver(self.certified.clone());
         settings.ticketer = aws_lc_rs::Ticketer::new()?;
+        // A node has one connection after the other, and each gives it the ticket for the next.
+        settings.send_tls13_tickets = 1;
         Ok(settings)
     }
 }

@@ -1,12 +1,13 @@
-//! The hub, as HTTP sees it: two calls, bounded in time and size.
+//! The hub, as HTTP sees it: three calls, bounded in time and size.
 
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use wire::batch::{self, BatchAnswer};
 use wire::checkin::{self, CheckIn, CheckInAnswer};
+use wire::id::NodeId;
 use wire::world::MonoNs;
 
 use crate::identity::tls::HubTls;
@@ -14,6 +15,13 @@ use crate::sync::Failure;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection that idles so long is closed: ten thousand of them would be what the hub is full of, and a ticket makes the
+/// next one cheap.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A held call may come back this much later than it was to be held.
+const HELD_LATE: Duration = Duration::from_secs(20);
 
 /// The largest answer to a batch, and the most that is read of a refusal.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
@@ -48,12 +56,13 @@ pub enum UplinkError {
     Client(#[source] reqwest::Error),
 }
 
-/// The hub's two calls.
+/// The hub's calls.
 #[derive(Debug)]
 pub(crate) struct Hub {
     client: Client,
     check_in: Url,
     records: Url,
+    wait: Url,
     bearer: Option<HeaderValue>,
 }
 
@@ -82,14 +91,17 @@ impl Hub {
             .timeout(REQUEST_TIMEOUT)
             // A record goes where the operator said, nowhere else.
             .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(1);
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(IDLE_TIMEOUT);
         let client = match tls {
             Some(tls) => client.tls_backend_preconfigured(tls.settings()),
             // No TLS here, so no certificates either: reading the system's costs time and memory, and fails where there are none.
             None => client.tls_certs_only([]),
         };
         let client = client.build().map_err(UplinkError::Client)?;
-        Ok(Hub { client, check_in: join("api/v1/checkin")?, records: join("api/v1/records")?, bearer })
+        let (check_in, records, wait) =
+            (join("api/v1/checkin")?, join("api/v1/records")?, join("api/v1/wait")?);
+        Ok(Hub { client, check_in, records, wait, bearer })
     }
 
     /// Says how the node is.
@@ -103,6 +115,32 @@ impl Hub {
         self.call(&self.records, batch::CONTENT_TYPE, batch, ANSWER_MAX_BYTES).await
     }
 
+    /// Waits for news, as far as the hub holds the call: whether there is some that is not of `revision`.
+    pub(crate) async fn wait(&self, node: &NodeId, revision: u64, hold: Duration) -> Result<bool, Failure> {
+        let mut url = self.wait.clone();
+        url.query_pairs_mut()
+            .append_pair("node", node.as_str())
+            .append_pair("revision", &revision.to_string());
+        let request = self.signed(self.client.get(url)).timeout(hold + HELD_LATE);
+        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        match response.status().as_u16() {
+            200 => Ok(true),
+            204 => Ok(false),
+            status => {
+                let retry_after_ns = retry_after_ns(&response);
+                Err(Failure::Status { status, retry_after_ns, why: String::new() })
+            }
+        }
+    }
+
+    /// With the token, where there is one.
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.bearer {
+            Some(bearer) => request.header(AUTHORIZATION, bearer.clone()),
+            None => request,
+        }
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         url: &Url,
@@ -110,11 +148,8 @@ impl Hub {
         body: Vec<u8>,
         max_bytes: usize,
     ) -> Result<T, Failure> {
-        let mut request = self.client.post(url.clone()).header(CONTENT_TYPE, content_type).body(body);
-        if let Some(bearer) = &self.bearer {
-            request = request.header(AUTHORIZATION, bearer.clone());
-        }
-        let mut response = request.send().await.map_err(|error| unreachable(&error))?;
+        let request = self.client.post(url.clone()).header(CONTENT_TYPE, content_type).body(body);
+        let mut response = self.signed(request).send().await.map_err(|error| unreachable(&error))?;
         let status = response.status();
         if !status.is_success() {
             let retry_after_ns = retry_after_ns(&response);

@@ -335,3 +335,23 @@ fn a_check_in_settles_every_stream_and_a_stranger_makes_a_fork_but_not_twice_in_
     step(checked_in(60_000));
     assert!(matches!(step(strangers()), Effect::Wait { .. }));
 }
+
+#[test]
+fn a_call_brings_the_next_check_in_forward_and_no_more_than_one_a_second() {
+    let mut world = Simulated::new(1);
+    let mut sync = Sync::new();
+    let mut step = |event, now| sync.step(event, now, &mut world);
+    let called = || Event::Called(Vec::new());
+    let settled = || Event::Settled { strangers: false, positions: Vec::new() };
+    assert_eq!(step(Event::Looked(Vec::new()), 0), Effect::CheckIn);
+    step(checked_in(60_000), 0);
+    assert!(matches!(step(settled(), 0), Effect::Wait { until, .. } if until > 50 * SECOND));
+    assert_eq!(step(called(), 0), Effect::Wait { until: SECOND, growth: true });
+    assert_eq!(step(Event::Looked(Vec::new()), SECOND), Effect::CheckIn);
+    step(checked_in(60_000), SECOND);
+    step(settled(), SECOND);
+    assert_eq!(step(called(), 9 * SECOND), Effect::CheckIn);
+    // A hub that wants to be left alone is, whoever calls.
+    let Effect::Wait { until, growth: false } = step(status(503, Some(30)), 9 * SECOND) else { panic!() };
+    assert_eq!(step(called(), 10 * SECOND), Effect::Wait { until, growth: false });
+}

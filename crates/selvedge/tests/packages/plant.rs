@@ -40,6 +40,11 @@ impl Drop for Node {
 
 impl Plant {
     pub(crate) fn new() -> Plant {
+        Plant::asked_every(200)
+    }
+
+    /// Nodes check in at this pace, in milliseconds, unless the hub calls them.
+    pub(crate) fn asked_every(check_in_ms: u64) -> Plant {
         let stage = Stage::packed();
         stage.run(&["trust", "init", "repo", "--keys", "keys", "--work", "4"]).ok();
         stage.run(&["trust", "key", "new", "keys/assigner.age", "--work", "4"]).ok();
@@ -50,7 +55,7 @@ impl Plant {
         let config = HubConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             data: stage.path("hub"),
-            check_in_ms: 200,
+            check_in_ms,
             ..HubConfig::default()
         };
         let hub = runtime.block_on(Hub::start(config, System::new())).unwrap();
