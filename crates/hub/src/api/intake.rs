@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::extract::{FromRequest, State};
 use axum::http::{HeaderMap, Request, StatusCode, header};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use wire::batch::{BatchAnswer, CONTENT_TYPE};
 use wire::checkin::CheckInAnswer;
 
 use crate::access::who::Who;
 use crate::api::refusal::{ErrorBody, Refusal};
+use crate::api::wellformed::has_nul;
 use crate::checkin::{self, CHECKIN_MAX_BYTES};
 use crate::ingest::{self, COMPRESSED_MAX_BYTES};
 use crate::state::{HubState, TURN};
@@ -130,8 +132,26 @@ pub async fn read(
     })
 }
 
+/// The most bytes of JSON that a person or a program writes, where nothing else is said.
+const TOLD_MAX_BYTES: usize = 64 << 10;
+
+/// The body as JSON, refused in our own words.
+pub struct Told<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<HubState>> for Told<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, state: &Arc<HubState>) -> Result<Self, Refusal> {
+        json(&read(state, request, TOLD_MAX_BYTES).await?).map(Told)
+    }
+}
+
 /// Reads JSON that a person or a program wrote.
-pub fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    if has_nul(bytes) {
+        let message = "a text in it has a NUL character".to_owned();
+        return Err(Refusal::bad_request("bad-json", message, "leave it out"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         Refusal::bad_request("bad-json", error.to_string(), "what it takes is listed at /api")
     })
