@@ -341,12 +341,7 @@ fn needs(request: &Request) -> Result<Needs, Refusal> {
     };
     match rules::find(request.method().as_str(), route) {
         Found::Rule(needs) => Ok(needs),
-        Found::OtherMethod => Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method",
-            "this endpoint does not take this method".to_owned(),
-            "the endpoints are listed at /api",
-        )),
+        Found::OtherMethod => Err(Refusal::other_method(rules::allowed(route))),
         Found::NoRule => Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "no-rule",

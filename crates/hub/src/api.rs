@@ -1,8 +1,11 @@
 //! The JSON API: what nodes call, what the pages use, and what anybody else may build on.
 
 pub mod alerts;
+pub mod answers;
 pub mod assignments;
 pub mod audit;
+pub mod card;
+pub mod described;
 pub mod description;
 pub mod drafts;
 pub mod enrolments;
@@ -24,12 +27,14 @@ pub mod replicas;
 pub mod retention;
 pub mod rollouts;
 pub mod series;
+pub mod wellformed;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 
 use crate::api::refusal::Refusal;
@@ -60,6 +65,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/nodes/{node}/live", get(live::of_node))
         .route("/live", get(live::of_all))
         .route("/alerts", get(alerts::list))
+        .route("/alerts/{id}/ack", post(alerts::ack))
         .route("/gaps", get(records::gaps))
         .route("/assignments", get(assignments::list).put(assignments::put))
         .route("/assignments/{id}", get(assignments::one))
@@ -95,7 +101,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/recovery", get(recovery::look).post(recovery::recover))
         .route("/openapi.json", get(description::openapi))
         .fallback(nothing_here)
-        .method_not_allowed_fallback(not_that_way);
+        .layer(from_fn_with_state(state.clone(), answers::once));
     Router::new()
         .nest("/api/v1", v1)
         .route("/health", get(description::health))
@@ -113,9 +119,4 @@ pub fn held(state: Arc<HubState>) -> Router {
 async fn nothing_here(uri: Uri) -> Refusal {
     let message = format!("there is nothing at {:?}", uri.path().chars().take(200).collect::<String>());
     Refusal::new(StatusCode::NOT_FOUND, "not-found", message, "the endpoints are listed at /api")
-}
-
-async fn not_that_way() -> Refusal {
-    let message = "this endpoint does not take this method".to_owned();
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", message, "the endpoints are listed at /api")
 }

@@ -6,6 +6,7 @@
 //! Always: no difference is applied to a state that was not acknowledged. A hub that lost its memory asks for everything.
 
 pub mod coverage;
+pub mod device;
 pub mod labels;
 pub mod view;
 

@@ -13,19 +13,20 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use package::trust::hex::to_hex;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tower_http::timeout::TimeoutLayer;
 use wire::world::{Clock, Entropy, World};
 use zeroize::Zeroizing;
 
 use crate::access::first::{self, FirstError};
 use crate::access::tokens::REFRESH;
 use crate::access::{self, Access, Guard};
+use crate::api::refusal::Refusal;
+use crate::api::wellformed;
 use crate::audit;
 use crate::audit::key::LogKeyError;
 use crate::audit::witness::Witness;
@@ -359,11 +360,22 @@ fn router(state: Arc<HubState>) -> Router {
         .merge(api::router(state.clone()))
         .merge(tuf::router(state.clone()))
         .merge(console::router(state.clone(), access.clone()))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .layer(from_fn(wellformed::check))
+        .layer(from_fn(in_time))
         .merge(api::held(state.clone()))
         .merge(registry::router(state.clone()))
         .layer(from_fn_with_state(guard, access::guard))
         .layer(from_fn_with_state(state, measure))
+}
+
+/// Ends what takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        let message = format!("this took longer than {} s", REQUEST_TIMEOUT.as_secs());
+        let mend = "look what became of it before you ask again";
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message, mend).into_response()
+    })
 }
 
 /// The keys that the hub signs with, if it shall; a key that is not its role's is refused before anything runs.

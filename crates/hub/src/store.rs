@@ -5,6 +5,7 @@
 //! read take the [`connection::Readers`].
 
 pub mod alerts;
+pub mod answers;
 pub mod archives;
 pub mod audit;
 pub mod buckets;

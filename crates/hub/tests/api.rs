@@ -174,6 +174,21 @@ async fn an_alert_fires_once_and_clears() {
     );
     assert_eq!((&alert["record"]["stream"], &alert["record"]["seq"]), (&json!("decisions"), &json!(1)));
 
+    let id = alert["id"].as_i64().unwrap();
+    let ack = |id: i64| {
+        let request = reqwest::Client::new().post(format!("{}/api/v1/alerts/{id}/ack", hub.url()));
+        request.json(&json!({"note": "ann looks after it"})).send()
+    };
+    let acked: Value = ack(id).await.unwrap().json().await.unwrap();
+    assert_eq!(acked["acked"]["note"], "ann looks after it");
+    assert_eq!(ack(id + 1).await.unwrap().status(), 404);
+    let log = get(&hub, "/api/v1/audit?act=alert.ack").await;
+    assert_eq!(
+        (&log["entries"][0]["about"], &log["entries"][0]["entry"]["why"]),
+        (&json!("a"), &acked["acked"]["note"])
+    );
+    assert_eq!(get(&hub, "/api/v1/alerts").await["alerts"][0]["acked"]["by"], "operator:everybody");
+
     node.write("decisions", Class::Audit, 1, &decision(RuleState::Cleared, 30_000, "over"));
     node.write("decisions", Class::Audit, 1, &decision(RuleState::Cleared, 40_000, "over twice"));
     node.write("decisions", Class::Audit, 1, &decision(RuleState::Firing, 50_000, "anew"));
@@ -285,6 +300,9 @@ async fn those_who_look_are_told() {
 async fn refusals_say_what_to_do() {
     let (hub, _folder) = hub_with(|_| {}, System::new()).await;
     for (path, status, code) in [
+        ("/api/v1/nodes/%ff", 400, "bad-text"),
+        ("/api/v1/alerts?node=a%00", 400, "bad-text"),
+        ("/api/v1/alerts?limit=0", 400, "bad-query"),
         ("/api/v1/nodes/none", 404, "not-found"),
         ("/api/v1/nodes/%3Cscript%3E", 404, "not-found"),
         ("/api/v1/records/a/b/c/1", 404, "not-found"),
@@ -301,6 +319,20 @@ async fn refusals_say_what_to_do() {
         assert_eq!(body["error"]["code"], code, "{path}");
         assert!(!body["error"]["mend"].as_str().unwrap().is_empty(), "{path}");
     }
+    let client = reqwest::Client::new();
+    let put = |kind: &str, body: &str| {
+        let request = client.put(format!("{}/api/v1/groups/g", hub.url())).header("content-type", kind);
+        request.body(body.to_owned()).send()
+    };
+    let (json, all) = ("application/json; charset=utf-8", r#"{"expression":"all"}"#);
+    assert_eq!(put("application/x-www-form-urlencoded", all).await.unwrap().status(), 415);
+    assert_eq!(put(json, r#"{"expression":"name == \"\u0000\""}"#).await.unwrap().status(), 400);
+    assert_eq!(put(json, all).await.unwrap().status(), 204);
+    let other = client.patch(format!("{}/api/v1/groups/g", hub.url())).send().await.unwrap();
+    assert_eq!(
+        (other.status().as_u16(), &other.headers()["allow"]),
+        (405, &"GET, HEAD, PUT, DELETE".parse().unwrap())
+    );
     hub.stop().await;
 }
 

@@ -6,6 +6,7 @@
 //! - [`amount`], [`table`], [`progress`]: how amounts, lists and long work are shown;
 //! - [`complaint`]: how an error is shown, and the exit code that goes with it;
 //! - [`registries`]: where packages are, and what one there says of itself;
+//! - [`login`]: which hub a user works with; [`hub_client`]: asks it;
 //! - [`metadata`]: where the metadata of a repository of trust comes from;
 //! - [`keys`]: secret keys in files, and their public halves; [`passphrase`]: what locks them;
 //! - [`interrupt`]: Ctrl-C as something to wait for;
@@ -25,6 +26,7 @@ mod interrupt;
 mod keys;
 mod latency;
 mod limits;
+mod login;
 mod metadata;
 mod models;
 mod nab;

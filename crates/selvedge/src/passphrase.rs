@@ -23,6 +23,11 @@ const CTRL_U: u8 = 21;
 const BACKSPACE: u8 = 8;
 const DELETE: u8 = 127;
 
+/// The token for the hub that is called `hub`.
+pub(crate) fn ask_token(hub: &str) -> anyhow::Result<Zeroizing<String>> {
+    typed(&format!("token for {hub}: "), "--token-file")
+}
+
 /// The passphrase of the key file at `path`.
 pub(crate) fn ask(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     match from_file(FILE_VARIABLE)? {

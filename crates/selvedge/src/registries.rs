@@ -17,6 +17,7 @@ use package::registry::{Address, Reference, RepoName, Tag};
 use reqwest::Url;
 
 use crate::complaint::Usage;
+use crate::login;
 
 /// The longest time in which nothing comes.
 const IDLE: Duration = Duration::from_secs(30);
@@ -30,11 +31,11 @@ const TAGS_TOLD: usize = 8;
 /// Which hub, and who we are to it or to another registry.
 #[derive(clap::Args)]
 pub(crate) struct Registries {
-    /// The hub's address.
-    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value = "http://127.0.0.1:8420")]
+    /// The hub's address; without it that of `selvedge login`.
+    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value_t = login::hub(), hide_default_value = true)]
     pub(crate) hub: Url,
 
-    /// A file with the token or password for the server.
+    /// A file with the token or password for the server; without it, at that hub, the token of `selvedge login`.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
@@ -58,17 +59,19 @@ pub(crate) fn is_place(words: &str) -> bool {
 }
 
 impl Registries {
-    /// The token or password, if a file has one.
-    pub(crate) fn token(&self) -> anyhow::Result<Option<String>> {
-        let Some(file) = &self.token_file else { return Ok(None) };
-        let token =
-            std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        Ok(Some(token.trim().to_owned()))
+    /// The token or password for this server, if there is one.
+    pub(crate) fn token(&self, server: &Url) -> anyhow::Result<Option<String>> {
+        login::token(server, self.token_file.as_deref())
     }
 
-    /// Who we are, to a registry that is read.
-    pub(crate) fn login(&self) -> anyhow::Result<Login> {
-        let login = self.token()?.map(|password| Login::Basic { user: self.user.clone(), password });
+    /// The token or password in the file that was named.
+    pub(crate) fn named_token(&self) -> anyhow::Result<Option<String>> {
+        self.token_file.as_deref().map(login::read_token).transpose()
+    }
+
+    /// Who we are, to this registry that is read.
+    pub(crate) fn login(&self, server: &Url) -> anyhow::Result<Login> {
+        let login = self.token(server)?.map(|password| Login::Basic { user: self.user.clone(), password });
         Ok(login.unwrap_or_default())
     }
 

@@ -66,9 +66,22 @@ impl fmt::Display for Table {
     }
 }
 
+/// A text of at most so many characters; what was cut off ends in `…`.
+pub(crate) fn clipped(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_is_cut() {
+        assert_eq!((clipped("größer", 6).as_str(), clipped("größer", 4).as_str()), ("größer", "grö…"));
+    }
 
     #[test]
     fn columns_are_as_wide_as_what_stands_in_them() {

@@ -6,12 +6,14 @@ mod detect;
 mod embed;
 mod export;
 mod fit;
+mod fleet;
 mod flow;
 mod grant;
 mod hub;
 mod imatrix;
 mod import;
 mod inspect;
+mod login;
 mod ls;
 mod node;
 mod pack;
@@ -21,6 +23,7 @@ mod ps;
 mod pull;
 mod push;
 mod quantize;
+mod release;
 mod rm;
 mod rollout;
 mod run;
@@ -70,6 +73,11 @@ pub(crate) enum Verb {
     Install(slots::Install),
     Slots(slots::Args),
     Rollback(slots::RollBack),
+    Login(login::Args),
+    #[command(subcommand)]
+    Fleet(fleet::Verb),
+    #[command(subcommand)]
+    Release(release::Verb),
     #[command(subcommand)]
     Rollout(rollout::Verb),
     #[command(subcommand)]
@@ -121,6 +129,9 @@ impl Verb {
             Verb::Install(args) => slots::install(&args),
             Verb::Slots(args) => slots::run(&args),
             Verb::Rollback(args) => slots::roll_back(&args),
+            Verb::Login(args) => login::run(&args),
+            Verb::Fleet(verb) => fleet::run(&verb),
+            Verb::Release(verb) => release::run(&verb),
             Verb::Rollout(verb) => rollout::run(&verb),
             Verb::Trust(verb) => trust::run(&verb),
             Verb::Audit(verb) => audit::run(verb),

@@ -23,6 +23,26 @@ pub enum Needs {
     Renew,
 }
 
+impl Needs {
+    /// Who that is, in the words of roles; what an operation of the API says as `x-role`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Needs::Nothing => "nobody",
+            Needs::Read => "viewer",
+            Needs::Fetch => "viewer, node",
+            Needs::Operate => "operator",
+            Needs::Decide => "operator, approver",
+            Needs::Administer => "admin",
+            Needs::Node | Needs::Renew => "node",
+        }
+    }
+
+    /// Whether only people and their programs do this.
+    pub fn is_of_people(self) -> bool {
+        matches!(self, Needs::Operate | Needs::Decide | Needs::Administer)
+    }
+}
+
 use Needs::{Administer, Decide, Fetch, Node, Nothing, Operate, Read, Renew};
 
 /// Method, path as the router has it, and what it takes. `HEAD` is as `GET`.
@@ -77,6 +97,7 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/nodes/{node}/live", Read),
     ("GET", "/api/v1/live", Read),
     ("GET", "/api/v1/alerts", Read),
+    ("POST", "/api/v1/alerts/{id}/ack", Operate),
     ("GET", "/api/v1/gaps", Read),
     ("GET", "/api/v1/records", Read),
     ("GET", "/api/v1/records/{node}/{journal}/{stream}/{seq}", Read),
@@ -154,6 +175,16 @@ pub fn find(method: &str, path: &str) -> Found {
     row.map_or(Found::OtherMethod, |(_, _, needs)| Found::Rule(*needs))
 }
 
+/// The methods that a route takes, as the header `Allow` lists them.
+pub fn allowed(path: &str) -> String {
+    let rows = RULES.iter().filter(|(_, route, _)| *route == path);
+    let methods = rows.flat_map(|(method, _, _)| match *method {
+        "GET" => vec!["GET", "HEAD"],
+        other => vec![other],
+    });
+    methods.collect::<Vec<_>>().join(", ")
+}
+
 /// What is said to whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -204,5 +235,6 @@ mod tests {
         assert_eq!(find("HEAD", "/health"), Found::Rule(Nothing));
         assert_eq!(find("DELETE", "/health"), Found::OtherMethod);
         assert_eq!(find("GET", "/api/v1/secrets"), Found::NoRule);
+        assert_eq!(allowed("/api/v1/groups/{group}"), "GET, HEAD, PUT, DELETE");
     }
 }

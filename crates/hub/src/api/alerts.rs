@@ -3,15 +3,22 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use package::trust::canonical::Value;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use wire::world::WallMs;
 
+use crate::access::who::Who;
+use crate::api::intake::Told;
 use crate::api::records::RecordRef;
-use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::state::HubState;
-use crate::store::alerts::{self as store, AlertFilter, AlertRow};
+use crate::store::alerts::{self as store, Acked, AlertFilter, AlertRow};
+use crate::store::audit::{self, Entry};
+
+/// The most characters of a note.
+const NOTE_MAX: usize = 2000;
 
 /// Which alerts.
 #[derive(Debug, Default, Clone, Deserialize, IntoParams)]
@@ -25,6 +32,7 @@ pub struct AlertsAsked {
     /// Older than this `id`: the `next_before` of the page before.
     pub before: Option<i64>,
     /// How many at most, 1 to 1000; 100 unless told.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
 }
 
@@ -84,6 +92,67 @@ pub struct AlertItem {
     pub count: i64,
     /// The record that explains it; the hub's own alerts have none.
     pub record: Option<RecordRef>,
+    /// That somebody has seen it; absent until somebody has.
+    pub acked: Option<AckItem>,
+}
+
+/// That somebody has seen an alert.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AckItem {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at_ms: WallMs,
+    /// What they say.
+    pub note: String,
+}
+
+/// What whoever has seen an alert says.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AckAsk {
+    /// For those who come after, at most 2000 characters: what it was, who looks after it.
+    #[serde(default)]
+    #[schema(max_length = 2000)]
+    pub note: String,
+}
+
+/// Says that somebody has seen an alert. It goes on firing until its condition is over.
+#[utoipa::path(
+    post, path = "/api/v1/alerts/{id}/ack", tag = "fleet", request_body = AckAsk,
+    params(("id" = i64, Path, description = "The alert's `id`")),
+    responses((status = 200, body = AlertItem))
+)]
+pub async fn ack(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    Path(id): Path<String>,
+    Told(AckAsk { note }): Told<AckAsk>,
+) -> Result<Json<AlertItem>, Refusal> {
+    acked(&state, &who, &id, note).await.map(Json)
+}
+
+/// What [`ack`] does, for the page too.
+pub async fn acked(state: &HubState, who: &Who, id: &str, note: String) -> Result<AlertItem, Refusal> {
+    let nothing = || Refusal::not_found("there is no such alert".to_owned(), "all are at /api/v1/alerts");
+    let id: i64 = id.parse().map_err(|_| nothing())?;
+    if note.chars().count() > NOTE_MAX {
+        let message = format!("a note has at most {NOTE_MAX} characters");
+        return Err(Refusal::bad_request("too-long", message, "say it in fewer words"));
+    }
+    let acked = Acked { by: who.name(), at_ms: state.now_ms(), note };
+    let done = state.writer.within(move |writer| {
+        Box::pin(async move {
+            let Some(node) = store::ack(writer, id, &acked).await? else { return Ok(false) };
+            let (after, act) = (Value::object([("alert", Value::Integer(id))]), "alert.ack".to_owned());
+            let Acked { by: who, at_ms, note: why } = acked;
+            let entry = Entry { at_ms, who, act, about: node, why, before: None, after: Some(after) };
+            audit::append(writer, &entry).await?;
+            Ok(true)
+        })
+    });
+    let row = if done.await? { store::one(&state.readers, id).await? } else { None };
+    row.map(AlertItem::from).ok_or_else(nothing)
 }
 
 /// Alerts, newest first.
@@ -100,7 +169,7 @@ pub async fn list(
 
 /// The page that [`list`] answers.
 pub async fn page(state: &HubState, asked: &AlertsAsked) -> Result<AlertPage, Refusal> {
-    let limit = asked.limit.unwrap_or(100).clamp(1, 1000);
+    let limit = page_size(asked.limit, 100, 1000)?;
     let firing = asked.state.map(|state| state == AlertState::Firing);
     let filter = AlertFilter { node: asked.node.clone(), firing, before: asked.before };
     let rows = store::list(&state.readers, &filter, limit).await?;
@@ -128,6 +197,7 @@ impl From<AlertRow> for AlertItem {
             confidence: row.confidence,
             model: row.model,
             count: row.count,
+            acked: row.acked.map(|Acked { by, at_ms, note }| AckItem { by, at_ms, note }),
             record: row.record.map(|(journal, stream, seq)| RecordRef { node, journal, stream, seq }),
         }
     }

@@ -1,6 +1,7 @@
 //! Who shall run what: signed elsewhere, kept and handed out here. Nodes judge for themselves; the hub takes only what the
 //! published targets' own assigner has signed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,6 +9,8 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use package::name::ModelName;
 use package::trust::assignment::{Assignment, BYTES_MAX, ROLE, Subject};
 use package::trust::envelope::Envelope;
 use serde::{Deserialize, Serialize};
@@ -19,11 +22,15 @@ use crate::api::intake;
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
 use crate::cache;
 use crate::depot::Key;
+use crate::rollout::plan::Plan;
 use crate::state::HubState;
 use crate::tuf::publish;
 
 /// How many stand on a page, each of at most [`BYTES_MAX`].
 const PAGE: usize = 32;
+
+/// How many are looked through for nodes that have one of their own.
+const PINNED_MAX: usize = 4096;
 
 const MEND: &str = "sign it with `selvedge trust assign`, after the targets that name the role are published";
 
@@ -144,6 +151,30 @@ pub async fn one(State(state): State<Arc<HubState>>, Path(id): Path<String>) -> 
     let bytes = found.ok_or_else(nothing)?;
     let facts = [(header::CACHE_CONTROL, cache::ASK)];
     Ok((facts, [(header::CONTENT_TYPE, "application/json")], bytes).into_response())
+}
+
+/// The nodes with an assignment of their own for a model of the plan, which goes before any rollout. At most
+/// `PINNED_MAX` assignments are looked through.
+pub async fn pinned(state: &HubState, plan: &Plan) -> Result<BTreeSet<String>, Refusal> {
+    let found = state.depot.names(&Key::assignments(), None, PINNED_MAX).await?;
+    let ids = found.names.iter().filter_map(|name| name.strip_suffix(".json"));
+    let keys: Vec<Key> = ids.map(Key::assignment).collect();
+    let read_one = |key: Key| {
+        let depot = state.depot.clone();
+        async move { depot.read(&key, BYTES_MAX as u64).await }
+    };
+    let mut files = stream::iter(keys).map(read_one).buffer_unordered(16);
+    let (mut pinned, now_ms) = (BTreeSet::new(), state.now_ms());
+    while let Some(bytes) = files.try_next().await? {
+        let Some(Ok((_, assignment))) = bytes.as_deref().map(read) else { continue };
+        let is_for = |model: &ModelName| plan.what.iter().any(|target| target.model == *model);
+        let holds =
+            assignment.head.expires_ms > now_ms && assignment.models.iter().any(|one| is_for(&one.model));
+        if let (Subject::Node(name), true) = (assignment.subject, holds) {
+            pinned.insert(name);
+        }
+    }
+    Ok(pinned)
 }
 
 /// Whether the assigner of the published targets has signed all of these; if not, why not.

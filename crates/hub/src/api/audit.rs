@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use wire::world::WallMs;
 
-use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::state::HubState;
 use crate::store::audit::{self as store, AuditFilter, AuditRow};
 
@@ -27,6 +27,7 @@ pub struct AuditAsked {
     /// Older than this `id`: the `next_before` of the page before.
     pub before: Option<i64>,
     /// How many at most, 1 to 1000; 100 unless told.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
 }
 
@@ -71,7 +72,7 @@ pub async fn list(
 
 /// The page that [`list`] answers.
 pub async fn page(state: &HubState, asked: &AuditAsked) -> Result<AuditPage, Refusal> {
-    let limit = asked.limit.unwrap_or(100).clamp(1, 1000);
+    let limit = page_size(asked.limit, 100, 1000)?;
     let AuditAsked { who, act, about, before, .. } = asked.clone();
     let filter = AuditFilter { who, act, about, before };
     let rows = store::list(&state.readers, &filter, i64::from(limit)).await?;

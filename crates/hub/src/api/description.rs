@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
+use crate::api::described::Rules;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
     alerts, assignments, audit, drafts, enrolments, fleet, grants, groups, identity, intake, live, nodes,
@@ -23,7 +24,9 @@ use crate::tuf;
     info(
         title = "Selvedge hub",
         description = "What nodes call and what the console shows. Times are milliseconds since 1970 UTC. \
-            Where the hub has a token, send it as `Authorization: Bearer …`.",
+            Where the hub has a token, send it as `Authorization: Bearer …`. `x-role` says who may: an admin may all that \
+            people may. Every refusal has the body `ErrorBody`; a method that an endpoint does not take is answered with 405 \
+            and `Allow`. A write that names itself with `Idempotency-Key` is done once, however often it is asked for in a day.",
         license(name = "Apache-2.0 OR MIT"),
     ),
     tags(
@@ -55,6 +58,7 @@ use crate::tuf;
         releases::coverage,
         series::series,
         alerts::list,
+        alerts::ack,
         records::list,
         records::one,
         records::gaps,
@@ -105,7 +109,8 @@ use crate::tuf;
         health,
         metrics,
     ),
-    components(schemas(ErrorBody))
+    components(schemas(ErrorBody, nodes::NodeOrder)),
+    modifiers(&Rules)
 )]
 struct Description;
 

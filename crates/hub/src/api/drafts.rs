@@ -117,10 +117,7 @@ pub async fn make(
     request: Request<Body>,
 ) -> Result<Json<Drafted>, Refusal> {
     let bytes = intake::read(&state, request, DRAFT_MAX_BYTES).await?;
-    let asked: DraftAsked = serde_json::from_slice(&bytes).map_err(|error| {
-        Refusal::bad_request("bad-json", error.to_string(), "the fields are listed at /api")
-    })?;
-    let plan = plan(&state, asked, &who.name()).await?;
+    let plan = plan(&state, intake::json(&bytes)?, &who.name()).await?;
     let raw = String::from_utf8_lossy(&text::write(&plan)).into_owned();
     let raw = RawValue::from_string(raw)
         .map_err(|error| Refusal::bad_request("bad-plan", error.to_string(), "ask for less"))?;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::extract::{FromRequest, State};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
@@ -17,6 +18,7 @@ use wire::id::NodeId;
 
 use crate::access::who::Who;
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::api::wellformed::has_nul;
 use crate::audit::witness::Verdict;
 use crate::checkin::wait::{HOLD_MS, Held};
 use crate::checkin::{self, CHECKIN_MAX_BYTES};
@@ -231,8 +233,26 @@ pub async fn read(
     })
 }
 
+/// The most bytes of JSON that a person or a program writes, where nothing else is said.
+const TOLD_MAX_BYTES: usize = 64 << 10;
+
+/// The body as JSON, refused in our own words.
+pub struct Told<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<HubState>> for Told<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, state: &Arc<HubState>) -> Result<Self, Refusal> {
+        json(&read(state, request, TOLD_MAX_BYTES).await?).map(Told)
+    }
+}
+
 /// Reads JSON that a person or a program wrote.
-pub fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    if has_nul(bytes) {
+        let message = "a text in it has a NUL character".to_owned();
+        return Err(Refusal::bad_request("bad-json", message, "leave it out"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         Refusal::bad_request("bad-json", error.to_string(), "what it takes is listed at /api")
     })

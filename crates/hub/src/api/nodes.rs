@@ -12,7 +12,7 @@ use wire::id::NodeId;
 use wire::select::Selector;
 use wire::world::WallMs;
 
-use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::fleet::view::{self, Known, Search};
 use crate::state::HubState;
 use crate::store::nodes::NodeRow;
@@ -31,6 +31,7 @@ pub struct NodesAsked {
     /// Only those that come behind this one: the `next_after` of the page before.
     pub after: Option<String>,
     /// How many at most, 1 to 1000; 100 unless told.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
 }
 
@@ -202,7 +203,7 @@ pub async fn list(
 
 /// The page that [`list`] answers.
 pub async fn page(state: &HubState, asked: &NodesAsked) -> Result<NodePage, Refusal> {
-    let limit = asked.limit.unwrap_or(100).clamp(1, 1000) as usize;
+    let limit = page_size(asked.limit, 100, 1000)? as usize;
     let found = search(state, asked.selector.as_deref()).await?;
     let firing = alerts::firing_by_node(&state.readers).await?;
     let firing: HashMap<&str, i64> = firing.iter().map(|(node, count)| (node.as_str(), *count)).collect();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use package::trust::canonical::Value;
@@ -12,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::access::tokens::{NAME_MAX, check_name, draw};
 use crate::access::who::{Role, Who};
+use crate::api::intake::Told;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::state::HubState;
 use crate::store::audit::{self, Entry};
@@ -80,9 +80,8 @@ pub async fn put(
     State(state): State<Arc<HubState>>,
     who: Who,
     Path(name): Path<String>,
-    ask: Result<Json<OperatorAsk>, JsonRejection>,
+    Told(OperatorAsk { role, disabled }): Told<OperatorAsk>,
 ) -> Result<StatusCode, Refusal> {
-    let Json(OperatorAsk { role, disabled }) = ask.map_err(|error| bad_body(&error))?;
     check_name(&name).map_err(|mend| {
         Refusal::bad_request("bad-name", "this is no name for an operator".to_owned(), mend)
     })?;
@@ -191,9 +190,8 @@ pub struct NewToken {
 pub async fn make_token(
     State(state): State<Arc<HubState>>,
     who: Who,
-    ask: Result<Json<TokenAsk>, JsonRejection>,
+    Told(ask): Told<TokenAsk>,
 ) -> Result<(StatusCode, Json<NewToken>), Refusal> {
-    let Json(ask) = ask.map_err(|error| bad_body(&error))?;
     if ask.name.chars().count() > NAME_MAX || ask.name.chars().any(char::is_control) {
         let message = format!("a token's name has at most {NAME_MAX} characters, on one line");
         return Err(Refusal::bad_request("bad-name", message, "say in a few words what it is for"));
@@ -252,8 +250,4 @@ pub async fn revoke(
 
 fn entry(at_ms: i64, who: &Who, act: &str, about: String, after: Option<Value>) -> Entry {
     Entry { at_ms, who: who.name(), act: act.into(), about, why: String::new(), before: None, after }
-}
-
-fn bad_body(error: &JsonRejection) -> Refusal {
-    Refusal::bad_request("bad-body", error.body_text(), "the fields are listed at /api")
 }

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use wire::hash::Hash;
 use wire::world::WallMs;
 
-use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::state::HubState;
 use crate::store::records::{self as store, GapRow, Neighbour, RecordFilter, RecordRow};
 
@@ -44,6 +44,7 @@ pub struct RecordsAsked {
     /// Older than this `id`: the `next_before` of the page before.
     pub before: Option<i64>,
     /// How many at most, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
     pub limit: Option<u32>,
 }
 
@@ -122,6 +123,7 @@ pub struct GapsAsked {
     /// Older than this `id`: the `next_before` of the page before.
     pub before: Option<i64>,
     /// How many at most, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
     pub limit: Option<u32>,
 }
 
@@ -169,7 +171,7 @@ pub async fn list(
 
 /// The page that [`list`] answers.
 pub async fn page(state: &HubState, asked: RecordsAsked) -> Result<RecordPage, Refusal> {
-    let limit = asked.limit.unwrap_or(50).clamp(1, 200);
+    let limit = page_size(asked.limit, 50, 200)?;
     let given = |word: Option<String>| word.filter(|word| !word.is_empty());
     let filter = RecordFilter {
         node: given(asked.node),
@@ -240,7 +242,7 @@ pub async fn gaps(
 
 /// The page that [`gaps`] answers.
 pub async fn gap_page(state: &HubState, asked: &GapsAsked) -> Result<GapPage, Refusal> {
-    let limit = asked.limit.unwrap_or(50).clamp(1, 200);
+    let limit = page_size(asked.limit, 50, 200)?;
     let rows = store::gaps(&state.readers, asked.node.as_deref(), asked.before, limit).await?;
     let next_before = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id)).flatten();
     Ok(GapPage { gaps: rows.into_iter().map(GapItem::from).collect(), next_before })

@@ -18,10 +18,13 @@ use crate::write::NotWritten;
 pub struct Refusal {
     status: StatusCode,
     retry_after_s: Option<u32>,
+    /// The methods that the endpoint takes, if it is about them.
+    allow: String,
     body: Why,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RefusalWords)]
 struct Why {
     /// A word for programs; it does not change.
     code: &'static str,
@@ -52,7 +55,8 @@ pub struct ErrorBody {
 impl Refusal {
     /// A refusal that stays one until something changes.
     pub fn new(status: StatusCode, code: &'static str, message: String, mend: &'static str) -> Refusal {
-        Refusal { status, retry_after_s: None, body: Why { code, message, mend, span: None } }
+        let body = Why { code, message, mend, span: None };
+        Refusal { status, retry_after_s: None, allow: String::new(), body }
     }
 
     /// A request that makes no sense.
@@ -66,6 +70,14 @@ impl Refusal {
         let mut refusal = Refusal::bad_request("bad-expression", bad.to_string(), mend);
         refusal.body.span = Some(Span { from: bad.at.start, to: bad.at.end });
         refusal
+    }
+
+    /// An endpoint that takes these methods, and not the one that was used.
+    pub fn other_method(allow: String) -> Refusal {
+        let message = "this endpoint does not take this method".to_owned();
+        let mend = "the endpoints are listed at /api";
+        let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", message, mend);
+        Refusal { allow, ..refusal }
     }
 
     /// Something that is not there.
@@ -140,8 +152,21 @@ impl IntoResponse for Refusal {
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(allow) = HeaderValue::from_str(&self.allow).ok().filter(|allow| !allow.is_empty()) {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
         response
     }
+}
+
+/// How many stand on a page: as many as were asked for, from 1 to `most`; `usual` unless told.
+pub fn page_size(asked: Option<u32>, usual: u32, most: u32) -> Result<u32, Refusal> {
+    let asked = asked.unwrap_or(usual);
+    if (1..=most).contains(&asked) {
+        return Ok(asked);
+    }
+    let message = format!("{asked} at once are not answered: ask for 1 to {most}");
+    Err(Refusal::bad_request("bad-query", message, "ask for a page after the other"))
 }
 
 /// The query string as `T`, refused in our own words.

@@ -8,10 +8,13 @@ use package::digest::Digest;
 use package::form::DOCUMENT_MAX_BYTES;
 use package::index::{Release, Variant};
 use package::media;
+use package::trust::Policy;
+use package::trust::search::{Listed, listed};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use wire::hash::Hash;
 
+use crate::api::card::{self, BomItem, FileItem, GoldenItem};
 use crate::api::nodes;
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
 use crate::depot::Key;
@@ -43,6 +46,11 @@ pub struct ReleaseItem {
     pub here: bool,
     /// How many nodes run it.
     pub nodes: u64,
+    /// The role whose targets approve it: `targets`, or one to which those delegate.
+    pub role: String,
+    /// The keys that this role has.
+    #[serde(skip)]
+    pub signers: Vec<String>,
 }
 
 /// A release in full.
@@ -95,6 +103,12 @@ pub struct VariantItem {
     pub measured: Vec<MeasuredItem>,
     /// Whether only some nodes can open it.
     pub sealed: bool,
+    /// Its files; none while its manifest is not here.
+    pub files: Vec<FileItem>,
+    /// The questions that a device tries before it trusts it, if it has any and they are here.
+    pub golden: Option<GoldenItem>,
+    /// What its bill of materials says, if it has one and it is here.
+    pub bom: Option<BomItem>,
 }
 
 /// How good answers are.
@@ -166,7 +180,7 @@ pub struct MissingItem {
     pub nodes: u64,
 }
 
-/// The releases that the published targets approve.
+/// All releases that the published targets approve, those of delegated roles too.
 #[utoipa::path(get, path = "/api/v1/releases", tag = "packages", responses((status = 200, body = ReleaseList)))]
 pub async fn list(State(state): State<Arc<HubState>>) -> Result<Json<ReleaseList>, Refusal> {
     read(&state).await.map(Json)
@@ -174,22 +188,40 @@ pub async fn list(State(state): State<Arc<HubState>>) -> Result<Json<ReleaseList
 
 /// What [`list`] answers.
 pub async fn read(state: &HubState) -> Result<ReleaseList, Refusal> {
-    let trusted = publish::published(state).await?;
-    let Some(targets) = trusted.and_then(|trusted| trusted.targets) else {
+    let Some(trusted) = publish::published(state).await? else {
         return Ok(ReleaseList { releases: Vec::new(), targets_version: None });
     };
+    let targets_version = trusted.targets.as_ref().map(|targets| targets.body.head.version);
+    let (kinds, now_ms) = (state.config.tuf.kinds(), state.now_ms());
     let nodes = state.fleet.look(&state.readers).await?;
+    // Signatures of delegated roles: a millisecond for each, not in the thread that answers others.
+    let root = trusted.root.clone();
+    let approved = tokio::task::spawn_blocking(move || {
+        let is_release = |path: &str| release_of(path).is_some();
+        listed(&trusted, &kinds, now_ms, Policy::default().max_stale_ms, is_release)
+    });
+    let approved =
+        approved.await.map_err(|_| Refusal::later("stopping", "the hub is stopping".to_owned(), 5))?;
     let mut releases = Vec::new();
-    for (path, file) in &targets.body.targets {
-        let Some((model, release)) = release_of(path) else { continue };
+    for Listed { path, file, role, holders } in approved {
+        let Some((model, release)) = release_of(&path) else { continue };
         let Some(index) = file.hashes.sha256.and_then(|hash| Hash::from_slice(&hash)) else { continue };
         let here = state.depot.size(&Key::blob(&digest(&index.to_string())?)).await?.is_some();
         let runs = nodes.iter().filter(|node| node.releases().get(model) == Some(&release)).count() as u64;
-        let (model, index, size) = (model.to_owned(), index.to_string(), file.length);
-        releases.push(ReleaseItem { model, release, index, size, here, nodes: runs });
+        let holders = holders.as_ref().unwrap_or(&root.body.targets);
+        releases.push(ReleaseItem {
+            model: model.to_owned(),
+            release,
+            index: index.to_string(),
+            size: file.length,
+            here,
+            nodes: runs,
+            role: role.as_str().to_owned(),
+            signers: holders.ids.iter().map(ToString::to_string).collect(),
+        });
     }
     releases.sort_by(|a, b| a.model.cmp(&b.model).then(b.release.cmp(&a.release)));
-    Ok(ReleaseList { releases, targets_version: Some(targets.body.head.version) })
+    Ok(ReleaseList { releases, targets_version })
 }
 
 /// One release.
@@ -224,12 +256,21 @@ pub async fn find(state: &HubState, model: &str, release: &str) -> Result<(Relea
 
 /// What [`one`] answers.
 pub async fn detail(state: &HubState, item: ReleaseItem, found: &Release) -> Result<ReleaseDetail, Refusal> {
-    let root = publish::published(state).await?.map(|trusted| trusted.root);
-    let signed_by = root.map(|root| root.body.targets.ids.iter().map(ToString::to_string).collect());
+    let mut variants = Vec::new();
+    for it in &found.variants {
+        let found = card::read(state, &it.manifest.digest).await?;
+        variants.push(VariantItem {
+            files: found.files,
+            golden: found.golden,
+            bom: found.bom,
+            ..variant(it)
+        });
+    }
     let said = |key: &str| found.annotations.get(key).cloned();
     Ok(ReleaseDetail {
+        signed_by: item.signers.clone(),
         item,
-        variants: found.variants.iter().map(variant).collect(),
+        variants,
         licence: said(media::OCI_LICENSES).or_else(|| {
             found
                 .variants
@@ -239,7 +280,6 @@ pub async fn detail(state: &HubState, item: ReleaseItem, found: &Release) -> Res
         }),
         created: said(media::OCI_CREATED),
         provenance: found.provenance.len(),
-        signed_by: signed_by.unwrap_or_default(),
         annotations: found.annotations.clone(),
     })
 }
@@ -272,7 +312,8 @@ pub async fn covered(
 ) -> Result<CoverageNow, Refusal> {
     let nodes = nodes::search(state, selector).await?;
     // Some 5 µs a node and variant: not in the thread that answers others.
-    let found = tokio::task::spawn_blocking(move || cover(&release, &nodes)).await;
+    let found =
+        tokio::task::spawn_blocking(move || cover(&release, nodes.iter().map(|node| &*node.facts))).await;
     let found = found.map_err(|error| {
         tracing::error!(%error, "the coverage of a release could not be reckoned");
         Refusal::later("busy", "it could not be reckoned; the hub's log says why".to_owned(), 5)
@@ -332,5 +373,8 @@ fn variant(it: &Variant) -> VariantItem {
             })
             .collect(),
         sealed: it.sealed.is_some(),
+        files: Vec::new(),
+        golden: None,
+        bom: None,
     }
 }

@@ -20,7 +20,6 @@ use package::trust::canonical::to_json;
 use package::trust::envelope::Envelope;
 use package::trust::search::find;
 use package::trust::trusted::Trusted;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -32,7 +31,8 @@ use crate::access::who::{Role, Who};
 use crate::api::assignments;
 use crate::api::intake;
 use crate::api::records::RecordRef;
-use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
+use crate::api::wellformed::has_nul;
 use crate::depot::Key;
 use crate::rollout::documents;
 use crate::rollout::execute::{Granted, NotDone, Wish};
@@ -88,6 +88,7 @@ pub struct RolloutsAsked {
     /// Behind this `id`: the `next_after` of the page before.
     pub after: Option<String>,
     /// How many at most, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
     pub limit: Option<u32>,
 }
 
@@ -158,6 +159,7 @@ pub struct MembersAsked {
     /// Behind the node of this name: the `next_after` of the page before.
     pub after: Option<String>,
     /// How many at most, 1 to 1000; 200 unless told.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
 }
 
@@ -298,7 +300,8 @@ pub async fn preview(
 pub(super) async fn look(state: &HubState, plan: &Plan) -> Result<PlanPreview, Refusal> {
     let problems = problems(state, plan).await?;
     let release = release(state, plan).await?.map(Box::new);
-    let wish = Wish::Preview { plan: Box::new(plan.clone()), release };
+    let pinned = assignments::pinned(state, plan).await?;
+    let wish = Wish::Preview { plan: Box::new(plan.clone()), release, pinned };
     let Granted::Preview(preview) = wished(state, wish).await?.map_err(|error| not_done(&error))? else {
         return Err(Refusal::later("busy", "the hub answered something else".to_owned(), 1));
     };
@@ -362,7 +365,7 @@ pub async fn put_documents(
 ) -> Result<Json<RolloutItem>, Refusal> {
     let (id, row, plan) = find_rollout(&state, &id).await?;
     let bytes = intake::read(&state, request, DOCUMENTS_MAX_BYTES).await?;
-    let SignedDocuments { documents } = read_json(&bytes)?;
+    let SignedDocuments { documents } = intake::json(&bytes)?;
     let planned = documents::of(&plan);
     let refuse = |why: String| Refusal::bad_request("bad-document", why, SIGN);
     if documents.is_empty() || documents.len() > planned.len() {
@@ -406,7 +409,7 @@ pub async fn list(
 
 /// The page that [`list`] answers.
 pub async fn page(state: &HubState, asked: &RolloutsAsked) -> Result<RolloutPage, Refusal> {
-    let limit = asked.limit.unwrap_or(50).clamp(1, 200);
+    let limit = page_size(asked.limit, 50, 200)?;
     let (phase, after) = (asked.phase.as_deref(), asked.after.as_deref());
     let rows = store::list(&state.readers, phase, after, i64::from(limit)).await?;
     let next_after = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.clone())).flatten();
@@ -459,7 +462,7 @@ pub async fn members(
             Refusal::bad_request("bad-query", message, "the words are listed at /api")
         })?),
     };
-    let limit = asked.limit.unwrap_or(200).clamp(1, 1000);
+    let limit = page_size(asked.limit, 200, 1000)?;
     let after = asked.after.as_deref().unwrap_or_default();
     let rows = store::list_members(&state.readers, &row.id, standing, after, i64::from(limit)).await?;
     let next_after =
@@ -582,7 +585,7 @@ pub async fn order(
 ) -> Result<Response, Refusal> {
     let (id, _, plan) = find_rollout(&state, &id).await?;
     let bytes = intake::read(&state, request, ORDER_MAX_BYTES).await?;
-    let OrderAsked { order, why, revision } = read_json(&bytes)?;
+    let OrderAsked { order, why, revision } = intake::json(&bytes)?;
     let order = order_of(&order).ok_or_else(|| {
         let message = format!("a rollout does not {:?}", order.chars().take(40).collect::<String>());
         Refusal::bad_request(
@@ -617,17 +620,13 @@ fn order_of(word: &str) -> Option<Order> {
 
 async fn read_plan(state: &HubState, request: Request<Body>) -> Result<Plan, Refusal> {
     let bytes = intake::read(state, request, text::BYTES_MAX).await?;
+    if has_nul(&bytes) {
+        return Err(Refusal::bad_request("bad-plan", "a text in it has a NUL character".to_owned(), MAKE));
+    }
     text::read(&bytes).map_err(|error| {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
         Refusal::bad_request("bad-plan", format!("{error}{}", source.unwrap_or_default()), MAKE)
     })
-}
-
-fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    let refuse = |error: serde_json::Error| {
-        Refusal::bad_request("bad-json", error.to_string(), "the fields are listed at /api")
-    };
-    serde_json::from_slice(bytes).map_err(refuse)
 }
 
 /// Why a plan cannot go about: what nodes would refuse, said before anybody signs it.

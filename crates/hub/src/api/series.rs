@@ -13,7 +13,7 @@ use wire::world::WallMs;
 use crate::api::alerts::AlertItem;
 use crate::api::nodes::row;
 use crate::api::records::RecordRef;
-use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::downsample::{Downsample, Points};
 use crate::state::HubState;
 use crate::store::nodes::NodeRow;
@@ -47,6 +47,7 @@ pub struct SeriesAsked {
     /// The length when `from_ms` is not told; 30 minutes unless told.
     pub span_ms: Option<i64>,
     /// How many points at most, 1 to 2000; 300 unless told.
+    #[param(minimum = 1, maximum = 2000)]
     pub points: Option<u32>,
 }
 
@@ -160,7 +161,7 @@ pub async fn read(state: &HubState, node: &NodeRow, asked: &SeriesAsked) -> Resu
     let now_ms = state.now_ms().saturating_add(node.clock_offset_ms.unwrap_or(0));
     let (from_ms, to_ms) = stretch(asked, now_ms, latest_ms)?;
     let source = chosen.map(|(name, _)| name.clone());
-    let mut down = Downsample::new(from_ms, to_ms, asked.points.unwrap_or(300).clamp(1, 2000));
+    let mut down = Downsample::new(from_ms, to_ms, page_size(asked.points, 300, 2000)?);
     let mut read = 0;
     let (mut episodes, mut firing) = (Vec::new(), Vec::new());
     if let Some(source) = &source {

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use package::choose::{Lack, choose};
 use package::index::Release;
 use package::requirement::IsaNeed;
+use wire::facts::Facts;
 
-use crate::fleet::view::Known;
-use crate::rollout::coverage::device;
+use crate::fleet::device::device;
 
 /// The sum over nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,15 +42,15 @@ impl Coverage {
     }
 }
 
-/// Asks every node.
-pub fn cover<'a>(release: &Release, nodes: impl IntoIterator<Item = &'a Known>) -> Coverage {
+/// Asks every node, by its facts.
+pub fn cover<'a>(release: &Release, nodes: impl IntoIterator<Item = &'a Facts>) -> Coverage {
     let mut variants: Vec<(String, u64)> =
         release.variants.iter().map(|variant| (variant.name.to_string(), 0)).collect();
     let mut missing: BTreeMap<(usize, String, Option<String>), u64> = BTreeMap::new();
     let mut asked = 0;
-    for node in nodes {
+    for facts in nodes {
         asked += 1;
-        let choice = choose(release, &device(&node.facts));
+        let choice = choose(release, &device(facts));
         if let Some(best) = choice.best {
             variants[best].1 += 1;
             continue;

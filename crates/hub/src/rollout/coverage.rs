@@ -7,20 +7,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use package::choose::{Device, Lack, choose};
-use package::golden::Budget;
 use package::index::Release;
-use package::requirement::{Kind, Runtime, Version};
 use wire::facts::{Fact, FactName, Facts};
 use wire::select::{BadSelector, Selector};
 
+use crate::fleet::coverage::cover;
 use crate::rollout::offer::{is_canary, place};
 use crate::rollout::plan::{Gate, Plan};
 use crate::rollout::policy::{FIRST_WAVE, power};
-
-/// Instructions as `kernels::cpu` calls them; others that a node names match no variant.
-const ISA: [&str; 5] = ["avx2", "avxvnni", "avx512", "neon", "i8mm"];
-const ARCHS: [&str; 4] = ["x86_64", "aarch64", "riscv64", "arm"];
 
 /// One node, as the hub knows it.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +71,7 @@ pub fn preview(plan: &Plan, release: Option<&Release>, fleet: &[Known<'_>]) -> R
     let members: Vec<&Known<'_>> = fleet.iter().filter(|node| group.has(node.facts)).collect();
     let mut waves: Vec<Share> =
         plan.waves.iter().map(|wave| Share { to: wave.to, members: 0, gate: wave.gate.clone() }).collect();
-    let (mut runs, mut variants, mut lacks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut runs = BTreeMap::new();
     for node in &members {
         let place = place(plan, node.name);
         if let Some(wave) = waves.iter_mut().find(|wave| place < wave.to) {
@@ -86,21 +80,12 @@ pub fn preview(plan: &Plan, release: Option<&Release>, fleet: &[Known<'_>]) -> R
         *runs
             .entry(plan.what.first().and_then(|target| running(node.facts, target.model.as_str())))
             .or_insert(0) += 1;
-        if let Some(release) = release {
-            let choice = choose(release, &device(node.facts));
-            match choice.best.and_then(|best| choice.reasons.get(best)) {
-                Some(best) => *variants.entry(best.variant.clone()).or_insert(0) += 1,
-                None => {
-                    let nearest = choice.reasons.iter().min_by_key(|one| one.lacks.len());
-                    let lack = nearest.and_then(|one| one.lacks.first()).map(in_short);
-                    let lack = lack.unwrap_or_else(|| "the release has no variants".to_owned());
-                    *lacks.entry(lack).or_insert(0) += 1;
-                }
-            }
-        }
     }
-    let mut lacks: Vec<(String, usize)> = lacks.into_iter().collect();
-    lacks.sort_by_key(|(lack, nodes)| (std::cmp::Reverse(*nodes), lack.clone()));
+    let covered = release.map(|release| cover(release, members.iter().map(|node| node.facts)));
+    let taken = covered.iter().flat_map(|covered| &covered.variants).filter(|(_, nodes)| *nodes > 0);
+    let variants = taken.map(|(variant, nodes)| (variant.clone(), *nodes as usize)).collect();
+    let lacks = covered.iter().flat_map(|covered| &covered.lacks);
+    let lacks = lacks.map(|missing| (missing.reason.clone(), missing.nodes as usize)).collect();
     let is_label = |name: &FactName| name.label().is_some() || !name.is_reserved();
     Ok(Preview {
         fleet: fleet.len(),
@@ -122,55 +107,6 @@ fn running(facts: &Facts, model: &str) -> Option<u64> {
     match facts.get(&name)? {
         Fact::Number(release) if *release >= 0.0 && release.fract() == 0.0 => Some(*release as u64),
         _ => None,
-    }
-}
-
-/// What a node proves by what it said of itself. Memory is all that it has: what is free it tells nobody.
-pub fn device(facts: &Facts) -> Device {
-    let fact = |name: &str| FactName::new(name).ok().and_then(|name| facts.get(&name));
-    let bytes = |name: &str| match fact(name) {
-        Some(Fact::Number(bytes)) if *bytes >= 0.0 => Some(*bytes as u64),
-        _ => None,
-    };
-    let text = |name: &str| if let Some(Fact::Text(text)) = fact(name) { Some(text.as_str()) } else { None };
-    let list = |name: &str| match fact(name) {
-        Some(Fact::List(words)) => words.as_slice(),
-        _ => &[],
-    };
-    let has = |word: &&'static str| list("isa").iter().any(|one| one == *word);
-    let arch = text("arch").and_then(|arch| ARCHS.into_iter().find(|known| *known == arch));
-    Device {
-        memory_bytes: bytes("ram"),
-        free_bytes: bytes("ram"),
-        keep_bytes: 0,
-        disk_free_bytes: bytes("disk"),
-        isa: ISA.into_iter().filter(|word| has(word)).collect(),
-        arch: arch.unwrap_or_default(),
-        accelerators: list("accelerator").to_vec(),
-        runs: vec![(Kind::Lm, Runtime::Lm)],
-        selvedge: text("version").and_then(Version::parse),
-        machine: None,
-        power_limit_w: None,
-        budget: Budget::default(),
-        measured: BTreeMap::new(),
-        refused: std::collections::BTreeSet::new(),
-    }
-}
-
-/// A lack without the figures of one machine, so that machines of a kind are counted together.
-fn in_short(lack: &Lack) -> String {
-    match lack {
-        Lack::Memory { needed_bytes, free_bytes: Some(free), .. } => {
-            let missing = needed_bytes.saturating_sub(*free).div_ceil(1 << 20);
-            format!("{missing} MiB more memory")
-        }
-        Lack::Memory { .. } => "to say how much memory they have".to_owned(),
-        Lack::Disk { free_bytes: Some(_), .. } => "more disk".to_owned(),
-        Lack::Disk { .. } => "to say how much disk they have".to_owned(),
-        Lack::Accelerator { needed } => format!("the accelerator {}", needed.escape_debug()),
-        Lack::Isa { needed } => format!("a processor with {}", needed.escape_debug()),
-        Lack::Version { needed, .. } => format!("version {needed} of selvedge"),
-        other => other.to_string(),
     }
 }
 
@@ -208,9 +144,9 @@ impl fmt::Display for Preview {
         }
         if !self.lacks.is_empty() {
             let lacks: Vec<String> =
-                self.lacks.iter().take(8).map(|(lack, nodes)| format!("{nodes} need {lack}")).collect();
+                self.lacks.iter().take(8).map(|(lack, nodes)| format!("{nodes}: {lack}")).collect();
             let none: usize = self.lacks.iter().map(|(_, nodes)| nodes).sum();
-            writeln!(f, "  no variant fits {none} nodes: {}", lacks.join(", "))?;
+            writeln!(f, "  no variant fits {none} nodes ({})", lacks.join("; "))?;
         }
         if self.pinned > 0 {
             writeln!(f, "  {} nodes are pinned by assignments of their own", self.pinned)?;

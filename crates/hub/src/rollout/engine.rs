@@ -686,17 +686,20 @@ impl Engine {
         self.rollouts.values_mut().for_each(|active| active.away = None);
     }
 
-    /// What a plan would do to the fleet, as it is now. `release`: of its first target.
+    /// What a plan would do to the fleet, as it is now. `release`: of its first target; `pinned`: nodes with an assignment of
+    /// their own.
     pub fn preview(
         &self,
         plan: &Plan,
         release: Option<&Release>,
+        pinned: &BTreeSet<String>,
         now_ms: WallMs,
     ) -> Result<Preview, BadSelector> {
         let mut fleet = Vec::with_capacity(self.fleet.len());
         for seen in self.fleet.values() {
             let boxed = now_ms < seen.state.box_until_ms;
-            fleet.push(Known { name: &seen.name, facts: &seen.facts, pinned: false, boxed });
+            let pinned = pinned.contains(seen.name.as_str());
+            fleet.push(Known { name: &seen.name, facts: &seen.facts, pinned, boxed });
         }
         coverage::preview(plan, release, &fleet)
     }

@@ -6,7 +6,7 @@
 
 mod recover;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use package::index::Release;
 use package::name::ModelName;
@@ -78,6 +78,8 @@ pub enum Wish {
         plan: Box<Plan>,
         /// The release of its first target, if the hub has it.
         release: Option<Box<Release>>,
+        /// Nodes, by name, with an assignment of their own for one of its models.
+        pinned: BTreeSet<String>,
     },
     /// What a rollout has for a node.
     Why {
@@ -358,8 +360,8 @@ impl Rollouts {
     ) -> Result<Result<Granted, NotDone>, Error> {
         self.meet_fleet(writer).await?;
         let id = match wish {
-            Wish::Preview { plan, release } => {
-                let preview = self.engine()?.preview(plan, release.as_deref(), now_ms);
+            Wish::Preview { plan, release, pinned } => {
+                let preview = self.engine()?.preview(plan, release.as_deref(), pinned, now_ms);
                 return Ok(preview
                     .map(|it| Granted::Preview(Box::new(it)))
                     .map_err(|error| NotDone::Plan(error.to_string())));

@@ -6,7 +6,7 @@ use package::index::Release;
 use wire::facts::Facts;
 use wire::select::Selector;
 
-use crate::rollout::coverage::device;
+use crate::fleet::device::device;
 use crate::rollout::offer::place;
 use crate::rollout::plan::{Plan, Target};
 

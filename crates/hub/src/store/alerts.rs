@@ -233,6 +233,28 @@ pub struct AlertRow {
     pub count: i64,
     /// Where the record that explains it stands: journal, stream, sequence number.
     pub record: Option<(String, String, i64)>,
+    /// Who has seen it, when, and what they say; absent until somebody has.
+    pub acked: Option<Acked>,
+}
+
+/// That somebody has seen an alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acked {
+    /// Who: `operator:<name>`.
+    pub by: String,
+    /// When.
+    pub at_ms: WallMs,
+    /// What they say.
+    pub note: String,
+}
+
+/// Keeps that somebody has seen an alert, in the place of whoever did before. The node that it is about; `None` if there is no
+/// such alert.
+pub async fn ack(writer: &mut Writer, id: i64, acked: &Acked) -> Result<Option<String>, sqlx::Error> {
+    let query = sqlx::query("UPDATE alerts SET acked_by = $2, acked_ms = $3, note = $4 WHERE id = $1");
+    query.bind(id).bind(&acked.by).bind(acked.at_ms).bind(&acked.note).execute(&mut *writer).await?;
+    let query = sqlx::query("SELECT n.name FROM alerts a JOIN nodes n ON n.id = a.node WHERE a.id = $1");
+    query.bind(id).fetch_optional(writer).await?.map(|row| row.try_get(0)).transpose()
 }
 
 /// Which alerts are asked for.
@@ -247,9 +269,15 @@ pub struct AlertFilter {
 }
 
 const SELECT: &str = "SELECT a.id, n.name AS node, a.origin, a.rule, a.source, a.severity, a.since_ms, a.fired_ms, \
-     a.cleared_ms, a.condition, a.why, a.value, a.confidence, a.model, a.count, j.name AS journal, s.name AS stream, \
+     a.cleared_ms, a.condition, a.why, a.value, a.confidence, a.model, a.count, a.acked_by, a.acked_ms, a.note, j.name AS journal, s.name AS stream, \
      r.seq FROM alerts a JOIN nodes n ON n.id = a.node LEFT JOIN records r ON r.id = a.record \
      LEFT JOIN streams s ON s.id = r.stream LEFT JOIN journals j ON j.id = s.journal";
+
+/// One alert.
+pub async fn one(readers: &Readers, id: i64) -> Result<Option<AlertRow>, sqlx::Error> {
+    let query = sqlx::query(AssertSqlSafe(format!("{SELECT} WHERE a.id = $1"))).bind(id);
+    query.fetch_optional(readers).await?.as_ref().map(alert_row).transpose()
+}
 
 /// The newest alerts that pass the filter, newest first.
 pub async fn list(readers: &Readers, filter: &AlertFilter, limit: u32) -> Result<Vec<AlertRow>, sqlx::Error> {
@@ -315,6 +343,9 @@ fn alert_row(row: &StoredRow) -> Result<AlertRow, sqlx::Error> {
     let journal: Option<String> = row.try_get("journal")?;
     let stream: Option<String> = row.try_get("stream")?;
     let seq: Option<i64> = row.try_get("seq")?;
+    let acked_by: Option<String> = row.try_get("acked_by")?;
+    let acked_ms: Option<WallMs> = row.try_get("acked_ms")?;
+    let note: Option<String> = row.try_get("note")?;
     Ok(AlertRow {
         id: row.try_get("id")?,
         node: row.try_get("node")?,
@@ -332,5 +363,6 @@ fn alert_row(row: &StoredRow) -> Result<AlertRow, sqlx::Error> {
         model: row.try_get("model")?,
         count: row.try_get("count")?,
         record: journal.zip(stream).zip(seq).map(|((journal, stream), seq)| (journal, stream, seq)),
+        acked: acked_by.zip(acked_ms).map(|(by, at_ms)| Acked { by, at_ms, note: note.unwrap_or_default() }),
     })
 }

@@ -1,6 +1,7 @@
 //! Takes metadata only if a client would believe it: the client's own workflow, run over what lies in the depot.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -9,6 +10,7 @@ use package::form::decimal;
 use package::trust::Policy;
 use package::trust::envelope::{Envelope, VerifyError, verify};
 use package::trust::metadata::{FileName, Mismatch, RoleName, Targets};
+use package::trust::search::ROLES_MAX;
 use package::trust::trusted::Trusted;
 use package::trust::update::{Effect, Event, Outcome, Update, UpdateError, Want, step};
 use wire::world::WallMs;
@@ -154,9 +156,24 @@ pub async fn put(state: &HubState, file: &str, bytes: Bytes) -> Result<bool, Pub
     }
 }
 
-/// What a client trusts that has followed all that is published, whether it has expired or not; `None` without a root.
+/// What a client trusts that has followed all that is published, whether it has expired or not, with the delegated roles as they
+/// came; `None` without a root.
 pub async fn published(state: &HubState) -> Result<Option<Trusted>, PublishError> {
-    View::of(&state.depot, &state.config.tuf, state.now_ms())?.trusted().await
+    let view = View::of(&state.depot, &state.config.tuf, state.now_ms())?;
+    let Some(mut trusted) = view.trusted().await? else { return Ok(None) };
+    let Some(snapshot) = trusted.snapshot.clone() else { return Ok(Some(trusted)) };
+    let roles =
+        snapshot.body.meta.iter().filter_map(|(file, meta)| {
+            Some((RoleName::delegated(file.strip_suffix(".json")?)?, meta.version))
+        });
+    // Whoever looks a target up enters no more of them.
+    for (role, version) in roles.take(ROLES_MAX) {
+        let file = FileName::of(&role, Some(version));
+        if let Some(bytes) = view.file(file.as_str(), view.policy.limits.targets_bytes).await? {
+            trusted.delegated.insert(role, Arc::from(bytes.as_ref()));
+        }
+    }
+    Ok(Some(trusted))
 }
 
 /// What lies here as a client sees it, to whom one file more may be shown.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 #![allow(clippy::print_stdout, unreachable_pub, reason = "its rooms are shared by tests")]
 
+mod answers;
 mod door;
 #[path = "../fleet/mod.rs"]
 mod fleet;

@@ -18,7 +18,7 @@ async fn an_admin_gives_roles_and_takes_them() {
     assert_eq!(put(admin, "first-admin", json!({ "role": "viewer" })).await, (409, "last-admin".into()));
     assert_eq!(put(admin, "token-file", json!({ "role": "viewer" })).await, (400, "bad-name".into()));
     assert_eq!(put(admin, "Ann", json!({ "role": "viewer" })).await, (400, "bad-name".into()));
-    assert_eq!(put(admin, "ann", json!({ "role": "king" })).await, (400, "bad-body".into()));
+    assert_eq!(put(admin, "ann", json!({ "role": "king" })).await, (400, "bad-json".into()));
     assert_eq!(put(admin, "ann", json!({ "role": "operator" })).await.0, 204);
     let token = async |ask| stand.ask(admin, Method::POST, "/api/v1/tokens", Some(ask)).await;
     assert_eq!(token(json!({ "operator": "eve" })).await.0, 404);

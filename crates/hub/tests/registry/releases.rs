@@ -20,7 +20,7 @@ async fn page(client: &Client, path: &str) -> String {
 }
 
 /// Checks a node in that says this of itself.
-async fn tell(client: &Client, node: &str, seed: u8, set: Value) {
+pub(crate) async fn tell(client: &Client, node: &str, seed: u8, set: Value) {
     let checkin = json!({
         "v": 1, "node": node, "journal": format!("{seed:032x}"), "boot": format!("{:032x}", seed + 100),
         "version": "0.1.0", "uptime_ms": 1, "wall_ms": 1, "clock": "unchecked",
@@ -42,6 +42,11 @@ async fn approved_releases_and_who_could_take_them() {
     let mut house = House::new(DAY_MS);
     let described = (package.index.len() as u64, Digest::of(&package.index).hash());
     house.repository.add_target(&role("targets"), "models/smollm2/7", described, None, house.now_ms).unwrap();
+    house.delegate("acme", 11, "models/acme/*");
+    house.repository.add_target(&role("acme"), "models/acme/3", described, None, house.now_ms).unwrap();
+    // Nobody trusted that role with this path.
+    house.repository.add_target(&role("acme"), "models/other/4", described, None, house.now_ms).unwrap();
+    house.sign("acme", &[11]);
     house.sign("targets", &[4]);
     for file in house.publish() {
         assert!(put(&client, &file, &house.files[&file]).await.0 < 300, "{file}");
@@ -55,11 +60,15 @@ async fn approved_releases_and_who_could_take_them() {
     tell(&client, "c", 3, small).await;
 
     let all = ask(&client, "/api/v1/releases").await;
-    assert_eq!(all["releases"][0]["model"], "smollm2");
-    assert_eq!((&all["releases"][0]["here"], &all["releases"][0]["nodes"]), (&json!(true), &json!(1)));
+    let found: Vec<_> =
+        all["releases"].as_array().unwrap().iter().map(|it| (&it["model"], &it["role"])).collect();
+    assert_eq!(found, [(&json!("acme"), &json!("acme")), (&json!("smollm2"), &json!("targets"))]);
+    assert_eq!((&all["releases"][1]["here"], &all["releases"][1]["nodes"]), (&json!(true), &json!(1)));
     let one = ask(&client, "/api/v1/releases/smollm2/7").await;
     assert_eq!((&one["variants"][1]["variant"], &one["provenance"]), (&json!("q4_k_m"), &json!(2)));
     assert_eq!(one["signed_by"].as_array().unwrap().len(), 1);
+    let files = one["variants"][0]["files"].as_array().unwrap();
+    assert_eq!((&files[0]["role"], &files[1]["path"]), (&json!("weights"), &json!("README.md")));
     let coverage = ask(&client, "/api/v1/releases/smollm2/7/coverage").await;
     assert_eq!((&coverage["nodes"], &coverage["none"]), (&json!(3), &json!(1)));
     assert_eq!(coverage["lacks"][0]["find"], "!(ram >= 1000)");

@@ -13,12 +13,12 @@ use wire::hash::Hash;
 use crate::pushing::{Client, Package, hub, repo};
 use crate::tuf::{DAY_MS, House, key, put_all, role};
 
-fn target(release: u64, index: &[u8]) -> Target {
+pub(crate) fn target(release: u64, index: &[u8]) -> Target {
     let (model, size) = (ModelName::new("smollm2").unwrap(), index.len() as u64);
     Target { model, release, index: Hash::of(index), size, variant: None }
 }
 
-fn plan(what: Target, revert: Target, created_ms: i64) -> Plan {
+pub(crate) fn plan(what: Target, revert: Target, created_ms: i64) -> Plan {
     let wave = |to| Wave { to, gate: Gate { min_reports: 1, ..Gate::of_first_wave() } };
     let made_ms = created_ms / 1000 * 1000;
     let mut plan = Plan::to_all(vec![what], vec![revert], "operator:everybody", made_ms);
@@ -29,14 +29,14 @@ fn plan(what: Target, revert: Target, created_ms: i64) -> Plan {
 }
 
 /// As `selvedge rollout sign` does it.
-fn sign(value: &Value, signer: &HybridSigner) -> String {
+pub(crate) fn sign(value: &Value, signer: &HybridSigner) -> String {
     let signature = signer.sign(&canonical(value)).unwrap();
     let signatures = Value::List(vec![signature]);
     let signed = Value::object([("signed", value.clone()), ("signatures", signatures)]);
     String::from_utf8(to_json(&signed)).unwrap()
 }
 
-async fn ask(client: &Client, method: Method, path: &str, body: Vec<u8>) -> (u16, Json) {
+pub(crate) async fn ask(client: &Client, method: Method, path: &str, body: Vec<u8>) -> (u16, Json) {
     let headers = [("content-type", "application/json")];
     let answer = client.ask(method, &format!("/api/v1{path}"), &headers, body).await;
     let status = answer.status().as_u16();

@@ -4,6 +4,7 @@
 //! delegations that match the path, whatever it says of the path was delegated to it link by link.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use wire::hash::Hash;
 use wire::world::WallMs;
@@ -26,6 +27,15 @@ pub struct Edge {
 }
 
 impl Edge {
+    fn of(role: &Delegated, keys: &BTreeMap<KeyId, PublicKey>) -> Edge {
+        Edge { role: role.name.clone(), keys: keys_of(keys, &role.keys), holders: role.keys.clone() }
+    }
+
+    /// Whether the same role is delegated to the same holders.
+    fn is(&self, other: &Edge) -> bool {
+        self.role == other.role && self.holders == other.holders && self.keys == other.keys
+    }
+
     /// Checks that the role's metadata is signed as this delegator asks.
     pub fn verify(&self, bytes: &[u8], kinds: &KindSet) -> Result<Signed<Targets>, VerifyError> {
         verify(bytes, &self.keys, &self.holders, kinds)
@@ -78,12 +88,7 @@ impl Search {
             self.waiting.clear();
         }
         let matching = matching.into_iter().take(last.map_or(usize::MAX, |last| last + 1));
-        let edges = matching.map(|role| Edge {
-            role: role.name.clone(),
-            keys: keys_of(&targets.delegations.keys, &role.keys),
-            holders: role.keys.clone(),
-        });
-        let edges: Vec<Edge> = edges.collect();
+        let edges: Vec<Edge> = matching.map(|role| Edge::of(role, &targets.delegations.keys)).collect();
         self.waiting.extend(edges.into_iter().rev());
         while let Some(edge) = self.waiting.pop() {
             if self.visited.len() > ROLES_MAX {
@@ -119,6 +124,94 @@ pub fn find(
                 (search, place) = search.look_into(&role.body);
             }
         }
+    }
+}
+
+/// A target that is listed.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its path.
+    pub path: String,
+    /// What it is.
+    pub file: TargetFile,
+    /// The role that names it.
+    pub role: RoleName,
+    /// Who has signed that role; absent of the top-level targets, whose keys are root's to say.
+    pub holders: Option<RoleKeys>,
+}
+
+/// All targets that [`find`] finds, by path, of those that are `wanted`. Each role's signatures are looked at once.
+pub fn listed(
+    trusted: &Trusted,
+    kinds: &KindSet,
+    now_ms: WallMs,
+    max_stale_ms: i64,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<Listed> {
+    let Some(top) = &trusted.targets else { return Vec::new() };
+    let mut entered = Entered { trusted, kinds, now_ms, max_stale_ms, roles: Vec::new() };
+    let (mut paths, mut at) = (BTreeSet::new(), 0);
+    let mut names =
+        |targets: &Targets| paths.extend(targets.targets.keys().filter(|path| wanted(path)).cloned());
+    names(&top.body);
+    let mut waiting = edges(&top.body);
+    while let Some(edge) = waiting.get(at).cloned().filter(|_| at < ROLES_MAX) {
+        if let Some(role) = entered.role(&edge) {
+            names(&role.body);
+            let known = |edge: &Edge| waiting.iter().any(|one| one.is(edge));
+            let new: Vec<Edge> = edges(&role.body).into_iter().filter(|edge| !known(edge)).collect();
+            waiting.extend(new);
+        }
+        at += 1;
+    }
+    let mut found = Vec::new();
+    for path in paths {
+        let (mut search, mut place) = Search::begin(&path, &top.body);
+        let mut last: Option<Edge> = None;
+        loop {
+            match place {
+                Place::Found(file) => {
+                    let role = last.as_ref().map_or_else(RoleName::targets, |edge| edge.role.clone());
+                    found.push(Listed { path, file, role, holders: last.map(|edge| edge.holders) });
+                    break;
+                }
+                Place::Nowhere => break,
+                Place::Next(edge) => {
+                    let Some(role) = entered.role(&edge) else { break };
+                    last = Some(edge);
+                    (search, place) = search.look_into(&role.body);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Everybody to whom a role delegates.
+fn edges(targets: &Targets) -> Vec<Edge> {
+    let keys = &targets.delegations.keys;
+    targets.delegations.roles.iter().map(|role| Edge::of(role, keys)).collect()
+}
+
+/// Delegated roles that were looked into, each as one delegator sees it.
+struct Entered<'a> {
+    trusted: &'a Trusted,
+    kinds: &'a KindSet,
+    now_ms: WallMs,
+    max_stale_ms: i64,
+    roles: Vec<(Edge, Option<Arc<Signed<Targets>>>)>,
+}
+
+impl Entered<'_> {
+    fn role(&mut self, edge: &Edge) -> Option<Arc<Signed<Targets>>> {
+        if let Some((_, role)) = self.roles.iter().find(|(one, _)| one.is(edge)) {
+            return role.clone();
+        }
+        let role = at_hand(self.trusted, edge, self.kinds)
+            .filter(|role| expired(role.body.head.expires_ms, self.now_ms, self.max_stale_ms).is_none());
+        let role = role.map(Arc::new);
+        self.roles.push((edge.clone(), role.clone()));
+        role
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use forge::grant::{grants, send};
 use forge::parcel::Parcel;
 use package::disk::system::System as Disk;
@@ -14,6 +13,7 @@ use wire::world::System;
 
 use crate::complaint::Usage;
 use crate::keys::{open_seal, read_nodes};
+use crate::login;
 
 /// Let further nodes open a package whose weights are sealed.
 ///
@@ -45,11 +45,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME:NUMBER")]
     release: Option<String>,
 
-    /// The hub's address.
-    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value = "http://127.0.0.1:8420")]
+    /// The hub's address; without it that of `selvedge login`.
+    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value_t = login::hub(), hide_default_value = true)]
     hub: Url,
 
-    /// A file with the hub's token.
+    /// A file with the hub's token; without it that of `selvedge login`.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
@@ -81,12 +81,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
         None => {
-            let token = args.token_file.as_ref().map(|file| {
-                std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
-            });
-            let token = token.transpose()?;
+            let token = login::token(&args.hub, args.token_file.as_deref())?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(send(&args.hub, token.as_deref().map(str::trim), &grants))?;
+            runtime.block_on(send(&args.hub, token.as_deref(), &grants))?;
         }
     }
     let mut out = io::stdout().lock();

@@ -78,7 +78,8 @@ fn open(args: &Args) -> anyhow::Result<Parcel> {
     let Some(words) = args.package.to_str().filter(|words| is_place(words)) else {
         return Ok(Parcel::open(&args.package)?);
     };
-    let (place, login) = (args.registries.place(words)?, args.registries.login()?);
+    let place = args.registries.place(words)?;
+    let login = args.registries.login(&place.base)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bar = progress::waiting(format!("looking at {words}"));
     let found = runtime.block_on(find(&place, &login));

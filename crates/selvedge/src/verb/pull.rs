@@ -76,10 +76,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if is_place(&args.model) {
+        let place = args.registries.place(&args.model)?;
         return release::run(&Wish {
             words: &args.model,
-            place: args.registries.place(&args.model)?,
-            login: args.registries.login()?,
+            login: args.registries.login(&place.base)?,
+            place,
             to: args.to.as_deref(),
             variants: &args.variant,
             replace: args.replace,
@@ -94,7 +95,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let name = args.name.as_deref().map(ModelName::new).transpose();
     let name = name.map_err(|error| Usage(format!("--name: {error}")))?;
-    let token = args.registries.token()?.or_else(|| std::env::var("HF_TOKEN").ok());
+    let token = args.registries.named_token()?.or_else(|| std::env::var("HF_TOKEN").ok());
     let shelf = args.models.shelf()?;
     let puller = Puller::new(Settings { endpoint: args.endpoint.clone(), token, ..Settings::default() })?;
     let order = Order { name, replace: args.replace };

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Some(tag) => tag,
         None => Tag::new(release_of(&root).unwrap_or("latest"))?,
     };
-    let login = args.registries.token()?;
+    let login = args.registries.token(&base)?;
     let login = login.map(|password| Login { user: args.registries.user.clone(), password });
     let shown = format!("{}/{name}:{tag}", base.authority());
     let grants = grants(&args.package, &root)?;

@@ -1,9 +1,10 @@
 //! `selvedge rollout`: releases go through the fleet in waves.
 
-mod ask;
+pub(in crate::verb) mod ask;
 mod documents;
 mod new;
 mod order;
+mod renew;
 mod show;
 mod sign;
 
@@ -22,6 +23,7 @@ pub(crate) enum Verb {
     Ls(show::Ls),
     Show(show::Args),
     Diff(show::Diff),
+    Renew(renew::Args),
     /// Open the first wave.
     Start(order::Args),
     /// Hand out nothing more, for now.
@@ -48,6 +50,7 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
         Verb::Ls(args) => show::ls(args),
         Verb::Show(args) => show::run(args),
         Verb::Diff(args) => show::diff(args),
+        Verb::Renew(args) => renew::run(args),
         Verb::Start(args) => order::run("start", args),
         Verb::Pause(args) => order::run("pause", args),
         Verb::Resume(args) => order::run("resume", args),

@@ -23,6 +23,12 @@ fn every_verb_says_what_it_is_for() {
     check(&["audit", "ls"], "--about <WORD>");
     check(&["audit", "verify"], "--from <CHECKPOINT>");
     check(&["audit", "export"], "without selvedge");
+    check(&["login"], "asks for the token");
+    check(&["fleet", "ls"], "--sort <WORD>");
+    check(&["fleet", "enrol"], "which hub is the true one");
+    check(&["fleet", "groups"], "groups set pumps");
+    check(&["release", "coverage"], "[WHERE]");
+    check(&["rollout", "renew"], "documents end soon");
     check(&["grant"], "nobody else can use it");
     check(&["fit"], "--explain <PACKAGE>");
     check(&["trust"], "assignments");

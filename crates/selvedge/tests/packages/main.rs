@@ -7,6 +7,7 @@ mod afar;
 mod audit;
 mod explain;
 mod fields;
+mod fleet;
 mod flow;
 mod help;
 mod install;

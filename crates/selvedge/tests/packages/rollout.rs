@@ -12,7 +12,7 @@ const FLEET: [&str; 3] = ["pump-1", "pump-2", "pump-3"];
 
 impl Plant {
     /// A release is pushed and approved, and assigned to nobody.
-    fn approve(&self, package: &str) {
+    pub(crate) fn approve(&self, package: &str) {
         self.stage.run(&["push", package, "hub:tiny", "--hub", &self.url]).ok();
         self.stage.trust(&["add", "repo", package], &["targets", "snapshot", "timestamp"]).ok();
         self.stage.run(&["trust", "push", "repo", "--hub", &self.url]).ok();

@@ -13,6 +13,7 @@ use package::tlog::{TILE_WIDTH, Tree, leaf_hash};
 use reqwest::{Client, StatusCode, Url};
 use tokio::runtime::Runtime;
 
+use crate::login;
 use crate::progress;
 
 /// The longest time in which a file of the log comes.
@@ -29,11 +30,11 @@ pub(super) const ABOUT_FILE: &str = "about.json";
 /// Where the log is.
 #[derive(clap::Args)]
 pub(super) struct Place {
-    /// The hub's address.
-    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value = "http://127.0.0.1:8420")]
+    /// The hub's address; without it that of `selvedge login`.
+    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value_t = login::hub(), hide_default_value = true)]
     pub(super) hub: Url,
 
-    /// A file with the token for the hub.
+    /// A file with the token for the hub; without it that of `selvedge login`.
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
 
@@ -68,10 +69,7 @@ impl Log {
         if let Some(folder) = &place.dir {
             return if folder.is_file() { unpacked(folder) } else { Ok(Log::Folder(folder.clone())) };
         }
-        let read = |path: &PathBuf| {
-            fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
-        };
-        let token = place.token_file.as_ref().map(read).transpose()?.map(|token| token.trim().to_owned());
+        let token = login::token(&place.hub, place.token_file.as_deref())?;
         let client = Client::builder().timeout(TIMEOUT).build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Log::Hub(Box::new(Server { url: place.hub.clone(), token, client, runtime })))

@@ -20,12 +20,12 @@ const DIGITS_MIN: usize = 4;
 const PAGES_MAX: usize = 50;
 
 /// The path of a rollout in the API.
-pub(super) fn path(id: PlanId) -> String {
+pub(in crate::verb) fn path(id: PlanId) -> String {
     format!("/api/v1/rollouts/{id}")
 }
 
 /// A rollout by its id or the first digits of it.
-pub(super) fn id(hub: &HubClient, word: &str) -> anyhow::Result<PlanId> {
+pub(in crate::verb) fn id(hub: &HubClient, word: &str) -> anyhow::Result<PlanId> {
     if let Some(id) = PlanId::parse(word) {
         return Ok(id);
     }

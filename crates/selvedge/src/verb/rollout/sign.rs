@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use hub::rollout::documents::{check, of};
+use hub::rollout::documents::{Planned, check, of};
 use hub::rollout::plan::{Kind, Plan};
 use hub::rollout::text;
 use package::trust::assignment::{countersign, seal};
@@ -136,6 +136,11 @@ fn wanted(plan: &Plan, waves: &[u32]) -> anyhow::Result<BTreeSet<Kind>> {
         kinds.insert(Kind::Standing);
     }
     Ok(kinds)
+}
+
+/// Signs all of them.
+pub(super) fn seal_all(planned: &[Planned], signers: &[&dyn Signer]) -> anyhow::Result<Vec<Vec<u8>>> {
+    planned.iter().map(|document| Ok(seal(document.value.clone(), signers)?)).collect()
 }
 
 /// Signs them, joining what others have signed.

@@ -3,10 +3,11 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use forge::announce::announce;
 use forge::publish::Login;
 use reqwest::Url;
+
+use crate::login;
 
 /// Send the published metadata and the assignments of a repository to a hub, which hands them to nodes.
 ///
@@ -16,24 +17,18 @@ pub(crate) struct Args {
     /// The repository's folder.
     repository: PathBuf,
 
-    /// The hub's address.
-    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value = "http://127.0.0.1:8420")]
+    /// The hub's address; without it that of `selvedge login`.
+    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value_t = login::hub(), hide_default_value = true)]
     hub: Url,
 
-    /// A file with the token for it.
+    /// A file with the token for it; without it that of `selvedge login`.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let login = match &args.token_file {
-        Some(file) => {
-            let token = std::fs::read_to_string(file);
-            let token = token.with_context(|| format!("{} cannot be read", file.display()))?;
-            Some(Login { user: "selvedge".to_owned(), password: token.trim().to_owned() })
-        }
-        None => None,
-    };
+    let token = login::token(&args.hub, args.token_file.as_deref())?;
+    let login = token.map(|password| Login { user: "selvedge".to_owned(), password });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let announced = runtime.block_on(announce(&args.repository, &args.hub, login.as_ref()))?;
     let mut out = io::stdout();
