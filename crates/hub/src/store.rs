@@ -20,6 +20,7 @@ pub mod samples;
 pub mod schema;
 pub mod series;
 pub mod sqlite;
+pub mod tickets;
 pub mod turn;
 
 use std::fs::{File, TryLockError};

@@ -12,7 +12,7 @@ use utoipa::{OpenApi, ToSchema};
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
     alerts, assignments, audit, drafts, enrolments, fleet, grants, groups, identity, intake, live, nodes,
-    operators, overview, records, releases, rollouts, series,
+    operators, overview, records, releases, rollouts, series, tickets,
 };
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
@@ -81,11 +81,15 @@ use crate::tuf;
         rollouts::order,
         audit::list,
         identity::enrol,
+        identity::ticket,
         identity::renew,
         identity::now,
         enrolments::list,
         enrolments::make,
         enrolments::remove,
+        tickets::list,
+        tickets::admit,
+        tickets::refuse,
         enrolments::keys,
         enrolments::deny,
         enrolments::pardon,

@@ -37,12 +37,25 @@ const HANDSHAKES: usize = 256;
 pub struct Tls {
     acceptor: TlsAcceptor,
     turns: Arc<Semaphore>,
+    asks: Asks,
+}
+
+/// What a door wants to know of whoever comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing: people say who they are later.
+    Nothing,
+    /// The key that they prove.
+    Key,
+    /// That, and all certificates.
+    Certificates,
 }
 
 impl Tls {
     /// With these settings.
-    pub fn new(settings: Arc<rustls::ServerConfig>) -> Tls {
-        Tls { acceptor: TlsAcceptor::from(settings), turns: Arc::new(Semaphore::new(HANDSHAKES)) }
+    pub fn new(settings: Arc<rustls::ServerConfig>, asks: Asks) -> Tls {
+        let turns = Arc::new(Semaphore::new(HANDSHAKES));
+        Tls { acceptor: TlsAcceptor::from(settings), turns, asks }
     }
 }
 
@@ -107,9 +120,11 @@ async fn connection(
     };
     match shaken {
         Ok(Ok(stream)) => {
-            let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let peer = Peer(leaf.and_then(key_of));
-            speak(stream, router, Some(peer), stopping).await;
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let key = chain.first().and_then(key_of);
+            let kept = chain.iter().filter(|_| tls.asks == Asks::Certificates);
+            let peer = Peer { key, chain: kept.map(|it| it.clone().into_owned()).collect() };
+            speak(stream, router, (tls.asks != Asks::Nothing).then_some(peer), stopping).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
         Err(_) => tracing::debug!("a handshake took too long"),
@@ -130,8 +145,8 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) {
     let answer = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
         }
         answer.call(request)
     });

@@ -4,8 +4,11 @@
 #![allow(clippy::print_stdout, unreachable_pub, reason = "its rooms are shared by tests")]
 
 mod door;
+mod factory;
 #[path = "../fleet/mod.rs"]
 mod fleet;
 mod matrix;
 mod nodes;
 mod operators;
+mod people;
+mod tickets;
