@@ -1,8 +1,12 @@
 //! Who may ask: host names against DNS rebinding, tokens, the console's session, and the headers that keep a browser from
-//! doing what we never asked it to. Who it is: [`who`]; what they may: [`rules`]; by which token: [`tokens`].
+//! doing what we never asked it to. Who it is: [`who`]; what they may: [`rules`]; by which token: [`tokens`]; by which cookie:
+//! [`session`].
 
 pub mod first;
+#[cfg(feature = "oidc")]
+pub mod oidc;
 pub mod rules;
+pub mod session;
 pub mod tokens;
 pub mod who;
 
@@ -19,20 +23,15 @@ use wire::hash::Hash;
 use wire::world::Clock;
 
 use crate::access::rules::{Found, Needs, Verdict, judge};
+use crate::access::session::{COOKIE, Sealer};
 use crate::access::tokens::{Directory, RESERVED, same};
 use crate::access::who::{Role, Who};
 use crate::api::refusal::Refusal;
 use crate::identity::peer::{self, Peer, Peers};
-use crate::identity::stranger::Shown;
 use crate::registry::refusal::Refused;
-
-/// How long a person stays signed in, in seconds.
-const SESSION_S: u64 = 12 * 3600;
 
 /// How soon a node whose certificate has run out may have the next, in seconds.
 const RENEWAL_S: u32 = 2;
-
-const COOKIE: &str = "selvedge_session";
 
 /// What a browser may do with our answers: load from us, nothing else, and be framed by nobody.
 const HEADERS: [(HeaderName, &str); 5] = [
@@ -54,25 +53,45 @@ pub struct Access {
     directory: RwLock<Arc<Directory>>,
     /// Whether nodes have a door of their own, so that no token acts for them.
     own_door: bool,
-    /// Signs sessions; drawn at start, so a restart signs everybody out.
-    key: [u8; 32],
+    /// Whether nobody is asked who they are, in spite of that.
+    open: bool,
+    sealer: Sealer,
+    /// Where else people sign in.
+    sign_in: Option<String>,
     hosts: Vec<String>,
     clock: Arc<dyn Clock + Sync>,
 }
 
 impl Access {
-    /// `key` must be random. Without a token and without operators everybody who reaches the hub may ask, unless nodes
-    /// have a door of their own: then the hub is one that tells people apart.
+    /// Without a token and without operators everybody who reaches the hub may ask, unless nodes have a door of their own:
+    /// then the hub is one that tells people apart, if it is not `open`.
     pub fn new(
         token: Option<&str>,
         hosts: &[String],
         own_door: bool,
-        key: [u8; 32],
+        open: bool,
+        sealer: Sealer,
         clock: Arc<dyn Clock + Sync>,
     ) -> Access {
         let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         let token = token.map(|token| Hash::of(token.as_bytes()));
-        Access { token, directory: RwLock::default(), own_door, key, hosts, clock }
+        Access { token, directory: RwLock::default(), own_door, open, sealer, sign_in: None, hosts, clock }
+    }
+
+    /// The same, where people sign in at a provider, too.
+    #[must_use]
+    pub fn with_sign_in(self, label: Option<String>) -> Access {
+        Access { sign_in: label, ..self }
+    }
+
+    /// What the provider is called where people sign in, too.
+    pub fn sign_in(&self) -> Option<&str> {
+        self.sign_in.as_deref()
+    }
+
+    /// What seals cookies.
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// Takes what the store says of operators and tokens.
@@ -86,7 +105,8 @@ impl Access {
 
     /// Whether a token is asked for at all.
     pub fn is_open(&self) -> bool {
-        self.token.is_none() && !self.own_door && self.directory().is_empty()
+        let asks = self.token.is_some() || self.sign_in.is_some() || self.own_door && !self.open;
+        !asks && self.directory().is_empty()
     }
 
     /// Whether a token in a file stands for an admin whom nobody can disable.
@@ -103,29 +123,15 @@ impl Access {
         self.directory().by_token(shown, self.clock.wall_ms())
     }
 
-    /// The cookie of somebody who has just shown a token; `None` for nodes, who have no pages.
+    /// The cookie of somebody who has just shown who they are; `None` for nodes, who have no pages.
     pub fn session_cookie(&self, who: &Who) -> Option<String> {
         let Who::Operator { name, role } = who else { return None };
-        let until_s = self.now_s() + SESSION_S;
-        let words = format!("{until_s}.{}.{name}", role.as_str());
-        let seal = self.seal(&words);
-        Some(format!("{COOKIE}={seal}.{words}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_S}"))
+        Some(self.sealer.cookie(name, *role, self.now_s()))
     }
 
-    /// The cookie that ends a session.
-    pub fn no_session_cookie() -> String {
-        format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
-    }
-
-    /// Whose session this is: `<seal>.<until>.<role>.<name>`.
+    /// Whose session this is.
     fn by_session(&self, value: &str) -> Option<Who> {
-        let (seal, words) = value.split_once('.')?;
-        let mut parts = words.splitn(3, '.');
-        let until_s = parts.next()?.parse::<u64>().ok()?;
-        let (role, name) = (Role::parse(parts.next()?)?, parts.next()?);
-        if !same(&Hash::parse(seal)?, &self.seal(words)) || self.now_s() >= until_s {
-            return None;
-        }
+        let (name, role) = self.sealer.read(value, self.now_s())?;
         match name {
             TOKEN_FILE => self.token.is_some().then(|| admin(TOKEN_FILE)),
             OPEN => self.is_open().then(|| admin(OPEN)),
@@ -133,19 +139,9 @@ impl Access {
         }
     }
 
-    /// HMAC in the small: two nested hashes, so that the outer one hides the state of the inner one.
-    fn seal(&self, words: &str) -> Hash {
-        let keyed = |pad: u8, text: &[u8]| {
-            let mut bytes = vec![pad; 32];
-            bytes.iter_mut().zip(self.key).for_each(|(byte, key)| *byte ^= key);
-            bytes.extend_from_slice(text);
-            Hash::of(&bytes)
-        };
-        keyed(0x5c, keyed(0x36, words.as_bytes()).as_bytes())
-    }
-
-    fn now_s(&self) -> u64 {
-        self.clock.mono_ns() / 1_000_000_000
+    /// By the wall clock, which replicas share and a restart does not begin anew.
+    fn now_s(&self) -> i64 {
+        self.clock.wall_ms() / 1000
     }
 
     /// Whether a `Host` header can only come from somebody who meant us. A page that rebinds its own name to this
@@ -195,7 +191,8 @@ fn password(shown: &str) -> Option<String> {
     pair.split_once(':').map(|(_, password)| password.to_owned())
 }
 
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+/// The cookies that a browser shows.
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
@@ -211,12 +208,13 @@ pub struct Guard {
 
 /// Lets a request through, or answers it.
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
+    let peer = request.extensions().get::<Peer>().cloned();
     let admitted = match peer {
         Some(peer) => {
             let (needs, is_registry) = (needs(&request), is_registry(request.uri().path()));
-            let admitted = admit_peer(&guard, peer, needs, is_registry).await;
-            if let (Err(_), Some(key), Some(Shown(shown))) = (&admitted, peer.0, request.extensions().get())
+            let key = peer.key;
+            let admitted = admit_peer(&guard, key, needs, is_registry).await;
+            if let (Err(_), Some(key), Some(shown)) = (&admitted, key, peer.chain.first())
                 && !guard.peers.knows(&key)
             {
                 guard.peers.strangers.knock(key, shown, guard.access.clock.wall_ms());
@@ -242,7 +240,7 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
 /// the hub was found: its certificate does.
 async fn admit_peer(
     guard: &Guard,
-    peer: Peer,
+    key: Option<Hash>,
     needs: Result<Needs, Refusal>,
     is_registry: bool,
 ) -> Result<Who, Box<Response>> {
@@ -250,7 +248,7 @@ async fn admit_peer(
     if needs == Needs::Nothing {
         return Ok(Who::Nobody);
     }
-    let found = match peer.0 {
+    let found = match key {
         Some(key) => guard.peers.find(&key, guard.access.clock.wall_ms()).await,
         None => Ok(peer::Found::Who(Who::Nobody)),
     };
@@ -261,7 +259,7 @@ async fn admit_peer(
     };
     match judge(needs, &who, true) {
         Verdict::Yes => Ok(who),
-        Verdict::WhoAreYou => Err(boxed(no_certificate(peer.0.is_some()))),
+        Verdict::WhoAreYou => Err(boxed(no_certificate(key.is_some()))),
         verdict => {
             let mut refused = match is_registry {
                 true => registry_refusal(verdict),
@@ -416,11 +414,17 @@ fn registry_refusal(verdict: Verdict) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::session::SESSION_S;
     use wire::world::Simulated;
+    use zeroize::Zeroizing;
+
+    fn sealer() -> Sealer {
+        Sealer::new(Zeroizing::new([7; 32]), false)
+    }
 
     fn access(world: &Simulated) -> Access {
         let hosts = ["Hub.Example.org".to_owned()];
-        Access::new(Some("0123456789abcdef"), &hosts, false, [7; 32], Arc::new(world.clone()))
+        Access::new(Some("0123456789abcdef"), &hosts, false, false, sealer(), Arc::new(world.clone()))
     }
 
     #[test]
@@ -470,11 +474,12 @@ mod tests {
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
         let value = cookie.split(';').next().unwrap();
         assert!(allowed(header::COOKIE, &format!("a=b; {value}")));
-        let longer = value.replace(".43200.", ".93200.");
+        let until_s = world.wall_ms() / 1000 + SESSION_S;
+        let longer = value.replace(&format!(".{until_s}."), &format!(".{}.", until_s + 1));
         assert_ne!(longer, value);
         assert!(!allowed(header::COOKIE, &longer));
         assert!(!allowed(header::COOKIE, "selvedge_session=1"));
-        world.advance_ms(SESSION_S * 1000);
+        world.advance_ms(SESSION_S.unsigned_abs() * 1000);
         assert!(!allowed(header::COOKIE, value));
     }
 
@@ -509,10 +514,13 @@ mod tests {
     fn without_anybody_it_is_open_and_with_somebody_it_is_not() {
         use crate::access::tokens::Account;
         let world = Simulated::new(1);
-        let open = |own_door| Access::new(None, &[], own_door, [7; 32], Arc::new(world.clone()));
-        assert_eq!(open(false).who(&HeaderMap::new(), "/"), admin(OPEN));
-        assert_eq!(open(true).who(&HeaderMap::new(), "/"), Who::Nobody);
-        let access = open(false);
+        let access = |own_door, open| {
+            Access::new(None, &[], own_door, open, sealer(), Arc::new(world.clone()))
+        };
+        assert_eq!(access(false, false).who(&HeaderMap::new(), "/"), admin(OPEN));
+        assert_eq!(access(true, true).who(&HeaderMap::new(), "/"), admin(OPEN));
+        assert_eq!(access(true, false).who(&HeaderMap::new(), "/"), Who::Nobody);
+        let access = access(false, true);
         let account = Account { role: Role::Viewer, disabled: true };
         access.learn(Directory { operators: [("ann".into(), account)].into(), tokens: [].into() });
         assert_eq!(access.who(&HeaderMap::new(), "/"), Who::Nobody);

@@ -27,6 +27,7 @@ pub mod replicas;
 pub mod retention;
 pub mod rollouts;
 pub mod series;
+pub mod tickets;
 pub mod wellformed;
 
 use std::sync::Arc;
@@ -84,8 +85,12 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/enrol", post(identity::enrol))
         .route("/identity/renew", post(identity::renew))
         .route("/time", post(identity::now))
+        .route("/enrol/{ticket}", get(identity::ticket))
         .route("/enrolments", get(enrolments::list).post(enrolments::make))
         .route("/enrolments/{id}", delete(enrolments::remove))
+        .route("/tickets", get(tickets::list))
+        .route("/tickets/{id}/admit", post(tickets::admit))
+        .route("/tickets/{id}/refuse", post(tickets::refuse))
         .route("/keys", get(enrolments::keys))
         .route("/denied", post(enrolments::deny))
         .route("/denied/{key}", delete(enrolments::pardon))

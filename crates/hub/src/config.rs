@@ -1,7 +1,7 @@
 //! What an operator may set of a hub: one struct, one TOML file, every field with a default.
 //!
 //! ```toml
-//! listen = "127.0.0.1:8420"     # elsewhere only with a token_file
+//! listen = "127.0.0.1:8420"     # elsewhere only with a token_file or [nodes], and with [tls] or behind_proxy
 //! data = "selvedge-data/hub"    # the database, and what is on its way in
 //! database = "postgres://hub@db/selvedge"   # instead of a file in data; may be shared by several hubs
 //! # database_file = "/etc/selvedge/database"  # the same, where the password stands in it
@@ -27,6 +27,17 @@
 //! snapshot_key = "snapshot.age" # and snapshots
 //! passphrase_file = "passphrase"
 //!
+//! [tls]                         # people come over TLS; elsewhere than on loopback they do, or behind_proxy = true
+//! cert = "hub.pem"
+//! key = "hub.key"
+//!
+//! [oidc]                        # people sign in elsewhere; see docs/identity.md
+//! issuer = "https://id.example.org"
+//! client_id = "selvedge"
+//! client_secret_file = "oidc.secret"
+//! url = "https://hub.example.org:8420"
+//! roles = { fleet-admins = "admin", fleet = "operator" }
+//!
 //! [nodes]                       # a door for nodes with certificates; see docs/identity.md
 //! listen = "0.0.0.0:8421"
 //! names = ["hub.example.org"]
@@ -34,6 +45,10 @@
 //! [identity]                    # who makes these
 //! keys = "/etc/selvedge/keys"   # absent: `keys` in `data`; several hubs on one database have one
 //! node_days = 365
+//! # [[identity.factory]]        # makers whose devices come in by themselves
+//! # ca = "maker.pem"
+//! # serials = "allowed.txt"
+//! # name = "sn-{serial}"
 //!
 //! [audit]                       # who did what, as a log that can only grow; see docs/audit.md
 //! key_file = "audit.key"        # what signs it; absent: `audit.key` in [identity] keys or in `data`, made at the first start
@@ -54,6 +69,7 @@
 pub mod database;
 pub mod keep;
 pub mod nodes;
+pub mod people;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -67,13 +83,20 @@ use serde::{Deserialize, Serialize};
 use self::database::{BadDatabase, DatabaseUrl};
 use crate::config::keep::{AUDIT_MIN_DAYS, ArchiveConfig, Days, KeepConfig, SAMPLES_MIN_DAYS};
 use crate::config::nodes::{IdentityConfig, NodesConfig};
+use crate::config::people::{OidcConfig, TlsConfig};
 
 /// The settings of a hub. [`HubConfig::parse`] reads them from TOML; [`HubConfig::check`] runs at start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HubConfig {
-    /// Where to listen. Anything but this machine itself needs a token.
+    /// Where to listen. Anything but this machine itself needs a token, and TLS.
     pub listen: SocketAddr,
+    /// The certificate that people see; absent: no TLS.
+    pub tls: Option<TlsConfig>,
+    /// What stands before the hub speaks TLS with people, and nobody reaches the hub but through it.
+    pub behind_proxy: bool,
+    /// Where else people sign in.
+    pub oidc: Option<OidcConfig>,
     /// The folder of the store. It is made if it is not there.
     pub data: PathBuf,
     /// A PostgreSQL server instead of a file in `data`; several hubs may share it.
@@ -84,6 +107,8 @@ pub struct HubConfig {
     pub database_file: Option<PathBuf>,
     /// A file with the token that nodes and people must show; its only content, at least 16 characters.
     pub token_file: Option<PathBuf>,
+    /// Nobody is asked who they are, also where nodes have a door of their own: for a hub that only its machine reaches.
+    pub open: bool,
     /// Host names under which browsers may reach the hub, beside `localhost` and plain IP addresses.
     pub hosts: Vec<String>,
     /// How often a node should check in, in milliseconds; stretched when the fleet is large or the hub is busy.
@@ -254,10 +279,14 @@ impl Default for HubConfig {
     fn default() -> HubConfig {
         HubConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
+            tls: None,
+            behind_proxy: false,
+            oidc: None,
             data: PathBuf::from("selvedge-data/hub"),
             database: None,
             database_file: None,
             token_file: None,
+            open: false,
             hosts: Vec::new(),
             check_in_ms: 10_000,
             nodes_max: 20_000,
@@ -300,6 +329,9 @@ pub enum ConfigError {
     /// The same, of the names in the hub's certificate.
     #[error("names in [nodes] has {0:?}, which is neither a host name nor an address")]
     Name(String),
+    /// Not a name of devices.
+    #[error("name in [[identity.factory]] is {0:?}; write it such as \"sn-{{serial}}\", in small letters")]
+    FactoryName(String),
     /// Two places for one thing.
     #[error("[depot] has both a folder and s3; packages lie in one of them")]
     TwoDepots,
@@ -328,6 +360,18 @@ pub enum ConfigError {
         "the hub would listen on {0}, which others can reach, without a token; set token_file, or listen on 127.0.0.1"
     )]
     OpenToAll(SocketAddr),
+    /// Nobody could sign in.
+    #[error("[oidc] cannot be used: {0}")]
+    Oidc(&'static str),
+    /// The secret of [oidc].
+    #[error("cannot read the client_secret_file of [oidc]")]
+    OidcSecret(#[source] std::io::Error),
+    /// Tokens would travel in the open.
+    #[error(
+        "the hub would listen on {0} without TLS, and tokens and sessions could be read on their way; add [tls] with cert and \
+         key, or set behind_proxy = true if what stands before the hub speaks TLS, or listen on 127.0.0.1"
+    )]
+    Plain(SocketAddr),
     /// Not the address of a database.
     #[error(transparent)]
     Database(#[from] BadDatabase),
@@ -415,16 +459,37 @@ impl HubConfig {
             }
         }
         within("node_days", self.identity.node_days.into(), 1, 3650)?;
+        if let Some(bad) = self.identity.factory.iter().find(|factory| !factory.has_good_name()) {
+            return Err(ConfigError::FactoryName(bad.name.clone()));
+        }
         if let Some(nodes) = &self.nodes {
             within("connections_max", nodes.connections_max as u64, 8, 1_000_000)?;
             if let Some(name) = nodes.bad_name() {
                 return Err(ConfigError::Name(name.to_owned()));
             }
         }
-        if !self.listen.ip().is_loopback() && self.token_file.is_none() && self.nodes.is_none() {
+        if let Some(problem) = self.oidc.as_ref().and_then(OidcConfig::problem) {
+            return Err(ConfigError::Oidc(problem));
+        }
+        let asks = self.nodes.is_some() || self.oidc.is_some();
+        let is_open = self.token_file.is_none() && (self.open || !asks);
+        if is_open && !self.listen.ip().is_loopback() {
             return Err(ConfigError::OpenToAll(self.listen));
         }
+        if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.behind_proxy {
+            return Err(ConfigError::Plain(self.listen));
+        }
         Ok(())
+    }
+
+    /// Whether people come over TLS, here or at what stands before the hub.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some() || self.behind_proxy
+    }
+
+    /// The folder of keys.
+    pub fn keys(&self) -> PathBuf {
+        self.identity.keys.clone().unwrap_or_else(|| self.data.join("keys"))
     }
 
     /// The database server, if there is one.
@@ -478,7 +543,13 @@ mod tests {
         check("", "");
         check("listen = \"[::1]:0\"", "");
         check("listen = \"0.0.0.0:8420\"", "without a token");
-        check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"", "");
+        check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"", "without TLS");
+        check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"\nbehind_proxy = true", "");
+        check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"\n[tls]\ncert = \"c\"\nkey = \"k\"", "");
+        check("listen = \"0.0.0.0:8420\"\nopen = true\n[nodes]\nlisten = \"0.0.0.0:8421\"", "without a token");
+        check("[[identity.factory]]\nca = \"m.pem\"\nserials = \"s\"", "");
+        check("[oidc]\nissuer = \"http://127.0.0.1.example.org\"", "[oidc] cannot be used");
+        check("[[identity.factory]]\nca = \"m.pem\"\nserials = \"s\"\nname = \"SN\"", "is \"SN\"");
         check("check_in_ms = 1", "check_in_ms is 1");
         check("database = \"postgres://hub@db/selvedge\"", "");
         check("database = \"postgres://hub@db/x\"\ndatabase_file = \"d\"", "both set");

@@ -18,6 +18,8 @@ pub mod packages;
 pub mod page;
 pub mod records;
 pub mod rollouts;
+#[cfg(feature = "oidc")]
+pub mod sign_in;
 pub mod sparkline;
 pub mod time;
 
@@ -38,7 +40,12 @@ pub fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
         .route("/login", get(login::form).post(login::enter))
         .route("/logout", post(login::leave))
         .with_state(access);
-    Router::new()
+    let pages = Router::new();
+    #[cfg(feature = "oidc")]
+    let pages = pages
+        .route("/login/oidc", get(sign_in::begin))
+        .route(crate::config::people::BACK_PATH, get(sign_in::back));
+    pages
         .route("/", get(overview::show))
         .route("/nodes", get(nodes::show))
         .route("/nodes/{node}", get(node::show))

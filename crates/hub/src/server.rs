@@ -1,9 +1,10 @@
 //! The hub as a running thing: opens the store, listens, serves, and stops without losing anything it acknowledged.
 //!
-//! Two doors: one for people, programs and the registry, plain; and one for nodes, with TLS, where it is asked for. Their
-//! connections have limits that hold whatever is sent: see [`door`].
+//! Two doors: one for people, programs and the registry, plain or with TLS ([`people`]); and one for nodes ([`tls`]), where it is
+//! asked for. Their connections have limits that hold whatever is sent: see [`door`].
 
 pub mod door;
+pub mod people;
 pub mod tls;
 
 use std::net::SocketAddr;
@@ -23,6 +24,9 @@ use wire::world::{Clock, Entropy, World};
 use zeroize::Zeroizing;
 
 use crate::access::first::{self, FirstError};
+#[cfg(feature = "oidc")]
+use crate::access::oidc::provider::{Provider, ProviderError};
+use crate::access::session::Sealer;
 use crate::access::tokens::REFRESH;
 use crate::access::{self, Access, Guard};
 use crate::api::refusal::Refusal;
@@ -36,6 +40,7 @@ use crate::config::{ConfigError, HubConfig};
 use crate::depot::{Depot, DepotError};
 use crate::fleet::view::Fleet;
 use crate::identity::ca::{Ca, CaError};
+use crate::identity::factory::{Factories, FactoryError};
 use crate::identity::peer::Peers;
 use crate::identity::stranger::Strangers;
 use crate::live::Live;
@@ -43,7 +48,8 @@ use crate::metrics::{Area, Metrics};
 use crate::registry::sessions::Sessions;
 use crate::replica::Replica;
 use crate::revision::Revision;
-use crate::server::door::Tls;
+use crate::server::door::{Asks, Tls};
+use crate::server::people::{PeopleError, Shown};
 use crate::server::tls::{HubCertificateError, Own};
 use crate::state::{HubState, stopped};
 use crate::store::{self, recovery};
@@ -97,6 +103,16 @@ pub enum HubError {
     /// The authority of nodes' certificates.
     #[error(transparent)]
     Ca(#[from] CaError),
+    /// The certificate of the people's door.
+    #[error(transparent)]
+    People(#[from] PeopleError),
+    /// Where people sign in.
+    #[cfg(feature = "oidc")]
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// A maker of devices.
+    #[error(transparent)]
+    Factory(#[from] FactoryError),
     /// The certificate of the nodes' door.
     #[error(transparent)]
     Certificate(#[from] HubCertificateError),
@@ -129,6 +145,7 @@ pub struct Running {
     pub addr: SocketAddr,
     /// Where it listens for nodes with certificates, if it does.
     pub nodes_addr: Option<SocketAddr>,
+    has_tls: bool,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     nodes: Option<JoinHandle<()>>,
@@ -138,7 +155,7 @@ pub struct Running {
 impl Running {
     /// The address to open in a browser.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("{}://{}", if self.has_tls { "https" } else { "http" }, self.addr)
     }
 
     /// Stops taking requests, answers those under way, writes what is queued, closes the store.
@@ -155,7 +172,7 @@ impl Running {
 }
 
 impl Hub {
-    /// Starts a hub in this tokio runtime and returns once it listens. `world` gives the time and the key of sessions.
+    /// Starts a hub in this tokio runtime and returns once it listens. `world` gives the time and the keys.
     pub async fn start(
         config: HubConfig,
         mut world: impl World + Clone + Sync + 'static,
@@ -165,14 +182,14 @@ impl Hub {
             return Err(HubError::NoArchive);
         }
         let token = config.read_token()?;
-        let (mut key, mut seed, mut me) = ([0; 32], [0; 32], [0; 16]);
+        let (mut seed, mut me) = ([0; 32], [0; 16]);
         let mut log_key = Zeroizing::new([0; 32]);
-        world.fill(&mut key);
         world.fill(&mut seed);
         world.fill(&mut me);
         world.fill(&mut *log_key);
         let mut chance: Box<dyn Entropy> = Box::new(world.clone());
         let clock: Arc<dyn Clock + Sync> = Arc::new(world);
+        let shown = config.tls.as_ref().map(Shown::open).transpose()?.map(Arc::new);
         // The port before the store: a hub that runs already is the likelier reason, and the clearer message.
         let (listener, addr) = bind(config.listen).await?;
         let nodes_listener = match &config.nodes {
@@ -182,10 +199,10 @@ impl Hub {
         let nodes_addr = nodes_listener.as_ref().map(|(_, addr)| *addr);
         let server = config.read_database()?;
         let Store { mut writer, readers, way, lock } = store::open(&config.data, server.as_ref()).await?;
-        if config.nodes.is_some() && config.token_file.is_none() {
+        if config.nodes.is_some() && config.token_file.is_none() && !config.open {
             first::admin(&mut writer, &config.data, &mut *chance, clock.wall_ms()).await?;
         }
-        let keys = config.identity.keys.clone().unwrap_or_else(|| config.data.join("keys"));
+        let keys = config.keys();
         let ca = match &config.nodes {
             Some(_) => Some(Arc::new(Ca::open_or_make(&keys, &mut *chance, clock.wall_ms())?)),
             None => None,
@@ -194,8 +211,9 @@ impl Hub {
             (Some(nodes), Some(ca)) => Some(Arc::new(Own::make(ca, nodes, &mut *chance, &*clock)?)),
             _ => None,
         };
+        let factories = Factories::open(&config.identity.factory)?;
         let tls = match (&ca, &own) {
-            (Some(ca), Some(own)) => Some(Arc::new(own.settings(ca, clock.clone())?)),
+            (Some(ca), Some(own)) => Some(Arc::new(own.settings(ca, &factories, clock.clone())?)),
             _ => None,
         };
 
@@ -207,13 +225,23 @@ impl Hub {
             .map_err(|source| HubError::Uploads { path: uploads, source })?;
 
         let online = open_keys(&config, &depot).await?;
-        let access = Arc::new(Access::new(
+        let access = Access::new(
             token.as_deref(),
             &config.hosts,
             config.nodes.is_some(),
-            key,
+            config.open,
+            Sealer::open_or_make(&keys, &mut *chance, config.is_secure())?,
             clock.clone(),
-        ));
+        );
+        let label = config.oidc.as_ref().map(|oidc| oidc.label.clone());
+        let access = Arc::new(access.with_sign_in(label));
+        #[cfg(feature = "oidc")]
+        let oidc = match &config.oidc {
+            Some(oidc) => {
+                Some(Provider::new(oidc.clone(), oidc.secret().map_err(ConfigError::OidcSecret)?)?)
+            }
+            None => None,
+        };
         let log_key = audit::key::open(&config, &log_key)?;
         // Before anything is written: a restored database goes on where the log was published.
         match audit::resume::resume(&mut writer, &readers, &depot, log_key.key(), clock.wall_ms()).await {
@@ -248,7 +276,10 @@ impl Hub {
             readers: readers.clone(),
             writer: handle,
             access,
+            #[cfg(feature = "oidc")]
+            oidc,
             ca,
+            factories: Arc::new(factories),
             peers: Arc::new(Peers::new(readers.clone(), strangers)),
             chance: Mutex::new(chance),
             fleet: Fleet::default(),
@@ -271,7 +302,14 @@ impl Hub {
         tokio::spawn(online::tend(state.clone()));
         state.refresh_access().await.map_err(unreadable)?;
         state.peers.refresh().await.map_err(unreadable)?;
-        tokio::spawn(follow(state.clone(), own));
+        tokio::spawn(follow(state.clone(), own, shown.clone()));
+        let people = match &shown {
+            Some(shown) => {
+                let settings = Arc::new(shown.settings(state.clock.clone())?);
+                Some(Tls::new(settings, Asks::Nothing, metrics.clone()))
+            }
+            None => None,
+        };
         tokio::spawn(audit::publish::tend(state.clone(), log_key));
         tokio::spawn(audit::heads::tend(state.clone()));
         tokio::spawn(retain::run::tend(state.clone()));
@@ -281,10 +319,10 @@ impl Hub {
         let router = router(state);
         let nodes = nodes_listener.map(|(listener, addr)| {
             tracing::info!(%addr, "hub listens for nodes");
-            let tls = tls.map(|settings| Tls::new(settings, metrics));
+            let tls = tls.map(|settings| Tls::new(settings, Asks::Certificates, metrics));
             tokio::spawn(door::serve(listener, router.clone(), tls, nodes_max, stopping.clone()))
         });
-        let serving = tokio::spawn(door::serve(listener, router, None, connections_max, stopping));
+        let serving = tokio::spawn(door::serve(listener, router, people, connections_max, stopping));
         let writing = tokio::spawn(async move {
             if let Err(error) = writer_task.await {
                 tracing::error!(%error, "the writer did not end cleanly");
@@ -296,7 +334,7 @@ impl Hub {
             drop(lock);
         });
         tracing::info!(%addr, "hub listens");
-        Ok(Running { addr, nodes_addr, stop, serving, nodes, writing })
+        Ok(Running { addr, nodes_addr, has_tls: shown.is_some(), stop, serving, nodes, writing })
     }
 }
 
@@ -311,8 +349,9 @@ async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), HubError>
     Ok((listener, addr))
 }
 
-/// Follows what the store says of who may ask, and has a new certificate made before the old one runs out.
-async fn follow(state: Arc<HubState>, own: Option<Arc<Own>>) {
+/// Follows what the store says of who may ask, and what the files say of the people's certificate; and has a new one made for
+/// the nodes' door before the old one runs out.
+async fn follow(state: Arc<HubState>, own: Option<Arc<Own>>, shown: Option<Arc<Shown>>) {
     let mut stopping = state.stopping.clone();
     let mut ticks = tokio::time::interval(REFRESH);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -349,6 +388,9 @@ async fn follow(state: Arc<HubState>, own: Option<Arc<Own>>) {
             && let Err(error) = own.keep(ca, &mut **state.entropy(), &*state.clock)
         {
             tracing::error!(%error, "the hub's certificate could not be made anew");
+        }
+        if let Some(Err(error)) = shown.as_ref().map(|shown| shown.keep()) {
+            tracing::error!(%error, "the certificate that people see could not be read again; the one before goes on");
         }
     }
 }

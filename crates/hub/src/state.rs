@@ -7,12 +7,15 @@ use tokio::sync::{Semaphore, watch};
 use wire::world::{Clock, Entropy, WallMs};
 
 use crate::access::Access;
+#[cfg(feature = "oidc")]
+use crate::access::oidc::provider::Provider;
 use crate::audit::witness::Witness;
 use crate::checkin::wait::Waits;
 use crate::config::HubConfig;
 use crate::depot::Depot;
 use crate::fleet::view::Fleet;
 use crate::identity::ca::Ca;
+use crate::identity::factory::Factories;
 use crate::identity::peer::Peers;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -37,8 +40,13 @@ pub struct HubState {
     pub writer: WriterHandle,
     /// Who may ask.
     pub access: Arc<Access>,
+    /// Where else people sign in.
+    #[cfg(feature = "oidc")]
+    pub oidc: Option<Provider>,
     /// The authority of nodes' certificates, if nodes have a door of their own.
     pub ca: Option<Arc<Ca>>,
+    /// The makers whose devices come in by themselves.
+    pub factories: Arc<Factories>,
     /// Whose keys nodes come with.
     pub peers: Arc<Peers>,
     /// Where tokens, codes and numbers of certificates come from.

@@ -28,6 +28,7 @@ pub mod samples;
 pub mod schema;
 pub mod series;
 pub mod sqlite;
+pub mod tickets;
 pub mod time;
 pub mod turn;
 pub mod upkeep;

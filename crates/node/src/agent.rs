@@ -167,7 +167,10 @@ pub fn start_with<W: World + Clone + 'static>(
     restore::rules(&data, &mut pipeline, &mut first)?;
     // A door for nodes is one with TLS; there this node is known by its certificate.
     let identity = match config.hub.as_ref().filter(|hub| hub.url.starts_with("https://")) {
-        Some(hub) => Some(Identity::open(&data, &hub.url, &config.name, world.clone())?),
+        Some(hub) => {
+            let facts = inventory::of_machine(&config.name, &config.flow.digest);
+            Some(Identity::open(&data, hub, &config.name, facts, world.clone())?)
+        }
         None => None,
     };
     let tls = identity.as_ref().map(|identity| identity.tls.clone());

@@ -12,6 +12,7 @@
 //! [hub]                       # absent: no uplink
 //! url = "http://hub:8420"
 //! token_file = "token"
+//! # code_file = "code"         # at an https:// hub: comes in by the code in it at its first start, and removes it
 //!
 //! [api]                       # absent: no local API
 //! listen = "127.0.0.1:8421"
@@ -97,6 +98,24 @@ pub struct HubConfig {
     pub url: String,
     /// The file whose first line is the token to show.
     pub token_file: Option<PathBuf>,
+    /// How the node comes in by itself at its first start.
+    pub enrol: Option<EnrolBy>,
+}
+
+/// How a node comes in by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnrolBy {
+    /// By the code or token in this file, which is removed then.
+    Code(PathBuf),
+    /// By the certificate that its maker gave it.
+    Maker {
+        /// The certificate, and those between it and the maker's authority, as PEM.
+        certificate: PathBuf,
+        /// Its key, as PEM.
+        key: PathBuf,
+        /// The authority of the hub that is meant, as PEM: `ca.pem` of its keys.
+        authority: PathBuf,
+    },
 }
 
 /// The local API.
@@ -316,9 +335,25 @@ fn read_hub(folder: &Path, mut part: Part<'_, '_>) -> Option<HubConfig> {
             _ => Err(format!("{text:?} is no address: it begins with http:// or https:// and names a host")),
         }
     });
-    let token_file = part.take::<PathBuf>("token_file").map(|placed| folder.join(placed.value));
+    let mut file = |key| part.take::<PathBuf>(key).map(|placed| (placed.span, folder.join(placed.value)));
+    let token_file = file("token_file").map(|(_, file)| file);
+    let code = file("code_file");
+    let made = [file("factory_cert"), file("factory_key"), file("authority")];
+    let enrol = match (code, made) {
+        (Some((_, code)), [None, None, None]) => Some(EnrolBy::Code(code)),
+        (None, [None, None, None]) => None,
+        (None, [Some((_, certificate)), Some((_, key)), Some((_, authority))]) => {
+            Some(EnrolBy::Maker { certificate, key, authority })
+        }
+        (code, made) => {
+            let span = code.into_iter().chain(made.into_iter().flatten()).map(|(span, _)| span).next();
+            let help = "write `code_file`, or all of `factory_cert`, `factory_key` and `authority`";
+            part.problem(span.unwrap_or_default(), "this is not one way to come in", help);
+            None
+        }
+    };
     part.finish();
-    Some(HubConfig { url: url?.value, token_file })
+    Some(HubConfig { url: url?.value, token_file, enrol })
 }
 
 fn read_api(folder: &Path, mut part: Part<'_, '_>) -> ApiConfig {

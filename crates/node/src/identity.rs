@@ -1,6 +1,6 @@
 //! Who this node is to its hub: a key that never leaves it, and a certificate that the hub made for the key.
 //!
-//! [`enrol`] gets the first one by a code; [`files`] keeps both; [`tls`] shows them; [`csr`] asks for the next; [`tend`] does so in
+//! [`enrol`] gets the first one by a code or by the word of the device's maker; [`files`] keeps both; [`tls`] shows them; [`csr`] asks for the next; [`tend`] does so in
 //! time. Which step is due is decided here, purely: from a third of a certificate's life on it is renewed, each node at a
 //! moment of its own; one that has run out is renewed, too. Expiry never stops what runs on the node.
 
@@ -16,6 +16,10 @@ use wire::world::WallMs;
 /// The first pause after a failure, and the longest.
 const PAUSE_MS: i64 = 30_000;
 const PAUSE_MAX_MS: i64 = 3_600_000;
+
+/// The same for coming in: the network of a device that was just switched on is up in seconds.
+const COMING_IN_PAUSE_MS: f64 = 2_000.0;
+const COMING_IN_PAUSE_MAX_MS: f64 = 600_000.0;
 
 /// What is looked at again after this time at the latest: a clock may be set.
 const LOOK_MS: i64 = 3_600_000;
@@ -72,11 +76,24 @@ pub fn step(state: &State, now_ms: WallMs) -> Effect {
     }
 }
 
+/// How long a node that failed so often to come in waits. `share`: 0.0..1.0, so that a thousand that were switched on together
+/// do not come together.
+pub fn coming_in_pause_ms(failures: i32, share: f64) -> u64 {
+    let full = (COMING_IN_PAUSE_MS * 2_f64.powi(failures.clamp(1, 20) - 1)).min(COMING_IN_PAUSE_MAX_MS);
+    (full * (0.5 + share / 2.0)) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const DAY_MS: i64 = 86_400_000;
+
+    #[test]
+    fn who_is_not_in_asks_again_ever_more_seldom() {
+        assert_eq!((coming_in_pause_ms(1, 0.0), coming_in_pause_ms(1, 1.0)), (1_000, 2_000));
+        assert_eq!((coming_in_pause_ms(4, 1.0), coming_in_pause_ms(i32::MAX, 1.0)), (16_000, 600_000));
+    }
 
     #[test]
     fn what_is_due_when() {

@@ -13,11 +13,12 @@ use hub::config::nodes::NodesConfig;
 use hub::server::Hub;
 use node::agent;
 use node::config::Config;
-use node::identity::enrol::{EnrolError, enrol};
+use node::identity::enrol::{Comer, EnrolError, Way, enrol};
 use node::identity::files::Files;
 use node::judged::Judged;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use wire::facts::Facts;
 use wire::id::NodeId;
 use wire::identity::Code;
 use wire::world::{Clock, Entropy, MonoNs, System, WallMs};
@@ -130,10 +131,16 @@ impl Stand {
     }
 
     fn node_file(&self) -> PathBuf {
+        self.node_file_with("")
+    }
+
+    /// `more`: further lines of `[hub]`.
+    fn node_file_with(&self, more: &str) -> PathBuf {
         let folder = self.folder.path().join("node");
         std::fs::create_dir_all(&folder).unwrap();
+        let url = self.nodes_url();
         let node =
-            format!("[node]\nname = \"pump-7\"\ndata = \"data\"\n\n[hub]\nurl = \"{}\"\n", self.nodes_url());
+            format!("[node]\nname = \"pump-7\"\ndata = \"data\"\n\n[hub]\nurl = \"{url}\"\n{more}");
         let flow = "[source.pump]\ntype = \"simulated\"\nseed = 1\nrate_hz = 5.0\nhistory = \"2m\"\n\n\
              [rule.hot]\ninputs = [\"source.pump\"]\nwhen = \"pump.temperature_c > -40.0\"\n";
         std::fs::write(folder.join("flow.toml"), flow).unwrap();
@@ -154,9 +161,10 @@ impl Stand {
         let name = NodeId::new("pump-7").unwrap();
         let mut world = self.node_world.clone();
         let judged = Judged::new(world.clone(), 0);
-        let files = Files::of(data);
-        let url = self.nodes_url();
-        let done = enrol(&files, &url, &code, &name, judged, &mut world);
+        let (files, url, facts) = (Files::of(data), self.nodes_url(), Facts::default());
+        let comer = Comer { files: &files, url: &url, name: &name, facts: &facts, judged };
+        let way = Way::Code(code);
+        let done = enrol(&comer, &way, &mut world, |_| ());
         self.runtime.block_on(done).map(|_| ())
     }
 
@@ -289,5 +297,56 @@ fn a_node_that_waits_for_news_comes_at_once() {
     // A call that is cut loses nothing: the node's next check-in tells what there is.
     node.stop().unwrap();
     let mut stand = stand;
+    stand.stop_hub();
+}
+
+#[test]
+fn a_node_comes_in_by_itself_when_somebody_admits_it() {
+    let mut stand = Stand::new();
+    let made = stand.ask(
+        reqwest::Method::POST,
+        "/api/v1/enrolments",
+        Some(json!({ "uses": 5, "pattern": "pump-*", "labels": { "site": "oslo" } })),
+    );
+    let file = stand.node_file_with("code_file = \"code\"\n");
+    let code = file.with_file_name("code");
+    let start = |stand: &Stand| agent::start(Config::load(&file).unwrap(), stand.node_world.clone());
+    let error = start(&stand).err().unwrap();
+    assert!(error.to_string().contains("code"), "{error}");
+    std::fs::write(&code, made["code"].as_str().unwrap()).unwrap();
+
+    // The hub is away when the device is switched on: what it does without one, it does.
+    stand.stop_hub();
+    let node = start(&stand).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let readings = node.status().sources.iter().map(|source| source.readings).sum::<u64>();
+    assert!(readings > 0, "it works before it is in");
+    stand.start_hub();
+    let waiting = || stand.ask(reqwest::Method::GET, "/api/v1/tickets", None);
+    let began_ns = stand.node_world.mono_ns();
+    while waiting().as_array().is_none_or(Vec::is_empty) {
+        assert!(stand.node_world.mono_ns() - began_ns < 60_000_000_000, "it asks to come in");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(code.exists(), "not in yet");
+    let waiting = waiting();
+    assert_eq!((&waiting[0]["node"], &waiting[0]["facts"]["os"]), (&json!("pump-7"), &json!("linux")));
+    let admit = format!("/api/v1/tickets/{}/admit", waiting[0]["id"].as_str().unwrap());
+    stand.ask(reqwest::Method::POST, &admit, Some(json!({})));
+    stand.await_check_in(&node, "the first check-in");
+    assert!(!code.exists(), "a code that was used is nobody's any more");
+    stand.until(&node, "labels", |stand| {
+        let facts = stand.ask(reqwest::Method::GET, "/api/v1/nodes/pump-7/facts", None);
+        facts["facts"]["label.site"] == "oslo"
+    });
+    node.stop().unwrap();
+
+    // From then on it starts without, and shows the key that was admitted.
+    let node = start(&stand).unwrap();
+    stand.await_check_in(&node, "another start");
+    assert_eq!(stand.keys(), 1);
+    let keys = stand.ask(reqwest::Method::GET, "/api/v1/keys?node=pump-7", None);
+    assert_eq!(keys[0]["id"], waiting[0]["key"]);
+    node.stop().unwrap();
     stand.stop_hub();
 }

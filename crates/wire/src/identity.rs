@@ -1,5 +1,5 @@
-//! How a node comes to belong to a hub, and keeps its certificate: enrolment by a code that proves both to each other,
-//! renewal, and signed time for clocks that are wrong.
+//! How a node comes to belong to a hub, and keeps its certificate: enrolment by a code that proves both to each other or by
+//! its maker's certificate, renewal, and signed time for clocks that are wrong.
 //!
 //! A code is a secret that the hub drew and the beginning of the digest of the hub's authority, in one string: who has it can
 //! tell the true hub from another, and the hub can tell who has it. Keys and certificates are DER, as base64 in JSON.
@@ -8,12 +8,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base32;
+use crate::facts::Facts;
 use crate::hash::Hash;
 use crate::id::NodeId;
 use crate::world::{Entropy, WallMs};
 
 /// Where a node enrols.
 pub const ENROL_PATH: &str = "/api/v1/enrol";
+/// In which header a node shows its request for a certificate again, DER in base64, where it asks about its ticket: a second
+/// signature by the key that it is about.
+pub const PROOF_HEADER: &str = "selvedge-request";
 /// Where it renews its certificate.
 pub const RENEW_PATH: &str = "/api/v1/identity/renew";
 /// Where the hub says what time it is.
@@ -106,18 +110,39 @@ fn pin(key: &[u8]) -> String {
 }
 
 /// A node asks to belong to the hub.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EnrolAsk {
-    /// The code or token, as typed.
-    pub code: String,
+    /// The code or token, as typed; absent where the connection shows a certificate of the device's maker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// The request for a certificate, DER in base64. Only the key and the proof that it is held are taken from it.
     pub csr: String,
     /// What the node would like to be called; a code that names one goes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<NodeId>,
+    /// What it says of itself, for the person who admits it.
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    pub facts: Facts,
     /// Fields that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// A person looks first. The node asks again at [`ticket_path`] until it is in or refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketAnswer {
+    /// By which it asks.
+    pub ticket: String,
+    /// After so many seconds.
+    pub retry_s: u32,
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// Where a node asks what became of its ticket.
+pub fn ticket_path(ticket: &str) -> String {
+    format!("{ENROL_PATH}/{ticket}")
 }
 
 /// The hub takes it in.

@@ -51,6 +51,8 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/health", Nothing),
     ("GET", "/login", Nothing),
     ("POST", "/login", Nothing),
+    ("GET", "/login/oidc", Nothing),
+    ("GET", "/login/oidc/callback", Nothing),
     ("GET", "/assets/{name}", Nothing),
     // The pages.
     ("POST", "/logout", Read),
@@ -106,6 +108,7 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/wait", Node),
     ("POST", "/api/v1/records", Node),
     ("POST", "/api/v1/enrol", Nothing),
+    ("GET", "/api/v1/enrol/{ticket}", Nothing),
     ("POST", "/api/v1/time", Nothing),
     ("POST", "/api/v1/identity/renew", Renew),
     // Who may come in, and who may do what.
@@ -118,6 +121,9 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/enrolments", Administer),
     ("POST", "/api/v1/enrolments", Administer),
     ("DELETE", "/api/v1/enrolments/{id}", Administer),
+    ("GET", "/api/v1/tickets", Operate),
+    ("POST", "/api/v1/tickets/{id}/admit", Operate),
+    ("POST", "/api/v1/tickets/{id}/refuse", Operate),
     ("GET", "/api/v1/keys", Administer),
     ("POST", "/api/v1/denied", Administer),
     ("DELETE", "/api/v1/denied/{key}", Administer),

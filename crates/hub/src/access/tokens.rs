@@ -64,6 +64,11 @@ pub fn same(a: &Hash, b: &Hash) -> bool {
     a.as_bytes().iter().zip(b.as_bytes()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
+/// The same of texts.
+pub fn same_text(a: &str, b: &str) -> bool {
+    same(&Hash::of(a.as_bytes()), &Hash::of(b.as_bytes()))
+}
+
 /// An operator, as the guard needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {

@@ -13,7 +13,7 @@ use crate::api::described::Rules;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
     alerts, assignments, audit, drafts, enrolments, fleet, grants, groups, identity, intake, live, nodes,
-    operators, overview, records, recovery, releases, replicas, retention, rollouts, series,
+    operators, overview, records, recovery, releases, replicas, retention, rollouts, series, tickets,
 };
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
@@ -86,11 +86,15 @@ use crate::tuf;
         rollouts::order,
         audit::list,
         identity::enrol,
+        identity::ticket,
         identity::renew,
         identity::now,
         enrolments::list,
         enrolments::make,
         enrolments::remove,
+        tickets::list,
+        tickets::admit,
+        tickets::refuse,
         enrolments::keys,
         enrolments::deny,
         enrolments::pardon,

@@ -1,5 +1,6 @@
 //! Who may come in, and who is out: codes for nodes, their keys, and the list of the denied.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,11 +17,12 @@ use wire::identity::Code;
 
 use crate::access::who::Who;
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
-use crate::identity::enrol::Offer;
+use crate::fleet::labels;
+use crate::identity::enrol::{Offer, Pattern};
 use crate::state::HubState;
 use crate::store::audit::{self, Entry};
 use crate::store::identity::{self, EnrolmentRow, KeyRow};
-use crate::store::nodes;
+use crate::store::{nodes, tickets};
 
 /// How long a code counts unless told, in minutes.
 const MINUTES: u32 = 60;
@@ -32,30 +34,39 @@ const USES_MAX: u32 = 10_000;
 const KEYS_MAX: i64 = 1000;
 
 /// Which code shall be made.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolmentAsk {
     /// What the node will be called; absent: what it asks for.
     #[schema(value_type = Option<String>)]
-    name: Option<NodeId>,
+    pub name: Option<NodeId>,
     /// For how many nodes; more than one makes a token.
-    uses: Option<u32>,
+    pub uses: Option<u32>,
+    /// What the nodes of a token may be called: a name with at most one `*` in it, such as `pump-*`.
+    pub pattern: Option<String>,
+    /// Labels that each node gets.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Whether somebody at the hub admits each node; unless told, for tokens and not for codes.
+    pub approve: Option<bool>,
     /// For how many minutes; an hour unless told.
-    minutes: Option<u32>,
+    pub minutes: Option<u32>,
     /// Whether a node of that name may be replaced: its keys are denied then.
     #[serde(default)]
-    replace: bool,
+    pub replace: bool,
 }
 
 /// A code that was just made. It is shown here, once.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewEnrolment {
     /// By which it is taken back.
-    id: String,
+    pub id: String,
     /// What whoever sets up the node types.
-    code: String,
+    pub code: String,
     /// Until when.
-    until_ms: i64,
+    pub until_ms: i64,
+    /// Whether somebody at the hub admits each node.
+    pub approve: bool,
 }
 
 /// Makes a code for a node, or a token for several. It also tells the node which hub is the true one.
@@ -76,6 +87,11 @@ pub async fn make(
     let Json(ask) = ask.map_err(|error| {
         Refusal::bad_request("bad-body", error.body_text(), "the fields are listed at /api")
     })?;
+    Ok((StatusCode::CREATED, Json(make_one(&state, &who, ask).await?)))
+}
+
+/// Makes a code or a token, for the API and the page.
+pub async fn make_one(state: &HubState, who: &Who, ask: EnrolmentAsk) -> Result<NewEnrolment, Refusal> {
     let Some(ca) = &state.ca else {
         return Err(Refusal::new(
             StatusCode::CONFLICT,
@@ -94,69 +110,110 @@ pub async fn make(
         let message = "a token is for several nodes: it has no name and replaces none".to_owned();
         return Err(Refusal::bad_request("token-with-name", message, "make a code for each node"));
     }
+    let pattern = match &ask.pattern {
+        Some(text) => Some(Pattern::new(text).filter(|_| is_token).ok_or_else(|| {
+            let message = "a token has a pattern of names: a name, with at most one * in it".to_owned();
+            Refusal::bad_request("bad-pattern", message, "write it such as pump-*")
+        })?),
+        None => None,
+    };
+    labels::set(None, ask.labels.clone()).map_err(|bad| {
+        Refusal::bad_request("bad-labels", bad.to_string(), "labels are names and short texts")
+    })?;
     let (code, id) = {
         let mut entropy = state.entropy();
         (Code::draw(&mut **entropy, is_token, ca.public()), base32::draw(&mut **entropy, 10))
     };
     let now_ms = state.now_ms();
     let until_ms = now_ms + i64::from(minutes) * 60_000;
+    let approve = ask.approve.unwrap_or(is_token);
     let offer = Offer {
         id: id.clone(),
         replaces: ask.replace,
         name: ask.name,
+        pattern,
+        labels: ask.labels,
+        approve,
         uses: i64::from(uses),
         used: 0,
         until_ms,
     };
     let (row, hash) = (EnrolmentRow { offer, is_token, made_by: who.name() }, code.hash());
+    let who = who.clone();
     let done = state.writer.within(move |writer| {
         Box::pin(async move {
             identity::add_enrolment(writer, &row, &hash).await?;
+            let text = |text: &String| Value::Text(text.clone());
+            let labels = row.offer.labels.iter().map(|(name, value)| (name.clone(), text(value)));
             let after = Value::object([
                 ("uses", Value::Integer(row.offer.uses)),
                 ("until_ms", Value::Integer(until_ms)),
                 ("replaces", Value::Bool(row.offer.replaces)),
+                ("approve", Value::Bool(approve)),
+                ("labels", Value::Object(labels.collect())),
                 ("name", row.offer.name.as_ref().map_or("", NodeId::as_str).into()),
+                ("pattern", row.offer.pattern.as_ref().map_or("", Pattern::as_str).into()),
             ]);
             audit::append(writer, &entry(now_ms, &who, "enrolment.make", row.offer.id, "", Some(after))).await
         })
     });
     done.await?;
-    Ok((StatusCode::CREATED, Json(NewEnrolment { id, code: code.to_string(), until_ms })))
+    Ok(NewEnrolment { id, code: code.to_string(), until_ms, approve })
 }
 
 /// A code, without what it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Enrolment {
-    id: String,
-    name: Option<String>,
+    /// By which it is taken back.
+    pub id: String,
+    /// Of the node, if it is bound to one.
+    pub name: Option<String>,
+    /// What the nodes of a token may be called, if that is bound.
+    pub pattern: Option<String>,
+    /// Labels that each node gets.
+    pub labels: BTreeMap<String, String>,
     /// Whether it is good for several nodes.
-    token: bool,
-    replace: bool,
-    uses: i64,
-    used: i64,
-    until_ms: i64,
-    made_by: String,
+    pub token: bool,
+    /// Whether somebody at the hub admits each node.
+    pub approve: bool,
+    /// Whether a node of that name may be replaced.
+    pub replace: bool,
+    /// For how many nodes.
+    pub uses: i64,
+    /// How many came in.
+    pub used: i64,
+    /// Until when.
+    pub until_ms: i64,
+    /// Who made it.
+    pub made_by: String,
 }
 
 /// Which codes there are, the newest first; also those that have run out.
 #[utoipa::path(get, path = "/api/v1/enrolments", tag = "identity", responses((status = 200, body = Vec<Enrolment>)))]
 pub async fn list(State(state): State<Arc<HubState>>) -> Result<Json<Vec<Enrolment>>, Refusal> {
+    all(&state).await.map(Json)
+}
+
+/// All codes, for the API and the page.
+pub async fn all(state: &HubState) -> Result<Vec<Enrolment>, Refusal> {
     let rows = identity::enrolments(&state.readers).await?;
     let shown = |EnrolmentRow { offer, is_token, made_by }| Enrolment {
         id: offer.id,
         name: offer.name.map(|name| name.to_string()),
+        pattern: offer.pattern.map(|pattern| pattern.as_str().to_owned()),
+        labels: offer.labels,
         token: is_token,
+        approve: offer.approve,
         replace: offer.replaces,
         uses: offer.uses,
         used: offer.used,
         until_ms: offer.until_ms,
         made_by,
     };
-    Ok(Json(rows.into_iter().map(shown).collect()))
+    Ok(rows.into_iter().map(shown).collect())
 }
 
-/// Takes a code back. Nodes that came in by it stay.
+/// Takes a code back. Nodes that came in by it stay, those who wait by it are forgotten.
 #[utoipa::path(
     delete, path = "/api/v1/enrolments/{id}", tag = "identity",
     params(("id" = String, Path, description = "As its maker got it")),
@@ -172,6 +229,7 @@ pub async fn remove(
         Box::pin(async move {
             let was = identity::remove_enrolment(writer, &id).await?;
             if was {
+                tickets::forget_waiting(writer, &id).await?;
                 audit::append(writer, &entry(now_ms, &who, "enrolment.remove", id, "", None)).await?;
             }
             Ok(was)

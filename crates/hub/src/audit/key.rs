@@ -42,7 +42,7 @@ pub fn open(config: &HubConfig, new: &Zeroizing<[u8; 32]>) -> Result<NoteSigner,
     let text = match ca::read(&path)? {
         Some(text) => text,
         None => {
-            config.identity.keys.as_deref().map_or(Ok(()), ca::folder)?;
+            config.identity.keys.as_deref().map_or(Ok(()), ca::make_folder)?;
             ca::place(&path, &Zeroizing::new(format!("{}\n", to_hex(&**new))))?
         }
     };

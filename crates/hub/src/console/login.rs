@@ -10,14 +10,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use crate::access::Access;
+use crate::access::{Access, session};
 use crate::console::page::{Frame, render};
 
 #[derive(Template)]
 #[template(path = "login.html")]
-struct LoginPage {
+struct LoginPage<'a> {
     frame: Frame,
     wrong: bool,
+    /// What the provider is called where people sign in, too.
+    elsewhere: Option<&'a str>,
 }
 
 /// What the form sends.
@@ -31,7 +33,7 @@ pub async fn form(State(access): State<Arc<Access>>) -> Response {
     if access.is_open() {
         return Redirect::to("/").into_response();
     }
-    render(&LoginPage { frame: Frame::bare("Sign in", ""), wrong: false })
+    render(&LoginPage { frame: Frame::bare("Sign in", ""), wrong: false, elsewhere: access.sign_in() })
 }
 
 /// Lets in whoever shows the token.
@@ -40,7 +42,11 @@ pub async fn enter(State(access): State<Arc<Access>>, shown: Result<Form<Shown>,
     match who.and_then(|who| access.session_cookie(&who)) {
         Some(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
         None => {
-            let mut response = render(&LoginPage { frame: Frame::bare("Sign in", ""), wrong: true });
+            let mut response = render(&LoginPage {
+                frame: Frame::bare("Sign in", ""),
+                wrong: true,
+                elsewhere: access.sign_in(),
+            });
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             response
         }
@@ -49,5 +55,5 @@ pub async fn enter(State(access): State<Arc<Access>>, shown: Result<Form<Shown>,
 
 /// Ends the session of this browser.
 pub async fn leave() -> Response {
-    ([(header::SET_COOKIE, Access::no_session_cookie())], Redirect::to("/login")).into_response()
+    ([(header::SET_COOKIE, session::ended())], Redirect::to("/login")).into_response()
 }

@@ -127,7 +127,7 @@ pub struct Ca {
 impl Ca {
     /// Opens the folder of keys, or makes it with new ones.
     pub fn open_or_make(folder: &Path, entropy: &mut dyn Entropy, now_ms: WallMs) -> Result<Ca, CaError> {
-        self::folder(folder)?;
+        make_folder(folder)?;
         let (key_path, path) = (folder.join("ca.key"), folder.join("ca.pem"));
         let key = match read(&key_path)? {
             Some(text) => EcKey::read(&text).ok_or(CaError::Damaged { path: key_path })?,
@@ -277,13 +277,13 @@ fn time_key(path: &Path, entropy: &mut dyn Entropy) -> Result<Ed25519Signer, CaE
     Ed25519Signer::from_seed(&seed).map_err(|_| damaged())
 }
 
-/// Makes the folder of keys, if it is not there: nobody else looks into it.
-pub fn folder(path: &Path) -> Result<(), CaError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| CaError::File { path: path.to_owned(), source })
+/// Makes the folder of keys if it is not there.
+pub fn make_folder(folder: &Path) -> Result<(), CaError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| CaError::File { path: folder.to_owned(), source })
 }
 
-/// What a file of the folder holds; `None` if there is none.
+/// A file of the folder; `None` if it is not there.
 pub fn read(path: &Path) -> Result<Option<Zeroizing<String>>, CaError> {
     let failed = |source| CaError::File { path: path.to_owned(), source };
     let file = match File::open(path) {

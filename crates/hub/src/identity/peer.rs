@@ -1,8 +1,9 @@
 //! Who is at the other end of a connection at the nodes' door: the digest of the key that it proved, and whose it is.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::pki_types::CertificateDer;
 use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::world::WallMs;
@@ -16,9 +17,14 @@ use crate::store::identity::{self, KeyOwner};
 /// How many keys are remembered; the store has them all.
 const REMEMBERED_MAX: usize = 100_000;
 
-/// What a connection at the nodes' door has shown: SHA-256 of the public key of its certificate, if it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub Option<Hash>);
+/// What a connection at the nodes' door has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// SHA-256 of the public key of its certificate, if it has one.
+    pub key: Option<Hash>,
+    /// Its certificates, its own first, where there are makers whom they may be from.
+    pub chain: Arc<[CertificateDer<'static>]>,
+}
 
 /// What a peer is found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,10 +21,6 @@ use crate::store::recovery::StrangerRow;
 /// The most that are remembered; whoever knocks later is remembered when there is room.
 const STRANGERS_MAX: usize = 10_000;
 
-/// The certificate that a connection at the nodes' door has shown.
-#[derive(Debug, Clone)]
-pub struct Shown(pub Arc<CertificateDer<'static>>);
-
 /// Who knocked.
 #[derive(Debug, Default)]
 pub struct Strangers {

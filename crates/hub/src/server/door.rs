@@ -19,7 +19,6 @@ use wire::hash::Hash;
 
 use crate::identity::ca::spki;
 use crate::identity::peer::Peer;
-use crate::identity::stranger::Shown;
 use crate::metrics::{Handshake, Metrics};
 use crate::state::stopped;
 
@@ -44,13 +43,23 @@ pub struct Tls {
     acceptor: TlsAcceptor,
     turns: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    asks: Asks,
+}
+
+/// What a door wants to know of whoever comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing: people say who they are later.
+    Nothing,
+    /// The key that they prove, and who vouches for it.
+    Certificates,
 }
 
 impl Tls {
     /// With these settings.
-    pub fn new(settings: Arc<rustls::ServerConfig>, metrics: Arc<Metrics>) -> Tls {
+    pub fn new(settings: Arc<rustls::ServerConfig>, asks: Asks, metrics: Arc<Metrics>) -> Tls {
         let turns = Arc::new(Semaphore::new(HANDSHAKES));
-        Tls { acceptor: TlsAcceptor::from(settings), turns, metrics }
+        Tls { acceptor: TlsAcceptor::from(settings), turns, metrics, asks }
     }
 }
 
@@ -121,10 +130,10 @@ async fn connection(
             let session = stream.get_ref().1;
             let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
             tls.metrics.handshake(if resumed { Handshake::Resumed } else { Handshake::Full });
-            let leaf = session.peer_certificates().and_then(<[_]>::first);
-            let peer = Peer(leaf.and_then(key_of));
-            let shown = leaf.map(|leaf| Shown(Arc::new(leaf.clone().into_owned())));
-            speak(stream, router, Some((peer, shown)), idle, stopping).await;
+            let chain = session.peer_certificates().unwrap_or_default();
+            let key = chain.first().and_then(key_of);
+            let peer = Peer { key, chain: chain.iter().map(|it| it.clone().into_owned()).collect() };
+            speak(stream, router, (tls.asks != Asks::Nothing).then_some(peer), idle, stopping).await;
         }
         Ok(Err(error)) => {
             tls.metrics.handshake(Handshake::Failed);
@@ -142,20 +151,19 @@ fn key_of(certificate: &CertificateDer<'_>) -> Option<Hash> {
     spki(certificate).map(|spki| Hash::of(&spki))
 }
 
-/// Speaks HTTP. `peer`: who is there, if this is the nodes' door, and the certificate shown; requests carry both.
+/// Speaks HTTP. `peer`: who is there, if this is the nodes' door; requests carry it.
 /// `idle`: how long a header may take.
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
-    peer: Option<(Peer, Option<Shown>)>,
+    peer: Option<Peer>,
     idle: Duration,
     mut stopping: watch::Receiver<bool>,
 ) {
     let answer = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        if let Some((peer, shown)) = &peer {
-            request.extensions_mut().insert(*peer);
-            shown.clone().map(|shown| request.extensions_mut().insert(shown));
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
         }
         answer.call(request)
     });

@@ -1,7 +1,7 @@
 //! TLS of the nodes' door: 1.3 only, hybrid key agreement first, certificates on both ends.
 //!
 //! A node's certificate that has only run out is let through, because by it alone a node that was off for long can renew; the
-//! guard allows it nothing else. A node without one is let through, because it wants to enrol.
+//! guard allows it nothing else. A node without one is let through, because it wants to enrol; and so is one with its maker's.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use wire::world::{Clock, Entropy, WallMs};
 
 use crate::config::nodes::NodesConfig;
 use crate::identity::ca::{Ca, CaError, SERVER_LIFE_MS};
+use crate::identity::factory::Factories;
 
 /// The hub's own certificate, which changes while the door is open.
 pub struct Own {
@@ -69,10 +70,18 @@ impl Own {
     }
 
     /// The settings of the nodes' door.
-    pub fn settings(&self, ca: &Ca, clock: Arc<dyn Clock + Sync>) -> Result<ServerConfig, Error> {
+    pub fn settings(
+        &self,
+        ca: &Ca,
+        factories: &Factories,
+        clock: Arc<dyn Clock + Sync>,
+    ) -> Result<ServerConfig, Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(ca.certificate().clone())?;
+        for maker in factories.roots() {
+            roots.add(maker.clone())?;
+        }
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
         let verifier = verifier.allow_unauthenticated().build();
         let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
@@ -122,7 +131,7 @@ impl ResolvesServerCert for Certified {
 }
 
 /// The hub's wall clock, as rustls asks for it.
-struct Wall(Arc<dyn Clock + Sync>);
+pub struct Wall(pub Arc<dyn Clock + Sync>);
 
 impl std::fmt::Debug for Wall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

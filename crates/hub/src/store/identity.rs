@@ -1,6 +1,7 @@
 //! Keys of nodes and the codes by which they come in. Whoever a key belongs to, this table says, and no certificate.
+//! Who waits to come in: `tickets.rs` beside it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use sqlx::Row;
 use wire::hash::Hash;
@@ -8,7 +9,7 @@ use wire::id::NodeId;
 use wire::world::WallMs;
 
 use crate::identity::ca::Issued;
-use crate::identity::enrol::Offer;
+use crate::identity::enrol::{Offer, Pattern};
 use crate::store::connection::{Readers, StoredRow, Writer};
 
 /// A code or token, as its maker sees it.
@@ -63,21 +64,36 @@ fn kind(row: &EnrolmentRow) -> &'static str {
 pub async fn add_enrolment(writer: &mut Writer, row: &EnrolmentRow, hash: &Hash) -> Result<(), sqlx::Error> {
     let query = sqlx::query(
         "INSERT INTO enrolments (id, kind, hash, name, labels, uses, used, approve, until_ms, made_by) \
-         VALUES ($1, $2, $3, $4, '{}', $5, 0, 0, $6, $7)",
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9)",
     );
-    let query = query.bind(&row.offer.id).bind(kind(row)).bind(hash.as_bytes().as_slice());
-    let query = query.bind(row.offer.name.as_ref().map(NodeId::as_str)).bind(row.offer.uses);
-    query.bind(row.offer.until_ms).bind(&row.made_by).execute(writer).await?;
+    let Offer { id, name, pattern, labels, approve, uses, until_ms, .. } = &row.offer;
+    let query = query.bind(id).bind(kind(row)).bind(hash.as_bytes().as_slice());
+    // A code has a name, a token a pattern of names.
+    let name = name.as_ref().map(NodeId::as_str).or(pattern.as_ref().map(Pattern::as_str));
+    let query = query.bind(name).bind(labels_text(labels)?).bind(*uses).bind(i64::from(*approve));
+    query.bind(*until_ms).bind(&row.made_by).execute(writer).await?;
     Ok(())
 }
 
-const ENROLMENT: &str = "SELECT id, kind, name, uses, used, until_ms, made_by FROM enrolments";
+/// Labels, as the store has them.
+pub fn labels_text(labels: &BTreeMap<String, String>) -> Result<String, sqlx::Error> {
+    serde_json::to_string(labels).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+const ENROLMENT: &str =
+    "SELECT id, kind, name, labels, uses, used, approve, until_ms, made_by FROM enrolments";
 
 /// The code whose secret has this digest.
 pub async fn find_enrolment(writer: &mut Writer, hash: &Hash) -> Result<Option<EnrolmentRow>, sqlx::Error> {
     let sql = sqlx::AssertSqlSafe(format!("{ENROLMENT} WHERE hash = $1"));
     let query = sqlx::query(sql).bind(hash.as_bytes().as_slice());
     query.fetch_optional(writer).await?.as_ref().map(enrolment).transpose()
+}
+
+/// The code with this id.
+pub async fn enrolment_by_id(writer: &mut Writer, id: &str) -> Result<Option<EnrolmentRow>, sqlx::Error> {
+    let sql = sqlx::AssertSqlSafe(format!("{ENROLMENT} WHERE id = $1"));
+    sqlx::query(sql).bind(id).fetch_optional(writer).await?.as_ref().map(enrolment).transpose()
 }
 
 /// All that were not taken back.
@@ -88,16 +104,22 @@ pub async fn enrolments(readers: &Readers) -> Result<Vec<EnrolmentRow>, sqlx::Er
 
 fn enrolment(row: &StoredRow) -> Result<EnrolmentRow, sqlx::Error> {
     let kind: String = row.try_get("kind")?;
+    let is_token = kind == "token";
     let name: Option<String> = row.try_get("name")?;
+    let (pattern, name) = if is_token { (name, None) } else { (None, name) };
+    let labels: String = row.try_get("labels")?;
     let offer = Offer {
         id: row.try_get("id")?,
         replaces: kind == "replacement",
         name: name.and_then(|name| NodeId::new(&name).ok()),
+        pattern: pattern.and_then(|pattern| Pattern::new(&pattern)),
+        labels: serde_json::from_str(&labels).unwrap_or_default(),
+        approve: row.try_get::<i64, _>("approve")? != 0,
         uses: row.try_get("uses")?,
         used: row.try_get("used")?,
         until_ms: row.try_get("until_ms")?,
     };
-    Ok(EnrolmentRow { offer, is_token: kind == "token", made_by: row.try_get("made_by")? })
+    Ok(EnrolmentRow { offer, is_token, made_by: row.try_get("made_by")? })
 }
 
 /// A code was used.

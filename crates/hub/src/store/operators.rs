@@ -69,6 +69,45 @@ pub async fn find(writer: &mut Writer, name: &str) -> Result<Option<OperatorRow>
     query.bind(name).fetch_optional(writer).await?.as_ref().map(operator).transpose()
 }
 
+/// What becomes of somebody whom a provider knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignedIn {
+    /// This operator.
+    As(String),
+    /// An admin put them out.
+    Disabled,
+    /// Somebody else is called so.
+    NameTaken,
+}
+
+/// Keeps whom a provider knows as `subject` with this role. An operator who was made here, or whom the provider calls otherwise,
+/// is somebody else.
+pub async fn sign_in(
+    writer: &mut Writer,
+    subject: &str,
+    name: &str,
+    role: Role,
+    now_ms: WallMs,
+) -> Result<SignedIn, sqlx::Error> {
+    let query = sqlx::query("SELECT name, role, disabled, made_ms FROM operators WHERE subject = $1");
+    let known = query.bind(subject).fetch_optional(&mut *writer).await?.as_ref().map(operator).transpose()?;
+    match known {
+        Some(known) if known.disabled => return Ok(SignedIn::Disabled),
+        Some(known) => {
+            let query = sqlx::query("UPDATE operators SET role = $2 WHERE subject = $1");
+            query.bind(subject).bind(role.as_str()).execute(writer).await?;
+            return Ok(SignedIn::As(known.name));
+        }
+        None => {}
+    }
+    if find(writer, name).await?.is_some() {
+        return Ok(SignedIn::NameTaken);
+    }
+    let query = sqlx::query("INSERT INTO operators (name, role, subject, made_ms) VALUES ($1, $2, $3, $4)");
+    query.bind(name).bind(role.as_str()).bind(subject).bind(now_ms).execute(writer).await?;
+    Ok(SignedIn::As(name.to_owned()))
+}
+
 /// How many admins are not out, that one apart.
 pub async fn other_admins(writer: &mut Writer, name: &str) -> Result<i64, sqlx::Error> {
     let sql = "SELECT COUNT(*) FROM operators WHERE role = 'admin' AND disabled = 0 AND name <> $1";

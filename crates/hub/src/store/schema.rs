@@ -22,7 +22,7 @@ pub enum Migrated {
     },
 }
 
-const STEPS: [&str; 4] = [RECORDS, ROLLOUTS, KEEPING, RECOVERY];
+const STEPS: [&str; 5] = [RECORDS, ROLLOUTS, KEEPING, RECOVERY, FACTORY];
 
 /// Nodes, their records, and what follows from them.
 const RECORDS: &str = r"
@@ -442,6 +442,18 @@ CREATE TABLE strangers (
 ALTER TABLE keys ADD COLUMN readmitted_ms BIGINT;
 CREATE INDEX keys_readmitted ON keys (node) WHERE readmitted_ms IS NOT NULL;
 CREATE INDEX nodes_ahead ON nodes (name) WHERE conflict IS NOT NULL;
+";
+
+/// Devices that came in by their maker's certificate, each once.
+const FACTORY: &str = r"
+CREATE TABLE factory (
+    maker BLOB NOT NULL,
+    serial TEXT NOT NULL,
+    spki BLOB NOT NULL,
+    made_ms BIGINT NOT NULL,
+    PRIMARY KEY (maker, serial)
+);
+CREATE INDEX tickets_of_key ON tickets (enrolment, spki);
 ";
 
 /// Which database it is. The steps are written for SQLite; PostgreSQL has other words for four things in them. Where that is not

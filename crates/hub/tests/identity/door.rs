@@ -1,19 +1,22 @@
 //! A hub with a door for nodes, and devices that knock at it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hub::config::HubConfig;
 use hub::config::nodes::NodesConfig;
+use hub::config::people::TlsConfig;
 use hub::server::{Hub, Running};
-use package::trust::eckey::{EcKey, unwrap};
+use package::trust::eckey::{EcKey, unwrap, wrap};
 use rcgen::{CertificateParams, DistinguishedName, PKCS_ECDSA_P256_SHA256, PublicKeyData, SigningKey};
 use reqwest::{Client, Method};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivateSec1KeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use wire::identity::{PROOF_HEADER, ticket_path};
 use wire::world::{Clock, Simulated};
 
 pub const DAY_MS: u64 = 86_400_000;
@@ -23,8 +26,21 @@ pub struct Stand {
     pub hub: Running,
     pub folder: tempfile::TempDir,
     pub world: Simulated,
-    /// The first admin's token.
+    /// The first admin's token; empty where there is none.
     pub admin: String,
+    /// What people's programs believe beside.
+    pub believed: Option<CertificateDer<'static>>,
+}
+
+/// A certificate for this machine, which nobody vouches for, in two files of `folder`.
+pub fn certificate(folder: &Path, seed: u64) -> (TlsConfig, CertificateDer<'static>) {
+    let key = Own(EcKey::draw(&mut Simulated::new(seed)));
+    let made = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let made = made.self_signed(&key).unwrap();
+    let files = TlsConfig { cert: folder.join("people.pem"), key: folder.join("people.key") };
+    std::fs::write(&files.cert, wrap("CERTIFICATE", made.der())).unwrap();
+    std::fs::write(&files.key, wrap("EC PRIVATE KEY", key.0.der())).unwrap();
+    (files, made.der().clone())
 }
 
 impl Stand {
@@ -34,7 +50,7 @@ impl Stand {
 
     /// Another seed, another authority.
     pub async fn with(seed: u64) -> Stand {
-        Stand::within(tempfile::tempdir().unwrap(), seed).await
+        Stand::set(seed, tempfile::tempdir().unwrap(), |_| ()).await
     }
 
     /// A hub with the authority of another, and a database that knows nothing.
@@ -45,19 +61,21 @@ impl Stand {
             let file = file.unwrap();
             std::fs::copy(file.path(), folder.path().join("keys").join(file.file_name())).unwrap();
         }
-        Stand::within(folder, seed).await
+        Stand::set(seed, folder, |_| ()).await
     }
 
-    async fn within(folder: tempfile::TempDir, seed: u64) -> Stand {
+    /// With settings that `change` makes.
+    pub async fn set(seed: u64, folder: tempfile::TempDir, change: impl FnOnce(&mut HubConfig)) -> Stand {
         let any = "127.0.0.1:0".parse().unwrap();
         let mut config = HubConfig { listen: any, data: folder.path().to_owned(), ..HubConfig::default() };
         config.nodes =
             Some(NodesConfig { listen: any, names: vec!["hub.example.org".into()], connections_max: 64 });
         config.identity.node_days = 1;
+        change(&mut config);
         let world = Simulated::new(seed);
         let hub = Hub::start(config, world.clone()).await.unwrap();
-        let admin = std::fs::read_to_string(folder.path().join("first-admin.token")).unwrap();
-        Stand { hub, folder, world, admin: admin.trim().to_owned() }
+        let admin = std::fs::read_to_string(folder.path().join("first-admin.token")).unwrap_or_default();
+        Stand { hub, folder, world, admin: admin.trim().to_owned(), believed: None }
     }
 
     /// The address of the nodes' door.
@@ -68,7 +86,7 @@ impl Stand {
     /// Asks at the people's door with a token; status and body.
     pub async fn ask(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let url = format!("{}{path}", self.hub.url());
-        let request = Client::new().request(method, url).bearer_auth(token);
+        let request = self.client(None).request(method, url).bearer_auth(token);
         let request = match body {
             Some(body) => request.json(&body),
             None => request,
@@ -97,10 +115,11 @@ impl Stand {
         unwrap("CERTIFICATE", &pem).unwrap().into()
     }
 
-    /// A client that believes this hub, with this certificate.
+    /// A client that believes this hub, at both doors, with this certificate.
     pub fn client(&self, shown: Option<(&CertificateDer<'static>, &EcKey)>) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority()).unwrap();
+        self.believed.iter().for_each(|certificate| roots.add(certificate.clone()).unwrap());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let time = Arc::new(Time(self.world.clone()));
         let builder = ClientConfig::builder_with_details(provider, time)
@@ -190,6 +209,12 @@ impl Device {
         }
         let url = format!("{}/api/v1/enrol", stand.nodes_url());
         told(stand.client(None).post(url).json(&ask).send().await.unwrap()).await
+    }
+
+    /// Asks what became of a ticket.
+    pub async fn asks_again(&self, stand: &Stand, ticket: &str) -> (u16, Value) {
+        let url = format!("{}{}", stand.nodes_url(), ticket_path(ticket));
+        told(stand.client(None).get(url).header(PROOF_HEADER, self.csr()).send().await.unwrap()).await
     }
 
     /// Asks for a certificate for the key of `next` with the one of this device.

@@ -5,9 +5,12 @@
 
 mod answers;
 mod door;
+mod factory;
 #[path = "../fleet/mod.rs"]
 mod fleet;
 mod matrix;
 mod nodes;
 mod operators;
+mod people;
 mod recovery;
+mod tickets;

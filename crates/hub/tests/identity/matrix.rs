@@ -3,26 +3,39 @@
 use std::fmt::Write as _;
 
 use hub::access::rules::{Needs, RULES};
+use hub::access::session::Sealer;
+use hub::access::who::Role;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use wire::class::Class;
 use wire::world::Clock as _;
+use zeroize::Zeroizing;
 
-use crate::door::{DAY_MS, Stand, told};
+use crate::door::{DAY_MS, Stand, certificate, told};
 use crate::fleet::FakeNode;
 
-/// Somebody who asks: a client, where, and a token.
+/// Somebody who asks: a client, where, and a token or a cookie.
 struct Caller {
     name: &'static str,
     client: Client,
     url: String,
     token: Option<String>,
+    cookie: Option<String>,
 }
 
 #[tokio::test]
 async fn every_route_for_everybody() {
-    let stand = Stand::new().await;
+    // Both doors speak TLS, so that a node's certificate can be shown at the wrong one.
+    let folder = tempfile::tempdir().unwrap();
+    let (tls, believed) = certificate(folder.path(), 31);
+    let mut stand = Stand::set(1, folder, |config| config.tls = Some(tls)).await;
+    stand.believed = Some(believed);
     let old = stand.enrolled("old", 1).await;
+    let ask = json!({ "role": "admin" });
+    assert_eq!(stand.ask(&stand.admin, Method::PUT, "/api/v1/operators/a-late", Some(ask)).await.0, 204);
+    let ask = json!({ "operator": "a-late", "days": 1 });
+    let (_, late) = stand.ask(&stand.admin, Method::POST, "/api/v1/tokens", Some(ask)).await;
+    assert!(late["token"].is_string(), "{late}");
     stand.world.advance_ms(2 * DAY_MS);
     let (itself, other, denied) = (
         stand.enrolled("itself", 2).await,
@@ -32,7 +45,9 @@ async fn every_route_for_everybody() {
     let ask = json!({ "node": "denied" });
     assert_eq!(stand.ask(&stand.admin, Method::POST, "/api/v1/denied", Some(ask)).await.0, 200);
 
-    let person = |name, token| Caller { name, client: Client::new(), url: stand.hub.url(), token };
+    let person = |name, token| {
+        Caller { name, client: stand.client(None), url: stand.hub.url(), token, cookie: None }
+    };
     let mut callers = vec![
         person("nobody", None),
         person("wrong token", Some(format!("svt_0000000000_{}", "0".repeat(40)))),
@@ -48,22 +63,31 @@ async fn every_route_for_everybody() {
     }
     let ask = json!({ "role": "admin", "disabled": true });
     assert_eq!(stand.ask(&stand.admin, Method::PUT, "/api/v1/operators/a-disabled", Some(ask)).await.0, 204);
+    callers.push(person("late token", late["token"].as_str().map(str::to_owned)));
+    let strange = Sealer::new(Zeroizing::new([7; 32]), true);
+    let cookie = strange.cookie("a-admin", Role::Admin, stand.world.wall_ms() / 1000);
+    callers.push(Caller { cookie: Some(cookie), ..person("strange cookie", None) });
+    callers.push(Caller { client: itself.client(&stand), ..person("node's cert", None) });
+    let foreign = Stand::with(2).await;
+    let foreigner = foreign.enrolled("itself", 5).await;
     let nodes = [
         ("no cert", stand.client(None)),
         ("itself", itself.client(&stand)),
         ("other", other.client(&stand)),
         ("expired", old.client(&stand)),
         ("denied", denied.client(&stand)),
+        ("foreign CA", foreigner.client(&stand)),
     ];
     for (name, client) in nodes {
-        callers.push(Caller { name, client, url: stand.nodes_url(), token: None });
+        callers.push(Caller { name, client, url: stand.nodes_url(), token: None, cookie: None });
     }
 
     let mut table = String::from(
         "Who may do what. `+` is let through to the route itself, 401 is asked who it is; a word is the code of a refusal,\n\
-         in capitals in the registry's own words. The first seven come to the people's door, the others to the nodes'.\n\n",
+         in capitals in the registry's own words; `-` is no connection. The first ten come to the people's door, the others to\n\
+         the nodes'.\n\n",
     );
-    let width = 13;
+    let width = 15;
     let _ = write!(table, "{:<62}", "");
     callers.iter().for_each(|caller| _ = write!(table, "{:<width$}", caller.name));
     table.push('\n');
@@ -87,6 +111,7 @@ async fn every_route_for_everybody() {
         golden == table,
         "who may do what changed:\n{table}\nif that is meant: UPDATE_GOLDEN=1 cargo test -p hub --test identity"
     );
+    foreign.hub.stop().await;
     stand.hub.stop().await;
 }
 
@@ -97,6 +122,10 @@ async fn ask_as(stand: &Stand, caller: &Caller, method: &str, route: &str) -> St
     let request = caller.client.request(method.parse().unwrap(), format!("{}{path}", caller.url));
     let request = match &caller.token {
         Some(token) => request.bearer_auth(token),
+        None => request,
+    };
+    let request = match &caller.cookie {
+        Some(cookie) => request.header("cookie", cookie.split(';').next().unwrap()),
         None => request,
     };
     // What `itself` would say, whoever says it.
@@ -112,7 +141,7 @@ async fn ask_as(stand: &Stand, caller: &Caller, method: &str, route: &str) -> St
         ("GET", _) => request,
         _ => request.json(&json!({})),
     };
-    let answer = request.send().await.unwrap();
+    let Ok(answer) = request.send().await else { return "-".to_owned() };
     let status = answer.status().as_u16();
     if !matches!(status, 401 | 403) {
         return "+".to_owned();
@@ -148,5 +177,5 @@ fn the_description_and_the_rules_know_the_same_routes() {
         assert!(known, "{method} {path} has a rule ({needs:?}) and is not described");
     }
     let open = RULES.iter().filter(|(_, _, needs)| *needs == Needs::Nothing);
-    assert_eq!(open.count(), 6, "what everybody may do is counted by hand");
+    assert_eq!(open.count(), 9, "what everybody may do is counted by hand");
 }

@@ -113,7 +113,7 @@ async fn who_is_not_let_in() {
     assert_eq!(enrol(&Device::new(4), &replacing, None).await, no(201, ""));
     assert_eq!(enrol(&device, &again, Some("pump-7")).await, no(403, "key-refused"));
 
-    let token = stand.code(json!({ "uses": 2 })).await;
+    let token = stand.code(json!({ "uses": 2, "approve": false })).await;
     assert!(token.starts_with("T."));
     assert_eq!(enrol(&Device::new(5), &token[2..], Some("a")).await, no(403, "code-unknown"));
     assert_eq!(enrol(&Device::new(5), &token, Some("a")).await, no(201, ""));

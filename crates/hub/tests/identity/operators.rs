@@ -58,7 +58,7 @@ async fn the_first_admin_is_made_once() {
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
     std::fs::remove_file(&path).unwrap();
-    let Stand { hub, folder, world, admin } = stand;
+    let Stand { hub, folder, world, admin, believed } = stand;
     hub.stop().await;
     let any = "127.0.0.1:0".parse().unwrap();
     let mut config =
@@ -67,7 +67,7 @@ async fn the_first_admin_is_made_once() {
     config.nodes = Some(nodes);
     let hub = hub::server::Hub::start(config, world.clone()).await.unwrap();
     assert!(!path.exists());
-    let stand = Stand { hub, folder, world, admin };
+    let stand = Stand { hub, folder, world, admin, believed };
     assert_eq!(stand.ask(&stand.admin, Method::GET, "/api/v1/me", None).await.0, 200);
     stand.hub.stop().await;
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Url};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -97,13 +98,37 @@ impl Caller {
         path: &str,
         ask: &impl Serialize,
     ) -> Result<T, CallError> {
-        let bad = |why: String| CallError::BadAnswer { why };
+        read(&self.post_for(path, ask).await?.1)
+    }
+
+    /// Asks, and hears which success it is, too.
+    pub(crate) async fn post_for(
+        &self,
+        path: &str,
+        ask: &impl Serialize,
+    ) -> Result<(StatusCode, Vec<u8>), CallError> {
+        let body = serde_json::to_vec(ask).map_err(|error| bad(error.to_string()))?;
+        let request = self.client.post(self.at(path)?).header(CONTENT_TYPE, "application/json");
+        self.hear(request.body(body)).await
+    }
+
+    /// Asks with a header and without a body.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        header: (&str, &str),
+    ) -> Result<(StatusCode, Vec<u8>), CallError> {
+        self.hear(self.client.get(self.at(path)?).header(header.0, header.1)).await
+    }
+
+    fn at(&self, path: &str) -> Result<Url, CallError> {
+        self.base.join(path).map_err(|error| bad(error.to_string()))
+    }
+
+    async fn hear(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CallError> {
         let host = || self.base.host_str().unwrap_or_default().to_owned();
         let away = |error: reqwest::Error| CallError::Unreachable { host: host(), why: deepest(&error) };
-        let url = self.base.join(path).map_err(|error| bad(error.to_string()))?;
-        let body = serde_json::to_vec(ask).map_err(|error| bad(error.to_string()))?;
-        let request = self.client.post(url).header(reqwest::header::CONTENT_TYPE, "application/json");
-        let mut response = request.body(body).send().await.map_err(away)?;
+        let mut response = request.send().await.map_err(away)?;
         let status = response.status();
         let mut said = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(away)? {
@@ -113,7 +138,7 @@ impl Caller {
             said.extend_from_slice(&chunk);
         }
         if status.is_success() {
-            return serde_json::from_slice(&said).map_err(|error| bad(error.to_string()));
+            return Ok((status, said));
         }
         match serde_json::from_slice::<Refusal>(&said) {
             Ok(Refusal { error: Why { code, message, mend } }) => Err(CallError::Refused {
@@ -125,6 +150,15 @@ impl Caller {
             Err(_) => Err(bad(format!("status {}", status.as_u16()))),
         }
     }
+}
+
+fn bad(why: String) -> CallError {
+    CallError::BadAnswer { why }
+}
+
+/// What a hub said.
+pub(crate) fn read<T: DeserializeOwned>(said: &[u8]) -> Result<T, CallError> {
+    serde_json::from_slice(said).map_err(|error| bad(error.to_string()))
 }
 
 /// A stranger's words, fit for a line on a terminal.

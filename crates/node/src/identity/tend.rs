@@ -1,4 +1,6 @@
 //! Keeps the node's certificate in force while the node runs, and its time right enough for that. Nothing waits for it.
+//!
+//! A node that was told how it comes in does so here, at its first start: what it does without a hub, it does from then on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,24 +10,29 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use package::trust::canonical::Value;
 use package::trust::key::PublicKey;
 use rustls::pki_types::CertificateDer;
+use wire::facts::Facts;
 use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::identity::{RENEW_PATH, RenewAnswer, RenewAsk, TIME_PATH, TimeAnswer, TimeAsk, time_message};
 use wire::world::{Clock, Entropy, World};
 
+use crate::config::{EnrolBy, HubConfig};
 use crate::identity::call::{CallError, Caller};
 use crate::identity::csr::csr;
+use crate::identity::enrol::{Comer, EnrolError, Waits, Way, enrol};
 use crate::identity::files::{Files, FilesError, HubFacts, Life, public_of};
 use crate::identity::tls::{HubTls, undated};
-use crate::identity::{Effect, State, step};
+use crate::identity::{Effect, State, coming_in_pause_ms, step};
 use crate::judged::Judged;
+use crate::why::why;
 
 /// Why the node's identity cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// There is none.
     #[error(
-        "{url} is a hub's door for nodes, and this node has not come in yet; run: selvedge node enrol --hub {url} --code …"
+        "{url} is a hub's door for nodes, and this node has not come in yet; run: selvedge node enrol --hub {url} --code …, \
+         or write `code_file` into [hub]"
     )]
     NotEnrolled {
         /// The hub, as configured.
@@ -44,6 +51,9 @@ pub enum IdentityError {
     /// The files.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// What says how it comes in.
+    #[error(transparent)]
+    Way(#[from] EnrolError),
     /// What the hub said at enrolment is no authority.
     #[error("the hub's authority in {folder} cannot be read; remove the folder and enrol the node again")]
     Authority {
@@ -74,43 +84,72 @@ enum StepError {
 #[derive(Debug)]
 pub struct Identity {
     files: Files,
-    facts: HubFacts,
     url: String,
-    authority: CertificateDer<'static>,
-    life: Life,
+    name: NodeId,
+    facts: Facts,
+    way: Option<EnrolBy>,
+    held: Option<Held>,
     /// Settings of TLS to the hub, for whoever asks it anything.
     pub tls: HubTls,
     judged: Arc<Judged>,
 }
 
-impl Identity {
-    /// The one in the node's data folder, for the hub at `url`.
-    pub fn open(
-        data: &Path,
-        url: &str,
-        name: &NodeId,
-        clock: impl Clock + 'static,
-    ) -> Result<Identity, IdentityError> {
-        let files = Files::of(data);
-        let Some((facts, pair)) = files.open()? else {
-            return Err(IdentityError::NotEnrolled { url: url.to_owned() });
-        };
+/// What a node has that came in.
+#[derive(Debug)]
+struct Held {
+    facts: HubFacts,
+    authority: CertificateDer<'static>,
+    life: Life,
+}
+
+impl Held {
+    /// What stands in the folder, shown to the hub from now on.
+    fn open(files: &Files, name: &NodeId, tls: &HubTls) -> Result<Option<Held>, IdentityError> {
+        let Some((facts, pair)) = files.open()? else { return Ok(None) };
         if facts.node != *name {
             return Err(IdentityError::OtherName { configured: name.clone(), enrolled: facts.node });
         }
         let authority = BASE64_STANDARD.decode(&facts.authority).map(CertificateDer::from);
         let folder = || files.folder().display().to_string();
         let authority = authority.map_err(|_| IdentityError::Authority { folder: folder() })?;
-        let judged = Judged::new(clock, pair.life.not_before_ms);
-        let tls = HubTls::new(&pair, authority.clone(), judged.clone())?;
-        Ok(Identity { files, facts, url: url.to_owned(), authority, life: pair.life, tls, judged })
+        tls.open(&pair, authority.clone())?;
+        Ok(Some(Held { facts, authority, life: pair.life }))
+    }
+}
+
+impl Identity {
+    /// The one in the node's data folder, for this hub; or none yet, if the settings say how it comes in. `facts`: what the
+    /// node then says of itself.
+    pub fn open(
+        data: &Path,
+        hub: &HubConfig,
+        name: &NodeId,
+        facts: Facts,
+        clock: impl Clock + 'static,
+    ) -> Result<Identity, IdentityError> {
+        let files = Files::of(data);
+        let judged = Judged::new(clock, 0);
+        let tls = HubTls::closed(judged.clone())?;
+        let held = Held::open(&files, name, &tls)?;
+        let (url, way) = (hub.url.clone(), hub.enrol.clone());
+        match (&held, &way) {
+            (Some(held), _) => judged.raise(held.life.not_before_ms),
+            (None, Some(way)) => drop(Way::open(way)?),
+            (None, None) => return Err(IdentityError::NotEnrolled { url }),
+        }
+        Ok(Identity { files, url, name: name.clone(), facts, way, held, tls, judged })
     }
 
     /// Does what is due, for ever.
     pub async fn tend(mut self, mut world: impl World) {
+        let mut held = match self.held.take() {
+            Some(held) => held,
+            None => self.come_in(&mut world).await,
+        };
+        self.forget_code();
         let mut state = State {
-            not_before_ms: self.life.not_before_ms,
-            not_after_ms: self.life.not_after_ms,
+            not_before_ms: held.life.not_before_ms,
+            not_after_ms: held.life.not_after_ms,
             share: world.unit(),
             failures: 0,
             tried_ms: None,
@@ -128,13 +167,13 @@ impl Identity {
                     }
                     continue;
                 }
-                Effect::AskTime => self.ask_time(&mut world).await,
-                Effect::Renew => self.renew(&mut world).await,
+                Effect::AskTime => self.ask_time(&held, &mut world).await,
+                Effect::Renew => self.renew(&mut held, &mut world).await,
             };
             state.tried_ms = Some(self.judged.now_ms());
             match done {
                 Ok(()) => {
-                    let Life { not_before_ms, not_after_ms } = self.life;
+                    let Life { not_before_ms, not_after_ms } = held.life;
                     if not_before_ms != state.not_before_ms {
                         state.share = world.unit();
                     }
@@ -148,17 +187,66 @@ impl Identity {
         }
     }
 
+    /// Comes in, however long that takes. The files that say how are read for each try: somebody may put another code there.
+    async fn come_in(&self, world: &mut impl World) -> Held {
+        let mut failures = 0;
+        loop {
+            let error = match self.try_to_come_in(world).await {
+                Ok(held) => return held,
+                Err(error) => error,
+            };
+            failures += 1;
+            tracing::warn!(error = why(&*error), failures, "this node has not come in yet");
+            tokio::time::sleep(Duration::from_millis(coming_in_pause_ms(failures, world.unit()))).await;
+        }
+    }
+
+    async fn try_to_come_in(
+        &self,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Held, Box<dyn std::error::Error + Send + Sync>> {
+        if let Some(way) = &self.way {
+            let way = Way::open(way)?;
+            let Identity { files, url, name, facts, judged, .. } = self;
+            let comer = Comer { files, url, name, facts, judged: judged.clone() };
+            let waits = |waits: &Waits| {
+                tracing::warn!(ticket = waits.ticket, key = %waits.key, "somebody at the hub has to admit this node");
+            };
+            match enrol(&comer, &way, entropy, waits).await {
+                Ok(facts) => tracing::info!(hub = facts.url, "this node came in"),
+                // By hand, beside the running node.
+                Err(EnrolError::Already { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let held = Held::open(&self.files, &self.name, &self.tls)?;
+        let held = held.ok_or_else(|| IdentityError::NotEnrolled { url: self.url.clone() })?;
+        self.judged.raise(held.life.not_before_ms);
+        Ok(held)
+    }
+
+    /// A code is of no use to anybody now, and a token to others than this node.
+    fn forget_code(&self) {
+        let Some(EnrolBy::Code(path)) = &self.way else { return };
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, file = %path.display(), "the code is still there; remove it");
+            }
+            _ => {}
+        }
+    }
+
     /// The one call that a wrong clock allows: what it says counts only with the hub's signature over our nonce.
-    async fn ask_time(&self, entropy: &mut dyn Entropy) -> Result<(), StepError> {
+    async fn ask_time(&self, held: &Held, entropy: &mut dyn Entropy) -> Result<(), StepError> {
         let mut bytes = [0; 32];
         entropy.fill(&mut bytes);
         let nonce = Hash::from_slice(&bytes).ok_or(StepError::Answer("no nonce"))?;
-        let caller = Caller::new(&self.url, undated(self.authority.clone(), self.judged.clone())?)?;
+        let caller = Caller::new(&self.url, undated(held.authority.clone(), self.judged.clone())?)?;
         let answer: TimeAnswer = caller.post(TIME_PATH, &TimeAsk { nonce }).await?;
         let key = Value::object([
             ("keytype", "ed25519".into()),
             ("scheme", "ed25519".into()),
-            ("keyval", Value::object([("public", self.facts.time_key.as_str().into())])),
+            ("keyval", Value::object([("public", held.facts.time_key.as_str().into())])),
         ]);
         let signature = Value::object([("sig", answer.signature.as_str().into())]);
         let message = time_message(answer.hub_ms, nonce);
@@ -173,7 +261,7 @@ impl Identity {
         Ok(())
     }
 
-    async fn renew(&mut self, entropy: &mut dyn Entropy) -> Result<(), StepError> {
+    async fn renew(&self, held: &mut Held, entropy: &mut dyn Entropy) -> Result<(), StepError> {
         let key = self.files.next_key(entropy)?;
         let ask = RenewAsk { csr: BASE64_STANDARD.encode(csr(&key)?), extra: serde_json::Map::new() };
         let caller = Caller::new(&self.url, self.tls.settings())?;
@@ -187,7 +275,7 @@ impl Identity {
         let pair = self.files.take(&certificate, life, None)?;
         self.tls.show(&pair)?;
         self.judged.raise(life.not_before_ms);
-        self.life = life;
+        held.life = life;
         tracing::info!(until_ms = life.not_after_ms, "this node has its next certificate");
         Ok(())
     }

@@ -22,32 +22,37 @@ use crate::judged::Judged;
 /// How many tickets are kept: for one hub.
 const TICKETS: usize = 16;
 
-/// Settings of TLS to the hub, for whoever asks it anything. Clones share the certificate that is shown.
+/// Settings of TLS to the hub, for whoever asks it anything. Clones share the certificate that is shown, and who is believed.
 #[derive(Debug, Clone)]
 pub struct HubTls {
     settings: Arc<ClientConfig>,
     shown: Arc<Shown>,
+    pinned: Arc<Pinned>,
     tickets: Arc<Tickets>,
 }
 
 impl HubTls {
-    /// Shows `pair`, believes only `authority`, by the time of `judged`, which hears where only dates do not fit.
-    pub fn new(
-        pair: &Pair,
-        authority: CertificateDer<'static>,
-        judged: Arc<Judged>,
-    ) -> Result<HubTls, Error> {
-        let shown = Arc::new(Shown(RwLock::new(certified(pair)?)));
-        let tickets = Arc::new(Tickets::default());
-        let verifier = Pinned { inner: only(authority)?, judged: judged.clone() };
-        let mut settings = tls13(judged, Arc::new(verifier))?.with_client_cert_resolver(shown.clone());
+    /// Of a node that has not come in yet: nobody is believed, so nothing is said to anybody. Certificates are judged by the time
+    /// of `judged`, which hears where only dates do not fit.
+    pub fn closed(judged: Arc<Judged>) -> Result<HubTls, Error> {
+        let (shown, tickets) = (Arc::new(Shown::default()), Arc::new(Tickets::default()));
+        let inner = RwLock::new(None);
+        let pinned = Arc::new(Pinned { inner, schemes: provider(), judged: judged.clone() });
+        let mut settings = tls13(judged, pinned.clone())?.with_client_cert_resolver(shown.clone());
         settings.resumption = Resumption::store(tickets.clone());
-        Ok(HubTls { settings: Arc::new(settings), shown, tickets })
+        Ok(HubTls { settings: Arc::new(settings), shown, pinned, tickets })
+    }
+
+    /// Believes only `authority` from now on, and shows `pair`.
+    pub fn open(&self, pair: &Pair, authority: CertificateDer<'static>) -> Result<(), Error> {
+        let verifier = only(authority)?;
+        *self.pinned.inner.write().unwrap_or_else(PoisonError::into_inner) = Some(verifier);
+        self.show(pair)
     }
 
     /// Another certificate from now on. Tickets stand for the one before, so they go.
     pub fn show(&self, pair: &Pair) -> Result<(), Error> {
-        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = certified(pair)?;
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Some(certified(pair)?);
         self.tickets.forget();
         Ok(())
     }
@@ -62,6 +67,17 @@ impl HubTls {
 pub fn undated(authority: CertificateDer<'static>, judged: Arc<Judged>) -> Result<ClientConfig, Error> {
     let verifier = Arc::new(Undated(only(authority)?));
     Ok(tls13(judged, verifier)?.with_no_client_auth())
+}
+
+/// For coming in with the certificate of the device's maker: the hub is the one whose authority the device was told.
+pub fn by_maker(
+    shown: Arc<CertifiedKey>,
+    authority: CertificateDer<'static>,
+    judged: Arc<Judged>,
+) -> Result<ClientConfig, Error> {
+    let verifier = Arc::new(Undated(only(authority)?));
+    let shown = Arc::new(Shown(RwLock::new(Some(shown))));
+    Ok(tls13(judged, verifier)?.with_client_cert_resolver(shown))
 }
 
 /// For coming in: the hub is the one whose authority the code names. The code is an hour old, whatever the clock says.
@@ -100,13 +116,13 @@ fn signing(key: &EcKey) -> Result<Arc<dyn rustls::sign::SigningKey>, Error> {
     aws_lc_rs::sign::any_supported_type(&der)
 }
 
-/// The certificate that is shown.
-#[derive(Debug)]
-struct Shown(RwLock<Arc<CertifiedKey>>);
+/// The certificate that is shown, if there is one.
+#[derive(Debug, Default)]
+struct Shown(RwLock<Option<Arc<CertifiedKey>>>);
 
 impl ResolvesClientCert for Shown {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn has_certs(&self) -> bool {
@@ -178,7 +194,8 @@ fn date_that_fits(error: &Error) -> Option<UnixTime> {
 /// The chain ends in the one authority, and counts now; where it would have counted at another time, the time is doubted.
 #[derive(Debug)]
 struct Pinned {
-    inner: Arc<WebPkiServerVerifier>,
+    inner: RwLock<Option<Arc<WebPkiServerVerifier>>>,
+    schemes: Arc<CryptoProvider>,
     judged: Arc<Judged>,
 }
 
@@ -191,10 +208,12 @@ impl ServerCertVerifier for Pinned {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.inner.verify_server_cert(leaf, chain, name, ocsp, now);
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let inner = inner.ok_or_else(|| Error::General("this node has not come in yet".to_owned()))?;
+        let verified = inner.verify_server_cert(leaf, chain, name, ocsp, now);
         if let Err(error) = &verified
             && let Some(then) = date_that_fits(error)
-            && self.inner.verify_server_cert(leaf, chain, name, ocsp, then).is_ok()
+            && inner.verify_server_cert(leaf, chain, name, ocsp, then).is_ok()
         {
             self.judged.doubt();
         }
@@ -207,7 +226,8 @@ impl ServerCertVerifier for Pinned {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, leaf, signed)
+        let schemes = &self.schemes.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, leaf, signed, schemes)
     }
 
     fn verify_tls13_signature(
@@ -216,11 +236,12 @@ impl ServerCertVerifier for Pinned {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, leaf, signed)
+        let schemes = &self.schemes.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, leaf, signed, schemes)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.schemes.signature_verification_algorithms.supported_schemes()
     }
 }
 

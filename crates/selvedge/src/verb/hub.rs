@@ -14,6 +14,7 @@ use hub::access::first;
 use hub::access::tokens::{check_name, draw};
 use hub::access::who::Role;
 use hub::config::database::DatabaseUrl;
+use hub::config::people::TlsConfig;
 use hub::config::{ConfigError as HubConfigError, HubConfig};
 use hub::server::Hub;
 use hub::store;
@@ -34,9 +35,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Where to listen; anything but this machine itself needs a token.
+    /// Where to listen; anything but this machine itself needs a token, and TLS.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+
+    /// The certificate that people see, as PEM; read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Its key, as PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// What stands before the hub speaks TLS with people, and nobody reaches the hub but through it.
+    #[arg(long)]
+    behind_proxy: bool,
 
     /// The folder of the hub's store.
     #[arg(long, value_name = "DIR")]
@@ -49,6 +62,13 @@ pub(crate) struct Args {
     /// A file with the token that nodes and people must show.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+}
+
+impl Args {
+    fn says_how_to_listen(&self) -> bool {
+        let Args { listen, tls_cert, token_file, behind_proxy, .. } = self;
+        listen.is_some() || tls_cert.is_some() || token_file.is_some() || *behind_proxy
+    }
 }
 
 /// What else a hub can do.
@@ -129,6 +149,10 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     if let Some(listen) = args.listen {
         config.listen = listen;
     }
+    if let (Some(cert), Some(key)) = (args.tls_cert, args.tls_key) {
+        config.tls = Some(TlsConfig { cert, key });
+    }
+    config.behind_proxy |= args.behind_proxy;
     if let Some(data) = args.data {
         config.data = data;
     }
@@ -178,7 +202,8 @@ fn load(file: &Path, args: &Args) -> anyhow::Result<HubConfig> {
     };
     let config = HubConfig::parse(&text).map_err(refuse)?;
     match config.check() {
-        Err(HubConfigError::OpenToAll(_)) if args.listen.is_some() || args.token_file.is_some() => {}
+        // What the command line says is looked at when the hub starts.
+        Err(HubConfigError::OpenToAll(_) | HubConfigError::Plain(_)) if args.says_how_to_listen() => {}
         checked => checked.map_err(refuse)?,
     }
     Ok(config)

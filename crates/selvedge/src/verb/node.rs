@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use node::agent;
-use node::config::Config;
-use node::identity::enrol;
+use node::config::{Config, EnrolBy};
+use node::identity::enrol::{Comer, Waits, Way, enrol};
 use node::identity::files::Files;
+use node::inventory;
 use node::judged::Judged;
 use wire::hash::Hash;
 use wire::id::NodeId;
@@ -46,11 +47,13 @@ enum Verb {
     Identity(Identity),
 }
 
-/// Let this node belong to a hub: by a code that an admin of the hub made for it.
+/// Let this node belong to a hub: by a code or token that an admin of the hub made, or by the certificate of the node's maker.
 ///
-/// The key is made here and never leaves this machine; the hub makes a certificate for it. The code tells each that the other
-/// is the true one.
+/// The key is made here and never leaves this machine; the hub makes a certificate for it. A code tells each that the other is
+/// the true one. Where somebody at the hub has to admit the node, this waits until they have; ended and run again, it goes on
+/// waiting.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("way").required(true).args(["code", "token", "factory_cert"])))]
 struct Enrol {
     /// The hub's door for nodes, such as `https://hub.example:8421`.
     #[arg(long, value_name = "URL")]
@@ -58,7 +61,23 @@ struct Enrol {
 
     /// The code; as eight groups of letters and digits.
     #[arg(long, value_name = "CODE")]
-    code: String,
+    code: Option<String>,
+
+    /// A token, which is good for several nodes; it begins with `T.`.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+
+    /// The certificate that the node's maker gave it, as PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["factory_key", "authority"])]
+    factory_cert: Option<PathBuf>,
+
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "factory_cert")]
+    factory_key: Option<PathBuf>,
+
+    /// The authority of the hub that is meant: `ca.pem` of its keys. A code says so itself.
+    #[arg(long, value_name = "FILE", requires = "factory_cert")]
+    authority: Option<PathBuf>,
 
     /// What the node is called; without it as in its settings.
     #[arg(long, value_name = "NAME")]
@@ -69,6 +88,25 @@ struct Enrol {
     config: PathBuf,
 }
 
+impl Enrol {
+    fn way(&self) -> anyhow::Result<Way> {
+        if let Some(code) = self.code.as_ref().or(self.token.as_ref()) {
+            return Ok(Way::Code(Code::parse(code)?));
+        }
+        let (Some(certificate), Some(key), Some(authority)) =
+            (&self.factory_cert, &self.factory_key, &self.authority)
+        else {
+            anyhow::bail!("--factory-cert needs --factory-key and --authority");
+        };
+        let by = EnrolBy::Maker {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            authority: authority.clone(),
+        };
+        Ok(Way::open(&by)?)
+    }
+}
+
 /// Show who this node is to its hub.
 #[derive(clap::Args)]
 struct Identity {
@@ -77,9 +115,9 @@ struct Identity {
     config: PathBuf,
 }
 
-fn enrol(args: &Enrol) -> anyhow::Result<()> {
+fn come_in(args: &Enrol) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
-    let code = Code::parse(&args.code)?;
+    let way = args.way()?;
     let name = args.name.as_ref().unwrap_or(&config.name);
     if *name != config.name {
         anyhow::bail!(
@@ -91,7 +129,18 @@ fn enrol(args: &Enrol) -> anyhow::Result<()> {
     let mut world = System::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (files, judged) = (Files::of(&config.data), Judged::new(world, 0));
-    let facts = runtime.block_on(enrol::enrol(&files, &args.hub, &code, name, judged, &mut world))?;
+    let facts = inventory::of_machine(name, &config.flow.digest);
+    let comer = Comer { files: &files, url: &args.hub, name, facts: &facts, judged };
+    let waits = |waits: &Waits| {
+        // Somebody may read this on a screen; nothing depends on it.
+        drop(writeln!(
+            std::io::stdout(),
+            "{name} waits to be admitted at the hub, as ticket {}\nits key there has to be {}",
+            waits.ticket,
+            waits.key
+        ));
+    };
+    let facts = runtime.block_on(enrol(&comer, &way, &mut world, waits))?;
     let mut out = std::io::stdout();
     writeln!(
         out,
@@ -123,7 +172,7 @@ fn identity(args: &Identity) -> anyhow::Result<()> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.verb {
-        Some(Verb::Enrol(args)) => return enrol(args),
+        Some(Verb::Enrol(args)) => return come_in(args),
         Some(Verb::Identity(args)) => return identity(args),
         None => {}
     }

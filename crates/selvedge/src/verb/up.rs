@@ -1,5 +1,6 @@
 //! `selvedge up`: the whole loop on this machine, in one process: a node that watches a simulated pump station or a
-//! recording, and a hub with its console. They talk as they would across a network.
+//! recording, and a hub with its console. They talk as they would across a network: the node comes in by a code, and has a
+//! certificate from then on. People need none here: the console is open to this machine.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,15 +11,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hub::config::HubConfig;
+use hub::config::nodes::NodesConfig;
 use hub::server::Hub;
 use indicatif::{ProgressBar, ProgressStyle};
 use node::agent;
 use node::config::Config;
+use node::identity::enrol::{Comer, Way, enrol};
+use node::identity::files::Files;
+use node::judged::Judged;
 use node::status::Status;
+use wire::facts::Facts;
 use wire::id::NodeId;
+use wire::identity::Code;
 use wire::world::System;
 
 use super::hub::runtime;
+use crate::hub_client::HubArgs;
 use crate::interrupt::Interrupt;
 use crate::recording::{DetectorSettings, Recording, show_count, show_time};
 
@@ -78,11 +86,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         listen: args.listen,
         data: folder.join("hub"),
         check_in_ms: 2_000,
+        open: true,
+        nodes: Some(NodesConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)))),
         ..HubConfig::default()
     };
     let hub = runtime.block_on(Hub::start(hub_config, System::new()))?;
-    let (config, what) = node_config(&args, &folder, &hub.url())?;
+    let nodes_url = hub.nodes_addr.map(|at| format!("https://{at}")).context("the hub has no door for nodes")?;
+    let (config, what) = node_config(&args, &folder, &nodes_url)?;
     let name = config.name.clone();
+    come_in(&config, &hub.url(), &nodes_url).context("the node did not come in at the hub")?;
     let node = agent::start(config, System::new()).context("the node does not start")?;
 
     let mut out = std::io::stdout();
@@ -103,6 +115,24 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     runtime.block_on(hub.stop());
     stopped?;
     writeln!(out, "ended; journal and store are closed")?;
+    Ok(())
+}
+
+/// Has the hub make a code and the node come in by it, unless it did in an earlier run.
+fn come_in(config: &Config, hub_url: &str, nodes_url: &str) -> anyhow::Result<()> {
+    let files = Files::of(&config.data);
+    if files.open()?.is_some() {
+        return Ok(());
+    }
+    let hub = HubArgs { hub: hub_url.parse()?, token_file: None }.client()?;
+    let ask = serde_json::json!({ "name": config.name, "replace": true });
+    let made = hub.post("/api/v1/enrolments", &ask)?;
+    let code = Code::parse(made["code"].as_str().unwrap_or_default())?;
+    let (mut world, facts) = (System::new(), Facts::default());
+    let judged = Judged::new(world, 0);
+    let comer = Comer { files: &files, url: nodes_url, name: &config.name, facts: &facts, judged };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(enrol(&comer, &Way::Code(code), &mut world, |_| ()))?;
     Ok(())
 }
 
