@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod audit;
 pub mod connection;
 pub mod database;
+pub mod experiments;
 pub mod facts;
 pub mod groups;
 pub mod identity;

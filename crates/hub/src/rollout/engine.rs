@@ -5,10 +5,12 @@
 //! document whose member row is not on disk, and nothing is decided on a state that another hub has moved on.
 
 mod behaviour;
+mod held;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use package::index::Release;
+use package::name::ModelName;
 use wire::body::Install;
 use wire::checkin::{CheckIn, DOCUMENTS_MAX, DOCUMENTS_MAX_BYTES, Desired, Document};
 use wire::facts::{Fact, FactName, Facts};
@@ -40,6 +42,8 @@ pub struct Engine {
     desired: u64,
     rollouts: BTreeMap<PlanId, Active>,
     fleet: HashMap<NodeNo, Seen>,
+    /// What experiments hold on nodes.
+    held: HashMap<NodeNo, Vec<(PlanId, ModelName)>>,
     changes: Changes,
 }
 
@@ -437,11 +441,7 @@ impl Engine {
                 self.supersede(id, node, now_ms);
             }
             if self.hear(id, node, &Heard::Offered { wave, version }, None, now_ms) {
-                self.desired += 1;
-                if let Some(seen) = self.fleet.get_mut(&node) {
-                    seen.state.revision = self.desired;
-                }
-                self.changes.nodes.insert(node);
+                self.change(node);
             }
             documents.push(document);
         }
@@ -478,7 +478,7 @@ impl Engine {
             accepted: checkin.map_or(0, |checkin| active.accepted(checkin, member)),
             slots: &running(&seen.slots),
             conflict: seen.state.ahead.then_some("it knows more than this hub"),
-            other: self.other(id, node),
+            other: self.other(id, node).or_else(|| self.kept_by(node, &active.plan)),
             refused: indexes.into_iter().any(|index| seen.refused.contains(&index)),
             box_until_ms: seen.state.box_until_ms,
             unavailable: &unavailable,
@@ -722,6 +722,19 @@ impl Engine {
             fleet.push(Known { name: &seen.name, facts: &seen.facts, pinned: false, boxed });
         }
         coverage::preview(plan, release, &fleet)
+    }
+}
+
+impl Seen {
+    /// What stands in its slots.
+    pub fn running(&self) -> Vec<Running<'_>> {
+        running(&self.slots)
+    }
+
+    /// The manifest that serves a model, and of which release it is.
+    pub fn serves(&self, model: &ModelName) -> Option<(u64, Hash)> {
+        let slot = self.slots.iter().find(|slot| slot.model == model.as_str())?;
+        slot.current.zip(slot.manifest)
     }
 }
 

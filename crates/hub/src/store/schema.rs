@@ -22,7 +22,7 @@ pub enum Migrated {
     },
 }
 
-const STEPS: [&str; 2] = [RECORDS, ROLLOUTS];
+const STEPS: [&str; 3] = [RECORDS, ROLLOUTS, EXPERIMENTS];
 
 /// Nodes, their records, and what follows from them.
 const RECORDS: &str = r"
@@ -335,6 +335,16 @@ ALTER TABLE streams ADD COLUMN head_seq BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE alerts ADD COLUMN acked_by TEXT;
 ALTER TABLE alerts ADD COLUMN acked_ms BIGINT;
 ALTER TABLE alerts ADD COLUMN note TEXT;
+";
+
+/// Experiments lie among plans, rollouts, members and documents; `sheets` has what each node told of its arm, as JSON.
+const EXPERIMENTS: &str = r"
+CREATE TABLE sheets (
+    experiment TEXT NOT NULL,
+    node BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (experiment, node)
+);
 ";
 
 /// Which database it is. The steps are written for SQLite; PostgreSQL has other words for four things in them.
