@@ -4,6 +4,7 @@ mod audit;
 mod bench;
 mod detect;
 mod embed;
+mod experiment;
 mod export;
 mod fit;
 mod flow;
@@ -73,6 +74,8 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Rollout(rollout::Verb),
     #[command(subcommand)]
+    Experiment(experiment::Verb),
+    #[command(subcommand)]
     Trust(trust::Verb),
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -122,6 +125,7 @@ impl Verb {
             Verb::Slots(args) => slots::run(&args),
             Verb::Rollback(args) => slots::roll_back(&args),
             Verb::Rollout(verb) => rollout::run(&verb),
+            Verb::Experiment(verb) => experiment::run(&verb),
             Verb::Trust(verb) => trust::run(&verb),
             Verb::Audit(verb) => audit::run(verb),
             Verb::Prove(args) => prove::run(&args),

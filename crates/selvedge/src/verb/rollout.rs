@@ -1,7 +1,7 @@
 //! `selvedge rollout`: releases go through the fleet in waves.
 
 mod ask;
-mod documents;
+pub(super) mod documents;
 mod new;
 mod order;
 mod show;
