@@ -1,7 +1,7 @@
 // What hands do: keys, a second press where one cannot be taken back, and copying. Every page works without it.
 "use strict";
 (() => {
-  const pages = { o: "/", f: "/nodes", r: "/rollouts", p: "/packages", g: "/groups", l: "/alerts", a: "/audit" };
+  const pages = { o: "/", f: "/nodes", r: "/rollouts", e: "/experiments", p: "/packages", g: "/groups", l: "/alerts", a: "/audit" };
   const dialog = document.getElementById("keys");
   const writes = element => element?.matches?.("input, textarea, select, [contenteditable]");
   // `g` waits a second for the letter behind it.

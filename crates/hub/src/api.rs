@@ -9,6 +9,7 @@ pub mod described;
 pub mod description;
 pub mod drafts;
 pub mod enrolments;
+pub mod experiments;
 pub mod fleet;
 pub mod grants;
 pub mod groups;
@@ -81,6 +82,16 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/rollouts/{id}/evidence", get(rollouts::evidence))
         .route("/rollouts/{id}/why/{node}", get(rollouts::why))
         .route("/rollouts/{id}/order", post(rollouts::order))
+        .route("/experiments", get(experiments::list).post(experiments::create))
+        .route("/experiments/draft", post(experiments::draft::make))
+        .route("/experiments/{id}", get(experiments::one))
+        .route("/experiments/{id}/members", get(experiments::members))
+        .route(
+            "/experiments/{id}/documents",
+            get(experiments::list_documents).put(experiments::put_documents),
+        )
+        .route("/experiments/{id}/why/{node}", get(experiments::why))
+        .route("/experiments/{id}/order", post(experiments::order))
         .route("/audit", get(audit::list))
         .route("/enrol", post(identity::enrol))
         .route("/identity/renew", post(identity::renew))

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod docs;
+pub mod experiments;
 pub mod facts;
 pub mod groups;
 pub mod json_text;
@@ -55,6 +56,9 @@ pub fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
         .route("/rollouts", get(rollouts::list))
         .route("/rollouts/{id}", get(rollouts::one))
         .route("/rollouts/{id}/{order}", post(rollouts::order))
+        .route("/experiments", get(experiments::list))
+        .route("/experiments/{id}", get(experiments::one))
+        .route("/experiments/{id}/{order}", post(experiments::order))
         .route("/packages", get(packages::list))
         .route("/packages/{model}/{release}", get(packages::one))
         .route("/audit", get(audit::show))

@@ -10,6 +10,7 @@
 //! - [`mod@write`]: what a batch and a check-in do to the store; [`writer`]: the queue, and one transaction at a
 //!   time;
 //! - [`live`]: what happens now, to everybody who looks; [`metrics`]: the hub's own numbers;
+//! - [`experiment`]: two releases beside each other, until the figures decide;
 //! - [`downsample`]: a day of summaries → the points of a chart;
 //! - [`depot`]: where packages lie; [`registry`]: how they come and go; [`tuf`]: who says that they are genuine;
 //!   [`revision`]: the number by which nodes hear of other assignments; [`inflow`]: bodies that take their time;
@@ -36,6 +37,7 @@ pub mod config;
 pub mod console;
 pub mod depot;
 pub mod downsample;
+pub mod experiment;
 pub mod fleet;
 pub mod identity;
 pub mod inflow;

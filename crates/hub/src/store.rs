@@ -11,6 +11,7 @@ pub mod audit;
 pub mod buckets;
 pub mod connection;
 pub mod database;
+pub mod experiments;
 pub mod facts;
 pub mod groups;
 pub mod identity;

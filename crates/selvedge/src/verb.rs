@@ -4,6 +4,7 @@ mod audit;
 mod bench;
 mod detect;
 mod embed;
+mod experiment;
 mod export;
 mod fit;
 mod fleet;
@@ -81,6 +82,8 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Rollout(rollout::Verb),
     #[command(subcommand)]
+    Experiment(experiment::Verb),
+    #[command(subcommand)]
     Trust(trust::Verb),
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -133,6 +136,7 @@ impl Verb {
             Verb::Fleet(verb) => fleet::run(&verb),
             Verb::Release(verb) => release::run(&verb),
             Verb::Rollout(verb) => rollout::run(&verb),
+            Verb::Experiment(verb) => experiment::run(&verb),
             Verb::Trust(verb) => trust::run(&verb),
             Verb::Audit(verb) => audit::run(verb),
             Verb::Prove(args) => prove::run(&args),

@@ -12,8 +12,8 @@ use utoipa::{OpenApi, ToSchema};
 use crate::api::described::Rules;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
-    alerts, assignments, audit, drafts, enrolments, fleet, grants, groups, identity, intake, live, nodes,
-    operators, overview, records, recovery, releases, replicas, retention, rollouts, series, tickets,
+    alerts, assignments, audit, drafts, enrolments, experiments, fleet, grants, groups, identity, intake,
+    live, nodes, operators, overview, records, recovery, releases, replicas, retention, rollouts, series, tickets,
 };
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store};
@@ -37,6 +37,7 @@ use crate::tuf;
         (name = "packages", description = "Who shall run what, and who says that it is genuine; packages themselves are at \
             `/v2/`, as OCI distribution 1.1 has it, and TUF's files at `/tuf/`"),
         (name = "rollouts", description = "How releases go through the fleet, in waves, and who did what"),
+        (name = "experiments", description = "Two releases beside each other, until the figures decide"),
         (name = "identity", description = "Codes by which nodes come in, their keys, and who is out"),
         (name = "operators", description = "Who may do what: operators and their tokens"),
         (name = "hub", description = "The hub itself"),
@@ -84,6 +85,15 @@ use crate::tuf;
         rollouts::evidence,
         rollouts::why,
         rollouts::order,
+        experiments::list,
+        experiments::create,
+        experiments::draft::make,
+        experiments::one,
+        experiments::members,
+        experiments::list_documents,
+        experiments::put_documents,
+        experiments::why,
+        experiments::order,
         audit::list,
         identity::enrol,
         identity::ticket,

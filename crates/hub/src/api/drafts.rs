@@ -178,11 +178,11 @@ pub async fn plan(state: &HubState, asked: DraftAsked, who: &str) -> Result<Plan
         .map_err(|error| bad("bad-plan", error.to_string(), "the fields are listed at /api"))
 }
 
-fn bad(code: &'static str, message: String, mend: &'static str) -> Refusal {
+pub(super) fn bad(code: &'static str, message: String, mend: &'static str) -> Refusal {
     Refusal::bad_request(code, message, mend)
 }
 
-fn unapproved(message: String) -> Refusal {
+pub(super) fn unapproved(message: String) -> Refusal {
     bad(
         "not-approved",
         message,
@@ -191,7 +191,7 @@ fn unapproved(message: String) -> Refusal {
 }
 
 /// A release, as published targets list it.
-fn target(state: &HubState, trusted: &Trusted, word: &str) -> Result<Target, Refusal> {
+pub(super) fn target(state: &HubState, trusted: &Trusted, word: &str) -> Result<Target, Refusal> {
     let (model, release) = draft::release(word).ok_or_else(|| {
         let word: String = word.chars().take(60).collect();
         bad("bad-release", format!("{word:?} is no release"), "name it like smollm2:7")

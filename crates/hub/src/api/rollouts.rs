@@ -47,10 +47,10 @@ use crate::store::rollouts::{self as store, MemberRow, RolloutRow};
 use crate::tuf::publish;
 
 /// The most bytes of a rollout's documents in one request.
-const DOCUMENTS_MAX_BYTES: usize = 4 << 20;
+pub(super) const DOCUMENTS_MAX_BYTES: usize = 4 << 20;
 
 /// The most bytes of an order.
-const ORDER_MAX_BYTES: usize = 16 << 10;
+pub(super) const ORDER_MAX_BYTES: usize = 16 << 10;
 
 /// The most bytes of a release's index.
 const INDEX_MAX_BYTES: u64 = 4 << 20;
@@ -339,7 +339,7 @@ pub async fn create(
     if let Some(problem) = problems(&state, &plan).await?.into_iter().next() {
         return Err(Refusal::bad_request("bad-plan", problem, MAKE));
     }
-    keep_indexes(&state, &plan).await?;
+    keep_indexes(&state, &plan.what).await?;
     let wish = Wish::Create { plan: Box::new(plan.clone()), who: who.name() };
     let rollout = granted(&state, wish).await?;
     Ok((StatusCode::CREATED, Json(item(&plan, &rollout, state.now_ms()))))
@@ -455,19 +455,24 @@ pub async fn members(
     Asked(asked): Asked<MembersAsked>,
 ) -> Result<Json<MemberPage>, Refusal> {
     let (_, row, _) = find_rollout(&state, &id).await?;
-    let standing = match asked.standing.as_deref() {
-        None => None,
-        Some(word) => Some(Standing::parse(word).ok_or_else(|| {
-            let message = format!("nobody stands at {:?}", word.chars().take(40).collect::<String>());
-            Refusal::bad_request("bad-query", message, "the words are listed at /api")
-        })?),
-    };
+    let standing = standing_of(asked.standing.as_deref())?;
     let limit = page_size(asked.limit, 200, 1000)?;
     let after = asked.after.as_deref().unwrap_or_default();
     let rows = store::list_members(&state.readers, &row.id, standing, after, i64::from(limit)).await?;
     let next_after =
         (rows.len() == limit as usize).then(|| rows.last().map(|row| row.node.clone())).flatten();
     Ok(Json(MemberPage { members: rows.into_iter().map(member).collect(), next_after }))
+}
+
+/// Where somebody stands, by its word.
+pub(super) fn standing_of(word: Option<&str>) -> Result<Option<Standing>, Refusal> {
+    let standing = |word: &str| {
+        Standing::parse(word).ok_or_else(|| {
+            let message = format!("nobody stands at {:?}", word.chars().take(40).collect::<String>());
+            Refusal::bad_request("bad-query", message, "the words are listed at /api")
+        })
+    };
+    word.map(standing).transpose()
 }
 
 /// All documents that follow from a rollout's plan, unsigned, and whether each lies here signed.
@@ -631,6 +636,18 @@ async fn read_plan(state: &HubState, request: Request<Body>) -> Result<Plan, Ref
 
 /// Why a plan cannot go about: what nodes would refuse, said before anybody signs it.
 async fn problems(state: &HubState, plan: &Plan) -> Result<Vec<String>, Refusal> {
+    let targets: Vec<&Target> = plan.what.iter().chain(&plan.revert).collect();
+    problems_of(state, plan.targets_version, plan.created_ms, plan.expires_ms(), &targets).await
+}
+
+/// The same, of any plan that was made then, whose documents end then, of these releases.
+pub(super) async fn problems_of(
+    state: &HubState,
+    asked: u64,
+    created_ms: WallMs,
+    expires_ms: WallMs,
+    targets: &[&Target],
+) -> Result<Vec<String>, Refusal> {
     let trusted = publish::published(state).await?;
     let version =
         trusted.as_ref().and_then(|trusted| trusted.targets.as_ref()).map(|it| it.body.head.version);
@@ -638,17 +655,16 @@ async fn problems(state: &HubState, plan: &Plan) -> Result<Vec<String>, Refusal>
         return Ok(vec!["no targets are published: nobody has approved a release".to_owned()]);
     };
     let mut problems = Vec::new();
-    if version < plan.targets_version {
-        let asked = plan.targets_version;
+    if version < asked {
         problems.push(format!("the plan asks for targets version {asked}, published is version {version}"));
     }
-    if plan.created_ms > state.now_ms() {
+    if created_ms > state.now_ms() {
         problems.push("the plan was made in the future, by the hub's clock".to_owned());
     }
-    if plan.expires_ms() <= state.now_ms() {
+    if expires_ms <= state.now_ms() {
         problems.push("the plan's documents have expired already".to_owned());
     }
-    for target in plan.what.iter().chain(&plan.revert) {
+    for target in targets {
         if !is_listed(state, &trusted, target) {
             problems.push(format!(
                 "no published targets list {} release {} with this index",
@@ -682,9 +698,9 @@ async fn release(state: &HubState, plan: &Plan) -> Result<Option<Release>, Refus
     Ok(bytes.and_then(|bytes| Release::read(&bytes).ok()))
 }
 
-/// Keeps the plan's indexes, as far as the depot has them: how much a node fetches follows from them.
-async fn keep_indexes(state: &HubState, plan: &Plan) -> Result<(), Refusal> {
-    for target in &plan.what {
+/// Keeps the indexes of a plan's releases, as far as the depot has them: how much a node fetches follows from them.
+pub(super) async fn keep_indexes(state: &HubState, targets: &[Target]) -> Result<(), Refusal> {
+    for target in targets {
         let digest = target.index;
         let bytes = state.depot.read(&Key::blob(&Digest::from(digest)), INDEX_MAX_BYTES).await?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
@@ -718,7 +734,7 @@ fn unreadable(id: &str, error: &dyn std::error::Error) -> Refusal {
 }
 
 /// Asks the writer.
-async fn wished(state: &HubState, wish: Wish) -> Result<Result<Granted, NotDone>, Refusal> {
+pub(super) async fn wished(state: &HubState, wish: Wish) -> Result<Result<Granted, NotDone>, Refusal> {
     state.writer.wish(wish).await.map_err(|error| intake::not_written(state, &error))
 }
 
@@ -767,7 +783,8 @@ fn item(plan: &Plan, rollout: &Rollout, changed_ms: WallMs) -> RolloutItem {
     }
 }
 
-fn member(row: MemberRow) -> MemberItem {
+/// A member, as it is answered.
+pub(super) fn member(row: MemberRow) -> MemberItem {
     let MemberRow { node, member, record } = row;
     let record = record.map(|(journal, stream, seq)| RecordRef { node: node.clone(), journal, stream, seq });
     MemberItem {

@@ -54,17 +54,17 @@ struct RolloutView {
 }
 
 /// A part of a bar of 1000.
-struct Piece {
-    class: &'static str,
-    from: u32,
-    width: u32,
+pub(super) struct Piece {
+    pub(super) class: &'static str,
+    pub(super) from: u32,
+    pub(super) width: u32,
 }
 
 /// Which rollouts.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RolloutsAsked {
-    after: Option<String>,
+    pub(super) after: Option<String>,
 }
 
 /// The list.
@@ -173,14 +173,15 @@ struct Count {
     chosen: bool,
 }
 
-struct MemberView {
-    node: String,
-    standing: &'static str,
-    wave: String,
-    why: String,
-    rebooted: bool,
-    changed: When,
-    record: Option<String>,
+/// A member.
+pub(super) struct MemberView {
+    pub(super) node: String,
+    pub(super) standing: &'static str,
+    pub(super) wave: String,
+    pub(super) why: String,
+    pub(super) rebooted: bool,
+    pub(super) changed: When,
+    pub(super) record: Option<String>,
 }
 
 /// What the page of a rollout is asked for.
@@ -266,9 +267,9 @@ pub async fn one(
 #[derive(Debug, Deserialize)]
 pub struct Ordered {
     #[serde(default)]
-    why: String,
+    pub(super) why: String,
     /// What the person saw.
-    revision: Option<u64>,
+    pub(super) revision: Option<u64>,
 }
 
 /// Does as a button says, and goes back to the page.
@@ -354,7 +355,7 @@ fn class(standing: Standing) -> &'static str {
 }
 
 /// Members as parts of 1000, in the order of what they proved.
-fn bar(tally: &Tally) -> Vec<Piece> {
+pub(super) fn bar(tally: &Tally) -> Vec<Piece> {
     let all = tally.members().max(1);
     let mut pieces: Vec<Piece> = Vec::new();
     let mut before = 0;
@@ -383,7 +384,8 @@ fn bar(tally: &Tally) -> Vec<Piece> {
     pieces
 }
 
-fn counts(tally: &Tally) -> String {
+/// Members by where they stand, in words.
+pub(super) fn counts(tally: &Tally) -> String {
     let told: Vec<String> = STANDINGS
         .into_iter()
         .filter(|standing| tally.of(*standing) > 0)
@@ -575,7 +577,8 @@ fn orders(plan: &Plan, rollout: &Rollout) -> Vec<OrderView> {
     shown.map(|(_, order, words, class, told, sure)| button(order, words, class, told, sure)).collect()
 }
 
-fn member_view(row: MemberRow, now_ms: i64) -> MemberView {
+/// A member of a row.
+pub(super) fn member_view(row: MemberRow, now_ms: i64) -> MemberView {
     let member = row.member;
     MemberView {
         standing: member.standing.as_str(),

@@ -15,7 +15,7 @@ use crate::rollout::plan::{Kind, Plan, PlanId, RING, Target};
 use crate::rollout::text::{canary_id, id};
 
 /// How long the standing document holds: a node that comes back after a year must find one.
-const STANDING_MS: i64 = 400 * 24 * 3_600_000;
+pub const STANDING_MS: i64 = 400 * 24 * 3_600_000;
 /// The specification of TUF that assignments follow.
 const SPEC: &str = "1.0.31";
 
@@ -83,12 +83,17 @@ pub fn check<'a>(all: &'a [Planned], signed: &Value) -> Result<&'a Planned, NotP
     if planned.value == *signed {
         return Ok(planned);
     }
-    let (ours, theirs) = (planned.value.as_object(), signed.as_object());
+    Err(NotPlanned::Differs { kind: planned.kind, field: differing(&planned.value, signed) })
+}
+
+/// The first field of two objects that is not the same.
+pub fn differing(ours: &Value, theirs: &Value) -> String {
+    let (ours, theirs) = (ours.as_object(), theirs.as_object());
     let field = ours.zip(theirs).and_then(|(ours, theirs)| {
         let mut names = ours.keys().chain(theirs.keys());
         names.find(|name| ours.get(*name) != theirs.get(*name)).cloned()
     });
-    Err(NotPlanned::Differs { kind: planned.kind, field: field.unwrap_or_default() })
+    field.unwrap_or_default()
 }
 
 /// Which document an assignment is by its id and version, whatever else it says: what a node names in its check-in.
@@ -108,9 +113,52 @@ fn planned(plan: &Plan, id: PlanId, canaries: PlanId, kind: Kind) -> Planned {
     };
     let (targets, rollback) =
         if kind.is_revert() { (&plan.revert, true) } else { (&plan.what, plan.allow_rollback) };
+    let words = Words {
+        id: id_of,
+        rollout: id,
+        version: kind.version(),
+        created_ms: plan.created_ms,
+        expires_ms,
+        targets,
+        rollback,
+        selector: selector(plan, kind),
+        targets_version: plan.targets_version,
+    };
+    let mut value = assignment(&words);
+    if let (Some(when), false, Some(fields)) = (&plan.when, kind.is_revert(), value.as_object_mut()) {
+        fields.insert("when".to_owned(), when.to_value());
+    }
+    Planned { id: id_of, version: kind.version(), kind, expires_ms, value }
+}
+
+/// What an assignment says that follows from a plan.
+#[derive(Debug)]
+pub struct Words<'a> {
+    /// Its id.
+    pub id: PlanId,
+    /// The plan's id.
+    pub rollout: PlanId,
+    /// Its version.
+    pub version: u32,
+    /// When the plan was made.
+    pub created_ms: WallMs,
+    /// When it ends.
+    pub expires_ms: WallMs,
+    /// What to run.
+    pub targets: &'a [Target],
+    /// Whether the releases may be older than what nodes have committed.
+    pub rollback: bool,
+    /// Whom it is for.
+    pub selector: Value,
+    /// The version of the top-level targets that lists the releases.
+    pub targets_version: u64,
+}
+
+/// The assignment that says so, as it is signed.
+pub fn assignment(words: &Words<'_>) -> Value {
     let model = |target: &Target| {
         Value::object([
-            ("allow_rollback", rollback.into()),
+            ("allow_rollback", words.rollback.into()),
             ("forgive", false.into()),
             ("index", format!("sha256:{}", target.index).into()),
             ("model", target.model.as_str().into()),
@@ -119,23 +167,19 @@ fn planned(plan: &Plan, id: PlanId, canaries: PlanId, kind: Kind) -> Planned {
             ("variant", target.variant.as_deref().map_or(Value::Null, Value::from)),
         ])
     };
-    let mut value = Value::object([
+    Value::object([
         ("_type", "assignment".into()),
-        ("expires", format_utc(expires_ms).into()),
-        ("id", id_of.to_string().into()),
-        ("issued", format_utc(plan.created_ms).into()),
-        ("models", Value::List(targets.iter().map(model).collect())),
-        ("not_before", format_utc(plan.created_ms).into()),
-        ("rollout", id.to_string().into()),
+        ("expires", format_utc(words.expires_ms).into()),
+        ("id", words.id.to_string().into()),
+        ("issued", format_utc(words.created_ms).into()),
+        ("models", Value::List(words.targets.iter().map(model).collect())),
+        ("not_before", format_utc(words.created_ms).into()),
+        ("rollout", words.rollout.to_string().into()),
         ("spec_version", SPEC.into()),
-        ("subject", Value::object([("selector", selector(plan, kind))])),
-        ("targets_version", plan.targets_version.into()),
-        ("version", u64::from(kind.version()).into()),
-    ]);
-    if let (Some(when), false, Some(fields)) = (&plan.when, kind.is_revert(), value.as_object_mut()) {
-        fields.insert("when".to_owned(), when.to_value());
-    }
-    Planned { id: id_of, version: kind.version(), kind, expires_ms, value }
+        ("subject", Value::object([("selector", words.selector.clone())])),
+        ("targets_version", words.targets_version.into()),
+        ("version", u64::from(words.version).into()),
+    ])
 }
 
 fn selector(plan: &Plan, kind: Kind) -> Value {

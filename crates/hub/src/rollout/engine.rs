@@ -6,10 +6,12 @@
 
 mod behaviour;
 mod behind;
+mod held;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use package::index::Release;
+use package::name::ModelName;
 use wire::body::Install;
 use wire::checkin::{CheckIn, DOCUMENTS_MAX, DOCUMENTS_MAX_BYTES, Desired, Document};
 use wire::facts::{Fact, FactName, Facts};
@@ -41,6 +43,8 @@ pub struct Engine {
     desired: u64,
     rollouts: BTreeMap<PlanId, Active>,
     fleet: HashMap<NodeNo, Seen>,
+    /// What experiments hold on nodes.
+    held: HashMap<NodeNo, Vec<(PlanId, ModelName)>>,
     changes: Changes,
     /// How long the log is, or was when nodes were believed last, if that is more.
     log_size: u64,
@@ -411,11 +415,7 @@ impl Engine {
                 self.supersede(id, node, now_ms);
             }
             if self.hear(id, node, &Heard::Offered { wave, version }, None, now_ms) {
-                self.desired += 1;
-                if let Some(seen) = self.fleet.get_mut(&node) {
-                    seen.state.revision = self.desired;
-                }
-                self.changes.nodes.insert(node);
+                self.change(node);
             }
             documents.push(document);
         }
@@ -452,7 +452,7 @@ impl Engine {
             accepted: checkin.map_or(0, |checkin| active.accepted(checkin, member)),
             slots: &running(&seen.slots),
             conflict: seen.state.conflict.as_deref(),
-            other: self.other(id, node),
+            other: self.other(id, node).or_else(|| self.kept_by(node, &active.plan)),
             refused: indexes.into_iter().any(|index| seen.refused.contains(&index)),
             box_until_ms: seen.state.box_until_ms,
             unavailable: &unavailable,
@@ -702,6 +702,19 @@ impl Engine {
             fleet.push(Known { name: &seen.name, facts: &seen.facts, pinned, boxed });
         }
         coverage::preview(plan, release, &fleet)
+    }
+}
+
+impl Seen {
+    /// What stands in its slots.
+    pub fn running(&self) -> Vec<Running<'_>> {
+        running(&self.slots)
+    }
+
+    /// The manifest that serves a model, and of which release it is.
+    pub fn serves(&self, model: &ModelName) -> Option<(u64, Hash)> {
+        let slot = self.slots.iter().find(|slot| slot.model == model.as_str())?;
+        slot.current.zip(slot.manifest)
     }
 }
 

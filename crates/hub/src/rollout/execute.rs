@@ -17,6 +17,8 @@ use wire::checkin::CheckIn;
 use wire::hash::Hash;
 use wire::world::WallMs;
 
+use crate::experiment::engine::Experiments;
+use crate::experiment::execute as experiment;
 use crate::live::Event as Told;
 use crate::rollout::coverage::Preview;
 use crate::rollout::engine::{Active, Changes, Engine, Handed, Seen};
@@ -29,7 +31,7 @@ use crate::store::alerts::{self, AlertKey, Origin, Raise};
 use crate::store::audit::{self, Entry};
 use crate::store::connection::Writer;
 use crate::store::recovery;
-use crate::store::rollouts::{self as rows, DocumentRow, NewState};
+use crate::store::rollouts::{self as rows, DocumentRow, NewState, Of};
 use crate::store::samples::{self, SampleRow};
 use crate::store::turn::{self, Turn};
 
@@ -46,6 +48,7 @@ pub const HUB_BEHIND: &str = "hub-behind";
 #[derive(Debug, Default)]
 pub struct Rollouts {
     engine: Option<Engine>,
+    experiments: Experiments,
     has_fleet: bool,
     /// Something changed since whoever waits for news was looked at.
     has_news: bool,
@@ -72,6 +75,8 @@ pub enum Wish {
         /// Why, in words.
         why: String,
     },
+    /// Something of an experiment.
+    Experiment(experiment::Wish),
     /// What a plan would do.
     Preview {
         /// The plan.
@@ -122,6 +127,8 @@ pub enum Wish {
 /// What came of it.
 #[derive(Debug, Clone)]
 pub enum Granted {
+    /// What came of a wish of an experiment.
+    Experiment(Result<experiment::Granted, experiment::NotDone>),
     /// What a plan would do.
     Preview(Box<Preview>),
     /// What a rollout has for a node, in words; absent if the node is not known.
@@ -185,7 +192,7 @@ impl Rollouts {
 
     /// Whether it is known that time alone can change nothing.
     pub fn is_idle(&self) -> bool {
-        self.engine.as_ref().is_some_and(Engine::is_idle)
+        self.engine.as_ref().is_some_and(Engine::is_idle) && self.experiments.is_idle()
     }
 
     /// The engine as it is stored. `new_id` becomes the hub's id if it has none.
@@ -203,10 +210,11 @@ impl Rollouts {
             let adopted = recovery::adopted_log(writer).await?;
             let readmitted = recovery::readmitted(writer).await?;
             engine.know(adopted.max(turn.last_audit) as u64, readmitted);
-            for row in rows::active(writer).await? {
+            for row in rows::active(writer, Of::Rollout).await? {
                 engine.insert(active(writer, &row).await?);
             }
-            let is_empty = engine.is_empty() && !recovery::is_behind(writer).await?;
+            self.experiments = Experiments::read(writer, &mut engine).await?;
+            let is_empty = engine.is_empty() && self.experiments.is_empty() && !recovery::is_behind(writer).await?;
             self.engine = Some(engine);
             if !is_empty {
                 self.meet_fleet(writer).await?;
@@ -257,25 +265,31 @@ impl Rollouts {
         checkin: &CheckIn,
         now_ms: WallMs,
     ) -> Result<(String, Handed), Error> {
-        let engine = self.engine()?;
+        // Only a caller that did not get ready comes here without one.
+        let engine = self.engine.as_mut().ok_or(Error::WorkerCrashed)?;
         let hub = engine.hub().to_owned();
         let is_ahead = !engine.ways(node, checkin).is_empty();
-        if engine.is_empty() && !is_ahead && engine.behind() == 0 {
+        if engine.is_empty() && self.experiments.is_empty() && !is_ahead && engine.behind() == 0 {
             return Ok((hub, Handed::default()));
         }
         if is_ahead {
             self.meet_fleet(writer).await?;
             self.look_up(writer, checkin).await?;
         }
-        let engine = self.engine()?;
+        let engine = self.engine.as_mut().ok_or(Error::WorkerCrashed)?;
         let facts = rows::facts(writer, node).await?;
-        Ok((hub, engine.call(node, checkin, facts.as_deref(), now_ms)))
+        let mut handed = engine.call(node, checkin, facts.as_deref(), now_ms);
+        if handed.paused.is_none() {
+            self.experiments.call(engine, node, checkin, &mut handed, now_ms);
+        }
+        Ok((hub, handed))
     }
 
     /// An `install` record was stored, under this number, in the transaction that runs.
     pub fn heard(&mut self, node: NodeNo, install: &Install, record: i64, now_ms: WallMs) {
         if let Some(engine) = &mut self.engine {
             engine.installed(node, install, record, now_ms);
+            self.experiments.installed(engine, node, install, record, now_ms);
         }
     }
 
@@ -283,6 +297,7 @@ impl Rollouts {
     pub fn silent(&mut self, node: NodeNo, now_ms: WallMs) {
         if let Some(engine) = &mut self.engine {
             engine.silent(node, now_ms);
+            self.experiments.silent(engine, node, now_ms);
         }
     }
 
@@ -313,6 +328,7 @@ impl Rollouts {
         samples::put(writer, model, &SampleRow { node, day, manifest, told }).await?;
         if let Some(engine) = &mut self.engine {
             engine.behaved(node, behaviour, at_ms, &hour);
+            self.experiments.behaved(engine, node, behaviour, &hour, now_ms);
         }
         Ok(())
     }
@@ -327,6 +343,7 @@ impl Rollouts {
             engine.recall(id, told);
         }
         engine.tick(now_ms);
+        self.experiments.tick(engine, now_ms);
         self.has_news = true;
         Ok(())
     }
@@ -348,7 +365,8 @@ impl Rollouts {
 
     /// Whether something is in memory that is not stored.
     pub fn has_moved(&mut self) -> bool {
-        self.engine.as_mut().is_some_and(|engine| engine.moved().next().is_some())
+        let has_engine = self.engine.as_mut().is_some_and(|engine| engine.moved().next().is_some());
+        has_engine || self.experiments.has_moved()
     }
 
     /// Does what is wished.
@@ -360,6 +378,11 @@ impl Rollouts {
     ) -> Result<Result<Granted, NotDone>, Error> {
         self.meet_fleet(writer).await?;
         let id = match wish {
+            Wish::Experiment(wish) => {
+                let engine = self.engine.as_mut().ok_or(Error::WorkerCrashed)?;
+                let done = self.experiments.grant(writer, engine, wish, now_ms).await?;
+                return Ok(Ok(Granted::Experiment(done)));
+            }
             Wish::Preview { plan, release, pinned } => {
                 let preview = self.engine()?.preview(plan, release.as_deref(), pinned, now_ms);
                 return Ok(preview
@@ -375,7 +398,7 @@ impl Rollouts {
         };
         let engine = self.engine()?;
         if engine.get(id).is_none() {
-            match rows::find(writer, &id.to_string()).await? {
+            match rows::find(writer, Of::Rollout, &id.to_string()).await? {
                 Some(row) => engine.insert(active(writer, &row).await?),
                 None => return Ok(Err(NotDone::Unknown(id))),
             }
@@ -384,7 +407,7 @@ impl Rollouts {
             return Ok(Err(NotDone::Unknown(id)));
         };
         match wish {
-            Wish::Preview { .. } | Wish::Create { .. } | Wish::Recover { .. } => {}
+            Wish::Experiment(_) | Wish::Preview { .. } | Wish::Create { .. } | Wish::Recover { .. } => {}
             Wish::Why { node, .. } => return Ok(Ok(Granted::Why(engine.why(id, *node, now_ms)))),
             Wish::Sign { documents, who, .. } => {
                 engine.signed(id, documents, now_ms);
@@ -427,9 +450,10 @@ impl Rollouts {
     /// Stores all that changed, in the transaction that runs, and says what is to be told once it is on disk.
     pub async fn settle(&mut self, writer: &mut Writer, now_ms: WallMs) -> Result<Vec<Told>, Error> {
         let Some(engine) = &mut self.engine else { return Ok(Vec::new()) };
+        self.experiments.take_figures(writer, engine, now_ms).await?;
+        let mut told = self.experiments.settle(writer, now_ms).await?;
         let changes = engine.take_changes();
         self.has_news |= !changes.members.is_empty() || !changes.effects.is_empty();
-        let mut told = Vec::new();
         for active in engine.moved() {
             let (rollout, is_active) = (&active.rollout, active.is_active());
             let state = json(rollout)?;

@@ -23,6 +23,10 @@ const EVERY_MS: i64 = 60_000;
 /// The most manifests that are remembered of one model on one node; a node that has more at once is no sample.
 const MANIFESTS_MAX: usize = 16;
 
+/// The figures that nodes tell.
+pub const METRICS: [&str; 7] =
+    ["p50_ms", "p95_ms", "rss_bytes", "joules", "drift", "failed_share", "abstained_share"];
+
 /// A figure's values so far, weighed by how many answers each stands for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sum(f64, f64);
@@ -77,7 +81,7 @@ impl Hour {
     }
 
     /// A figure on the scale that its changes are compared on: sizes as logarithms, shares as arcsines of their roots.
-    fn figure(&self, metric: &str) -> Option<f64> {
+    pub fn figure(&self, metric: &str) -> Option<f64> {
         let Sum(weight, total) = *self.0.get(metric)?;
         let mean = total / weight;
         let value = if metric.ends_with("_share") { mean.clamp(0.0, 1.0).sqrt().asin() } else { mean };
@@ -102,10 +106,15 @@ impl Day {
         if self.0.len() < 2 {
             return false;
         }
-        let mut all = Hour::default();
-        self.0.values().for_each(|hour| all.add(hour));
-        self.0 = BTreeMap::from([(0, all)]);
+        self.0 = BTreeMap::from([(0, self.whole())]);
         true
+    }
+
+    /// All of it together.
+    pub fn whole(&self) -> Hour {
+        let mut whole = Hour::default();
+        self.0.values().for_each(|told| whole.add(told));
+        whole
     }
 }
 

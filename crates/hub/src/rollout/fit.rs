@@ -33,7 +33,7 @@ impl Fit {
 }
 
 /// The index, and the variant that a device of these facts takes.
-fn fetched(target: &Target, release: Option<&Release>, facts: &Facts) -> u64 {
+pub fn fetched(target: &Target, release: Option<&Release>, facts: &Facts) -> u64 {
     let Some(release) = release else { return target.size };
     let variant = match &target.variant {
         Some(name) => release.variants.iter().find(|variant| variant.name.as_str() == name),

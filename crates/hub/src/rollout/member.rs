@@ -174,6 +174,16 @@ pub fn hear(
     heard: &Heard<'_>,
     now_ms: WallMs,
 ) -> Option<(Member, Option<Happened>)> {
+    hear_of(&plan.what, member, heard, now_ms)
+}
+
+/// The same, of a member that shall come to run all of `what`.
+pub fn hear_of(
+    what: &[Target],
+    member: Option<Member>,
+    heard: &Heard<'_>,
+    now_ms: WallMs,
+) -> Option<(Member, Option<Happened>)> {
     let Some(mut member) = member else {
         let Heard::Offered { wave, version } = *heard else { return None };
         let member = Member {
@@ -195,8 +205,8 @@ pub fn hear(
             member.version = member.version.max(*version);
             from
         }
-        Heard::CheckIn { accepted, slots, reverting } => said(plan, &member, *accepted, slots, *reverting),
-        Heard::Installed { install, kernel_same } => recorded(plan, &mut member, install, *kernel_same),
+        Heard::CheckIn { accepted, slots, reverting } => said(what, &member, *accepted, slots, *reverting),
+        Heard::Installed { install, kernel_same } => recorded(what, &mut member, install, *kernel_same),
         Heard::Silent if from.is_pending() => Standing::Unknown,
         Heard::Superseded if from.is_pending() || from == Standing::Unknown => Standing::Superseded,
         Heard::Silent | Heard::Superseded => from,
@@ -210,10 +220,10 @@ pub fn hear(
 }
 
 /// What a check-in shows.
-fn said(plan: &Plan, member: &Member, accepted: u32, slots: &[Running<'_>], reverting: bool) -> Standing {
+fn said(what: &[Target], member: &Member, accepted: u32, slots: &[Running<'_>], reverting: bool) -> Standing {
     let of = |target: &Target| slots.iter().find(|slot| slot.model == target.model.as_str());
-    let runs = plan.what.iter().any(|it| of(it).is_some_and(|slot| slot.current == Some(it.release)));
-    let tries = plan.what.iter().any(|it| of(it).is_some_and(|slot| slot.candidate == Some(it.release)));
+    let runs = what.iter().any(|it| of(it).is_some_and(|slot| slot.current == Some(it.release)));
+    let tries = what.iter().any(|it| of(it).is_some_and(|slot| slot.candidate == Some(it.release)));
     let has_way_back = (501..1000).contains(&accepted);
     let goes_back = has_way_back || reverting && accepted == 0;
     match member.standing {
@@ -229,13 +239,13 @@ fn said(plan: &Plan, member: &Member, accepted: u32, slots: &[Running<'_>], reve
 }
 
 /// What an install record proves.
-fn recorded(plan: &Plan, member: &mut Member, install: &Install, kernel_same: Option<bool>) -> Standing {
+fn recorded(what: &[Target], member: &mut Member, install: &Install, kernel_same: Option<bool>) -> Standing {
     let same = |it: &Target| {
         it.model.as_str() == install.model && it.release == install.release && it.index == install.index
     };
-    let Some(target) = plan.what.iter().position(same) else { return member.standing };
+    let Some(target) = what.iter().position(same) else { return member.standing };
     let bit = 1u8.checked_shl(u32::try_from(target).unwrap_or(u32::MAX)).unwrap_or(0);
-    let all = u8::MAX >> (8 - plan.what.len().clamp(1, 8));
+    let all = u8::MAX >> (8 - what.len().clamp(1, 8));
     let mut note = |why: &str| {
         member.why = why.chars().take(256).collect();
         member.kernel_same = kernel_same;

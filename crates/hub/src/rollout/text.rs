@@ -5,15 +5,15 @@
 
 use std::fmt;
 
-use package::name::{ModelName, NameError};
 use package::trust::canonical::{StrictError, Value, parse, to_json};
 use package::trust::hex::{from_hex, to_hex};
 use package::trust::metadata::FormError;
-use package::trust::time::{format_utc, parse_utc};
+use package::trust::time::format_utc;
 use package::trust::window::When;
 use wire::hash::Hash;
 use wire::id::NodeId;
 
+use crate::rollout::fields::{BadField, Fields, list, number, read_target, target_value, word};
 use crate::rollout::plan::{
     BadPlan, Compare, Disruption, FORM, Gate, Lane, Plan, PlanId, RING, Rate, Target, Then, Wave, Worse,
 };
@@ -34,16 +34,8 @@ pub enum NoPlan {
     #[error("the plan is not strict JSON")]
     Json(#[from] StrictError),
     /// A field that is missing, too much, or wrong.
-    #[error("{field}: {expected} was expected")]
-    Field {
-        /// Which.
-        field: String,
-        /// What should stand there.
-        expected: &'static str,
-    },
-    /// A model that cannot be.
-    #[error("the plan names a model that cannot be")]
-    Name(#[from] NameError),
+    #[error(transparent)]
+    Field(#[from] BadField),
     /// A plan that cannot be.
     #[error("the plan cannot be followed")]
     Plan(#[from] BadPlan),
@@ -100,30 +92,9 @@ pub fn read(bytes: &[u8]) -> Result<Plan, NoPlan> {
     Ok(plan)
 }
 
-fn number(value: impl Into<u64>) -> Value {
-    Value::from(value.into())
-}
-
-fn list<T>(items: &[T], one: impl Fn(&T) -> Value) -> Value {
-    Value::List(items.iter().map(one).collect())
-}
-
-fn word(is: impl serde::Serialize) -> Value {
-    // Words of closed sets; serde gives a plain string for each.
-    let text = serde_json::to_value(is).ok();
-    text.as_ref().and_then(serde_json::Value::as_str).map_or(Value::Null, Value::from)
 }
 
 fn to_value(plan: &Plan) -> Value {
-    let target = |target: &Target| {
-        Value::object([
-            ("index", format!("sha256:{}", target.index).into()),
-            ("model", target.model.as_str().into()),
-            ("release", number(target.release)),
-            ("size", number(target.size)),
-            ("variant", target.variant.as_deref().map_or(Value::Null, Value::from)),
-        ])
-    };
     let compare = |one: &Compare| {
         Value::object([
             ("metric", one.metric.as_str().into()),
@@ -168,79 +139,18 @@ fn to_value(plan: &Plan) -> Value {
         ("lane", word(plan.lane)),
         ("note", plan.note.as_str().into()),
         ("rate", rate),
-        ("revert", list(&plan.revert, target)),
+        ("revert", list(&plan.revert, target_value)),
         ("revert_on_stop", plan.revert_on_stop.into()),
         ("salt", to_hex(&plan.salt).into()),
         ("targets_version", number(plan.targets_version)),
         ("valid_s", number(plan.valid_s)),
         ("waves", list(&plan.waves, wave)),
-        ("what", list(&plan.what, target)),
+        ("what", list(&plan.what, target_value)),
         ("when", plan.when.as_ref().map_or(Value::Null, When::to_value)),
     ])
 }
 
-/// Reads fields of one object, and knows which were asked for: a field that nobody asked for is refused.
-struct Fields<'a> {
-    value: &'a Value,
-    path: String,
-}
-
-impl<'a> Fields<'a> {
-    fn of(value: &'a Value, path: String, names: &[&str]) -> Result<Fields<'a>, NoPlan> {
-        let fields = Fields { value, path };
-        let object = value.as_object().ok_or_else(|| fields.wrong("", "an object"))?;
-        match object.keys().find(|name| !names.contains(&name.as_str())) {
-            Some(name) => Err(fields.wrong(name, "no such field")),
-            None => Ok(fields),
-        }
-    }
-
-    fn wrong(&self, name: &str, expected: &'static str) -> NoPlan {
-        let dot = if self.path.is_empty() || name.is_empty() { "" } else { "." };
-        NoPlan::Field { field: format!("{}{dot}{name}", self.path), expected }
-    }
-
-    fn get(&self, name: &str) -> Result<&'a Value, NoPlan> {
-        self.value.get(name).ok_or_else(|| self.wrong(name, "there"))
-    }
-
-    fn text(&self, name: &str) -> Result<&'a str, NoPlan> {
-        self.get(name)?.as_text().ok_or_else(|| self.wrong(name, "a string"))
-    }
-
-    fn truth(&self, name: &str) -> Result<bool, NoPlan> {
-        self.get(name)?.as_bool().ok_or_else(|| self.wrong(name, "true or false"))
-    }
-
-    fn number<T: TryFrom<u64>>(&self, name: &str) -> Result<T, NoPlan> {
-        let number = self.get(name)?.as_u64().and_then(|number| T::try_from(number).ok());
-        number.ok_or_else(|| self.wrong(name, "a number from 0 up that is not too large"))
-    }
-
-    fn time(&self, name: &str) -> Result<i64, NoPlan> {
-        parse_utc(self.text(name)?).ok_or_else(|| self.wrong(name, "a time as 2026-11-22T01:00:00Z"))
-    }
-
-    fn word<T: serde::de::DeserializeOwned>(&self, name: &str, of: &'static str) -> Result<T, NoPlan> {
-        let word = serde_json::Value::from(self.text(name)?);
-        serde_json::from_value(word).map_err(|_| self.wrong(name, of))
-    }
-
-    fn list<T>(
-        &self,
-        name: &str,
-        most: usize,
-        one: impl Fn(&'a Value, String) -> Result<T, NoPlan>,
-    ) -> Result<Vec<T>, NoPlan> {
-        let items = self.get(name)?.as_list().filter(|items| items.len() <= most);
-        let items = items.ok_or_else(|| self.wrong(name, "a list that is not too long"))?;
-        let path =
-            |at: usize| format!("{}{}{name}[{at}]", self.path, if self.path.is_empty() { "" } else { "." });
-        items.iter().enumerate().map(|(at, item)| one(item, path(at))).collect()
-    }
-}
-
-fn of_value(value: &Value) -> Result<Plan, NoPlan> {
+fn of_value(value: &Value) -> Result<Plan, BadField> {
     let names = [
         "allow_rollback",
         "approvals",
@@ -269,7 +179,7 @@ fn of_value(value: &Value) -> Result<Plan, NoPlan> {
     }
     let canary = |value: &Value, path: String| {
         let name = value.as_text().and_then(|name| NodeId::new(name).ok());
-        name.ok_or(NoPlan::Field { field: path, expected: "a node's name" })
+        name.ok_or(BadField { field: path, expected: "a node's name" })
     };
     let budget = |value: &'_ Value, path| {
         let one = Fields::of(value, path, &["by", "max_unavailable"])?;
@@ -308,26 +218,7 @@ fn of_value(value: &Value) -> Result<Plan, NoPlan> {
     })
 }
 
-fn read_target(value: &Value, path: String) -> Result<Target, NoPlan> {
-    let target = Fields::of(value, path, &["index", "model", "release", "size", "variant"])?;
-    let index = target.text("index")?.strip_prefix("sha256:").and_then(Hash::parse);
-    let variant = match target.get("variant")? {
-        Value::Null => None,
-        _ => Some(target.text("variant")?),
-    };
-    if variant.is_some_and(|variant| variant.is_empty() || variant.len() > 128) {
-        return Err(target.wrong("variant", "null, or a variant's name"));
-    }
-    Ok(Target {
-        model: ModelName::new(target.text("model")?)?,
-        release: target.number("release")?,
-        index: index.ok_or_else(|| target.wrong("index", "sha256: and 64 hexadecimal digits"))?,
-        size: target.number("size")?,
-        variant: variant.map(str::to_owned),
-    })
-}
-
-fn read_wave(value: &Value, path: String) -> Result<Wave, NoPlan> {
+fn read_wave(value: &Value, path: String) -> Result<Wave, BadField> {
     let wave = Fields::of(value, path, &["gate", "to"])?;
     let names = [
         "alpha_ppm",
@@ -366,10 +257,10 @@ fn read_wave(value: &Value, path: String) -> Result<Wave, NoPlan> {
     Ok(Wave { to: wave.number("to")?, gate })
 }
 
-fn read_when(value: &Value) -> Result<When, NoPlan> {
+fn read_when(value: &Value) -> Result<When, BadField> {
     When::read(value).map_err(|error| match error {
-        FormError::Field { field, expected } => NoPlan::Field { field: format!("when.{field}"), expected },
-        _ => NoPlan::Field { field: "when".to_owned(), expected: "days, from, to, and by if need be" },
+        FormError::Field { field, expected } => BadField { field: format!("when.{field}"), expected },
+        _ => BadField { field: "when".to_owned(), expected: "days, from, to, and by if need be" },
     })
 }
 
@@ -378,7 +269,8 @@ fn percent(to: u16) -> String {
     format!("{:.1} %", f64::from(to) * 100.0 / f64::from(RING))
 }
 
-fn span(seconds: u32) -> String {
+/// A while, in words.
+pub fn span(seconds: u32) -> String {
     match seconds {
         0 => "0".to_owned(),
         s if s % 86_400 == 0 => format!("{} d", s / 86_400),

@@ -59,12 +59,42 @@ pub struct DocumentRow {
 
 const SELECT: &str = "SELECT r.id, p.body AS plan, r.state, r.active, p.made_ms, r.changed_ms FROM rollouts r JOIN plans p ON p.id = r.id";
 
+/// What a plan is of: rollouts and experiments lie in the same tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// A rollout.
+    Rollout,
+    /// An experiment.
+    Experiment,
+}
+
+impl Of {
+    fn as_str(self) -> &'static str {
+        match self {
+            Of::Rollout => "rollout",
+            Of::Experiment => "experiment",
+        }
+    }
+}
+
 /// Takes in a plan and its rollout; false if the plan was here already.
 pub async fn add(writer: &mut Writer, id: &str, plan: &str, new: &NewState<'_>) -> Result<bool, sqlx::Error> {
+    add_of(writer, Of::Rollout, id, plan, new).await
+}
+
+/// Takes in a plan and its rollout or experiment; false if the plan was here already.
+pub async fn add_of(
+    writer: &mut Writer,
+    of: Of,
+    id: &str,
+    plan: &str,
+    new: &NewState<'_>,
+) -> Result<bool, sqlx::Error> {
     let query = sqlx::query(
-        "INSERT INTO plans (id, body, kind, made_ms) VALUES ($1, $2, 'rollout', $3) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO plans (id, body, kind, made_ms) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
     );
-    let added = query.bind(id).bind(plan).bind(new.changed_ms).execute(&mut *writer).await?;
+    let added =
+        query.bind(id).bind(plan).bind(of.as_str()).bind(new.changed_ms).execute(&mut *writer).await?;
     if added.rows_affected() == 0 {
         return Ok(false);
     }
@@ -88,23 +118,34 @@ pub async fn swap(writer: &mut Writer, id: &str, seen: u64, new: &NewState<'_>) 
     Ok(query.bind(new.changed_ms).execute(writer).await?.rows_affected() == 1)
 }
 
-/// The rollouts that may still hand something out.
-pub async fn active(writer: &mut Writer) -> Result<Vec<RolloutRow>, sqlx::Error> {
-    let sql = format!("{SELECT} WHERE r.active = 1 ORDER BY p.made_ms, r.id");
-    sqlx::query(AssertSqlSafe(sql)).fetch_all(writer).await?.iter().map(rollout_row).collect()
+/// Those that may still hand something out.
+pub async fn active(writer: &mut Writer, of: Of) -> Result<Vec<RolloutRow>, sqlx::Error> {
+    let sql = format!("{SELECT} WHERE r.active = 1 AND p.kind = $1 ORDER BY p.made_ms, r.id");
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(of.as_str())
+        .fetch_all(writer)
+        .await?
+        .iter()
+        .map(rollout_row)
+        .collect()
 }
 
-/// One rollout, for whoever writes.
-pub async fn find(writer: &mut Writer, id: &str) -> Result<Option<RolloutRow>, sqlx::Error> {
-    let sql = format!("{SELECT} WHERE r.id = $1");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(id).fetch_optional(writer).await?;
+/// One of them, for whoever writes.
+pub async fn find(writer: &mut Writer, of: Of, id: &str) -> Result<Option<RolloutRow>, sqlx::Error> {
+    let sql = format!("{SELECT} WHERE r.id = $1 AND p.kind = $2");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(id).bind(of.as_str()).fetch_optional(writer).await?;
     row.as_ref().map(rollout_row).transpose()
 }
 
 /// One rollout.
 pub async fn get(readers: &Readers, id: &str) -> Result<Option<RolloutRow>, sqlx::Error> {
-    let sql = format!("{SELECT} WHERE r.id = $1");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(id).fetch_optional(readers).await?;
+    get_of(readers, Of::Rollout, id).await
+}
+
+/// One of them.
+pub async fn get_of(readers: &Readers, of: Of, id: &str) -> Result<Option<RolloutRow>, sqlx::Error> {
+    let sql = format!("{SELECT} WHERE r.id = $1 AND p.kind = $2");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(id).bind(of.as_str()).fetch_optional(readers).await?;
     row.as_ref().map(rollout_row).transpose()
 }
 
@@ -115,12 +156,24 @@ pub async fn list(
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<RolloutRow>, sqlx::Error> {
-    let behind = "AND (p.made_ms, r.id) < ((SELECT made_ms FROM plans WHERE id = $3), $3) ";
+    list_of(readers, Of::Rollout, phase, after, limit).await
+}
+
+/// Rollouts or experiments, the newest plan first, behind the one `after`.
+pub async fn list_of(
+    readers: &Readers,
+    of: Of,
+    phase: Option<&str>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<RolloutRow>, sqlx::Error> {
+    let behind = "AND (p.made_ms, r.id) < ((SELECT made_ms FROM plans WHERE id = $4), $4) ";
     let behind = if after.is_some() { behind } else { "" };
     let sql = format!(
-        "{SELECT} WHERE ($1 = '' OR r.phase = $1) {behind}ORDER BY p.made_ms DESC, r.id DESC LIMIT $2"
+        "{SELECT} WHERE p.kind = $3 AND ($1 = '' OR r.phase = $1) {behind}ORDER BY p.made_ms DESC, r.id DESC LIMIT $2"
     );
     let mut query = sqlx::query(AssertSqlSafe(sql)).bind(phase.unwrap_or_default()).bind(limit);
+    query = query.bind(of.as_str());
     if let Some(after) = after {
         query = query.bind(after);
     }

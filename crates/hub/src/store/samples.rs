@@ -5,7 +5,7 @@ use std::ops::Range;
 use sqlx::Row;
 use wire::hash::Hash;
 
-use crate::rollout::figures::Day;
+use crate::rollout::figures::{Day, Hour};
 use crate::store::connection::{StoredRow, Writer};
 
 /// A node's day with one manifest of a model.
@@ -96,6 +96,29 @@ pub async fn fold(
         Ok((row.try_get("day")?, row.try_get("model")?, row.try_get("node")?, row.try_get("manifest")?))
     };
     rows.last().filter(|_| rows.len() as i64 == most).map(place).transpose()
+}
+
+/// What a node told of a model on the last of the days from `from` up to `before` on which it told anything, whatever ran.
+pub async fn last_day(
+    writer: &mut Writer,
+    model: &str,
+    node: i64,
+    from: i64,
+    before: i64,
+) -> Result<Option<Hour>, sqlx::Error> {
+    let query = sqlx::query(
+        "SELECT day, body FROM samples WHERE model = $1 AND node = $2 AND day >= $3 AND day < $4 \
+         ORDER BY day DESC, manifest LIMIT 16",
+    );
+    let rows = query.bind(model).bind(node).bind(from).bind(before).fetch_all(writer).await?;
+    let (mut last, mut told) = (None, Hour::default());
+    for row in &rows {
+        let day: i64 = row.try_get("day")?;
+        if *last.get_or_insert(day) == day {
+            told.add(&day_of(row)?.whole());
+        }
+    }
+    Ok(last.map(|_| told))
 }
 
 fn sample_row(row: &StoredRow) -> Result<SampleRow, sqlx::Error> {

@@ -22,7 +22,7 @@ pub enum Migrated {
     },
 }
 
-const STEPS: [&str; 5] = [RECORDS, ROLLOUTS, KEEPING, RECOVERY, FACTORY];
+const STEPS: [&str; 6] = [RECORDS, ROLLOUTS, KEEPING, RECOVERY, FACTORY, EXPERIMENTS];
 
 /// Nodes, their records, and what follows from them.
 const RECORDS: &str = r"
@@ -454,6 +454,16 @@ CREATE TABLE factory (
     PRIMARY KEY (maker, serial)
 );
 CREATE INDEX tickets_of_key ON tickets (enrolment, spki);
+";
+
+/// Experiments lie among plans, rollouts, members and documents; `sheets` has what each node told of its arm, as JSON.
+const EXPERIMENTS: &str = r"
+CREATE TABLE sheets (
+    experiment TEXT NOT NULL,
+    node BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (experiment, node)
+);
 ";
 
 /// Which database it is. The steps are written for SQLite; PostgreSQL has other words for four things in them. Where that is not

@@ -1,7 +1,7 @@
 //! `selvedge rollout`: releases go through the fleet in waves.
 
 pub(in crate::verb) mod ask;
-mod documents;
+pub(super) mod documents;
 mod new;
 mod order;
 mod renew;

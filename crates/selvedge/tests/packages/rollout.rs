@@ -138,18 +138,18 @@ fn a_good_release_reaches_all_and_a_bad_one_stops_at_the_first() {
 }
 
 impl Plant {
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         let url = format!("{}{path}", self.url);
         self.runtime.block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() })
     }
 
     /// Whether so many nodes have checked in.
-    fn knows(&self, nodes: usize) -> bool {
+    pub(crate) fn knows(&self, nodes: usize) -> bool {
         let page: Value = serde_json::from_str(&self.get("/api/v1/nodes")).unwrap();
         page["nodes"].as_array().is_some_and(|all| all.len() == nodes)
     }
 
-    fn audit(&self) -> String {
+    pub(crate) fn audit(&self) -> String {
         self.get("/api/v1/audit?limit=200")
     }
 }

@@ -1,5 +1,6 @@
 //! Rollouts through the writer's own transactions on a real store, by a simulated clock.
 
+mod experiments;
 mod figures;
 
 use std::collections::BTreeMap;

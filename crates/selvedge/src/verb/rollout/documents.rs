@@ -18,7 +18,7 @@ struct File {
 }
 
 /// What the hub takes.
-pub(super) fn body(documents: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
+pub(in crate::verb) fn body(documents: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
     let raw = |bytes: &Vec<u8>| {
         RawValue::from_string(String::from_utf8(bytes.clone())?).map_err(anyhow::Error::from)
     };

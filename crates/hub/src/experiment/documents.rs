@@ -1,0 +1,103 @@
+//! Every assignment that an experiment can ever hand out: one for each arm, and one way back for all of them. They follow
+//! from the plan, byte for byte, as those of a rollout do, and somebody's key signs them ahead.
+//!
+//! All carry the plan's id, so a node keeps one line of versions for them: from an arm to the way back, and never again to
+//! an arm. The way back holds for whoever accepted a document of an arm, and nobody else.
+
+use package::trust::canonical::Value;
+use package::trust::hex::to_hex;
+use wire::world::WallMs;
+
+use crate::experiment::plan::{Plan, Which};
+use crate::experiment::text::id;
+use crate::rollout::documents::{STANDING_MS, Words, assignment, differing};
+use crate::rollout::plan::PlanId;
+
+/// A document that follows from a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The plan's id.
+    pub id: PlanId,
+    /// Which one it is.
+    pub which: Which,
+    /// When it ends.
+    pub expires_ms: WallMs,
+    /// What is signed.
+    pub value: Value,
+}
+
+/// A document that no line of this plan leads to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPlanned {
+    /// Another plan, or another version.
+    #[error("the plan has no document {id} version {version}")]
+    Unknown {
+        /// Its id.
+        id: String,
+        /// Its version.
+        version: u64,
+    },
+    /// It says something else than the plan.
+    #[error("the document of {which} does not say what follows from the plan: {field} differs")]
+    Differs {
+        /// Which one it claims to be.
+        which: Which,
+        /// The first field that differs.
+        field: String,
+    },
+}
+
+/// All documents of a plan, in the order in which they may be needed.
+pub fn of(plan: &Plan) -> Vec<Planned> {
+    let id = id(plan);
+    plan.documents().into_iter().map(|which| planned(plan, id, which)).collect()
+}
+
+/// Which planned document this is, if what is signed in it says exactly that. Signatures are somebody else's to check.
+pub fn check<'a>(all: &'a [Planned], signed: &Value) -> Result<&'a Planned, NotPlanned> {
+    let id = signed.get("id").and_then(Value::as_text).unwrap_or_default();
+    let version = signed.get("version").and_then(Value::as_u64).unwrap_or_default();
+    let same = |one: &&Planned| u64::from(one.which.version()) == version && one.id.to_string() == id;
+    let planned = all
+        .iter()
+        .find(same)
+        .ok_or_else(|| NotPlanned::Unknown { id: id.chars().take(32).collect(), version })?;
+    if planned.value == *signed {
+        return Ok(planned);
+    }
+    Err(NotPlanned::Differs { which: planned.which, field: differing(&planned.value, signed) })
+}
+
+fn planned(plan: &Plan, id: PlanId, which: Which) -> Planned {
+    let arms = plan.arms();
+    let arm = arms.iter().find(|arm| plan.opens(arm.at) == which);
+    let ring = |from: u16, to: u16| {
+        let (from, to) = (u64::from(from).into(), u64::from(to).into());
+        ("ring", Value::object([("from", from), ("salt", to_hex(&plan.salt).into()), ("to", to)]))
+    };
+    let labels = ("labels", Value::object([]));
+    let (target, selector) = match arm {
+        Some(arm) => {
+            let expr = ("expr", plan.group.as_str().into());
+            (arm.target, Value::object([labels, expr, ring(arm.from, arm.to)]))
+        }
+        None => {
+            let to = arms.last().map_or(0, |arm| arm.to);
+            (&plan.base, Value::object([labels, ring(0, to), ("after", 1u64.into())]))
+        }
+    };
+    // Who comes back after a year must find a way.
+    let expires_ms = if which == Which::Back { plan.created_ms + STANDING_MS } else { plan.expires_ms() };
+    let words = Words {
+        id,
+        rollout: id,
+        version: which.version(),
+        created_ms: plan.created_ms,
+        expires_ms,
+        targets: std::slice::from_ref(target),
+        rollback: plan.allow_rollback || which == Which::Back,
+        selector,
+        targets_version: plan.targets_version,
+    };
+    Planned { id, which, expires_ms, value: assignment(&words) }
+}

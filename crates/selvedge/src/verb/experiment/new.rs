@@ -1,0 +1,152 @@
+//! `selvedge experiment new`: a plan for the nodes that there are.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use hub::experiment::text;
+use package::disk::system::System as Disk;
+use package::disk::write_whole;
+use serde_json::{Value, json};
+
+use super::ask;
+use crate::complaint::Usage;
+use crate::hub_client::HubArgs;
+
+/// Plan an experiment. Nothing is kept at the hub.
+///
+/// Each release runs on its part of the nodes, drawn by lot, until the figure decides, or time is over. The figure is looked at after
+/// every node, and is still wrong no more often than `--alpha` says.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  selvedge experiment new smollm2:7 smollm2:8 --where 'site == \"oslo\"' --effect 5
+  selvedge experiment new smollm2:7 smollm2:8 --where all --percent 20 --metric rss_bytes --at-end stay")]
+pub(crate) struct Args {
+    /// The release of arm a: smollm2:7.
+    #[arg(value_name = "NAME:NUMBER")]
+    a: String,
+
+    /// The release of arm b: smollm2:8.
+    #[arg(value_name = "NAME:NUMBER")]
+    b: String,
+
+    /// Among whom: an expression over what nodes say of themselves, or a saved group, group.NAME.
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    group: String,
+
+    /// How many per cent of them take part.
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    percent: u8,
+
+    /// What decides: p50_ms, p95_ms, rss_bytes, joules, drift, failed_share or abstained_share.
+    #[arg(long, value_name = "FIGURE", default_value = "p95_ms")]
+    metric: String,
+
+    /// Which way it is better.
+    #[arg(long, value_name = "WAY", default_value = "down", value_parser = ["down", "up"])]
+    better: String,
+
+    /// The least difference that matters, in per cent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
+    effect: f64,
+
+    /// How often it may decide wrongly, in per cent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
+    alpha: f64,
+
+    /// After how many requests a node's figure is taken.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    answers: u32,
+
+    /// Against what a node's figure is held: itself on its last day before, or others alone.
+    #[arg(long, value_name = "WHOM", default_value = "itself", value_parser = ["itself", "others"])]
+    against: String,
+
+    /// What nodes run once it is decided: back to what they had, or stay with what they have.
+    #[arg(long, value_name = "WHAT", default_value = "back", value_parser = ["back", "stay"])]
+    at_end: String,
+
+    /// What nodes go back to; without it what most of them run now.
+    #[arg(long, value_name = "NAME:NUMBER")]
+    base: Option<String>,
+
+    /// How long it takes at most, in seconds; without it 14 days.
+    #[arg(long = "for", value_name = "SECONDS")]
+    for_s: Option<u32>,
+
+    /// One failing node more than this in an arm stops it.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    max_failed: u32,
+
+    /// How many nodes get a release in a minute, at most.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    nodes_per_min: u32,
+
+    /// How many bytes a second go out, at most.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    bytes_per_s: u64,
+
+    /// The releases may be older than what nodes have.
+    #[arg(long)]
+    allow_rollback: bool,
+
+    /// Why; people read it.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    note: String,
+
+    /// Where the plan goes.
+    #[arg(short, long, value_name = "FILE", default_value = "experiment.json")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    hub: HubArgs,
+
+    /// Print plan and preview as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Per cent as parts of a million.
+fn ppm(percent: f64, name: &str) -> anyhow::Result<u32> {
+    let parts = (percent * 1e4).round();
+    if !(0.0..=1e9).contains(&parts) {
+        return Err(Usage(format!("--{name} {percent} is no share in per cent")).into());
+    }
+    Ok(parts as u32)
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    let draft = json!({
+        "a": args.a, "b": args.b, "metric": args.metric, "better": args.better, "against": args.against,
+        "at_end": args.at_end, "answers": args.answers,
+        "min_effect_ppm": ppm(args.effect, "effect")?, "alpha_ppm": ppm(args.alpha, "alpha")?,
+        "group": args.group, "percent": args.percent, "base": args.base, "for_s": args.for_s,
+        "max_failed": args.max_failed, "nodes_per_min": args.nodes_per_min, "bytes_per_s": args.bytes_per_s,
+        "allow_rollback": args.allow_rollback, "note": args.note,
+    });
+    let hub = args.hub.client()?;
+    let made = hub.post("/api/v1/experiments/draft", &draft)?;
+    let plan = made.get("plan").context("the hub made no plan")?;
+    let plan = text::read(&serde_json::to_vec(plan)?).context("the hub's plan cannot be read here")?;
+    write_whole(&Disk, &args.output, &text::write(&plan))?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&made)?)?;
+        return Ok(());
+    }
+    let nodes = made.get("nodes").and_then(Value::as_u64).unwrap_or_default();
+    let arms = made.get("arms").and_then(Value::as_array).into_iter().flatten();
+    let arms: Vec<String> = arms.filter_map(Value::as_u64).map(|count| count.to_string()).collect();
+    writeln!(out, "{plan}\n\n{nodes} nodes are meant; {} take part", arms.join(" and "))?;
+    for problem in ask::words(&made, "problems") {
+        writeln!(out, "it cannot go about like this: {problem}")?;
+    }
+    let path = args.output.display();
+    let id = text::id(&plan);
+    writeln!(
+        out,
+        "{path} is the plan of experiment {id}; `selvedge experiment create {path}` gives it to the hub"
+    )?;
+    Ok(())
+}
