@@ -37,25 +37,25 @@ const KEYS_MAX: i64 = 1000;
 pub struct EnrolmentAsk {
     /// What the node will be called; absent: what it asks for.
     #[schema(value_type = Option<String>)]
-    name: Option<NodeId>,
+    pub(crate) name: Option<NodeId>,
     /// For how many nodes; more than one makes a token.
-    uses: Option<u32>,
+    pub(crate) uses: Option<u32>,
     /// For how many minutes; an hour unless told.
-    minutes: Option<u32>,
+    pub(crate) minutes: Option<u32>,
     /// Whether a node of that name may be replaced: its keys are denied then.
     #[serde(default)]
-    replace: bool,
+    pub(crate) replace: bool,
 }
 
 /// A code that was just made. It is shown here, once.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewEnrolment {
     /// By which it is taken back.
-    id: String,
+    pub(crate) id: String,
     /// What whoever sets up the node types.
-    code: String,
+    pub(crate) code: String,
     /// Until when.
-    until_ms: i64,
+    pub(crate) until_ms: i64,
 }
 
 /// Makes a code for a node, or a token for several. It also tells the node which hub is the true one.
@@ -128,15 +128,15 @@ pub async fn make(
 /// A code, without what it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Enrolment {
-    id: String,
-    name: Option<String>,
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
     /// Whether it is good for several nodes.
-    token: bool,
-    replace: bool,
-    uses: i64,
-    used: i64,
-    until_ms: i64,
-    made_by: String,
+    pub(crate) token: bool,
+    pub(crate) replace: bool,
+    pub(crate) uses: i64,
+    pub(crate) used: i64,
+    pub(crate) until_ms: i64,
+    pub(crate) made_by: String,
 }
 
 /// Which codes there are, the newest first; also those that have run out.
@@ -191,25 +191,25 @@ pub async fn remove(
 #[into_params(parameter_in = Query)]
 pub struct KeysAsked {
     /// Of this node; absent: the newest thousand of all.
-    node: Option<String>,
+    pub(crate) node: Option<String>,
 }
 
 /// The key of a node.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Key {
     /// SHA-256 of its public half.
-    id: String,
-    node: String,
+    pub(crate) id: String,
+    pub(crate) node: String,
     /// Its newest certificate's number.
-    serial: String,
+    pub(crate) serial: String,
     /// Until when that counts.
-    not_after_ms: i64,
+    pub(crate) not_after_ms: i64,
     /// When it last had one from here.
-    renewed_ms: i64,
+    pub(crate) renewed_ms: i64,
     /// Since when it is out.
-    denied_ms: Option<i64>,
+    pub(crate) denied_ms: Option<i64>,
     /// Why.
-    why: Option<String>,
+    pub(crate) why: Option<String>,
 }
 
 /// The keys by which nodes come.
@@ -240,13 +240,13 @@ pub async fn keys(
 pub struct DenyAsk {
     /// The node.
     #[schema(value_type = Option<String>)]
-    node: Option<NodeId>,
+    pub(crate) node: Option<NodeId>,
     /// Or the key, 64 hex digits.
     #[schema(value_type = Option<String>)]
-    key: Option<Hash>,
+    pub(crate) key: Option<Hash>,
     /// For those who read the log.
     #[serde(default)]
-    why: String,
+    pub(crate) why: String,
 }
 
 /// How many keys are out now that were not before.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use package::disk::system::System;
 use package::disk::{FileError, read_whole, write_private, write_whole};
-use package::tlog::note::{NoteError, NoteSigner};
+use package::tlog::note::{NoteError, NoteKey, NoteSigner};
 use package::trust::hex::{from_hex, to_hex};
 use wire::hash::Hash;
 use zeroize::Zeroizing;
@@ -35,7 +35,7 @@ pub enum LogKeyError {
 
 /// The key of the settings, or the one in `data`; if there is none, `new` becomes it.
 pub fn open(config: &AuditConfig, data: &Path, new: Zeroizing<[u8; 32]>) -> Result<NoteSigner, LogKeyError> {
-    let path = config.key_file.clone().unwrap_or_else(|| data.join("audit.key"));
+    let path = path(config, data);
     let seed = match read_whole(&System, &path, FILE_MAX_BYTES)? {
         Some(text) => {
             let text = Zeroizing::new(text);
@@ -63,11 +63,21 @@ pub fn open(config: &AuditConfig, data: &Path, new: Zeroizing<[u8; 32]>) -> Resu
     Ok(signer)
 }
 
+fn path(config: &AuditConfig, data: &Path) -> PathBuf {
+    config.key_file.clone().unwrap_or_else(|| data.join("audit.key"))
+}
+
+/// The public half, from the file beside the key.
+pub fn public(config: &AuditConfig, data: &Path) -> Result<NoteKey, LogKeyError> {
+    let path = path(config, data).with_extension("pub");
+    let text = read_whole(&System, &path, 4096)?.unwrap_or_default();
+    let key = std::str::from_utf8(&text).ok().and_then(|text| NoteKey::parse(text.trim_end()).ok());
+    key.ok_or(LogKeyError::NotAKey { path })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-
-    use package::tlog::note::NoteKey;
 
     use super::*;
 
@@ -85,6 +95,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let public = std::fs::read_to_string(data.join("audit.pub")).unwrap();
         assert_eq!(&NoteKey::parse(public.trim_end()).unwrap(), first.key());
+        assert_eq!(&super::public(&config, data).unwrap(), first.key());
         let named = AuditConfig { origin: Some("example.org/log".into()), ..AuditConfig::default() };
         assert_eq!(open(&named, data, new(3)).unwrap().key().name(), "example.org/log");
         let wrong = AuditConfig { origin: Some("two words".into()), ..AuditConfig::default() };
