@@ -1,7 +1,8 @@
 // What hands do: keys, a second press where one cannot be taken back, and copying. Every page works without it.
 "use strict";
 (() => {
-  const pages = { o: "/", f: "/nodes", r: "/rollouts", e: "/experiments", p: "/packages", g: "/groups", l: "/alerts", a: "/audit" };
+  const pages = { o: "/", f: "/nodes", r: "/rollouts", e: "/experiments", p: "/packages", g: "/groups", l: "/alerts", a: "/audit",
+    s: "/settings", n: "/rollouts/new", i: "/enrol" };
   const dialog = document.getElementById("keys");
   const writes = element => element?.matches?.("input, textarea, select, [contenteditable]");
   // `g` waits a second for the letter behind it.
@@ -68,6 +69,24 @@
     } catch {
       button.textContent = "Select it by hand";
     }
+  });
+  // How many nodes an expression means, while it is written.
+  let asks = 0;
+  document.addEventListener("input", event => {
+    const field = event.target, shown = document.getElementById(field.dataset?.count ?? "");
+    if (!shown) return;
+    const turn = ++asks;
+    setTimeout(async () => {
+      if (turn !== asks) return;
+      const where = field.value.trim();
+      shown.textContent = "";
+      if (!where) return;
+      try {
+        const answer = await fetch(`/groups/matched?where=${encodeURIComponent(where)}`);
+        const told = answer.ok ? await answer.text() : "";
+        if (turn === asks) shown.textContent = told;
+      } catch { /* the hub is away; the preview says so */ }
+    }, 300);
   });
   copies();
   new MutationObserver(copies).observe(document.getElementById("main"), { childList: true });

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod docs;
+pub mod enrol;
 pub mod experiments;
 pub mod facts;
 pub mod groups;
@@ -17,8 +18,10 @@ pub mod number;
 pub mod overview;
 pub mod packages;
 pub mod page;
+pub mod plan;
 pub mod records;
 pub mod rollouts;
+pub mod settings;
 #[cfg(feature = "oidc")]
 pub mod sign_in;
 pub mod sparkline;
@@ -52,8 +55,13 @@ pub fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
         .route("/nodes/{node}", get(node::show))
         .route("/nodes/{node}/facts", get(facts::show))
         .route("/nodes/{node}/labels", post(facts::label))
+        .route("/nodes/{node}/deny", post(settings::deny))
+        .route("/enrol", get(enrol::show).post(enrol::make))
+        .route("/enrol/{id}/withdraw", post(enrol::withdraw))
         .route("/groups", get(groups::show).post(groups::change))
+        .route("/groups/matched", get(groups::matched))
         .route("/rollouts", get(rollouts::list))
+        .route("/rollouts/new", get(plan::show).post(plan::create))
         .route("/rollouts/{id}", get(rollouts::one))
         .route("/rollouts/{id}/{order}", post(rollouts::order))
         .route("/experiments", get(experiments::list))
@@ -62,6 +70,11 @@ pub fn router(state: Arc<HubState>, access: Arc<Access>) -> Router {
         .route("/packages", get(packages::list))
         .route("/packages/{model}/{release}", get(packages::one))
         .route("/audit", get(audit::show))
+        .route("/settings", get(settings::show))
+        .route("/settings/operators", post(settings::put_operator))
+        .route("/settings/tokens", post(settings::make_token))
+        .route("/settings/tokens/{id}/revoke", post(settings::revoke))
+        .route("/settings/keys/{key}/pardon", post(settings::pardon))
         .route("/alerts", get(alerts::show))
         .route("/records", get(records::list))
         .route("/records/{node}/{journal}/{stream}/{seq}", get(records::one))

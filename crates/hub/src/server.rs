@@ -174,7 +174,7 @@ impl Running {
 impl Hub {
     /// Starts a hub in this tokio runtime and returns once it listens. `world` gives the time and the keys.
     pub async fn start(
-        config: HubConfig,
+        mut config: HubConfig,
         mut world: impl World + Clone + Sync + 'static,
     ) -> Result<Running, HubError> {
         config.check()?;
@@ -197,6 +197,11 @@ impl Hub {
             None => None,
         };
         let nodes_addr = nodes_listener.as_ref().map(|(_, addr)| *addr);
+        // Pages tell the ports that it got.
+        config.listen = addr;
+        if let (Some(nodes), Some(addr)) = (&mut config.nodes, nodes_addr) {
+            nodes.listen = addr;
+        }
         let server = config.read_database()?;
         let Store { mut writer, readers, way, lock } = store::open(&config.data, server.as_ref()).await?;
         if config.nodes.is_some() && config.token_file.is_none() && !config.open {

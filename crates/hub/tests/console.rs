@@ -6,6 +6,7 @@ mod fleet;
 
 use fleet::FakeNode;
 use hub::config::HubConfig;
+use hub::config::nodes::NodesConfig;
 use hub::server::{Hub, Running};
 use wire::class::Class;
 use wire::world::System;
@@ -32,6 +33,10 @@ async fn empty_pages_say_what_to_do() {
         ("/alerts", 200, "Nothing fires."),
         ("/records", 200, "No record yet"),
         ("/api", 200, "/api/v1/nodes/{node}/series"),
+        ("/rollouts/new", 200, "No release is approved yet"),
+        ("/enrol", 200, "Nodes have no door of their own here"),
+        ("/settings", 200, "asks nobody who they are"),
+        ("/audit?verify=yes", 200, "<b><span class=\"good\">✓</span>"),
         ("/nodes/none", 404, "has ever checked in here"),
         ("/records/a/b/c/1", 404, "there is no record"),
         ("/nothing", 404, "There is no page"),
@@ -41,6 +46,73 @@ async fn empty_pages_say_what_to_do() {
         assert_eq!(found, status, "{path}");
         assert!(html.contains(says), "{path} does not say {says:?}");
         assert!(html.starts_with("<!doctype html>") && html.contains("<main id=\"main\""), "{path}");
+    }
+    hub.stop().await;
+}
+
+/// Asks as whoever has this token; a form where there is one.
+async fn ask(hub: &Running, token: &str, path: &str, form: Option<&str>) -> (u16, String) {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let url = format!("{}{path}", hub.url());
+    let request = match form {
+        None => client.get(url),
+        Some(form) => {
+            let kind = ("content-type", "application/x-www-form-urlencoded");
+            client.post(url).header(kind.0, kind.1).body(form.to_owned())
+        }
+    };
+    let answer = request.bearer_auth(token).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// What stands between two words of a page.
+fn between<'a>(html: &'a str, from: &str, to: &str) -> &'a str {
+    html.split_once(from).and_then(|(_, rest)| rest.split_once(to)).map_or("", |(found, _)| found)
+}
+
+#[tokio::test]
+async fn who_comes_in_is_an_admins_and_secrets_are_shown_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let nodes = Some(NodesConfig { listen, names: Vec::new(), connections_max: 8 });
+    let config = HubConfig { listen, data: folder.path().to_owned(), nodes, ..HubConfig::default() };
+    let hub = Hub::start(config, System::new()).await.unwrap();
+    let admin = std::fs::read_to_string(folder.path().join("first-admin.token")).unwrap();
+    let admin = admin.trim();
+
+    let made = ask(&hub, admin, "/settings/operators", Some("name=ann&role=viewer")).await;
+    assert_eq!(made.0, 303, "{}", made.1);
+    let (status, html) = ask(&hub, admin, "/settings/tokens", Some("operator=ann&name=hers&days=")).await;
+    assert_eq!(status, 200);
+    let ann = between(&html, "<p class=\"secret\"><code>", "</code>").to_owned();
+    assert!(ann.starts_with("svt_") && ann.len() == 55, "{ann}");
+    let again = ask(&hub, admin, "/settings", None).await.1;
+    assert!(!again.contains(&ann) && again.contains("hers"), "a token is shown once");
+
+    let (status, html) = ask(&hub, admin, "/enrol", Some("kind=code&name=pump-7&minutes=15")).await;
+    assert_eq!(status, 200);
+    let command = between(&html, "<code id=\"command\">", "</code>").to_owned();
+    let port = hub.nodes_addr.unwrap().port();
+    let begins = format!("selvedge node enrol --hub https://127.0.0.1:{port} --code ");
+    assert!(command.starts_with(&begins) && command.ends_with(" --name pump-7"), "{command}");
+    let code = between(&html, "<code id=\"code\">", "</code>").to_owned();
+    let list = ask(&hub, admin, "/enrol", None).await.1;
+    assert!(!list.contains(&code) && list.contains("pump-7"), "a code is shown once");
+    let withdraw = between(&list, "action=\"/enrol/", "/withdraw").to_owned();
+    assert_eq!(ask(&hub, admin, &format!("/enrol/{withdraw}/withdraw"), Some("")).await.0, 303);
+    assert!(ask(&hub, admin, "/enrol", None).await.1.contains("No code is out."));
+
+    // A viewer sees who signs, and nobody else's names; and makes nothing.
+    let (status, html) = ask(&hub, &ann, "/settings", None).await;
+    assert!(status == 200 && html.contains("Who signs") && !html.contains("New operator"), "{html}");
+    assert!(ask(&hub, &ann, "/enrol", None).await.1.contains("An admin makes codes"));
+    for (path, form) in [
+        ("/settings/operators", "name=eve&role=admin"),
+        ("/settings/tokens", "operator=ann"),
+        ("/enrol", "kind=code&name=pump-8"),
+        ("/rollouts/new", "plan={}"),
+    ] {
+        assert_eq!(ask(&hub, &ann, path, Some(form)).await.0, 403, "{path}");
     }
     hub.stop().await;
 }

@@ -249,25 +249,25 @@ pub async fn remove(
 #[into_params(parameter_in = Query)]
 pub struct KeysAsked {
     /// Of this node; absent: the newest thousand of all.
-    node: Option<String>,
+    pub(crate) node: Option<String>,
 }
 
 /// The key of a node.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Key {
     /// SHA-256 of its public half.
-    id: String,
-    node: String,
+    pub(crate) id: String,
+    pub(crate) node: String,
     /// Its newest certificate's number.
-    serial: String,
+    pub(crate) serial: String,
     /// Until when that counts.
-    not_after_ms: i64,
+    pub(crate) not_after_ms: i64,
     /// When it last had one from here.
-    renewed_ms: i64,
+    pub(crate) renewed_ms: i64,
     /// Since when it is out.
-    denied_ms: Option<i64>,
+    pub(crate) denied_ms: Option<i64>,
     /// Why.
-    why: Option<String>,
+    pub(crate) why: Option<String>,
 }
 
 /// The keys by which nodes come.
@@ -298,13 +298,13 @@ pub async fn keys(
 pub struct DenyAsk {
     /// The node.
     #[schema(value_type = Option<String>)]
-    node: Option<NodeId>,
+    pub(crate) node: Option<NodeId>,
     /// Or the key, 64 hex digits.
     #[schema(value_type = Option<String>)]
-    key: Option<Hash>,
+    pub(crate) key: Option<Hash>,
     /// For those who read the log.
     #[serde(default)]
-    why: String,
+    pub(crate) why: String,
 }
 
 /// How many keys are out now that were not before.

@@ -40,11 +40,11 @@ pub async fn me(who: Who) -> Json<Me> {
 /// An operator.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Operator {
-    name: String,
-    role: Role,
+    pub(crate) name: String,
+    pub(crate) role: Role,
     /// Whether it is out: none of its tokens and sessions count.
-    disabled: bool,
-    made_ms: i64,
+    pub(crate) disabled: bool,
+    pub(crate) made_ms: i64,
 }
 
 /// Who there is.
@@ -59,10 +59,10 @@ pub async fn list(State(state): State<Arc<HubState>>) -> Result<Json<Vec<Operato
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorAsk {
-    role: Role,
+    pub(crate) role: Role,
     /// Whether it shall be out.
     #[serde(default)]
-    disabled: bool,
+    pub(crate) disabled: bool,
 }
 
 /// Makes an operator, or changes it. The last admin stays one.
@@ -127,15 +127,15 @@ pub async fn put(
 /// A token, without what it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Token {
-    id: String,
-    operator: String,
+    pub(crate) id: String,
+    pub(crate) operator: String,
     /// At most what its operator may do.
-    role: Role,
+    pub(crate) role: Role,
     /// What it is for.
-    name: String,
-    made_ms: i64,
+    pub(crate) name: String,
+    pub(crate) made_ms: i64,
     /// Until when it counts; absent: until it is taken back.
-    until_ms: Option<i64>,
+    pub(crate) until_ms: Option<i64>,
 }
 
 /// Which tokens count.
@@ -158,23 +158,23 @@ pub async fn tokens(State(state): State<Arc<HubState>>) -> Result<Json<Vec<Token
 #[serde(deny_unknown_fields)]
 pub struct TokenAsk {
     /// Whose.
-    operator: String,
+    pub(crate) operator: String,
     /// At most what it may do; absent: what its operator may.
-    role: Option<Role>,
+    pub(crate) role: Option<Role>,
     /// What it is for.
     #[serde(default)]
-    name: String,
+    pub(crate) name: String,
     /// After how many days it counts no more; absent: never.
-    days: Option<u16>,
+    pub(crate) days: Option<u16>,
 }
 
 /// A new token. It is shown here, once.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewToken {
     /// By which it is taken back.
-    id: String,
+    pub(crate) id: String,
     /// What its owner keeps.
-    token: String,
+    pub(crate) token: String,
 }
 
 /// Makes a token for an operator. Its text is in this answer and nowhere else.

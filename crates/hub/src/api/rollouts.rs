@@ -34,6 +34,7 @@ use crate::api::records::RecordRef;
 use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::api::wellformed::has_nul;
 use crate::depot::Key;
+use crate::rollout::coverage::Preview;
 use crate::rollout::documents;
 use crate::rollout::execute::{Granted, NotDone, Wish};
 use crate::rollout::gate::{self, Evidence, Verdict};
@@ -298,13 +299,7 @@ pub async fn preview(
 
 /// What a plan would do to the fleet as it is now.
 pub(super) async fn look(state: &HubState, plan: &Plan) -> Result<PlanPreview, Refusal> {
-    let problems = problems(state, plan).await?;
-    let release = release(state, plan).await?.map(Box::new);
-    let pinned = assignments::pinned(state, plan).await?;
-    let wish = Wish::Preview { plan: Box::new(plan.clone()), release, pinned };
-    let Granted::Preview(preview) = wished(state, wish).await?.map_err(|error| not_done(&error))? else {
-        return Err(Refusal::later("busy", "the hub answered something else".to_owned(), 1));
-    };
+    let (preview, problems) = foresee(state, plan).await?;
     Ok(PlanPreview {
         id: text::id(plan).to_string(),
         text: plan.to_string(),
@@ -314,6 +309,18 @@ pub(super) async fn look(state: &HubState, plan: &Plan) -> Result<PlanPreview, R
         documents: documents::of(plan).len(),
         problems,
     })
+}
+
+/// What a plan would do to the fleet as it is now, and why it cannot go about, for the API and the page.
+pub async fn foresee(state: &HubState, plan: &Plan) -> Result<(Preview, Vec<String>), Refusal> {
+    let problems = problems(state, plan).await?;
+    let release = release(state, plan).await?.map(Box::new);
+    let pinned = assignments::pinned(state, plan).await?;
+    let wish = Wish::Preview { plan: Box::new(plan.clone()), release, pinned };
+    match wished(state, wish).await?.map_err(|error| not_done(&error))? {
+        Granted::Preview(preview) => Ok((*preview, problems)),
+        _ => Err(Refusal::later("busy", "the hub answered something else".to_owned(), 1)),
+    }
 }
 
 /// Takes in a plan: its rollout is a draft until its documents are signed. Told twice it is taken once.
@@ -332,17 +339,21 @@ pub async fn create(
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<RolloutItem>), Refusal> {
     let plan = read_plan(&state, request).await?;
+    let rollout = take_in(&state, &who, &plan).await?;
+    Ok((StatusCode::CREATED, Json(item(&plan, &rollout, state.now_ms()))))
+}
+
+/// Takes in a plan that `who` made, for the API and the page.
+pub async fn take_in(state: &HubState, who: &Who, plan: &Plan) -> Result<Rollout, Refusal> {
     if plan.created_by != who.name() {
         let message = format!("the plan says that {:?} made it, and {} asks", plan.created_by, who.name());
         return Err(Refusal::bad_request("not-yours", message, MAKE));
     }
-    if let Some(problem) = problems(&state, &plan).await?.into_iter().next() {
+    if let Some(problem) = problems(state, plan).await?.into_iter().next() {
         return Err(Refusal::bad_request("bad-plan", problem, MAKE));
     }
-    keep_indexes(&state, &plan.what).await?;
-    let wish = Wish::Create { plan: Box::new(plan.clone()), who: who.name() };
-    let rollout = granted(&state, wish).await?;
-    Ok((StatusCode::CREATED, Json(item(&plan, &rollout, state.now_ms()))))
+    keep_indexes(state, &plan.what).await?;
+    granted(state, Wish::Create { plan: Box::new(plan.clone()), who: who.name() }).await
 }
 
 /// Takes documents that were signed, some or all of them.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use package::disk::system::System;
 use package::disk::{FileError, read_whole, write_whole};
-use package::tlog::note::{NoteError, NoteSigner};
+use package::tlog::note::{NoteError, NoteKey, NoteSigner};
 use package::trust::hex::{from_hex, to_hex};
 use wire::hash::Hash;
 use zeroize::Zeroizing;
@@ -37,8 +37,7 @@ pub enum LogKeyError {
 
 /// The key of the settings, the one in the folder of keys that hubs share, or the one in `data`; if there is none, `new` becomes it.
 pub fn open(config: &HubConfig, new: &Zeroizing<[u8; 32]>) -> Result<NoteSigner, LogKeyError> {
-    let folder = config.identity.keys.as_ref().unwrap_or(&config.data);
-    let path = config.audit.key_file.clone().unwrap_or_else(|| folder.join("audit.key"));
+    let path = path(config);
     let text = match ca::read(&path)? {
         Some(text) => text,
         None => {
@@ -68,11 +67,22 @@ pub fn open(config: &HubConfig, new: &Zeroizing<[u8; 32]>) -> Result<NoteSigner,
     Ok(signer)
 }
 
+fn path(config: &HubConfig) -> PathBuf {
+    let folder = config.identity.keys.as_ref().unwrap_or(&config.data);
+    config.audit.key_file.clone().unwrap_or_else(|| folder.join("audit.key"))
+}
+
+/// The public half, from the file beside the key.
+pub fn public(config: &HubConfig) -> Result<NoteKey, LogKeyError> {
+    let path = path(config).with_extension("pub");
+    let text = read_whole(&System, &path, 4096)?.unwrap_or_default();
+    let key = std::str::from_utf8(&text).ok().and_then(|text| NoteKey::parse(text.trim_end()).ok());
+    key.ok_or(LogKeyError::NotAKey { path })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-
-    use package::tlog::note::NoteKey;
 
     use super::*;
 
@@ -90,6 +100,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let public = std::fs::read_to_string(data.join("audit.pub")).unwrap();
         assert_eq!(&NoteKey::parse(public.trim_end()).unwrap(), first.key());
+        assert_eq!(&super::public(&config()).unwrap(), first.key());
         let named = |origin: &str| {
             let mut config = config();
             config.audit.origin = Some(origin.to_owned());

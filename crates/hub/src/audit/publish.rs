@@ -180,7 +180,7 @@ pub async fn publish(
 }
 
 /// The tree of a published log, from its tiles.
-async fn taken_up(depot: &Depot, checkpoint: &Checkpoint) -> Result<Tree, PublishError> {
+pub(super) async fn taken_up(depot: &Depot, checkpoint: &Checkpoint) -> Result<Tree, PublishError> {
     let mut levels = Vec::new();
     for (level, width) in Tree::widths(checkpoint.size).into_iter().enumerate() {
         if width == 0 {

@@ -8,6 +8,8 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use crate::api::refusal::{Asked, Refusal};
+use crate::audit::key;
+use crate::audit::verify::{Verified, verify};
 use crate::console::json_text::{Piece, set_out};
 use crate::console::link::quoted;
 use crate::console::page::{Frame, PageRefusal, render};
@@ -29,6 +31,9 @@ pub struct AuditAsked {
     #[serde(default)]
     on: String,
     before: Option<i64>,
+    /// Whether the published log shall be looked at.
+    #[serde(default)]
+    verify: String,
 }
 
 #[derive(Template)]
@@ -42,6 +47,14 @@ struct AuditPage {
     first: bool,
     entries: Vec<EntryView>,
     next: Option<String>,
+    verified: Option<Verdict>,
+}
+
+/// What came of looking at the published log.
+struct Verdict {
+    good: bool,
+    words: String,
+    told: String,
 }
 
 /// An entry on a page.
@@ -106,7 +119,9 @@ pub async fn show(
         let (who, act, on) = (quoted(&asked.who), quoted(&asked.act), quoted(&asked.on));
         format!("/audit?who={who}&act={act}&on={on}&before={}", last.id)
     });
+    let verified = if asked.verify.is_empty() { None } else { Some(look(&state).await) };
     Ok(render(&AuditPage {
+        verified,
         frame: Frame::of(&state, "Audit", "audit").await?,
         filtered: filter.who.is_some() || filter.act.is_some() || filter.about.is_some(),
         first: asked.before.is_none(),
@@ -116,4 +131,56 @@ pub async fn show(
         act: asked.act,
         on: asked.on,
     }))
+}
+
+/// Looks at the published log: its signature, its tree, and the last entries on both sides.
+async fn look(state: &HubState) -> Verdict {
+    let bad = |error: &dyn std::error::Error| {
+        let mut words = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            words = format!("{words}: {cause}");
+            source = cause.source();
+        }
+        Verdict {
+            good: false,
+            words,
+            told: "Keep the newest checkpoint that you have, and look at the hub's log.".to_owned(),
+        }
+    };
+    let key = match key::public(&state.config) {
+        Ok(key) => key,
+        Err(error) => return bad(&error),
+    };
+    match verify(&state.readers, &state.depot, &key).await {
+        Err(error) => bad(&error),
+        Ok(None) => Verdict {
+            good: true,
+            words: "No entry is published yet.".to_owned(),
+            told: "The first are within a minute.".to_owned(),
+        },
+        Ok(Some(Verified { checkpoint, from, to_come })) => {
+            let to_come = match to_come {
+                0 => "nothing is to come".to_owned(),
+                1 => "1 more is published within a minute".to_owned(),
+                more => format!("{more} more are published within a minute"),
+            };
+            Verdict {
+                good: true,
+                words: format!(
+                    "The log stands: {}, signed as {}.",
+                    entries(checkpoint.size),
+                    checkpoint.origin
+                ),
+                told: format!(
+                    "The tree leads to the signed root, and entries {from} to {} are the same here and there, byte for byte; {to_come}.",
+                    checkpoint.size
+                ),
+            }
+        }
+    }
+}
+
+fn entries(count: u64) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }

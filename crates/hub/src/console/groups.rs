@@ -126,6 +126,26 @@ pub async fn show(
     }))
 }
 
+/// An expression that is still being written.
+#[derive(Debug, Deserialize)]
+pub struct MatchedAsked {
+    #[serde(rename = "where")]
+    selector: String,
+}
+
+/// How many nodes an expression means, in words; nothing while it cannot be read.
+pub async fn matched(
+    State(state): State<Arc<HubState>>,
+    Asked(asked): Asked<MatchedAsked>,
+) -> Result<String, Refusal> {
+    match search(&state, Some(&asked.selector)).await {
+        Ok(found) if found.len() == 1 => Ok("1 node".to_owned()),
+        Ok(found) => Ok(format!("{} nodes", found.len())),
+        Err(refusal) if refusal.status().is_client_error() => Ok(String::new()),
+        Err(refusal) => Err(refusal),
+    }
+}
+
 async fn names(state: &HubState, expression: &str) -> Result<BTreeSet<String>, Refusal> {
     Ok(search(state, Some(expression)).await?.into_iter().map(|node| node.row.name).collect())
 }

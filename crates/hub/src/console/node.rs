@@ -3,26 +3,36 @@
 use std::sync::Arc;
 
 use askama::Template;
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use crate::access::who::{Role, Who};
 use crate::api::alerts::{AlertsAsked, page as alert_page};
+use crate::api::enrolments::{self, Key, KeysAsked};
 use crate::api::nodes::{NodeDetail, SourceNow, StreamNow, TrustNow, detail, row};
 use crate::api::records::{GapItem, GapsAsked, gap_page};
 use crate::api::refusal::{Asked, Refusal};
+use crate::api::rollouts::why;
 use crate::api::series::{Series, SeriesAsked, read};
 use crate::console::alerts::AlertView;
 use crate::console::json_text::{Piece, set_out};
 use crate::console::nodes::clock_words;
 use crate::console::number::{bytes, grouped, short};
 use crate::console::page::{Frame, PageRefusal, render};
+use crate::console::rollouts;
 use crate::console::sparkline::Sparkline;
 use crate::console::time::{When, exact_length, length, when};
 use crate::state::HubState;
+use crate::store::rollouts as store;
 
 /// The stretches one may choose: words, and milliseconds.
 const STRETCHES: [(&str, i64); 4] =
     [("5 min", 300_000), ("30 min", 1_800_000), ("6 h", 21_600_000), ("24 h", 86_400_000)];
+
+/// How many rollouts tell what they have for a node, and among how many they are looked for.
+const OFFERS: usize = 8;
+const OFFERS_AMONG: i64 = 200;
 
 #[derive(Template)]
 #[template(path = "node.html")]
@@ -48,6 +58,25 @@ struct NodePage {
     streams: Vec<StreamView>,
     trust: Option<String>,
     checkin: Vec<Piece>,
+    offers: Vec<OfferView>,
+    /// By which it comes; an admin sees them.
+    keys: Vec<KeyView>,
+    is_admin: bool,
+}
+
+/// What a rollout under way has for the node.
+struct OfferView {
+    href: String,
+    what: String,
+    phase: &'static str,
+    why: String,
+}
+
+/// A key of the node.
+struct KeyView {
+    item: Key,
+    brief: String,
+    until: When,
 }
 
 struct SourceView {
@@ -89,6 +118,7 @@ struct StreamView {
 /// The page of a node.
 pub async fn show(
     State(state): State<Arc<HubState>>,
+    who: Who,
     Path(name): Path<String>,
     asked: Result<Asked<SeriesAsked>, Refusal>,
 ) -> Result<Response, PageRefusal> {
@@ -122,7 +152,22 @@ pub async fn show(
     };
     let node_now_ms = series.now_ms;
     let is_stale = fixed.is_none() && series.latest_ms.is_some() && series.to_ms < node_now_ms - 1000;
+    let is_admin = who.has(Role::Admin);
+    let keys = match is_admin && state.ca.is_some() {
+        true => {
+            enrolments::keys(State(state.clone()), Asked(KeysAsked { node: Some(name.clone()) })).await?.0
+        }
+        false => Vec::new(),
+    };
+    let key = |item: Key| KeyView {
+        brief: item.id.chars().take(16).collect(),
+        until: when(item.denied_ms.unwrap_or(item.not_after_ms), now_ms),
+        item,
+    };
     Ok(render(&NodePage {
+        offers: offers(&state, &name).await?,
+        keys: keys.into_iter().map(key).collect(),
+        is_admin,
         frame: Frame::of(&state, &node.item.node, "nodes").await?,
         seen: when(node.item.last_seen_ms, now_ms),
         first_seen: when(node.item.first_seen_ms, now_ms),
@@ -145,6 +190,27 @@ pub async fn show(
         checkin: node.checkin.as_ref().map(|text| set_out(text.get())).unwrap_or_default(),
         node,
     }))
+}
+
+/// What each rollout under way has for a node, or the first reason why it has nothing.
+async fn offers(state: &Arc<HubState>, node: &str) -> Result<Vec<OfferView>, Refusal> {
+    let mut offers = Vec::new();
+    for row in store::list(&state.readers, None, None, OFFERS_AMONG).await? {
+        if !row.active || offers.len() == OFFERS {
+            continue;
+        }
+        let (plan, rollout) = rollouts::read(&row)?;
+        let path = Path((row.id.clone(), node.to_owned()));
+        // One that has ended in the meantime has nothing more to say.
+        let Ok(Json(told)) = why(State(state.clone()), path).await else { continue };
+        offers.push(OfferView {
+            href: format!("/rollouts/{}", row.id),
+            what: rollouts::what(&plan),
+            phase: rollout.phase.as_str(),
+            why: told.why,
+        });
+    }
+    Ok(offers)
 }
 
 fn source_view(source: &SourceNow, chosen: Option<&str>) -> SourceView {

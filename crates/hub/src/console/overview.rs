@@ -9,16 +9,23 @@ use axum::response::Response;
 use crate::api::alerts::{AlertState, AlertsAsked, page as alert_page};
 use crate::api::nodes::{NodeItem, NodesAsked, page as node_page};
 use crate::api::overview::{Anomaly, Overview, read};
+use crate::api::refusal::Refusal;
 use crate::console::alerts::{AlertView, rank};
 use crate::console::number::{grouped, probability, short};
 use crate::console::page::{Frame, PageRefusal, render};
+use crate::console::rollouts::{RolloutView, Wait, in_short, is_under_way, wait};
 use crate::console::sparkline::Sparkline;
 use crate::console::time::{When, exact_length, when};
 use crate::state::HubState;
+use crate::store::rollouts;
 
 /// How many nodes and alerts the page shows before it refers to their own pages.
 const NODES: u32 = 48;
 const ALERTS: usize = 6;
+
+/// How many rollouts it shows, and among how many it looks for those under way.
+const ROLLOUTS: usize = 4;
+const LOOKED: i64 = 200;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -32,6 +39,9 @@ struct OverviewPage {
     anomalies: Vec<AnomalyView>,
     nodes: Vec<NodeItem>,
     more_nodes: i64,
+    waits: Vec<Wait>,
+    rollouts: Vec<RolloutView>,
+    active: usize,
     address: String,
 }
 
@@ -58,7 +68,12 @@ pub async fn show(State(state): State<Arc<HubState>>) -> Result<Response, PageRe
     firing.sort_by_key(|alert| (rank(&alert.severity), -alert.id));
     firing.truncate(ALERTS);
     let nodes = node_page(&state, &NodesAsked { limit: Some(NODES), ..NodesAsked::default() }).await?.nodes;
+    let mut under_way = rollouts::list(&state.readers, None, None, LOOKED).await.map_err(Refusal::from)?;
+    under_way.retain(is_under_way);
     Ok(render(&OverviewPage {
+        waits: under_way.iter().filter_map(wait).collect(),
+        active: under_way.len(),
+        rollouts: under_way.iter().take(ROLLOUTS).filter_map(|row| in_short(row, now_ms)).collect(),
         frame: Frame::of(&state, "Overview", "overview").await?,
         up: grouped((overview.nodes - overview.nodes_silent).max(0) as u64),
         per_minute: grouped(overview.records_last_minute),

@@ -40,24 +40,24 @@ struct RolloutsPage {
 }
 
 /// A rollout in short.
-struct RolloutView {
-    href: String,
-    what: String,
-    group: String,
-    phase: &'static str,
-    pill: &'static str,
-    wave: String,
-    bar: Vec<Piece>,
-    counts: String,
-    need: Option<String>,
-    changed: When,
+pub(crate) struct RolloutView {
+    pub(crate) href: String,
+    pub(crate) what: String,
+    pub(crate) group: String,
+    pub(crate) phase: &'static str,
+    pub(crate) pill: &'static str,
+    pub(crate) wave: String,
+    pub(crate) bar: Vec<Piece>,
+    pub(crate) counts: String,
+    pub(crate) need: Option<String>,
+    pub(crate) changed: When,
 }
 
 /// A part of a bar of 1000.
-pub(super) struct Piece {
-    pub(super) class: &'static str,
-    pub(super) from: u32,
-    pub(super) width: u32,
+pub(crate) struct Piece {
+    pub(crate) class: &'static str,
+    pub(crate) from: u32,
+    pub(crate) width: u32,
 }
 
 /// Which rollouts.
@@ -85,7 +85,13 @@ pub async fn list(
     }))
 }
 
-fn in_short(row: &RolloutRow, now_ms: i64) -> Option<RolloutView> {
+/// Whether a rollout is on its way: one that is done keeps its documents, and asks nobody anything.
+pub(crate) fn is_under_way(row: &RolloutRow) -> bool {
+    row.active && read(row).is_ok_and(|(_, rollout)| !rollout.phase.is_end())
+}
+
+/// A rollout in short, if it can be read.
+pub(crate) fn in_short(row: &RolloutRow, now_ms: i64) -> Option<RolloutView> {
     let (plan, rollout) = read(row).ok()?;
     let tally = rollout.members();
     Some(RolloutView {
@@ -116,7 +122,8 @@ struct RolloutPage {
     why: String,
     revision: u64,
     needs: Vec<NeedView>,
-    sign: Option<String>,
+    /// Commands to type on somebody's own machine, and what each does.
+    commands: Vec<(&'static str, String)>,
     orders: Vec<OrderView>,
     lanes: Vec<Lane>,
     counts: Vec<Count>,
@@ -241,7 +248,7 @@ pub async fn one(
         why: rollout.why.clone(),
         revision: rollout.revision,
         needs: rollout.needs.iter().map(|need| need_view(need, now_ms)).collect(),
-        sign: needs_signature.then(|| format!("selvedge rollout sign {} --key assigner.age", row.id)),
+        commands: commands(&row.id, &rollout.phase, needs_signature),
         orders: orders(&plan, &rollout),
         lanes: lanes(&plan, &rollout, now_ms),
         counts: STANDINGS.iter().map(count).filter(|count| count.count > 0 || count.chosen).collect(),
@@ -261,6 +268,17 @@ pub async fn one(
         group: plan.group,
         id: row.id,
     }))
+}
+
+/// What is typed elsewhere: signing takes a key that the hub has not.
+fn commands(id: &str, phase: &Phase, needs_signature: bool) -> Vec<(&'static str, String)> {
+    let sign = ("Sign it, where the key is", format!("selvedge rollout sign {id} --key assigner.age"));
+    let start = ("Then start it, or press Start here", format!("selvedge rollout start {id}"));
+    match phase {
+        Phase::Draft => vec![sign, start],
+        _ if needs_signature => vec![sign],
+        _ => Vec::new(),
+    }
 }
 
 /// What a button sends.
@@ -304,7 +322,7 @@ async fn row(state: &HubState, id: &str) -> Result<RolloutRow, Refusal> {
 }
 
 /// A rollout's plan and where it stands.
-fn read(row: &RolloutRow) -> Result<(Plan, Rollout), Refusal> {
+pub(crate) fn read(row: &RolloutRow) -> Result<(Plan, Rollout), Refusal> {
     let unreadable = |what: &str, error: String| {
         tracing::error!(rollout = row.id, error, "a rollout's {what} cannot be read");
         Refusal::later("store", format!("the rollout's {what} cannot be read; the hub's log says why"), 60)
@@ -314,7 +332,8 @@ fn read(row: &RolloutRow) -> Result<(Plan, Rollout), Refusal> {
     Ok((plan, rollout))
 }
 
-fn what(plan: &Plan) -> String {
+/// The releases that go about, in words.
+pub(crate) fn what(plan: &Plan) -> String {
     names(&plan.what)
 }
 
@@ -443,9 +462,11 @@ fn evidence_view(evidence: &Evidence, now_ms: i64) -> EvidenceView {
     }
 }
 
-fn gate_words(gate: &Gate) -> Vec<String> {
+/// What a gate asks, in words.
+pub(crate) fn gate_words(gate: &Gate) -> Vec<String> {
     let percent = |ppm: u32| format!("{} %", f64::from(ppm) / 10_000.0);
-    let mut words = vec![format!("{} answers", gate.min_reports)];
+    let answers = if gate.min_reports == 1 { "answer" } else { "answers" };
+    let mut words = vec![format!("{} {answers}", gate.min_reports)];
     if gate.max_failed < u32::MAX {
         words.push(match gate.max_failed {
             0 => "no failure".to_owned(),
@@ -476,6 +497,42 @@ fn need_words(need: &Need, now_ms: i64) -> String {
         Need::Time { until_ms } => format!("time, {}", when(*until_ms, now_ms).ago),
         other => plain(other),
     }
+}
+
+/// A rollout that waits for a person.
+pub(crate) struct Wait {
+    /// Its page.
+    pub(crate) href: String,
+    /// What goes about, and to whom.
+    pub(crate) what: String,
+    /// What it waits for.
+    pub(crate) words: String,
+    /// The likeliest button: order and words; `None`: there is none for it here.
+    pub(crate) button: Option<(&'static str, &'static str)>,
+    /// What the person sees.
+    pub(crate) revision: u64,
+}
+
+/// What a rollout waits for, if it waits for a person.
+pub(crate) fn wait(row: &RolloutRow) -> Option<Wait> {
+    let (plan, rollout) = read(row).ok()?;
+    let need = rollout.needs.iter().find(|need| asks(need)).filter(|_| !rollout.phase.is_end())?;
+    let button = orders(&plan, &rollout).into_iter().find(|order| order.class == "main");
+    Some(Wait {
+        href: format!("/rollouts/{}", row.id),
+        what: format!("{} to {}", what(&plan), plan.group),
+        words: plain(need),
+        button: button.filter(|_| !matches!(need, Need::Signature { .. })).map(|it| (it.order, it.words)),
+        revision: rollout.revision,
+    })
+}
+
+/// Whether a person can do something about it.
+fn asks(need: &Need) -> bool {
+    matches!(
+        need,
+        Need::Person { .. } | Need::Signature { .. } | Need::Approval { .. } | Need::Conflict { .. }
+    )
 }
 
 /// What a need means for whoever reads it.
@@ -512,11 +569,7 @@ fn need_view(need: &Need, now_ms: i64) -> NeedView {
         Need::Time { until_ms } => ("time, until".to_owned(), Some(when(*until_ms, now_ms))),
         other => (plain(other), None),
     };
-    let asks = matches!(
-        need,
-        Need::Person { .. } | Need::Signature { .. } | Need::Approval { .. } | Need::Conflict { .. }
-    );
-    NeedView { words, until, asks }
+    NeedView { words, until, asks: asks(need) }
 }
 
 /// The buttons that make sense now, the likeliest first.

@@ -116,7 +116,7 @@ impl Browser {
         self.call("Input.insertText", json!({"text": text}));
     }
 
-    /// Presses a key: a character, or a name such as `Enter`, `Escape` and `Tab`.
+    /// Presses a key: a character, or a name such as `Enter`, `Escape`, `Tab` and `ArrowDown`.
     pub(crate) fn key(&mut self, key: &str) {
         let text = match key {
             "Enter" => "\r",
@@ -127,6 +127,7 @@ impl Browser {
             "Enter" => 13,
             "Escape" => 27,
             "Tab" => 9,
+            "ArrowDown" => 40,
             _ => 0,
         };
         for kind in ["keyDown", "keyUp"] {

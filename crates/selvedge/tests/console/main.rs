@@ -3,8 +3,13 @@
 //! Where Chromium is not installed, says so and is skipped. `SELVEDGE_SCREENSHOTS=DIR` keeps the pictures.
 
 #![expect(clippy::disallowed_methods, reason = "it waits for real processes")]
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod browser;
+#[allow(dead_code, reason = "a stage that other tests use, too")]
+#[path = "../packages/stage.rs"]
+mod stage;
+mod way;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
