@@ -5,7 +5,12 @@
 //! hub, which is another process; a rollout is under way. 3 000 records/s for half an hour take 6 GB in the system's
 //! temporary folder. Prints what nodes saw, what both processes took, and whether anything is missing.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "an example talks to its reader and may end")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "an example talks to its reader and may end"
+)]
 #![allow(unreachable_pub, dead_code, reason = "its rooms are shared with a test")]
 
 #[path = "../tests/fleet/mod.rs"]

@@ -4,7 +4,12 @@
 //! records in its outbox, of which so many are audit. Their tickets are worth nothing any more, and one certificate in twenty
 //! has run out. Prints when the audit records of all were in, when everything was, and whether anything is missing.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "an example talks to its reader and may end")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "an example talks to its reader and may end"
+)]
 #![allow(unreachable_pub, dead_code, reason = "its rooms are shared with a test")]
 
 #[path = "../tests/fleet/mod.rs"]

@@ -219,7 +219,11 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
             {
                 guard.peers.strangers.knock(key, shown, guard.access.clock.wall_ms());
             }
-            admitted
+            // Whoever is refused for a certificate shows the next one on another connection.
+            admitted.map_err(|mut refused| {
+                refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                refused
+            })
         }
         None => admit(&guard.access, &request),
     };
@@ -514,9 +518,8 @@ mod tests {
     fn without_anybody_it_is_open_and_with_somebody_it_is_not() {
         use crate::access::tokens::Account;
         let world = Simulated::new(1);
-        let access = |own_door, open| {
-            Access::new(None, &[], own_door, open, sealer(), Arc::new(world.clone()))
-        };
+        let access =
+            |own_door, open| Access::new(None, &[], own_door, open, sealer(), Arc::new(world.clone()));
         assert_eq!(access(false, false).who(&HeaderMap::new(), "/"), admin(OPEN));
         assert_eq!(access(true, true).who(&HeaderMap::new(), "/"), admin(OPEN));
         assert_eq!(access(true, false).who(&HeaderMap::new(), "/"), Who::Nobody);

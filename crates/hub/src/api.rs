@@ -2,8 +2,10 @@
 
 pub mod alerts;
 pub mod answers;
+pub mod approved;
 pub mod assignments;
 pub mod audit;
+pub mod behind;
 pub mod card;
 pub mod described;
 pub mod description;

@@ -363,7 +363,7 @@ pub enum ConfigError {
     /// Nobody could sign in.
     #[error("[oidc] cannot be used: {0}")]
     Oidc(&'static str),
-    /// The secret of [oidc].
+    /// The secret of `[oidc]`.
     #[error("cannot read the client_secret_file of [oidc]")]
     OidcSecret(#[source] std::io::Error),
     /// Tokens would travel in the open.
@@ -546,7 +546,10 @@ mod tests {
         check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"", "without TLS");
         check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"\nbehind_proxy = true", "");
         check("listen = \"0.0.0.0:8420\"\ntoken_file = \"t\"\n[tls]\ncert = \"c\"\nkey = \"k\"", "");
-        check("listen = \"0.0.0.0:8420\"\nopen = true\n[nodes]\nlisten = \"0.0.0.0:8421\"", "without a token");
+        check(
+            "listen = \"0.0.0.0:8420\"\nopen = true\n[nodes]\nlisten = \"0.0.0.0:8421\"",
+            "without a token",
+        );
         check("[[identity.factory]]\nca = \"m.pem\"\nserials = \"s\"", "");
         check("[oidc]\nissuer = \"http://127.0.0.1.example.org\"", "[oidc] cannot be used");
         check("[[identity.factory]]\nca = \"m.pem\"\nserials = \"s\"\nname = \"SN\"", "is \"SN\"");

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::checkin::CheckIn;
 
 use crate::access::who::Who;
-use crate::api::recovery::{
+use crate::api::behind::{
     AheadItem, LostAct, LostActs, RaisedItem, RecoverAsk, Recovered, RecoveryView, Side, StrangerItem,
     UnknownItem,
 };
@@ -36,8 +36,11 @@ pub async fn look(state: &HubState) -> Result<RecoveryView, Refusal> {
     let told: Vec<Told> = rows.iter().map(told).collect();
     let top = |of: fn(&Told) -> u64| told.iter().map(of).max().unwrap_or(0);
     let other = told.iter().filter_map(|told| told.hub.clone()).find(|hub| Some(hub) != own.as_ref());
-    let nodes =
-        Side { hub: other.or_else(|| own.clone()), revision: top(|told| told.revision), log: top(|told| told.log_size) };
+    let nodes = Side {
+        hub: other.or_else(|| own.clone()),
+        revision: top(|told| told.revision),
+        log: top(|told| told.log_size),
+    };
     let (raised, unknown) = rollouts_of(state, &told).await?;
     let lost = lost(state).await?;
     let keys = strangers(state, &lost).await?;
@@ -100,14 +103,17 @@ async fn rollouts_of(state: &HubState, all: &[Told]) -> Result<(Vec<RaisedItem>,
         match store::read_plan_of(&state.readers, id).await? {
             Some(plan) => drop(plans.insert(plan)),
             // Other documents for many nodes were made by hand, and are nobody's rollout.
-            None if PlanId::parse(id).is_some() => unknown.push(UnknownItem { id: id.to_owned(), version, nodes }),
+            None if PlanId::parse(id).is_some() => {
+                unknown.push(UnknownItem { id: id.to_owned(), version, nodes });
+            }
             None => {}
         }
     }
     let mut raised = Vec::new();
     for id in plans {
         let Some(row) = rollouts::get(&state.readers, &id).await? else { continue };
-        let (Ok(plan), Ok(before)) = (text::read(row.plan.as_bytes()), serde_json::from_str::<Rollout>(&row.state))
+        let (Ok(plan), Ok(before)) =
+            (text::read(row.plan.as_bytes()), serde_json::from_str::<Rollout>(&row.state))
         else {
             continue;
         };

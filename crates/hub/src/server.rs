@@ -52,8 +52,8 @@ use crate::server::door::{Asks, Tls};
 use crate::server::people::{PeopleError, Shown};
 use crate::server::tls::{HubCertificateError, Own};
 use crate::state::{HubState, stopped};
-use crate::store::{self, recovery};
 use crate::store::database::{OpenError, Store, unreadable};
+use crate::store::{self, recovery};
 use crate::tuf::keys::{KeyError, OnlineKeys};
 use crate::tuf::online::{self, OnlineError};
 use crate::write::Limits;
@@ -242,17 +242,20 @@ impl Hub {
         let access = Arc::new(access.with_sign_in(label));
         #[cfg(feature = "oidc")]
         let oidc = match &config.oidc {
-            Some(oidc) => {
-                Some(Provider::new(oidc.clone(), oidc.secret().map_err(ConfigError::OidcSecret)?)?)
-            }
+            Some(oidc) => Some(Provider::new(oidc.clone(), oidc.secret().map_err(ConfigError::OidcSecret)?)?),
             None => None,
         };
         let log_key = audit::key::open(&config, &log_key)?;
         // Before anything is written: a restored database goes on where the log was published.
         match audit::resume::resume(&mut writer, &readers, &depot, log_key.key(), clock.wall_ms()).await {
             Ok(0) => {}
-            Ok(entries) => tracing::warn!(entries, "the database is a backup's: the end of the audit log was brought back"),
-            Err(error) => tracing::error!(%error, "the published audit log could not be held against the database"),
+            Ok(entries) => tracing::warn!(
+                entries,
+                "the database is a backup's: the end of the audit log was brought back"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "the published audit log could not be held against the database");
+            }
         }
         let (live, metrics) = (Live::new(config.live_max), Arc::new(Metrics::default()));
         let door_max = config.nodes.as_ref().map_or(config.connections_max, |nodes| nodes.connections_max);

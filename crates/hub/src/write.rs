@@ -360,7 +360,8 @@ async fn derive(
         }
         Decision::KIND => match watch::decision(body, row.id) {
             Some(Finding::Raise(alert)) => {
-                if alerts::raise(writer, node, &alert, now_ms).await? {
+                let is_new = alerts::raise(writer, node, &alert, now_ms).await?;
+                if is_new {
                     rollouts.troubled(node, happened_ms(row.record, now_ms), now_ms);
                 }
             }

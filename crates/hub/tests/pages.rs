@@ -22,7 +22,7 @@ use fleet::FakeNode;
 use hub::config::HubConfig;
 use hub::rollout::gate::View;
 use hub::rollout::member::{Happened, Member, Standing};
-use hub::rollout::plan::{Gate, Kind, Lane, Plan, PlanId, RING, Rate, Target, Wave};
+use hub::rollout::plan::{Gate, Kind, Plan, PlanId, RING, Target, Wave};
 use hub::rollout::step::{Effect, Event, Order, Rollout, step};
 use hub::rollout::text;
 use hub::server::{Hub, Running};

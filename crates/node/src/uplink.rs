@@ -126,7 +126,14 @@ impl Uplink {
     pub fn new(settings: Settings, outbox: Outbox, bell: Arc<Notify>) -> Result<Uplink, UplinkError> {
         let hub = Hub::new(&settings.hub_url, settings.token.as_deref(), settings.tls.as_ref())?;
         let door = outbox.door();
-        Ok(Uplink { hub: Arc::new(hub), ear: Ear::default(), node: settings.node, outbox: Some(outbox), door, bell })
+        Ok(Uplink {
+            hub: Arc::new(hub),
+            ear: Ear::default(),
+            node: settings.node,
+            outbox: Some(outbox),
+            door,
+            bell,
+        })
     }
 
     /// Runs until `shutdown`. What is in flight then is dropped: it will be sent again, and taken once.

@@ -167,7 +167,8 @@ impl HubClient {
                 Err(error) if is_last || tried == 1 && error.is_connect() => return Err(self.absent(error)),
                 Err(_) => {}
             }
-            self.pause(PAUSE * 2_u32.pow(tried - 1))?;
+            let pause = PAUSE * 2_u32.pow(tried - 1);
+            self.runtime.block_on(async { tokio::time::sleep(pause).await });
         }
     }
 
@@ -197,7 +198,7 @@ pub(crate) fn path(parts: &[&str]) -> String {
         for byte in part.bytes() {
             match byte {
                 b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => {
-                    path.push(char::from(byte))
+                    path.push(char::from(byte));
                 }
                 other => path += &format!("%{other:02X}"),
             }

@@ -1,11 +1,16 @@
 //! What `deploy/` says is true of this program: its settings are read by our own readers, its units by systemd's.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends where something is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test ends where something is not as it should be"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hub::config::HubConfig;
+use hub::config::people::OidcConfig;
 use node::config::Config;
 
 fn deploy() -> PathBuf {
@@ -23,7 +28,7 @@ fn the_settings_of_replicas_are_ours() {
     let at = whole.find("[oidc]").unwrap();
     let config = HubConfig::parse(&format!("{}{}", &text[..text.find("# [oidc]").unwrap()], &whole[at..]));
     let config = config.unwrap();
-    assert_eq!(config.oidc.as_ref().and_then(|oidc| oidc.problem()).filter(|_| cfg!(feature = "oidc")), None);
+    assert_eq!(config.oidc.as_ref().and_then(OidcConfig::problem).filter(|_| cfg!(feature = "oidc")), None);
 
     // The compose file names these settings and this folder of keys, and ports at which the balancer asks.
     let compose = std::fs::read_to_string(deploy().join("compose.yaml")).unwrap();
@@ -58,7 +63,8 @@ fn a_gateway_s_settings_are_ours() {
     let text = std::fs::read_to_string(deploy().join("node.toml")).unwrap();
     let text = text.replace("/etc/selvedge/flow.toml", "flow.toml");
     std::fs::write(folder.path().join("node.toml"), text).unwrap();
-    let flow = "[source.pump]\ntype = \"simulated\"\n";
+    let flow = "[source.pump]\ntype = \"simulated\"\nseed = 1\nrate_hz = 5.0\nhistory = \"2m\"\n\n\
+         [rule.hot]\ninputs = [\"source.pump\"]\nwhen = \"pump.temperature_c > -40.0\"\n";
     std::fs::write(folder.path().join("flow.toml"), flow).unwrap();
     let config = Config::load(&folder.path().join("node.toml")).unwrap();
     assert!(config.hub.unwrap().enrol.is_some());
@@ -90,8 +96,12 @@ fn systemd_reads_the_units_and_finds_little_that_is_exposed() {
         let unit = std::fs::read_to_string(&unit).unwrap();
         let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
         let mut words = line.split(' ');
-        let help = Command::new(words.next().unwrap()).args([words.next().unwrap(), "--help"]).output().unwrap();
+        let help =
+            Command::new(words.next().unwrap()).args([words.next().unwrap(), "--help"]).output().unwrap();
         let help = String::from_utf8_lossy(&help.stdout).into_owned();
-        assert!(words.filter(|word| word.starts_with("--")).all(|option| help.contains(option)), "{line}\n{help}");
+        assert!(
+            words.filter(|word| word.starts_with("--")).all(|option| help.contains(option)),
+            "{line}\n{help}"
+        );
     }
 }

@@ -139,8 +139,7 @@ impl Stand {
         let folder = self.folder.path().join("node");
         std::fs::create_dir_all(&folder).unwrap();
         let url = self.nodes_url();
-        let node =
-            format!("[node]\nname = \"pump-7\"\ndata = \"data\"\n\n[hub]\nurl = \"{url}\"\n{more}");
+        let node = format!("[node]\nname = \"pump-7\"\ndata = \"data\"\n\n[hub]\nurl = \"{url}\"\n{more}");
         let flow = "[source.pump]\ntype = \"simulated\"\nseed = 1\nrate_hz = 5.0\nhistory = \"2m\"\n\n\
              [rule.hot]\ninputs = [\"source.pump\"]\nwhen = \"pump.temperature_c > -40.0\"\n";
         std::fs::write(folder.join("flow.toml"), flow).unwrap();

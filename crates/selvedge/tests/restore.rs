@@ -12,6 +12,7 @@ mod stage;
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
@@ -52,7 +53,10 @@ impl House {
         let keys = ["targets", "assigner", "snapshot", "timestamp"];
         stage.trust(&["delegate", "repo", "assignments", "--add", "keys/assigner.pub.json"], &keys).ok();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        stage.write("hub.toml", &format!("listen = \"127.0.0.1:{port}\"\ndata = \"hub\"\ncheck_in_ms = 200\n"));
+        stage.write(
+            "hub.toml",
+            &format!("listen = \"127.0.0.1:{port}\"\ndata = \"hub\"\ncheck_in_ms = 200\n"),
+        );
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let plant = Plant { stage, runtime, hub: None, url: format!("http://127.0.0.1:{port}") };
@@ -63,12 +67,14 @@ impl House {
         stage.trust(&["add", "repo", "tiny"], &["targets", "snapshot", "timestamp"]).ok();
         stage.run(&["trust", "push", "repo", "--hub", url]).ok();
         house.nodes = FLEET.iter().map(|name| (*name, house.plant.node(name))).collect();
-        house.until("three nodes", |house| house.get("/api/v1/nodes")["nodes"].as_array().unwrap().len() == 3);
+        house
+            .until("three nodes", |house| house.get("/api/v1/nodes")["nodes"].as_array().unwrap().len() == 3);
         house
     }
 
     fn start_hub(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.plant.stage.path("hub.log"));
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.plant.stage.path("hub.log"));
         let log = log.unwrap();
         let mut command = self.plant.stage.command(&["hub", "--config", "hub.toml"]);
         self.hub = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
@@ -92,7 +98,8 @@ impl House {
 
     fn get(&self, path: &str) -> Value {
         let url = format!("{}{path}", self.plant.url);
-        let text = self.plant.runtime.block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() });
+        let text =
+            self.plant.runtime.block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() });
         serde_json::from_str(&text).unwrap()
     }
 
@@ -101,14 +108,16 @@ impl House {
     }
 
     fn show(&self, id: &str) -> Value {
-        self.get(&format!("/api/v1/rollouts/{id}"))["rollout"].clone()
+        self.get(&format!("/api/v1/rollouts/{id}"))
     }
 
     /// Asks all models again and again, until something holds.
     fn until(&mut self, what: &str, holds: impl Fn(&House) -> bool) {
         let clock = System::new();
         while !holds(self) {
-            assert!(clock.mono_ns() < PATIENCE_NS, "{what}: {}\n{}", self.plant.log("hub"), self.plant.log("pump-2"));
+            let rollouts = || self.get("/api/v1/rollouts");
+            let logs = || format!("{}\n{}", self.plant.log("hub"), self.plant.log("pump-2"));
+            assert!(clock.mono_ns() < PATIENCE_NS, "{what}: {:#}\n{}", rollouts(), logs());
             for (name, node) in &mut self.nodes {
                 assert_eq!(node.child.try_wait().unwrap(), None, "{}", self.plant.log(name));
                 node.ask(&self.plant.runtime);
@@ -139,7 +148,10 @@ impl House {
         let mut plan: Plan = text::read(&std::fs::read(&file).unwrap()).unwrap();
         let mut places = FLEET.map(|name| place(&plan, name));
         places.sort_unstable();
-        assert!(places[0] < places[1] && places[1] < places[2] && places[2] < 2047, "{places:?}: luck of the draw");
+        assert!(
+            places[0] < places[1] && places[1] < places[2] && places[2] < 2047,
+            "{places:?}: luck of the draw"
+        );
         let gate = |min_reports, then| Gate { min_reports, soak_s: 0, then, ..Gate::of_first_wave() };
         let rings = places.map(|place| place + 1);
         plan.waves = vec![
@@ -157,6 +169,18 @@ impl House {
     }
 }
 
+/// Copies the database of a hub that is stopped, and nothing else of its folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for name in ["hub.sqlite", "hub.sqlite-wal", "hub.sqlite-shm"] {
+        // What is not there stands in the database itself.
+        let _ = std::fs::remove_file(to.join(name));
+        if from.join(name).exists() {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_restored_hub_downgrades_nobody_and_goes_on_where_its_nodes_are() {
     let mut house = House::new();
@@ -165,8 +189,7 @@ fn a_restored_hub_downgrades_nobody_and_goes_on_where_its_nodes_are() {
     assert_eq!(house.running().len(), 1);
     house.stop_hub();
     let folder = house.plant.stage.path("");
-    std::fs::copy(folder.join("hub/hub.sqlite"), folder.join("backup.sqlite")).unwrap();
-    assert!(!folder.join("hub/hub.sqlite-wal").exists(), "a hub that stopped has it all in one file");
+    copy(&folder.join("hub"), &folder.join("backup"));
 
     // On to the third wave; the hub starts once more, and publishes its log.
     house.start_hub();
@@ -185,7 +208,7 @@ fn a_restored_hub_downgrades_nobody_and_goes_on_where_its_nodes_are() {
     });
 
     house.stop_hub();
-    std::fs::copy(folder.join("backup.sqlite"), folder.join("hub/hub.sqlite")).unwrap();
+    copy(&folder.join("backup"), &folder.join("hub"));
     house.start_hub();
     house.until("two nodes are ahead", |house| house.recovery()["count"] == 2);
     let paused = house.stands(&id, "paused", 1, "the rollout waits");

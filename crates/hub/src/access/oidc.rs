@@ -13,7 +13,7 @@ use wire::world::{Entropy, WallMs};
 
 use crate::access::oidc::provider::{Provider, ProviderError};
 use crate::access::oidc::token::{Expected, TokenError};
-use crate::access::session::{SealedFor, Sealer};
+use crate::access::session::Sealer;
 use crate::access::tokens::{NAME_MAX, check_name, same_text};
 use crate::access::who::Role;
 use crate::config::people::OidcConfig;
@@ -140,7 +140,7 @@ pub async fn finish(
     now_ms: WallMs,
 ) -> Result<Person, OidcError> {
     let config = provider.config();
-    let words = cookie.and_then(|value| sealer.open(SealedFor::Away, value)).ok_or(OidcError::State)?;
+    let words = cookie.and_then(|value| sealer.read_away(value)).ok_or(OidcError::State)?;
     let mut parts = words.splitn(4, '.');
     let mut part = || parts.next().ok_or(OidcError::State);
     let (until_s, state, nonce, verifier) = (part()?, part()?, part()?, part()?);

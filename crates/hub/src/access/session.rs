@@ -23,13 +23,6 @@ pub const COOKIE: &str = "selvedge_session";
 /// The cookie of a browser that is away to sign in elsewhere.
 pub const AWAY_COOKIE: &str = "selvedge_away";
 
-/// What is sealed beside sessions; nothing that is sealed for one thing is good for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SealedFor {
-    /// What a browser is sent to the provider with.
-    Away,
-}
-
 /// The file of the key, in the folder of keys.
 const FILE: &str = "session.key";
 const LABEL: &str = "SELVEDGE SESSION KEY";
@@ -55,17 +48,15 @@ impl Sealer {
         ca::make_folder(folder)?;
         let path = folder.join(FILE);
         let mut key = Zeroizing::new([0; 32]);
-        match ca::read(&path)? {
-            Some(text) => {
-                let bytes = unwrap(LABEL, &text).map(Zeroizing::new);
-                let held = bytes.as_ref().and_then(|bytes| bytes.as_slice().try_into().ok());
-                *key = held.ok_or(CaError::Damaged { path })?;
-            }
+        let text = match ca::read(&path)? {
+            Some(text) => text,
             None => {
                 entropy.fill(&mut *key);
-                ca::write(&path, &Zeroizing::new(wrap(LABEL, &*key)))?;
+                ca::place(&path, &Zeroizing::new(wrap(LABEL, &*key)))?
             }
-        }
+        };
+        let bytes = unwrap(LABEL, &text).map(Zeroizing::new);
+        *key = bytes.and_then(|bytes| bytes.as_slice().try_into().ok()).ok_or(CaError::Damaged { path })?;
         Ok(Sealer::new(key, is_secure))
     }
 
@@ -84,13 +75,10 @@ impl Sealer {
         format!("{AWAY_COOKIE}={seal}.{words}; Path=/login; HttpOnly; SameSite=Lax; Max-Age={life_s}{secure}")
     }
 
-    /// What was sealed for this; `None` if it is none of ours.
-    pub fn open<'a>(&self, what: SealedFor, value: &'a str) -> Option<&'a str> {
+    /// What a browser was sent to the provider with; `None` if it is none of ours.
+    pub fn read_away<'a>(&self, value: &'a str) -> Option<&'a str> {
         let (seal, words) = value.split_once('.')?;
-        let sealed = match what {
-            SealedFor::Away => away(words),
-        };
-        same(&Hash::parse(seal)?, &self.seal(&sealed)).then_some(words)
+        same(&Hash::parse(seal)?, &self.seal(&away(words))).then_some(words)
     }
 
     /// Whose session this is: `<seal>.<until>.<role>.<name>`; `None` if it has run out, or is none of ours.
@@ -161,8 +149,8 @@ mod tests {
         let words = value.split_once('.').unwrap().1;
         let sent = first.away_cookie(words, 60);
         let sent = sent.strip_prefix("selvedge_away=").unwrap().split(';').next().unwrap();
-        assert_eq!((again.open(SealedFor::Away, sent), again.read(sent, 1000)), (Some(words), None));
-        assert_eq!((again.open(SealedFor::Away, value), other.open(SealedFor::Away, sent)), (None, None));
+        assert_eq!((again.read_away(sent), again.read(sent, 1000)), (Some(words), None));
+        assert_eq!((again.read_away(value), other.read_away(sent)), (None, None));
         std::fs::write(keys.join(FILE), "nothing").unwrap();
         let damaged = Sealer::open_or_make(&keys, &mut Simulated::new(3), true);
         assert!(matches!(damaged, Err(CaError::Damaged { .. })));

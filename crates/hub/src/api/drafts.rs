@@ -15,9 +15,10 @@ use wire::id::NodeId;
 use wire::select::Selector;
 
 use crate::access::who::Who;
+use crate::api::approved::listed;
 use crate::api::intake;
 use crate::api::refusal::{ErrorBody, Refusal};
-use crate::api::rollouts::{PlanPreview, listed, look};
+use crate::api::rollouts::{PlanPreview, look};
 use crate::fleet::view::{Known, Search, saved};
 use crate::rollout::draft::{self, Draft};
 use crate::rollout::plan::{Disruption, Plan, Rate, Target};

@@ -110,6 +110,10 @@ pub async fn make_one(state: &HubState, who: &Who, ask: EnrolmentAsk) -> Result<
         let message = "a token is for several nodes: it has no name and replaces none".to_owned();
         return Err(Refusal::bad_request("token-with-name", message, "make a code for each node"));
     }
+    if ask.replace && ask.approve == Some(true) {
+        let message = "a code that replaces a node is one person's decision already".to_owned();
+        return Err(Refusal::bad_request("replace-with-approve", message, "leave approve out"));
+    }
     let pattern = match &ask.pattern {
         Some(text) => Some(Pattern::new(text).filter(|_| is_token).ok_or_else(|| {
             let message = "a token has a pattern of names: a name, with at most one * in it".to_owned();

@@ -20,19 +20,19 @@ use wire::id::NodeId;
 use wire::world::WallMs;
 
 use crate::access::who::Who;
+use crate::api::approved::{keep_indexes, problems_of};
 use crate::api::assignments;
 use crate::api::intake;
-use crate::api::refusal::{Asked, ErrorBody, Refusal};
+use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::api::rollouts::{
     DOCUMENTS_MAX_BYTES, DocumentItem, DocumentList, MemberPage, MembersAsked, ORDER_MAX_BYTES, OrderAsked,
-    RolloutsAsked, SignedDocuments, WhyView, keep_indexes, member, problems_of, read_json, standing_of,
-    wished,
+    RolloutsAsked, SignedDocuments, WhyView, member, standing_of, wished,
 };
 use crate::experiment::documents;
 use crate::experiment::execute::{Granted, NotDone, Wish};
 use crate::experiment::plan::{Arm, Plan};
 use crate::experiment::sequence::Interval;
-use crate::experiment::step::{Experiment, Order, told};
+use crate::experiment::step::{Experiment, Order, Split, told};
 use crate::experiment::text;
 use crate::rollout::execute::{Granted as Done, Wish as Wanted};
 use crate::rollout::member::STANDINGS;
@@ -197,7 +197,7 @@ pub async fn list(
     State(state): State<Arc<HubState>>,
     Asked(asked): Asked<RolloutsAsked>,
 ) -> Result<Json<ExperimentPage>, Refusal> {
-    let limit = asked.limit.unwrap_or(50).clamp(1, 200);
+    let limit = page_size(asked.limit, 50, 200)?;
     let (phase, after) = (asked.phase.as_deref(), asked.after.as_deref());
     let rows = store::list_of(&state.readers, Of::Experiment, phase, after, i64::from(limit)).await?;
     let next_after = (rows.len() == limit as usize).then(|| rows.last().map(|row| row.id.clone())).flatten();
@@ -238,7 +238,7 @@ pub async fn members(
 ) -> Result<Json<MemberPage>, Refusal> {
     let (row, _, _) = find(&state, &id).await?;
     let standing = standing_of(asked.standing.as_deref())?;
-    let limit = asked.limit.unwrap_or(200).clamp(1, 1000);
+    let limit = page_size(asked.limit, 200, 1000)?;
     let after = asked.after.as_deref().unwrap_or_default();
     let rows = store::list_members(&state.readers, &row.id, standing, after, i64::from(limit)).await?;
     let next_after =
@@ -262,6 +262,8 @@ pub async fn list_documents(
     for planned in documents::of(&plan) {
         let found = here.iter().find(|document| document.version == planned.which.version());
         let value = String::from_utf8_lossy(&to_json(&planned.value)).into_owned();
+        let body = found.map(|document| String::from_utf8_lossy(&document.body).into_owned());
+        let raw = |text| RawValue::from_string(text).map_err(|error| unreadable(&row.id, &error));
         list.push(DocumentItem {
             kind: planned.which.to_string(),
             id: planned.id.to_string(),
@@ -269,7 +271,8 @@ pub async fn list_documents(
             expires_ms: planned.expires_ms,
             signed: found.is_some(),
             released_ms: found.and_then(|document| document.released_ms),
-            value: RawValue::from_string(value).map_err(|error| unreadable(&row.id, &error))?,
+            value: raw(value)?,
+            document: body.map(raw).transpose()?,
         });
     }
     Ok(Json(DocumentList { documents: list }))
@@ -295,7 +298,7 @@ pub async fn put_documents(
 ) -> Result<Json<ExperimentItem>, Refusal> {
     let (_, plan, it) = find(&state, &id).await?;
     let bytes = intake::read(&state, request, DOCUMENTS_MAX_BYTES).await?;
-    let SignedDocuments { documents } = read_json(&bytes)?;
+    let SignedDocuments { documents } = intake::json(&bytes)?;
     let planned = documents::of(&plan);
     let refuse = |why: String| Refusal::bad_request("bad-document", why, SIGN);
     if documents.is_empty() || documents.len() > planned.len() {
@@ -366,7 +369,7 @@ pub async fn order(
 ) -> Result<Response, Refusal> {
     let (_, plan, it) = find(&state, &id).await?;
     let bytes = intake::read(&state, request, ORDER_MAX_BYTES).await?;
-    let OrderAsked { order, why, revision } = read_json(&bytes)?;
+    let OrderAsked { order, why, revision } = intake::json(&bytes)?;
     let order = Order::parse(&order).ok_or_else(|| {
         let message = format!("an experiment does not {:?}", order.chars().take(40).collect::<String>());
         Refusal::bad_request("bad-order", message, "start or stop")
@@ -439,7 +442,7 @@ pub fn not_done(error: &NotDone) -> Refusal {
 
 /// What is to be thought of before the figures are believed.
 pub fn warnings(it: &Experiment) -> Vec<String> {
-    let split = it.split.filter(|split| split.is_suspicious());
+    let split = it.split.filter(Split::is_suspicious);
     let said = split.map(|split| {
         let p = [split.members, split.figures].into_iter().flatten().fold(1.0, f64::min);
         format!(

@@ -16,15 +16,15 @@ use wire::checkin::HubLabels;
 use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::identity::{
-    BODY_MAX_BYTES, Code, EnrolAnswer, EnrolAsk, PROOF_HEADER, RenewAnswer, RenewAsk, TicketAnswer, TimeAnswer,
-    TimeAsk,
+    BODY_MAX_BYTES, Code, EnrolAnswer, EnrolAsk, PROOF_HEADER, RenewAnswer, RenewAsk, TicketAnswer,
+    TimeAnswer, TimeAsk,
 };
 
 use crate::access::who::Who;
 use crate::api::intake;
 use crate::api::refusal::{ErrorBody, Refusal};
-use crate::identity::ca::{Ca, CaError, Issued, Request as Csr};
 use crate::fleet::labels;
+use crate::identity::ca::{Ca, CaError, Issued, Request as Csr};
 use crate::identity::enrol::{self, Before, Decision, Offer, Refused, Standing};
 use crate::identity::peer::Peer;
 use crate::identity::time;

@@ -10,7 +10,8 @@ use package::tlog::note::NOTE_MAX_BYTES;
 use package::tlog::tile::{Content, Tile};
 
 use crate::api::refusal::Refusal;
-use crate::audit::publish::{BUNDLE_MAX_BYTES, CHECKPOINT};
+use crate::audit::publish::BUNDLE_MAX_BYTES;
+use crate::audit::witness::CHECKPOINT;
 use crate::cache;
 use crate::depot::Key;
 use crate::state::HubState;

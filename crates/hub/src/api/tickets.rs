@@ -137,9 +137,8 @@ pub async fn refuse(
 }
 
 fn why(order: Result<Json<TicketOrder>, JsonRejection>) -> Result<String, Refusal> {
-    let order = order.map_err(|error| {
-        Refusal::bad_request("bad-body", error.body_text(), "send {} or {\"why\": \"…\"}")
-    });
+    let order = order
+        .map_err(|error| Refusal::bad_request("bad-body", error.body_text(), "send {} or {\"why\": \"…\"}"));
     order.map(|Json(order)| order.why)
 }
 

@@ -61,9 +61,12 @@ pub enum ArchiveError {
 
 /// Looks again and again, until the hub stops, if there shall be an archive.
 pub async fn tend(state: Arc<HubState>) {
+    if !state.config.archive.on {
+        return;
+    }
     let mut stopping = state.stopping.clone();
     let mut rest = FIRST;
-    while state.config.archive.on {
+    loop {
         tokio::select! {
             () = tokio::time::sleep(rest) => rest = EVERY,
             () = stopped(&mut stopping) => return,

@@ -1,5 +1,6 @@
 //! Records and losses as Parquet, and back: one row group, zstd, words that repeat in dictionaries.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -65,6 +66,9 @@ pub enum TableError {
     /// Other columns, or a value that cannot stand there.
     #[error("column {0} of the table is not as an archive of records has it")]
     Column(&'static str),
+    /// The crate that reads Parquet gives up on some damaged files with a panic.
+    #[error("the table is damaged")]
+    Damaged,
     /// More rows than we write.
     #[error("the table has {0} rows, at most {ROWS_MAX} are read")]
     Long(i64),
@@ -269,7 +273,13 @@ impl Read<'_> {
     }
 }
 
-fn read(
+fn read(file: Bytes, take: impl FnMut(&Read<'_>, usize) -> Result<(), TableError>) -> Result<(), TableError> {
+    // What was taken until then is thrown away with the error.
+    let read = catch_unwind(AssertUnwindSafe(|| read_groups(file, take)));
+    read.unwrap_or(Err(TableError::Damaged))
+}
+
+fn read_groups(
     file: Bytes,
     mut take: impl FnMut(&Read<'_>, usize) -> Result<(), TableError>,
 ) -> Result<(), TableError> {

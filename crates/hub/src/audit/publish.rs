@@ -16,6 +16,7 @@ use package::tlog::{TILE_HEIGHT, TILE_WIDTH, Tree, WrongEdge, leaf_hash};
 use sqlx::Row as _;
 use wire::hash::Hash;
 
+use crate::audit::witness::CHECKPOINT;
 use crate::depot::{Depot, DepotError, Key};
 use crate::replica::Lease;
 use crate::state::{HubState, stopped};
@@ -29,9 +30,6 @@ const STEP_ENTRIES: u64 = 16 * TILE_WIDTH;
 
 /// The most bytes of a bundle: 256 entries of 65 535 bytes, and their lengths.
 pub const BUNDLE_MAX_BYTES: u64 = TILE_WIDTH * (65_535 + 2);
-
-/// The name of the checkpoint in a log.
-pub const CHECKPOINT: &str = "checkpoint";
 
 /// Why the log was not published.
 #[derive(Debug, thiserror::Error)]
@@ -97,9 +95,10 @@ pub enum PublishError {
 pub async fn tend(state: Arc<HubState>, signer: NoteSigner) {
     let mut stopping = state.stopping.clone();
     let mut told = String::new();
+    let mut starts = true;
     loop {
-        // Of several hubs one is enough; were there two, one would be first.
-        let published = match state.replica.holds(Lease::Audit) {
+        // Of several hubs one is enough; were there two, one would be first. Who starts publishes what was left by whoever died.
+        let published = match std::mem::take(&mut starts) || state.replica.holds(Lease::Audit) {
             true => publish(&state.readers, &state.depot, &signer).await,
             false => Ok(None),
         };

@@ -12,7 +12,8 @@ use package::trust::canonical::Value;
 use sqlx::Connection as _;
 use wire::world::WallMs;
 
-use crate::audit::publish::{BUNDLE_MAX_BYTES, CHECKPOINT, PublishError, append};
+use crate::audit::publish::{BUNDLE_MAX_BYTES, PublishError, append};
+use crate::audit::witness::CHECKPOINT;
 use crate::depot::{Depot, Key};
 use crate::store::audit::{self, Entry};
 use crate::store::connection::{Readers, Writer};

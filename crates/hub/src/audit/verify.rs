@@ -9,7 +9,8 @@ use package::tlog::{TILE_HEIGHT, TILE_WIDTH, Tree, leaf_hash, root_of};
 use sqlx::Row as _;
 use wire::hash::Hash;
 
-use crate::audit::publish::{BUNDLE_MAX_BYTES, CHECKPOINT, PublishError, taken_up};
+use crate::audit::publish::{BUNDLE_MAX_BYTES, PublishError, taken_up};
+use crate::audit::witness::CHECKPOINT;
 use crate::depot::{Depot, Key};
 use crate::store::connection::Readers;
 

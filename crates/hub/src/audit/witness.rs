@@ -14,8 +14,10 @@ use package::tlog::{TILE_HEIGHT, TILE_WIDTH, Tree};
 use tokio::time::timeout;
 use wire::hash::Hash;
 
-use crate::audit::publish::CHECKPOINT;
 use crate::depot::{Depot, Key};
+
+/// The name of the checkpoint in a log.
+pub const CHECKPOINT: &str = "checkpoint";
 
 /// How long the newest checkpoint is good for; this hub or another publishes once a minute.
 const GOOD_S: u64 = 5;
@@ -78,7 +80,9 @@ impl Witness {
             last.asked_s = Some(now_s);
         }
         let key = Key::log(CHECKPOINT);
-        let Ok(Ok(Some(note))) = timeout(PATIENCE, depot.read(&key, NOTE_MAX_BYTES as u64)).await else { return };
+        let Ok(Ok(Some(note))) = timeout(PATIENCE, depot.read(&key, NOTE_MAX_BYTES as u64)).await else {
+            return;
+        };
         let Ok(checkpoint) = Checkpoint::open(&note, &self.key) else { return };
         let mut last = self.last();
         // Roots of a log that was set back, or put elsewhere, are not those of this one.
@@ -181,7 +185,11 @@ mod tests {
             seen.push(publish(&store.readers, &depot, &signer).await.unwrap().unwrap());
         }
         for checkpoint in &seen {
-            assert_eq!(witness.judge(&depot, &checkpoint.brief(), 100).await, Verdict::Whole, "{checkpoint:?}");
+            assert_eq!(
+                witness.judge(&depot, &checkpoint.brief(), 100).await,
+                Verdict::Whole,
+                "{checkpoint:?}"
+            );
             let other = Checkpoint { root: Hash::of(b"another"), ..checkpoint.clone() };
             assert_eq!(witness.judge(&depot, &other.brief(), 100).await, Verdict::Forked, "{checkpoint:?}");
         }

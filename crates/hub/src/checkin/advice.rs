@@ -161,7 +161,10 @@ mod tests {
         check(10_000, 1_000_000, 90, 300_000);
         check(600_000, 1, 90, 600_000);
         check(10_000, u64::MAX, 100, 300_000);
-        assert_eq!((next_for(300_000, true), next_for(300_000, false), next_for(10_000, true)), (60_000, 300_000, 10_000));
+        assert_eq!(
+            (next_for(300_000, true), next_for(300_000, false), next_for(10_000, true)),
+            (60_000, 300_000, 10_000)
+        );
     }
 
     #[test]

@@ -81,7 +81,9 @@ impl OidcConfig {
             (plain || here) && !text.contains(char::is_whitespace)
         };
         match () {
-            () if !cfg!(feature = "oidc") => Some("this selvedge was built without it: build with --features oidc"),
+            () if !cfg!(feature = "oidc") => {
+                Some("this selvedge was built without it: build with --features oidc")
+            }
             () if !is_address(&self.issuer) => Some("issuer is no address that begins with https://"),
             () if !is_address(&self.url) => Some("url is no address of this hub that begins with https://"),
             () if self.client_id.is_empty() => Some("client_id is missing"),

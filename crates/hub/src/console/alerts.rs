@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
-use axum::response::Response;
+use axum::Form;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
 
-use crate::api::alerts::{AlertItem, AlertState, AlertsAsked, page};
+use crate::access::who::Who;
+use crate::api::alerts::{AlertItem, AlertState, AlertsAsked, acked, page};
 use crate::api::refusal::{Asked, Refusal};
 use crate::console::number::{grouped, probability, short};
 use crate::console::page::{Frame, PageRefusal, render};
@@ -35,6 +39,8 @@ pub struct AlertView {
     pub record: Option<String>,
     /// Whether it fires.
     pub firing: bool,
+    /// When somebody said that they have seen it.
+    pub acked: Option<When>,
 }
 
 impl AlertView {
@@ -59,6 +65,7 @@ impl AlertView {
                 format!("/records/{}/{}/{}/{}", place.node, place.journal, place.stream, place.seq)
             }),
             firing: alert.cleared_ms.is_none(),
+            acked: alert.acked.as_ref().map(|acked| when(acked.at_ms, now_ms)),
             alert,
         }
     }
@@ -108,4 +115,25 @@ pub async fn show(
         first,
         node,
     }))
+}
+
+/// What whoever has seen an alert says.
+#[derive(Debug, Deserialize)]
+pub struct Seen {
+    #[serde(default)]
+    note: String,
+}
+
+/// Says that somebody has seen an alert, and goes back to the page.
+pub async fn ack(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    Path(id): Path<String>,
+    sent: Result<Form<Seen>, FormRejection>,
+) -> Result<Response, PageRefusal> {
+    let mend = "go back to the alert, and write a note";
+    let Form(Seen { note }) =
+        sent.map_err(|error| Refusal::bad_request("bad-form", error.body_text(), mend))?;
+    acked(&state, &who, &id, note).await?;
+    Ok(Redirect::to("/alerts").into_response())
 }

@@ -14,6 +14,7 @@ use wire::id::NodeId;
 use crate::access::who::{Role, Who};
 use crate::api::enrolments::{self, Enrolment, EnrolmentAsk, NewEnrolment};
 use crate::api::refusal::Refusal;
+use crate::api::tickets::{self, Ticket, TicketOrder};
 use crate::console::page::{Frame, PageRefusal, render};
 use crate::console::time::{When, when};
 use crate::state::HubState;
@@ -29,6 +30,17 @@ pub struct Sent {
     uses: String,
     minutes: String,
     replace: bool,
+    pattern: String,
+    labels: String,
+    /// Whether it was asked for at all: a box that is not ticked is not sent.
+    approve: bool,
+}
+
+/// What is said about somebody who waits.
+#[derive(Debug, Deserialize)]
+pub struct Settled {
+    #[serde(default)]
+    why: String,
 }
 
 #[derive(Template)]
@@ -39,6 +51,7 @@ struct EnrolPage {
     door: Option<String>,
     is_admin: bool,
     made: Option<Made>,
+    waiting: Vec<TicketView>,
     living: Vec<CodeView>,
     past: Vec<CodeView>,
 }
@@ -50,6 +63,16 @@ struct Made {
     /// What to type on the device.
     command: String,
     until: When,
+}
+
+/// Somebody who waits to come in.
+struct TicketView {
+    item: Ticket,
+    /// The key's digest in groups of four, as the device shows it.
+    key: String,
+    /// What the device says of itself.
+    facts: Vec<String>,
+    since: When,
 }
 
 struct CodeView {
@@ -87,14 +110,18 @@ pub async fn make(
         .map(NodeId::new)
         .transpose()
         .map_err(|error| Refusal::bad_request("bad-name", error.to_string(), "nodes go by short names"))?;
+    let labels = sent.labels.split([',', '\n']).filter_map(|label| label.split_once('='));
     let ask = EnrolmentAsk {
+        pattern: Some(sent.pattern.trim().to_owned()).filter(|pattern| is_token && !pattern.is_empty()),
+        labels: labels.map(|(label, value)| (label.trim().to_owned(), value.trim().to_owned())).collect(),
+        approve: is_token.then_some(sent.approve),
         uses: if is_token { number(&sent.uses)? } else { None },
         minutes: number(&sent.minutes)?,
         replace: sent.replace && name.is_some(),
         name,
     };
     let name = ask.name.as_ref().map(ToString::to_string);
-    let (_, Json(made)) = enrolments::make(State(state.clone()), who.clone(), Ok(Json(ask))).await?;
+    let made = enrolments::make_one(&state, &who, ask).await?;
     let made = Some((made, is_token, name));
     page(state, &who, &headers, made).await
 }
@@ -107,6 +134,34 @@ pub async fn withdraw(
 ) -> Result<Response, PageRefusal> {
     enrolments::remove(State(state), who, Path(id)).await?;
     Ok(Redirect::to("/enrol").into_response())
+}
+
+/// Lets in somebody who waits.
+pub async fn admit(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    Path(id): Path<String>,
+    sent: Result<Form<Settled>, FormRejection>,
+) -> Result<Response, PageRefusal> {
+    let Json(_) = tickets::admit(State(state), who, Path(id), Ok(order(sent)?)).await?;
+    Ok(Redirect::to("/enrol").into_response())
+}
+
+/// Does not let in somebody who waits.
+pub async fn refuse(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    Path(id): Path<String>,
+    sent: Result<Form<Settled>, FormRejection>,
+) -> Result<Response, PageRefusal> {
+    let Json(_) = tickets::refuse(State(state), who, Path(id), Ok(order(sent)?)).await?;
+    Ok(Redirect::to("/enrol").into_response())
+}
+
+fn order(sent: Result<Form<Settled>, FormRejection>) -> Result<Json<TicketOrder>, Refusal> {
+    let Form(Settled { why }) =
+        sent.map_err(|error| Refusal::bad_request("bad-form", error.body_text(), MEND))?;
+    Ok(Json(TicketOrder { why }))
 }
 
 async fn page(
@@ -122,6 +177,14 @@ async fn page(
         true => enrolments::list(State(state.clone())).await?.0,
         false => Vec::new(),
     };
+    let waiting = if is_admin { tickets::tickets(&state, false).await? } else { Vec::new() };
+    let ticket = |item: Ticket| TicketView {
+        key: fingerprint(&item.key),
+        facts: facts(&item.facts),
+        since: when(item.made_ms, now_ms),
+        item,
+    };
+    let waiting = waiting.into_iter().map(ticket).collect();
     let view = |item: Enrolment| {
         let state = match () {
             () if item.used >= item.uses => "used up",
@@ -142,7 +205,23 @@ async fn page(
         }
     });
     let frame = Frame::of(&state, "Enrol", "enrol").await?;
-    Ok(render(&EnrolPage { frame, door, is_admin, made, living, past }))
+    Ok(render(&EnrolPage { frame, door, is_admin, made, waiting, living, past }))
+}
+
+/// The first half of a digest, in groups that two people can read to each other.
+fn fingerprint(key: &str) -> String {
+    let groups: Vec<&str> = (0..8).filter_map(|at| key.get(at * 4..at * 4 + 4)).collect();
+    groups.join(" ")
+}
+
+/// What a stranger says of itself, in a few short words.
+fn facts(said: &serde_json::Value) -> Vec<String> {
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let told = said.as_object().into_iter().flatten().take(8);
+    told.map(|(name, value)| format!("{name}={}", text(value).chars().take(40).collect::<String>())).collect()
 }
 
 /// Where nodes reach this hub: by the first name in its certificate, else as the browser did.

@@ -47,6 +47,8 @@ struct VariantView {
     disk: String,
     quality: Option<String>,
     measured: Vec<String>,
+    golden: Option<String>,
+    files: Vec<(String, String)>,
 }
 
 /// Nodes by what they would take, as bars.
@@ -130,7 +132,22 @@ fn variant(item: &VariantItem) -> VariantView {
         let figures: Vec<String> = p95.into_iter().chain(joules).collect();
         format!("{} on {}", figures.join(", "), one.cpu)
     });
+    let golden = item.golden.as_ref().map(|golden| {
+        let cases =
+            if golden.cases == 1 { "1 question".to_owned() } else { format!("{} questions", golden.cases) };
+        let load = golden.load_ms.map(|ms| format!("loads within {} ms", short(ms)));
+        let p95 = golden.p95_ms.map(|ms| format!("p95 within {} ms", short(ms)));
+        let rss = golden.rss_bytes.map(|rss| format!("at most {}", bytes(rss)));
+        let told: Vec<String> = [Some(cases), load, p95, rss].into_iter().flatten().collect();
+        told.join(", ")
+    });
+    let files = item.files.iter().map(|file| {
+        let name = file.path.as_deref().or(file.role.as_deref()).unwrap_or(&file.digest);
+        (name.to_owned(), bytes(file.size))
+    });
     VariantView {
+        golden,
+        files: files.collect(),
         ram: bytes(item.ram_bytes),
         disk: bytes(item.disk_bytes),
         quality,

@@ -15,11 +15,17 @@ use serde_json::Value;
 use wire::hash::Hash;
 
 use crate::access::who::{Role, Who};
+use crate::api::behind::{RecoverAsk, RecoveryView};
 use crate::api::enrolments::{self, DenyAsk, Key, KeysAsked};
+use crate::api::intake::Told;
 use crate::api::operators::{self, NewToken, Operator, OperatorAsk, Token, TokenAsk};
+use crate::api::recovery;
 use crate::api::refusal::{Asked, Refusal};
+use crate::api::replicas::{self, ReplicaItem};
+use crate::api::retention::{self, Retention};
 use crate::audit::key;
 use crate::config::HubConfig;
+use crate::console::number::bytes;
 use crate::console::page::{Frame, PageRefusal, render};
 use crate::console::time::{When, when};
 use crate::state::HubState;
@@ -49,6 +55,10 @@ struct SettingsPage {
     /// Nodes whose certificates end soon.
     ending: Vec<KeyView>,
     denied: Vec<KeyView>,
+    replicas: Vec<ReplicaView>,
+    keep: Vec<(&'static str, String)>,
+    waits: Option<String>,
+    recovery: Option<RecoveryView>,
     settings: Vec<Setting>,
 }
 
@@ -81,6 +91,13 @@ struct KeyView {
     until: When,
     brief: String,
     why: String,
+}
+
+/// A hub on this database.
+struct ReplicaView {
+    item: ReplicaItem,
+    seen: When,
+    began: When,
 }
 
 struct Setting {
@@ -136,7 +153,22 @@ async fn page(state: Arc<HubState>, who: &Who, made: Option<NewToken>) -> Result
         until: item.until_ms.map(|until| when(until, now_ms)),
         item,
     };
+    let kept = retention::read(&state).await?;
+    let replica = |item: ReplicaItem| ReplicaView {
+        seen: when(item.seen_ms, now_ms),
+        began: when(item.began_ms, now_ms),
+        item,
+    };
+    let recovery = match is_admin {
+        true => Some(recovery::look(State(state.clone())).await?.0)
+            .filter(|view| view.behind || !view.keys.is_empty()),
+        false => None,
+    };
     Ok(render(&SettingsPage {
+        recovery,
+        replicas: replicas::read(&state).await?.into_iter().map(replica).collect(),
+        keep: keep(&kept, now_ms),
+        waits: kept.waits,
         frame: Frame::of(&state, "Settings", "settings").await?,
         me: who.name().trim_start_matches("operator:").to_owned(),
         role,
@@ -151,6 +183,32 @@ async fn page(state: Arc<HubState>, who: &Who, made: Option<NewToken>) -> Result
         denied: denied.into_iter().take(KEYS).map(key_view).collect(),
         settings: settings(&state.config),
     }))
+}
+
+/// How long what is kept, and what became of the rest.
+fn keep(kept: &Retention, now_ms: i64) -> Vec<(&'static str, String)> {
+    let days = |days: i64| if days == 1 { "a day".to_owned() } else { format!("{days} days") };
+    let mut told = vec![
+        ("audit records", days(kept.audit_days)),
+        ("events", days(kept.event_days)),
+        ("metrics", days(kept.metric_days)),
+        ("raw data", days(kept.raw_days)),
+        ("how models behaved", days(kept.samples_days)),
+    ];
+    let looked = kept.ran_ms.map(|ran| format!(", looked for {}", when(ran, now_ms).ago));
+    told.push(("cut so far", format!("{} records{}", kept.cut, looked.unwrap_or_default())));
+    told.push((
+        "archive",
+        match kept.archive {
+            true => format!(
+                "on: {} files, {}; nothing is cut that is not in it",
+                kept.archive_files,
+                bytes(kept.archive_bytes.max(0) as u64)
+            ),
+            false => "off".to_owned(),
+        },
+    ));
+    told
 }
 
 /// Who must sign what, as the published metadata says.
@@ -235,7 +293,7 @@ pub async fn put_operator(
 ) -> Result<Response, PageRefusal> {
     let Form(sent) = sent.map_err(|error| bad_form(&error))?;
     let ask = OperatorAsk { role: sent.role, disabled: sent.disabled };
-    operators::put(State(state), who, Path(sent.name.trim().to_owned()), Ok(Json(ask))).await?;
+    operators::put(State(state), who, Path(sent.name.trim().to_owned()), Told(ask)).await?;
     Ok(Redirect::to("/settings#operators").into_response())
 }
 
@@ -266,7 +324,7 @@ pub async fn make_token(
     };
     let role = Role::parse(&sent.role);
     let ask = TokenAsk { operator: sent.operator, role, name: sent.name.trim().to_owned(), days };
-    let (_, Json(made)) = operators::make_token(State(state.clone()), who.clone(), Ok(Json(ask))).await?;
+    let (_, Json(made)) = operators::make_token(State(state.clone()), who.clone(), Told(ask)).await?;
     page(state, &who, Some(made)).await
 }
 
@@ -310,6 +368,29 @@ pub async fn pardon(
 ) -> Result<Response, PageRefusal> {
     enrolments::pardon(State(state), who, Path(key)).await?;
     Ok(Redirect::to("/settings#keys").into_response())
+}
+
+/// What an admin says who has looked at both sides.
+#[derive(Debug, Deserialize)]
+pub struct Recovering {
+    #[serde(default)]
+    adopt: bool,
+    #[serde(default)]
+    all_keys: bool,
+    #[serde(default)]
+    why: String,
+}
+
+/// Adopts what nodes report, or lets their keys in.
+pub async fn recover(
+    State(state): State<Arc<HubState>>,
+    who: Who,
+    sent: Result<Form<Recovering>, FormRejection>,
+) -> Result<Response, PageRefusal> {
+    let Form(Recovering { adopt, all_keys, why }) = sent.map_err(|error| bad_form(&error))?;
+    let ask = RecoverAsk { adopt, keys: Vec::new(), all_keys, why };
+    let Json(_) = recovery::recover(State(state), who, Ok(Json(ask))).await?;
+    Ok(Redirect::to("/settings#recovery").into_response())
 }
 
 fn bad_form(error: &FormRejection) -> Refusal {

@@ -76,9 +76,12 @@ async fn take_in(state: &HubState, person: Person) -> Result<Who, Refusal> {
     let no = |code, message: &str, mend| Refusal::new(StatusCode::FORBIDDEN, code, message.to_owned(), mend);
     let name = match done.await? {
         SignedIn::As(name) => name,
-        SignedIn::Disabled => return Err(no("disabled", "You are out here.", "An admin of the hub knows why.")),
+        SignedIn::Disabled => {
+            return Err(no("disabled", "You are out here.", "An admin of the hub knows why."));
+        }
         SignedIn::NameTaken => {
-            let mend = "An admin of the hub can say who is who; nobody takes over an operator by being called so.";
+            let mend =
+                "An admin of the hub can say who is who; nobody takes over an operator by being called so.";
             return Err(no("name-taken", "There is another operator of your name here.", mend));
         }
     };

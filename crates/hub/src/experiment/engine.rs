@@ -146,8 +146,8 @@ impl Active {
     /// What a node gets, having accepted this version before; 0: none.
     fn offer(&self, fleet: &Engine, node: NodeNo, accepted: u32, now_ms: WallMs) -> Result<Offer, String> {
         let seen = fleet.seen(node).ok_or("the hub does not know it")?;
-        if seen.state.ahead {
-            return Err("it knows more than this hub".to_owned());
+        if let Some(conflict) = &seen.state.conflict {
+            return Err(conflict.clone());
         }
         if let Some(member) = self.members.get(&node) {
             return self.go_on(member, accepted);
@@ -379,14 +379,7 @@ impl Experiments {
     }
 
     /// A node told how a model behaved for a while.
-    pub fn behaved(
-        &mut self,
-        fleet: &mut Engine,
-        node: NodeNo,
-        behaviour: &Behaviour,
-        told: &Hour,
-        now_ms: WallMs,
-    ) {
+    pub fn behaved(&mut self, fleet: &mut Engine, node: NodeNo, behaviour: &Behaviour, told: &Hour) {
         if self.is_empty() {
             return;
         }

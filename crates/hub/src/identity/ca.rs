@@ -373,7 +373,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let public = |seed: u64| {
             let ca = Ca::open_or_make(folder.path(), &mut Simulated::new(seed), 0).unwrap();
-            (ca.public().to_vec(), ca.certificate().to_vec(), ca.time().public().to_vec())
+            (ca.public().to_vec(), ca.certificate().to_vec())
         };
         let made: Vec<_> = std::thread::scope(|scope| {
             let hubs: Vec<_> = (0..8).map(|seed| scope.spawn(move || public(seed))).collect();

@@ -23,9 +23,9 @@ impl Pattern {
     pub fn means(&self, name: &NodeId) -> bool {
         let name = name.as_str();
         match self.0.split_once('*') {
-            Some((head, tail)) => name
-                .strip_prefix(head)
-                .is_some_and(|rest| rest.len() > tail.len() && rest.ends_with(tail)),
+            Some((head, tail)) => {
+                name.strip_prefix(head).is_some_and(|rest| rest.len() > tail.len() && rest.ends_with(tail))
+            }
             None => name == self.0,
         }
     }
@@ -127,7 +127,9 @@ impl Refused {
             Refused::Living => "choose another name, or ask an admin for a code that replaces the node",
             Refused::Key => "remove the folder `identity` in the node's data, so that it makes a new key",
             Refused::Person => "ask those who operate the hub; the audit log says who it was",
-            Refused::Maker => "enrol with --code or --token, or have the maker's authority added to [[identity.factory]]",
+            Refused::Maker => {
+                "enrol with --code or --token, or have the maker's authority added to [[identity.factory]]"
+            }
             Refused::Serial => "have the serial number added to the list of [[identity.factory]]",
             Refused::SerialUsed => "ask an admin of the hub for a code that replaces the node",
         }

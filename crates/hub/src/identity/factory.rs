@@ -105,7 +105,8 @@ impl Factories {
         }
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
         let serial_in_name: String = serial.chars().map(plain).collect();
-        let name = NodeId::new(&factory.name.replace(SERIAL, &serial_in_name)).map_err(|_| Refused::NoName)?;
+        let name =
+            NodeId::new(&factory.name.replace(SERIAL, &serial_in_name)).map_err(|_| Refused::NoName)?;
         Ok(Device { maker: factory.maker, serial, name })
     }
 }

@@ -91,10 +91,8 @@ impl Strangers {
     /// What a certificate says, if it is one of ours. Whether it has run out does not matter: by it alone a node may renew.
     fn read(&self, key: Hash, shown: &CertificateDer<'_>, now_ms: WallMs) -> Option<StrangerRow> {
         let (_, certificate) = x509_parser::parse_x509_certificate(shown).ok()?;
-        let (from_s, until_s) = (
-            certificate.validity().not_before.timestamp(),
-            certificate.validity().not_after.timestamp(),
-        );
+        let (from_s, until_s) =
+            (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
         let while_it_counted = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(until_s).ok()?));
         self.ours.as_ref()?.verify_client_cert(shown, &[], while_it_counted).ok()?;
         let names = certificate.subject_alternative_name().ok()??;
@@ -131,7 +129,8 @@ mod tests {
         let theirs = Ca::open_or_make(&folder.path().join("b"), &mut world, now_ms).unwrap();
         let strangers = Strangers::of(Some(&ours)).unwrap();
         let mut shown = |ca: &Ca| {
-            let (certificate, _): (_, EcKey) = ca.server(&["localhost".to_owned()], now_ms, &mut world).unwrap();
+            let (certificate, _): (_, EcKey) =
+                ca.server(&["localhost".to_owned()], now_ms, &mut world).unwrap();
             certificate
         };
         // A server's certificate is no node's, whoever made it.

@@ -214,7 +214,8 @@ impl Rollouts {
                 engine.insert(active(writer, &row).await?);
             }
             self.experiments = Experiments::read(writer, &mut engine).await?;
-            let is_empty = engine.is_empty() && self.experiments.is_empty() && !recovery::is_behind(writer).await?;
+            let is_empty =
+                engine.is_empty() && self.experiments.is_empty() && !recovery::is_behind(writer).await?;
             self.engine = Some(engine);
             if !is_empty {
                 self.meet_fleet(writer).await?;
@@ -328,7 +329,7 @@ impl Rollouts {
         samples::put(writer, model, &SampleRow { node, day, manifest, told }).await?;
         if let Some(engine) = &mut self.engine {
             engine.behaved(node, behaviour, at_ms, &hour);
-            self.experiments.behaved(engine, node, behaviour, &hour, now_ms);
+            self.experiments.behaved(engine, node, behaviour, &hour);
         }
         Ok(())
     }

@@ -9,6 +9,8 @@
 //! Whoever carries it out stores the rollout and everything that comes back in one transaction, and only then lets a
 //! document leave. No effect may be lost, and none is done twice: the rollout's revision says which step was taken.
 
+mod adopted;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -287,7 +289,9 @@ pub enum NotNow {
     )]
     NoWayBack,
     /// Nodes know more than the hub.
-    #[error("nodes know more than this hub, whose database is a backup's: look with `selvedge hub adopt --plan`")]
+    #[error(
+        "nodes know more than this hub, whose database is a backup's: look with `selvedge hub adopt --plan`"
+    )]
     Behind,
     /// Too late.
     #[error("the signed documents have expired: make a new rollout")]
@@ -447,7 +451,11 @@ impl Step<'_> {
             Event::Conflict(nodes) if self.it.phase.is_open() || self.it.phase == Phase::Reverting => {
                 self.it.conflict = nodes;
                 if nodes > 0 {
-                    self.pause("rollout.conflict", "", "nodes know more than this hub: its database is a backup's");
+                    self.pause(
+                        "rollout.conflict",
+                        "",
+                        "nodes know more than this hub: its database is a backup's",
+                    );
                 }
             }
             Event::Conflict(nodes) if self.it.conflict > 0 => self.it.conflict = nodes,
@@ -615,46 +623,6 @@ impl Step<'_> {
         (it.tests, it.seen) = (Tests::default(), None);
         self.release(self.plan.opens(wave));
         self.turn(Phase::Running, act, who, why, None);
-    }
-
-    /// Stands where nodes say that it stood. What a person had paused stays paused.
-    fn adopt(&mut self, named: &BTreeSet<Kind>, who: &str, why: &str) {
-        let (plan, first) = (self.plan, self.plan.first_wave());
-        let wave = |kind: &Kind| match kind {
-            Kind::Canary | Kind::CanaryRevert => 0,
-            Kind::Wave(wave) | Kind::Revert(wave) => *wave,
-            Kind::Standing => plan.last_wave(),
-        };
-        let was_held = std::mem::take(&mut self.it.conflict) > 0;
-        let phase = match (&self.it.phase, was_held) {
-            (Phase::Paused { back }, true) => (**back).clone(),
-            (phase, _) => phase.clone(),
-        };
-        let is_new = matches!(phase, Phase::Draft | Phase::Ready) && !named.is_empty();
-        let top = named.iter().map(wave).max().unwrap_or(self.it.wave).max(self.it.wave);
-        for wave in first..=top.min(plan.last_wave()) {
-            self.release(plan.opens(wave));
-        }
-        let is_raised = is_new || top > self.it.wave;
-        if is_raised {
-            let it = &mut self.it;
-            (it.wave, it.since_ms, it.full_ms) = (top, self.now_ms, None);
-            (it.late, it.pardoned, it.skip_unknown, it.go) = (0, 0, false, false);
-            (it.tests, it.seen) = (Tests::default(), None);
-        }
-        let goes_back = phase == Phase::Reverting || named.iter().any(|kind| kind.is_revert());
-        for kind in named.iter().copied().chain(ways_back(plan, &self.it).filter(|_| goes_back).unwrap_or_default()) {
-            self.release(kind);
-        }
-        let phase = match phase {
-            Phase::Paused { back } if is_raised && back.is_open() => Phase::Paused { back: Box::new(Phase::Running) },
-            phase if phase.is_end() || matches!(phase, Phase::Paused { .. }) => phase,
-            _ if goes_back => Phase::Reverting,
-            _ if named.contains(&Kind::Standing) => Phase::Done,
-            _ if is_raised => Phase::Running,
-            phase => phase,
-        };
-        self.turn(phase, "rollout.adopt", who, why, None);
     }
 
     fn stop(&mut self, evidence: Evidence) {

@@ -14,7 +14,7 @@ use wire::world::{Entropy as _, Simulated, WallMs};
 
 use super::gate::{Ask, Need, View};
 use super::member::{Happened, Heard, Member, Running, STANDINGS, Standing, hear};
-use super::plan::{BadPlan, Gate, Kind, Lane, Plan, Rate, Target, Then, Wave};
+use super::plan::{BadPlan, Gate, Kind, Plan, Target, Then, Wave};
 use super::step::{Alarm, Effect, Event, NotNow, Order, Rollout, allows, step};
 use super::{documents, text};
 
@@ -603,7 +603,11 @@ fn adoption_raises_a_rollout_to_what_nodes_name_and_never_lowers_it() {
     fn check(held: bool, named: &[Kind], phase: &str, wave: u32, released: &[Kind]) {
         let mut play = Play::start(plan(&[21, 205, 2048]));
         play.hear(Event::Conflict(u32::from(held)));
-        play.hear(Event::Adopted { named: named.iter().copied().collect(), who: "ann".into(), why: "".into() });
+        play.hear(Event::Adopted {
+            named: named.iter().copied().collect(),
+            who: "ann".into(),
+            why: "".into(),
+        });
         assert_eq!((play.phase(), play.rollout.wave), (phase, wave), "{named:?}");
         assert_eq!(play.released(), released);
         assert_eq!(play.rollout.conflict, 0);

@@ -92,8 +92,6 @@ pub fn read(bytes: &[u8]) -> Result<Plan, NoPlan> {
     Ok(plan)
 }
 
-}
-
 fn to_value(plan: &Plan) -> Value {
     let compare = |one: &Compare| {
         Value::object([

@@ -54,20 +54,27 @@ pub async fn is_behind(writer: &mut Writer) -> Result<bool, sqlx::Error> {
 
 /// The plan that documents of this id follow from: of its waves, or of its canaries.
 pub async fn plan_of(writer: &mut Writer, id: &str) -> Result<Option<String>, sqlx::Error> {
-    let row = sqlx::query("SELECT id FROM plans WHERE id = $1 UNION SELECT plan FROM documents WHERE id = $1");
+    let row =
+        sqlx::query("SELECT id FROM plans WHERE id = $1 UNION SELECT plan FROM documents WHERE id = $1");
     row.bind(id).fetch_optional(writer).await?.map(|row| row.try_get(0)).transpose()
 }
 
 /// The same, for readers.
 pub async fn read_plan_of(readers: &Readers, id: &str) -> Result<Option<String>, sqlx::Error> {
-    let row = sqlx::query("SELECT id FROM plans WHERE id = $1 UNION SELECT plan FROM documents WHERE id = $1");
+    let row =
+        sqlx::query("SELECT id FROM plans WHERE id = $1 UNION SELECT plan FROM documents WHERE id = $1");
     row.bind(id).fetch_optional(readers).await?.map(|row| row.try_get(0)).transpose()
 }
 
 /// What a node's records say of installations, oldest first: `(record, body)`.
 pub async fn installs(writer: &mut Writer, node: i64) -> Result<Vec<(i64, String)>, sqlx::Error> {
     let rows = sqlx::query("SELECT id, body FROM records WHERE node = $1 AND kind = 'install' ORDER BY id");
-    rows.bind(node).fetch_all(writer).await?.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    rows.bind(node)
+        .fetch_all(writer)
+        .await?
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
 }
 
 /// How far this hub has come: the number of the newest change to what nodes shall do, and of the newest entry of its log.
@@ -115,7 +122,8 @@ pub async fn forget_lost(writer: &mut Writer) -> Result<(), sqlx::Error> {
 
 /// Which entries were brought back, and nobody has adopted since: behind the first number, up to the second.
 pub async fn lost(readers: &Readers) -> Result<Option<(i64, i64)>, sqlx::Error> {
-    let row = sqlx::query("SELECT value FROM words WHERE name = $1").bind(LOST).fetch_optional(readers).await?;
+    let row =
+        sqlx::query("SELECT value FROM words WHERE name = $1").bind(LOST).fetch_optional(readers).await?;
     let value = row.map(|row| row.try_get::<String, _>(0)).transpose()?;
     Ok(value.and_then(|value| {
         let (from, to) = value.split_once(' ')?;
@@ -157,7 +165,8 @@ const STRANGERS: &str = "SELECT s.id, s.name, s.serial, s.not_before_ms, s.not_a
 fn stranger(row: &StoredRow) -> Result<StrangerRow, sqlx::Error> {
     let key: Vec<u8> = row.try_get(0)?;
     Ok(StrangerRow {
-        key: Hash::from_slice(&key).ok_or_else(|| sqlx::Error::Decode("an id of a key has 32 bytes".into()))?,
+        key: Hash::from_slice(&key)
+            .ok_or_else(|| sqlx::Error::Decode("an id of a key has 32 bytes".into()))?,
         name: row.try_get(1)?,
         serial: row.try_get(2)?,
         not_before_ms: row.try_get(3)?,

@@ -119,11 +119,7 @@ pub async fn forget_waiting(writer: &mut Writer, enrolment: &str) -> Result<(), 
 }
 
 /// The key with which a maker's device came in, if it did.
-pub async fn device(
-    writer: &mut Writer,
-    maker: &Hash,
-    serial: &str,
-) -> Result<Option<Vec<u8>>, sqlx::Error> {
+pub async fn device(writer: &mut Writer, maker: &Hash, serial: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
     let query = sqlx::query("SELECT spki FROM factory WHERE maker = $1 AND serial = $2");
     let row = query.bind(maker.as_bytes().as_slice()).bind(serial).fetch_optional(writer).await?;
     row.map(|row| row.try_get(0)).transpose()

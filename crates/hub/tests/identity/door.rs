@@ -39,7 +39,7 @@ pub fn certificate(folder: &Path, seed: u64) -> (TlsConfig, CertificateDer<'stat
     let made = made.self_signed(&key).unwrap();
     let files = TlsConfig { cert: folder.join("people.pem"), key: folder.join("people.key") };
     std::fs::write(&files.cert, wrap("CERTIFICATE", made.der())).unwrap();
-    std::fs::write(&files.key, wrap("EC PRIVATE KEY", key.0.der())).unwrap();
+    std::fs::write(&files.key, key.0.pem().as_str()).unwrap();
     (files, made.der().clone())
 }
 

@@ -1,6 +1,7 @@
 //! Who may do what, as a table that a person reads: every route for everybody who may come. `tests/golden/matrix.txt`.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use hub::access::rules::{Needs, RULES};
 use hub::access::session::Sealer;
@@ -45,9 +46,8 @@ async fn every_route_for_everybody() {
     let ask = json!({ "node": "denied" });
     assert_eq!(stand.ask(&stand.admin, Method::POST, "/api/v1/denied", Some(ask)).await.0, 200);
 
-    let person = |name, token| {
-        Caller { name, client: stand.client(None), url: stand.hub.url(), token, cookie: None }
-    };
+    let person =
+        |name, token| Caller { name, client: stand.client(None), url: stand.hub.url(), token, cookie: None };
     let mut callers = vec![
         person("nobody", None),
         person("wrong token", Some(format!("svt_0000000000_{}", "0".repeat(40)))),
@@ -138,10 +138,16 @@ async fn ask_as(stand: &Stand, caller: &Caller, method: &str, route: &str) -> St
             let request = request.header("content-type", wire::batch::CONTENT_TYPE);
             request.body(zstd::encode_all(&json[..], 3).unwrap())
         }
+        ("GET", "/api/v1/wait") => request.timeout(Duration::from_secs(1)),
         ("GET", _) => request,
         _ => request.json(&json!({})),
     };
-    let Ok(answer) = request.send().await else { return "-".to_owned() };
+    let answer = match request.send().await {
+        // It was let through, and waits for news.
+        Err(error) if error.is_timeout() && route == "/api/v1/wait" => return "+".to_owned(),
+        Err(_) => return "-".to_owned(),
+        Ok(answer) => answer,
+    };
     let status = answer.status().as_u16();
     if !matches!(status, 401 | 403) {
         return "+".to_owned();

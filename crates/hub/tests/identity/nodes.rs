@@ -58,6 +58,10 @@ async fn a_node_comes_in_speaks_renews_and_is_denied() {
     // Off for two days: it may renew, and nothing else.
     stand.world.advance_ms(2 * DAY_MS);
     assert_eq!(check_in(&stand, &next, "pump-7").await, no(403, "expired"));
+    let held = FakeNode::with(next.client(&stand), &stand.nodes_url(), "pump-7", 7);
+    let body = serde_json::to_vec(&held.checkin(1)).unwrap();
+    let answer = held.post("/api/v1/checkin", "application/json", body).await;
+    assert_eq!(answer.headers()["connection"], "close", "the next certificate needs another connection");
     let (status, answer) = next.renew(&stand, &next).await;
     assert_eq!(status, 200, "{answer}");
     next.take(&answer["certificate"]);

@@ -103,6 +103,7 @@ async fn what_a_token_cannot_be() {
         (json!({ "uses": 2, "labels": { "": "x" } }), "bad-labels"),
         (json!({ "uses": 2, "name": "a" }), "token-with-name"),
         (json!({ "uses": 0 }), "out-of-range"),
+        (json!({ "name": "a", "replace": true, "approve": true }), "replace-with-approve"),
     ] {
         let answer = stand.ask(&stand.admin, Method::POST, "/api/v1/enrolments", Some(ask)).await;
         assert_eq!(word(answer), no(400, code));

@@ -2,7 +2,13 @@
 //! that stays small. Times are printed and not asserted.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, dead_code, reason = "its rooms are shared with examples")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    dead_code,
+    reason = "its rooms are shared with examples"
+)]
 
 #[path = "../fleet/mod.rs"]
 mod fleet;
@@ -30,14 +36,14 @@ async fn an_ordinary_day() {
         nodes: 1500,
         period: Duration::from_secs(10),
         records: 1000,
-        lasts: Duration::from_secs(20),
+        lasts: Duration::from_secs(15),
         trial: Duration::from_secs(2),
         print: Duration::from_secs(10),
     };
     let outcome = steady::play(folder.path(), day, &AS_HUB).await;
     let tally = &outcome.world.tally;
     assert_eq!((tally.get(&tally.odd), outcome.found.streams >= 1500), (0, true));
-    assert!(outcome.found.records >= 10_000, "{:?}", outcome.found);
+    assert!(outcome.found.records >= 1000 * 15 * 9 / 10, "{:?}", outcome.found);
     assert!(tally.get(&tally.installs) > 0, "the rollout goes on: {:?}", outcome.found.members);
     assert!(outcome.peak_bytes < 300_000_000, "{} bytes", outcome.peak_bytes);
 }

@@ -23,7 +23,10 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use wire::batch::{BatchAnswer, CONTENT_TYPE};
 use wire::body::{Behaviour, Install};
-use wire::checkin::{AcceptedVersion, CandidateState, CheckIn, CheckInAnswer, CurrentState, Inventory, Quiet, SlotState, StreamState};
+use wire::checkin::{
+    AcceptedVersion, CandidateState, CheckIn, CheckInAnswer, CurrentState, Inventory, Quiet, SlotState,
+    StreamState,
+};
 use wire::class::Class;
 use wire::hash::Hash;
 use wire::id::{BootId, StreamName};
@@ -183,16 +186,27 @@ impl Node {
                 "model.smollm2": self.release, "variant.smollm2": "q4_k_m"
             });
             self.facts.0 = seq + 1;
-            Inventory { seq: seq + 1, base: 0, set: serde_json::from_value(set).unwrap(), ..Inventory::default() }
+            Inventory {
+                seq: seq + 1,
+                base: 0,
+                set: serde_json::from_value(set).unwrap(),
+                ..Inventory::default()
+            }
         } else if self.visits.is_multiple_of(50) {
             let set = json!({ "disk": 51_200_000_000 - self.visits * 4096, "model.smollm2": self.release });
             self.facts.0 = seq + 1;
-            Inventory { seq: seq + 1, base: seq, set: serde_json::from_value(set).unwrap(), ..Inventory::default() }
+            Inventory {
+                seq: seq + 1,
+                base: seq,
+                set: serde_json::from_value(set).unwrap(),
+                ..Inventory::default()
+            }
         } else {
             Inventory { seq, base: seq, ..Inventory::default() }
         };
         let (manifest, variant) = (Hash::of(&self.release.to_be_bytes()), "q4_k_m".into());
-        let candidate = |(release, _)| CandidateState { release, phase: "trial".into(), misses: 0, extra: Map::new() };
+        let candidate =
+            |(release, _)| CandidateState { release, phase: "trial".into(), misses: 0, extra: Map::new() };
         let slot = SlotState {
             model: "smollm2".into(),
             current: Some(CurrentState { release: self.release, variant, manifest, extra: Map::new() }),
@@ -262,9 +276,12 @@ impl Node {
             }
         }
         if answer.poll_ms == 0 {
-            self.held = None;
+            if let Some(held) = self.held.take() {
+                held.abort();
+            }
         } else if self.held.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-            let (tls, world, bell, revision) = (self.tls.clone(), self.world.clone(), self.bell.clone(), self.revision);
+            let (tls, world, bell, revision) =
+                (self.tls.clone(), self.world.clone(), self.bell.clone(), self.revision);
             self.held = Some(tokio::spawn(async move {
                 let Ok(mut link) = Link::new(&tls, &world).await else { return };
                 let path = format!("/api/v1/wait?revision={}", revision.unwrap_or(0));
@@ -328,7 +345,9 @@ impl Node {
             let written = written.map(|(name, stream)| (stream.class, name.clone()));
             let lying = self.outbox.iter().filter(|(_, _, count)| *count > 0);
             let lying = lying.map(|(name, class, _)| (*class, (*name).to_owned()));
-            let Some((class, stream)) = written.chain(lying).filter(|(class, _)| may(*class)).min() else { return Ok(()) };
+            let Some((class, stream)) = written.chain(lying).filter(|(class, _)| may(*class)).min() else {
+                return Ok(());
+            };
             self.write_out(&stream, class);
             let batch = self.fake.batch(&stream, BATCH);
             let count = batch.records.len() as u64;
@@ -344,7 +363,10 @@ impl Node {
     /// Brings the next batch of a stream out of the outbox.
     fn write_out(&mut self, stream: &str, class: Class) {
         let unsent = self.fake.streams.get(stream).map_or(0, |stream| stream.unsent.len());
-        let Some(lying) = self.outbox.iter_mut().find(|(name, _, count)| *name == stream && *count > 0) else { return };
+        let Some(lying) = self.outbox.iter_mut().find(|(name, _, count)| *name == stream && *count > 0)
+        else {
+            return;
+        };
         let count = lying.2.min(BATCH.saturating_sub(unsent) as u64);
         lying.2 -= count;
         let (kind, body) = match class {
@@ -395,7 +417,9 @@ impl Link {
             TlsConnector::from(tls.clone()).connect(ServerName::try_from("localhost").unwrap(), stream).await
         });
         let Ok(Ok(stream)) = made.await else { return Err(broken(world)) };
-        let Ok((sender, connection)) = handshake(TokioIo::new(stream)).await else { return Err(broken(world)) };
+        let Ok((sender, connection)) = handshake(TokioIo::new(stream)).await else {
+            return Err(broken(world));
+        };
         tokio::spawn(connection);
         world.tally.connects.add(began.elapsed());
         Ok(Link { sender })
@@ -427,7 +451,9 @@ impl Link {
             Some(seconds) if head.status == 503 => {
                 world.tally.busy.fetch_add(1, Relaxed);
                 let seconds: f64 = seconds;
-                Err(Failed::Later(Duration::from_secs_f64(seconds * (1.0 + 0.1 * System::new().unit()) + System::new().unit())))
+                Err(Failed::Later(Duration::from_secs_f64(
+                    seconds * (1.0 + 0.1 * System::new().unit()) + System::new().unit(),
+                )))
             }
             _ => {
                 world.tally.odd.fetch_add(1, Relaxed);

@@ -49,7 +49,8 @@ pub async fn read_back(folder: &Path, nodes: &[Node]) -> Found {
         streams.insert(id, Stream { name, class, seq: 0, head: Hash::GENESIS, kept });
     }
     let mut found = Found { streams: streams.len(), ..Found::default() };
-    let rows = "SELECT id, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, body FROM records ORDER BY id";
+    let rows =
+        "SELECT id, stream, seq, kind, boot, mono_ns, wall_ms, clock, hash, body FROM records ORDER BY id";
     let mut rows = sqlx::query(rows).fetch(&store.readers);
     while let Some(row) = rows.try_next().await.unwrap() {
         found.records += 1;
@@ -63,7 +64,8 @@ pub async fn read_back(folder: &Path, nodes: &[Node]) -> Found {
             wall_ms: row.get(6),
             clock: ClockQuality::parse(row.get(7)).unwrap(),
         };
-        let said = Link { stream: &stream.name, class: stream.class, seq: stream.seq, kind: row.get(3), stamp };
+        let said =
+            Link { stream: &stream.name, class: stream.class, seq: stream.seq, kind: row.get(3), stamp };
         stream.head = link(stream.head, said, row.get(9));
         assert_eq!(hash(row.get(8)), stream.head, "{} {}", stream.name, stream.seq);
     }
@@ -74,7 +76,11 @@ pub async fn read_back(folder: &Path, nodes: &[Node]) -> Found {
             let key = (node.fake.name.to_string(), node.fake.journal.to_string(), name.clone());
             let stream = &streams[&by_name[&key]];
             assert!(own.unsent.is_empty(), "{key:?}");
-            assert_eq!((stream.seq, stream.head), (own.seq, own.head), "{key:?}: what was acknowledged is there");
+            assert_eq!(
+                (stream.seq, stream.head),
+                (own.seq, own.head),
+                "{key:?}: what was acknowledged is there"
+            );
             assert_eq!((stream.seq, stream.head), stream.kept, "{key:?}");
             told += own.seq;
         }

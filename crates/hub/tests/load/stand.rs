@@ -70,7 +70,7 @@ impl Running {
     pub fn start(folder: &Path, arguments: &[&str]) -> Running {
         let addresses = folder.join("addresses");
         let _ = std::fs::remove_file(&addresses);
-        let child = Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(std::env::current_exe().unwrap())
             .args(arguments)
             .env(FOLDER, folder)
             .stdin(Stdio::piped())
@@ -84,7 +84,8 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("the hub does not start");
+        child.kill().unwrap();
+        panic!("the hub does not start: {}", child.wait().unwrap());
     }
 
     pub fn stop(mut self) {
@@ -222,7 +223,11 @@ pub fn believer(folder: &Path) -> Arc<WebPkiServerVerifier> {
 }
 
 /// TLS as a node speaks it; each has tickets of its own.
-pub fn tls(own: &Own, believer: &Arc<WebPkiServerVerifier>, provider: &Arc<rustls::crypto::CryptoProvider>) -> Arc<ClientConfig> {
+pub fn tls(
+    own: &Own,
+    believer: &Arc<WebPkiServerVerifier>,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Arc<ClientConfig> {
     let key = PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(own.key.der().to_vec()));
     let builder = ClientConfig::builder_with_provider(provider.clone());
     let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).unwrap();

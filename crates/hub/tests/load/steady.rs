@@ -94,7 +94,8 @@ pub async fn play(folder: &Path, day: Day, arguments: &[&str]) -> Outcome {
 }
 
 pub fn report(tally: &Tally, metrics: &[(String, f64)]) {
-    let metric = |name: &str| metrics.iter().find(|(known, _)| known == name).map_or(0.0, |(_, value)| *value);
+    let metric =
+        |name: &str| metrics.iter().find(|(known, _)| known == name).map_or(0.0, |(_, value)| *value);
     let shaken = |end: &str| metric(&format!("hub_handshakes_total{{end=\"{end}\"}}"));
     let (full, resumed, failed) = (shaken("full"), shaken("resumed"), shaken("failed"));
     println!(
@@ -127,7 +128,8 @@ async fn live(mut node: Node, day: Day, world: Arc<World>, end: Instant) -> Node
     let mut chance = System::new();
     let rate = day.records as f64 / day.nodes as f64;
     node.next = Instant::now() + day.period.mul_f64(chance.unit());
-    let (mut written, mut behaved) = (Instant::now(), Instant::now() + Duration::from_secs(600).mul_f64(chance.unit()));
+    let (mut written, mut behaved) =
+        (Instant::now(), Instant::now() + Duration::from_secs(600).mul_f64(chance.unit()));
     loop {
         let ready = node.ready().filter(|_| !node.was_sent_away);
         let wake = ready.map_or(node.next, |ready| ready.min(node.next)).min(end);
@@ -151,10 +153,14 @@ async fn live(mut node: Node, day: Day, world: Arc<World>, end: Instant) -> Node
         let visited = node.visit(check_in).await;
         come_again(&mut node, visited);
     }
+    node.measure(((end - written).as_secs_f64() * rate) as u64);
     // What is written is told, and known to be.
     while node.owes() {
         let visited = node.visit(true).await;
-        assert!(world.began.elapsed() < day.lasts + Duration::from_secs(120), "the hub does not take the rest");
+        assert!(
+            world.began.elapsed() < day.lasts + Duration::from_secs(120),
+            "the hub does not take the rest"
+        );
         if visited.is_err() || node.owes() {
             sleep(Duration::from_secs(1)).await;
         }
@@ -168,7 +174,9 @@ pub fn come_again(node: &mut Node, visited: Result<(), Failed>) {
     match visited {
         Ok(()) => {}
         Err(Failed::Later(wait)) => node.next = Instant::now() + wait,
-        Err(Failed::Broken) => node.next = Instant::now() + Duration::from_secs_f64(1.0 + 2.0 * System::new().unit()),
+        Err(Failed::Broken) => {
+            node.next = Instant::now() + Duration::from_secs_f64(1.0 + 2.0 * System::new().unit());
+        }
         Err(Failed::Odd) => node.next = Instant::now() + Duration::from_secs(30),
     }
 }

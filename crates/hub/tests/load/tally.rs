@@ -55,8 +55,12 @@ pub struct Tally {
 impl Tally {
     /// One line for each kind of call since it was at these places.
     pub fn table(&self, from: [usize; 3], seconds: f64) -> String {
-        let mut text = format!("{:<12}{:>9}{:>9}{:>10}{:>10}{:>10}\n", "", "count", "per s", "p50 ms", "p99 ms", "max ms");
-        let kinds = [("connections", &self.connects), ("check-ins", &self.check_ins), ("batches", &self.batches)];
+        let mut text = format!(
+            "{:<12}{:>9}{:>9}{:>10}{:>10}{:>10}\n",
+            "", "count", "per s", "p50 ms", "p99 ms", "max ms"
+        );
+        let kinds =
+            [("connections", &self.connects), ("check-ins", &self.check_ins), ("batches", &self.batches)];
         for ((what, times), from) in kinds.into_iter().zip(from) {
             let (count, [half, most, all]) = times.since(from);
             let rate = count as f64 / seconds;

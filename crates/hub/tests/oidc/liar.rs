@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wire::world::{Clock as _, Simulated};
 
-use crate::{Browser, hub_at};
+use crate::browser::{Browser, hub_at};
+
+/// Makes a token of claims that is not what it should be.
+type Lie<'a> = Box<dyn Fn(Value) -> String + 'a>;
 
 struct Key {
     key: EncodingKey,
@@ -74,7 +77,10 @@ impl Liar {
         };
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(move || async move { metadata.to_string() }))
-            .route("/jwks", get(move || async move { json!({ "keys": keys.lock().unwrap().keys }).to_string() }))
+            .route(
+                "/jwks",
+                get(move || async move { json!({ "keys": keys.lock().unwrap().keys }).to_string() }),
+            )
             .route("/token", post(token));
         tokio::spawn(async move { axum_serve(listener, router).await });
         Liar { url, says }
@@ -87,7 +93,9 @@ async fn axum_serve(listener: tokio::net::TcpListener, router: Router) {
     use hyper_util::service::TowerToHyperService;
     while let Ok((stream, _)) = listener.accept().await {
         let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+        );
     }
 }
 
@@ -95,8 +103,11 @@ async fn axum_serve(listener: tokio::net::TcpListener, router: Router) {
 async fn each_lie_is_refused_by_its_name() {
     let (folder, world) = (tempfile::tempdir().unwrap(), Simulated::new(1));
     let (liar, key, next, stolen) = (Liar::start().await, Key::new("a"), Key::new("b"), Key::new("a"));
-    liar.says.lock().unwrap().keys =
-        vec![json!({ "kty": "of tomorrow" }), json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "s" }), key.published()];
+    liar.says.lock().unwrap().keys = vec![
+        json!({ "kty": "of tomorrow" }),
+        json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "s" }),
+        key.published(),
+    ];
     let hub = hub_at(&liar.url, folder.path(), world.clone()).await;
     let good = |nonce: &str| {
         let now_s = world.wall_ms() / 1000;
@@ -139,7 +150,7 @@ async fn each_lie_is_refused_by_its_name() {
         claims["sub"] = "8".into();
         format!("{}.{}.{}", parts[0], BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()), parts[2])
     };
-    let lies: Vec<(&str, Box<dyn Fn(Value) -> String>)> = vec![
+    let lies: Vec<(&str, Lie<'_>)> = vec![
         ("nonce-wrong", Box::new(changed("nonce", "another".into()))),
         ("nonce-wrong", Box::new(changed("nonce", Value::Null))),
         ("audience-wrong", Box::new(changed("aud", "another".into()))),
@@ -179,7 +190,7 @@ async fn each_lie_is_refused_by_its_name() {
     let mut other = Browser::new(&hub);
     let (_, asked) = other.begin().await;
     let state = asked["state"].as_str();
-    let mut check = async |browser: &mut Browser, words: &[(&str, &str)], word: &str| {
+    let check = async |browser: &mut Browser, words: &[(&str, &str)], word: &str| {
         let (status, page) = browser.back(words).await;
         assert!(status == 403 && page.contains(&format!("({word})")), "{word}: {status} {page}");
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Client;
 use wire::world::System;
 
-use crate::{Browser, hub_at};
+use crate::browser::{Browser, hub_at};
 
 struct Provider {
     process: Child,
@@ -25,7 +25,8 @@ impl Provider {
     /// `None`, and says so, where there is none.
     async fn start() -> Option<Provider> {
         let python = std::env::var_os("SELVEDGE_PYTHON").unwrap_or_else(|| "python3".into());
-        let has = Command::new(&python).args(["-c", "import oidc_provider_mock"]).stderr(Stdio::null()).status();
+        let has =
+            Command::new(&python).args(["-c", "import oidc_provider_mock"]).stderr(Stdio::null()).status();
         if !has.is_ok_and(|status| status.success()) {
             println!("skipped: signing in elsewhere: oidc-provider-mock is not there (set SELVEDGE_PYTHON)");
             return None;
@@ -77,9 +78,9 @@ async fn people_sign_in_at_a_provider_of_others() {
     let (status, page) = ann.back(&[("code", &code), ("state", &state)]).await;
     assert_eq!(status, 200, "{page}");
     assert_eq!(ann.me().await, "operator:ann operator");
-    // The code counts once.
+    // Once: the browser is back.
     let (status, page) = ann.back(&[("code", &code), ("state", &state)]).await;
-    assert!(status == 502 && page.contains("(provider)"), "{status} {page}");
+    assert!(status == 403 && page.contains("(state-wrong)"), "{status} {page}");
 
     let refused = async |subject: &str, word: &str| {
         let mut browser = Browser::new(&hub);

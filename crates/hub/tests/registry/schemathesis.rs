@@ -176,11 +176,12 @@ async fn whatever_is_asked_is_answered_as_described() {
     let hub = Hub::start(config, System::new()).await.unwrap();
     let ours = client(&hub, TOKEN);
     let known = fill(&ours).await;
-    let (admin, viewer) = (operator(&ours, "adam", "admin").await, operator(&ours, "vic", "viewer").await);
     let examples = std::env::var("SELVEDGE_EXAMPLES").ok().and_then(|text| text.parse().ok());
     let mut asker =
         Asker { python, folder: folder.path().to_owned(), known, examples: examples.unwrap_or(10) };
     asker.asks("an admin", &hub, TOKEN, &["--exclude-tag", "identity"]).await;
+    // After it, for it takes tokens back and operators out.
+    let (admin, viewer) = (operator(&ours, "adam", "admin").await, operator(&ours, "vic", "viewer").await);
     hub.stop().await;
 
     // With a door for nodes, and so with codes and keys.

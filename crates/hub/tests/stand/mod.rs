@@ -12,6 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use hub::checkin::advice::Turns;
+use hub::checkin::wait::Waits;
 use hub::config::HubConfig;
 use hub::live::Live;
 use hub::metrics::Metrics;
@@ -74,6 +76,8 @@ impl Stand {
             clock: Arc::new(clock.clone()),
             check_in_ms: 1000,
             limits: Limits { nodes: 10 },
+            waits: Arc::new(Waits::new(0)),
+            turns: Turns::default(),
             me: "me".to_owned(),
         };
         let (writer, _) = writer::start(desk);

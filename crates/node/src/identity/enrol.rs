@@ -88,7 +88,9 @@ pub enum EnrolError {
     #[error("the hub's answer is not what was asked for: {0}")]
     Answer(&'static str),
     /// The hub gave it another name.
-    #[error("the hub calls this node {given}, and its settings say {configured}: write `name = \"{given}\"` there, and enrol again")]
+    #[error(
+        "the hub calls this node {given}, and its settings say {configured}: write `name = \"{given}\"` there, and enrol again"
+    )]
     OtherName {
         /// The hub's name.
         given: NodeId,
@@ -126,7 +128,8 @@ impl Way {
                     let path = path.clone();
                     move |source| EnrolError::NoPem { path, source }
                 };
-                let chain = CertificateDer::pem_slice_iter(&bytes(certificate)?).collect::<Result<Vec<_>, _>>();
+                let chain =
+                    CertificateDer::pem_slice_iter(&bytes(certificate)?).collect::<Result<Vec<_>, _>>();
                 let chain = chain.map_err(no_pem(certificate))?;
                 let secret = PrivateKeyDer::from_pem_slice(&bytes(key)?).map_err(no_pem(key))?;
                 let root = CertificateDer::from_pem_slice(&bytes(authority)?).map_err(no_pem(authority))?;

@@ -155,6 +155,7 @@ impl Identity {
             tried_ms: None,
             is_doubted: false,
         };
+        let mut may_ask_at_once = true;
         loop {
             state.is_doubted = self.judged.is_doubted();
             let now_ms = self.judged.now_ms();
@@ -176,8 +177,14 @@ impl Identity {
                     let Life { not_before_ms, not_after_ms } = held.life;
                     if not_before_ms != state.not_before_ms {
                         state.share = world.unit();
+                        may_ask_at_once = true;
                     }
                     state = State { not_before_ms, not_after_ms, failures: 0, ..state };
+                }
+                // The hub's certificate did not fit our time, which is seen only now: the time is asked for without a rest, once.
+                Err(error) if may_ask_at_once && !state.is_doubted && self.judged.is_doubted() => {
+                    may_ask_at_once = false;
+                    tracing::info!(%error, "the clock or the hub's certificate is wrong; the hub is asked for the time");
                 }
                 Err(error) => {
                     state.failures = state.failures.saturating_add(1);

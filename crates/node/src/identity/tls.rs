@@ -57,6 +57,12 @@ impl HubTls {
         Ok(())
     }
 
+    /// The hub refused whoever came. A ticket of a connection with the certificate before may have arrived after that one was
+    /// replaced: the next connection shows what is shown now.
+    pub fn refused(&self) {
+        self.tickets.forget();
+    }
+
     /// As reqwest takes them.
     pub fn settings(&self) -> ClientConfig {
         (*self.settings).clone()

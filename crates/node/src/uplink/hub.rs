@@ -64,6 +64,7 @@ pub(crate) struct Hub {
     records: Url,
     wait: Url,
     bearer: Option<HeaderValue>,
+    tls: Option<HubTls>,
 }
 
 impl Hub {
@@ -101,7 +102,7 @@ impl Hub {
         let client = client.build().map_err(UplinkError::Client)?;
         let (check_in, records, wait) =
             (join("api/v1/checkin")?, join("api/v1/records")?, join("api/v1/wait")?);
-        Ok(Hub { client, check_in, records, wait, bearer })
+        Ok(Hub { client, check_in, records, wait, bearer, tls: tls.cloned() })
     }
 
     /// Says how the node is.
@@ -152,6 +153,9 @@ impl Hub {
         let mut response = self.signed(request).send().await.map_err(|error| unreachable(&error))?;
         let status = response.status();
         if !status.is_success() {
+            if let (401 | 403, Some(tls)) = (status.as_u16(), &self.tls) {
+                tls.refused();
+            }
             let retry_after_ns = retry_after_ns(&response);
             // What the hub says of it is worth having, but not worth failing for.
             let said = read(&mut response, ANSWER_MAX_BYTES).await.unwrap_or_default();

@@ -10,7 +10,7 @@
 //! 8. Who can be reached is back when going back has ended.
 //! 9. The same events give the same rollout.
 //!
-//! Node's versions never go back by the model's own rule. What may never be of several rollouts: [`super::together`].
+//! Node's versions never go back by the model's own rule. What may never be of several rollouts: `sim::tests::together`.
 
 use std::collections::VecDeque;
 

@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use node::desired::{self, KeptFile};
-use package::disk::read_whole;
 use package::disk::system::System as Disk;
 use package::tlog::TILE_WIDTH;
-use package::tlog::note::{Checkpoint, NOTE_MAX_BYTES};
+use package::tlog::note::{Checkpoint, NOTE_MAX_BYTES, NoteKey};
 use package::tlog::tile::{Content, Tile};
 use serde_json::{Value, json};
 
@@ -204,7 +203,12 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
     }
     if let Some(largest) = known.iter().map(|seen| seen.size).max().filter(|_| !args.node.is_empty()) {
         let nodes = args.node.len();
-        writeln!(out, "ok     {nodes} nodes saw {} checkpoints of it, the largest of {}", known.len(), show_count(largest))?;
+        writeln!(
+            out,
+            "ok     {nodes} nodes saw {} checkpoints of it, the largest of {}",
+            known.len(),
+            show_count(largest)
+        )?;
     }
     if let Some(found) = found {
         writeln!(out, "ok     {found}")?;

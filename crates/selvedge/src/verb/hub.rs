@@ -1,6 +1,7 @@
 //! `selvedge hub`: the control plane.
 
 mod adopt;
+pub(super) mod threads;
 mod upkeep;
 
 use std::io::Write as _;
@@ -9,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use hub::access::first;
 use hub::access::tokens::{check_name, draw};
 use hub::access::who::Role;
@@ -21,6 +21,7 @@ use hub::store;
 use node::config::problem::{ConfigError, ConfigErrors};
 use wire::world::{Clock as _, System};
 
+use self::threads::runtime;
 use crate::interrupt::Interrupt;
 use crate::passphrase;
 
@@ -175,15 +176,6 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     runtime.block_on(running.stop());
     writeln!(out, "hub ended; its store is closed")?;
     Ok(())
-}
-
-/// The threads that a hub runs on.
-pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .thread_name("hub")
-        .enable_all()
-        .build()
-        .context("the system gives no threads")
 }
 
 /// Reads a config file; a problem in it is shown like one of a node's. What the command line sets instead is not looked

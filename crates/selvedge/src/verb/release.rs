@@ -213,7 +213,7 @@ fn covered(told: &Value) -> String {
         lines += &table.to_string();
         if let Some(find) = list(told, "lacks").iter().find_map(|one| one.get("find").and_then(Value::as_str))
         {
-            lines += &format!("find the first of them: selvedge fleet ls '{find}'\n");
+            lines += &format!("find the first of them:\n  selvedge fleet ls '{find}'\n");
         }
     }
     lines

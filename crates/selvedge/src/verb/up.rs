@@ -25,7 +25,7 @@ use wire::id::NodeId;
 use wire::identity::Code;
 use wire::world::System;
 
-use super::hub::runtime;
+use super::hub::threads::runtime;
 use crate::hub_client::HubArgs;
 use crate::interrupt::Interrupt;
 use crate::recording::{DetectorSettings, Recording, show_count, show_time};
@@ -91,7 +91,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         ..HubConfig::default()
     };
     let hub = runtime.block_on(Hub::start(hub_config, System::new()))?;
-    let nodes_url = hub.nodes_addr.map(|at| format!("https://{at}")).context("the hub has no door for nodes")?;
+    let nodes_url =
+        hub.nodes_addr.map(|at| format!("https://{at}")).context("the hub has no door for nodes")?;
     let (config, what) = node_config(&args, &folder, &nodes_url)?;
     let name = config.name.clone();
     come_in(&config, &hub.url(), &nodes_url).context("the node did not come in at the hub")?;
@@ -124,7 +125,7 @@ fn come_in(config: &Config, hub_url: &str, nodes_url: &str) -> anyhow::Result<()
     if files.open()?.is_some() {
         return Ok(());
     }
-    let hub = HubArgs { hub: hub_url.parse()?, token_file: None }.client()?;
+    let hub = HubArgs { hub: hub_url.parse()?, token_file: None, ca: None }.client()?;
     let ask = serde_json::json!({ "name": config.name, "replace": true });
     let made = hub.post("/api/v1/enrolments", &ask)?;
     let code = Code::parse(made["code"].as_str().unwrap_or_default())?;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-use crate::bucket::Bucket;
+use crate::borrowed::bucket::Bucket;
 use crate::stage::Stage;
 
 /// A hub; killed when it is dropped.
@@ -70,7 +70,7 @@ impl Company {
         // At once: both make the tables and the keys.
         company.spawn(stage, 0);
         company.revive(stage, 1);
-        company.listen(0);
+        company.listen(stage, 0);
         company
     }
 
@@ -84,20 +84,21 @@ impl Company {
     }
 
     /// Waits until a hub serves.
-    fn listen(&mut self, which: usize) {
+    fn listen(&mut self, stage: &Stage, which: usize) {
         let hub = &mut self.hubs[which];
         let mut line = String::new();
         let child = hub.child.as_mut().unwrap();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let url = line.split("console ").nth(1).and_then(|rest| rest.split(';').next());
-        hub.url = url.unwrap_or_else(|| panic!("{} does not start: {line}", hub.name)).to_owned();
+        let log = || std::fs::read_to_string(stage.path(&format!("{}.log", hub.name))).unwrap();
+        hub.url = url.unwrap_or_else(|| panic!("{} does not start: {line}{}", hub.name, log())).to_owned();
         let address = hub.url.strip_prefix("http://").unwrap().parse().unwrap();
         self.open.lock().unwrap()[which] = Some(address);
     }
 
     pub(crate) fn revive(&mut self, stage: &Stage, which: usize) {
         self.spawn(stage, which);
-        self.listen(which);
+        self.listen(stage, which);
     }
 
     /// SIGKILL.

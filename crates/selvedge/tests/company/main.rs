@@ -1,13 +1,11 @@
 //! A company's hub: two processes on one PostgreSQL and one bucket, killed again and again in mid-rollout. Nothing is lost, nothing
-//! is doubled, no gate is passed early, and the rollout goes on. `SELVEDGE_KILLS=200` for a long night.
+//! is doubled, no gate is passed early, and the rollout goes on. For a long night, which nextest would end:
+//! `SELVEDGE_KILLS=200 cargo test -p selvedge --all-features --test company`.
 
 #![cfg(all(feature = "postgres", feature = "s3"))]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says where")]
 
-#[path = "../../../hub/tests/bucket/mod.rs"]
-mod bucket;
-#[path = "../../../hub/tests/fleet/mod.rs"]
-mod fleet;
+mod borrowed;
 mod hubs;
 mod members;
 #[allow(dead_code, reason = "each test uses a part of it")]
@@ -25,7 +23,8 @@ use hub::rollout::text;
 use serde_json::Value;
 use wire::world::{Clock as _, Entropy as _, Simulated, System};
 
-use crate::bucket::Bucket;
+use crate::borrowed::bucket::Bucket;
+use crate::borrowed::fleet::cluster;
 use crate::hubs::Company;
 use crate::members::{Member, Shared, name};
 use crate::stage::{Stage, files};
@@ -61,7 +60,7 @@ fn a_company_s_hubs_lose_and_double_nothing_whichever_is_killed() {
     let Some(bucket) = Bucket::start() else { return };
     let stage = Stage::packed();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let Some(database) = runtime.block_on(fleet::cluster::on_server(&stage.path("company"))) else { return };
+    let Some(database) = runtime.block_on(cluster::on_server(&stage.path("company"))) else { return };
     let mut company = Company::start(&stage, &runtime, &database, &bucket);
     let url = company.url.clone();
 

@@ -14,7 +14,7 @@ use wire::class::Class;
 use wire::hash::Hash;
 use wire::world::{Clock as _, Entropy as _, MonoNs, Simulated, System};
 
-use crate::fleet::FakeNode;
+use crate::borrowed::fleet::FakeNode;
 
 /// How many records go in a batch.
 const BATCH: usize = 20;

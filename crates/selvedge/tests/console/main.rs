@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod browser;
+mod picture;
+mod process;
 #[allow(dead_code, reason = "a stage that other tests use, too")]
 #[path = "../packages/stage.rs"]
 mod stage;
@@ -13,21 +15,13 @@ mod way;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use browser::Browser;
+use picture::keep;
+use process::Running;
 use serde_json::json;
-
-/// A process that does not outlive its test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Starts `selvedge up` on a free port and gives the console's address.
 fn up(data: &Path) -> (Running, String) {
@@ -47,17 +41,6 @@ fn up(data: &Path) -> (Running, String) {
     // It goes on talking, and would end if nobody listened.
     std::thread::spawn(move || lines.for_each(drop));
     (running, address.expect("`selvedge up` prints an address"))
-}
-
-/// Keeps a picture where the caller wants them.
-fn keep(browser: &mut Browser, name: &str) {
-    use base64::Engine as _;
-    let picture = browser.screenshot();
-    assert!(picture.len() > 10_000, "{name} is a picture");
-    if let Some(folder) = std::env::var_os("SELVEDGE_SCREENSHOTS") {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(picture).expect("Base64");
-        std::fs::write(Path::new(&folder).join(name), bytes).expect("the folder can be written");
-    }
 }
 
 #[test]

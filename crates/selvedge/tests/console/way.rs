@@ -17,8 +17,9 @@ use wire::hash::Hash;
 use wire::world::System;
 
 use crate::browser::Browser;
+use crate::picture::keep;
+use crate::process::Running;
 use crate::stage::Stage;
-use crate::{Running, keep};
 
 const FLEET: [&str; 3] = ["pump-1", "pump-2", "pump-3"];
 const SOON: Duration = Duration::from_secs(30);
@@ -222,9 +223,12 @@ fn go(browser: &mut Browser, letter: &str, path: &str) {
     if browser.evaluate("document.activeElement.matches('input, textarea, select')") == json!(true) {
         browser.key("Escape");
     }
+    // It may lead to the page that stands there already, made anew.
+    browser.evaluate("window.left = true");
     browser.key("g");
     browser.key(letter);
-    let there = format!("location.pathname === '{path}' && document.readyState === 'complete'");
+    let there =
+        format!("!window.left && location.pathname === '{path}' && document.readyState === 'complete'");
     browser.wait_for(&there, SOON);
 }
 
@@ -279,24 +283,22 @@ fn walk(browser: &mut Browser, plant: &mut Plant) {
     browser.wait_for("document.title.startsWith('Overview') && document.readyState === 'complete'", SOON);
     everywhere(browser, "empty");
 
-    // A code for one device, a token for two; the command stands on the page.
-    go(browser, "e", "/enrol");
-    tab_to(browser, "input[name=name]");
-    browser.type_text(FLEET[0]);
-    browser.key("Enter");
-    browser.wait_for("document.querySelector('#command') && document.readyState === 'complete'", SOON);
-    let command = browser.evaluate("document.querySelector('#command').textContent");
-    plant.settings(FLEET[0]);
-    plant.enrol(FLEET[0], command.as_str().unwrap());
+    // A code for each device; the command to type there stands on the page. And a token, for those to come.
+    for name in FLEET {
+        go(browser, "i", "/enrol");
+        tab_to(browser, "input[name=name]");
+        browser.type_text(name);
+        browser.key("Enter");
+        let made = format!("document.querySelector('#command')?.textContent.endsWith('--name {name}')");
+        browser.wait_for(&format!("{made} && document.readyState === 'complete'"), SOON);
+        let command = browser.evaluate("document.querySelector('#command').textContent");
+        plant.settings(name);
+        plant.enrol(name, command.as_str().unwrap());
+    }
     tab_to(browser, "input[name=uses]");
     browser.key("Enter");
     browser.wait_for("document.querySelector('#h-once')?.textContent.includes('token')", SOON);
     everywhere(browser, "enrol");
-    let command = browser.evaluate("document.querySelector('#command').textContent");
-    for name in &FLEET[1..] {
-        plant.settings(name);
-        plant.enrol(name, command.as_str().unwrap());
-    }
     FLEET.iter().for_each(|name| plant.start(name));
     plant.publish("7");
 

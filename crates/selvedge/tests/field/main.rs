@@ -101,7 +101,10 @@ impl Field {
     }
 
     fn logged(&self, name: &str, mut command: Command) -> Child {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.stage.path(&format!("{name}.log")));
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.stage.path(&format!("{name}.log")));
         let file = file.unwrap();
         command.stdin(std::process::Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         command.spawn().unwrap()
@@ -118,7 +121,8 @@ impl Field {
         let command = self.command("hub", clock, &["hub", "--config", "hub.toml"]);
         self.hub = Some(self.logged("hub", command));
         self.until("the hub answers", |field| {
-            let words = ["rollout", "ls", "--hub", "http://127.0.0.1:8420", "--token-file", "hub/first-admin.token"];
+            let words =
+                ["rollout", "ls", "--hub", "http://127.0.0.1:8420", "--token-file", "hub/first-admin.token"];
             field.command("hub", "", &words).output().unwrap().status.success()
         });
     }
@@ -168,7 +172,18 @@ impl Field {
         let clock = System::new();
         while !holds(self) {
             let logs = || ["hub", "pump-1", "pump-2", "pump-3"].map(|name| self.log(name)).join("\n");
-            assert!(clock.mono_ns() < PATIENCE_NS, "{what}: {}", logs());
+            let seen = || {
+                let path = self.stage.path("hub/hub.sqlite");
+                let store = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+                let mut rows =
+                    store.prepare("SELECT name, checked_in_ms, last_seen_ms, clock FROM nodes").unwrap();
+                let row = |row: &rusqlite::Row<'_>| {
+                    let cells = (row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
+                    Ok(format!("{cells:?} {:?}", row.get::<_, Option<String>>(3)?))
+                };
+                rows.query_map([], row).unwrap().map(Result::unwrap).collect::<Vec<_>>().join("\n")
+            };
+            assert!(clock.mono_ns() < PATIENCE_NS, "{what}: {}\n{}", seen(), logs());
             for child in self.nodes.values_mut() {
                 assert_eq!(child.try_wait().unwrap(), None, "{what}");
             }
@@ -215,7 +230,11 @@ impl Field {
         });
         let holes = "SELECT COUNT(*) FROM streams s WHERE s.seq <> (SELECT COUNT(*) FROM records r WHERE r.stream = s.id)";
         assert_eq!((self.number(holes), self.number("SELECT COUNT(*) FROM gaps")), (0, 0), "{what}");
-        assert_eq!(self.number("SELECT COUNT(*) - COUNT(DISTINCT node) FROM journals"), 0, "no journal forked");
+        assert_eq!(
+            self.number("SELECT COUNT(*) - COUNT(DISTINCT node) FROM journals"),
+            0,
+            "no journal forked"
+        );
     }
 
     fn show(&self, id: &str) -> Value {
@@ -238,7 +257,8 @@ impl Field {
         self.verb(&["rollout", "new", "tiny:7", "--where", "all", "--soak", "0", "--no-revert"]);
         let file = self.stage.path("plan.json");
         let mut plan: Plan = text::read(&std::fs::read(&file).unwrap()).unwrap();
-        let mut order: Vec<(u16, usize)> = (1..=NODES).map(|node| (place(&plan, &format!("pump-{node}")), node)).collect();
+        let mut order: Vec<(u16, usize)> =
+            (1..=NODES).map(|node| (place(&plan, &format!("pump-{node}")), node)).collect();
         order.sort_unstable();
         assert!(order[0].0 < order[1].0 && order[1].0 < order[2].0, "{order:?}: luck of the draw");
         let gate = |then| Gate { min_reports: 1, soak_s: 0, then, ..Gate::of_first_wave() };
@@ -311,8 +331,9 @@ fn nodes_come_back_by_themselves() {
     field.all_back("with clocks in 1970 and two years ahead");
     field.whole("records after all of it");
     let right = order[1];
-    let clocks =
-        format!("SELECT COUNT(*) FROM nodes WHERE clock = CASE name WHEN 'pump-{right}' THEN 'checked' ELSE 'off' END");
+    let clocks = format!(
+        "SELECT COUNT(*) FROM nodes WHERE clock = CASE name WHEN 'pump-{right}' THEN 'checked' ELSE 'off' END"
+    );
     field.until("clocks are judged", |field| field.number(&clocks) == NODES as i64);
 
     // The rollout goes on, or says what it waits for.
@@ -323,5 +344,8 @@ fn nodes_come_back_by_themselves() {
     });
     let view = field.show(&id);
     println!("{}: {}", view["phase"], view["needs"]);
-    assert!(view["phase"] == "done" || view["needs"].as_array().is_some_and(|needs| !needs.is_empty()), "{view:#}");
+    assert!(
+        view["phase"] == "done" || view["needs"].as_array().is_some_and(|needs| !needs.is_empty()),
+        "{view:#}"
+    );
 }

@@ -34,7 +34,9 @@ impl Net {
     /// Lays the cables.
     pub(crate) fn new() -> Result<Net, Missing> {
         let net = Net { tag: format!("sv{}", std::process::id()) };
-        for room in ["hub".to_owned(), "relay".to_owned()].into_iter().chain((1..=NODES).map(|n| format!("n{n}"))) {
+        for room in
+            ["hub".to_owned(), "relay".to_owned()].into_iter().chain((1..=NODES).map(|n| format!("n{n}")))
+        {
             ip(&["netns", "add", &net.room(&room)])?;
             net.within(&room, &["link", "set", "lo", "up"])?;
         }
@@ -45,15 +47,15 @@ impl Net {
         Ok(net)
     }
 
-    /// From the relay's `c<number>` to a room's `up`.
+    /// From the relay's `c<number>` to a room's `end`.
     fn cable(&self, room: &str, number: usize) -> Result<(), Missing> {
         let end = format!("c{number}");
         let (from, to) = (self.room("relay"), self.room(room));
-        ip(&["-n", &from, "link", "add", &end, "type", "veth", "peer", "name", "up", "netns", &to])?;
+        ip(&["-n", &from, "link", "add", &end, "type", "veth", "peer", "name", "end", "netns", &to])?;
         self.within("relay", &["addr", "add", &format!("10.77.{number}.1/24"), "dev", &end])?;
-        self.within(room, &["addr", "add", &format!("10.77.{number}.2/24"), "dev", "up"])?;
+        self.within(room, &["addr", "add", &format!("10.77.{number}.2/24"), "dev", "end"])?;
         self.within("relay", &["link", "set", &end, "up"])?;
-        self.within(room, &["link", "set", "up", "up"])
+        self.within(room, &["link", "set", "end", "up"])
     }
 
     fn within(&self, room: &str, words: &[&str]) -> Result<(), Missing> {
@@ -75,7 +77,8 @@ impl Net {
     /// A program in a room, run to its end; whether it ended well.
     fn runs(&self, room: &str, words: &[&str]) -> bool {
         let mut command = self.command(room, words[0]);
-        let command = command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let command =
+            command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
 
@@ -113,7 +116,9 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        for room in ["hub".to_owned(), "relay".to_owned()].into_iter().chain((1..=NODES).map(|n| format!("n{n}"))) {
+        for room in
+            ["hub".to_owned(), "relay".to_owned()].into_iter().chain((1..=NODES).map(|n| format!("n{n}")))
+        {
             // One that was never made is gone already.
             let _ = ip(&["netns", "del", &self.room(&room)]);
         }

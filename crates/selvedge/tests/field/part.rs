@@ -138,7 +138,8 @@ fn relay() {
 }
 
 fn carry(weather: &Arc<Weather>, node: TcpStream) {
-    let Ok(hub) = TcpStream::connect_timeout(&"10.77.0.2:8421".parse().unwrap(), Duration::from_secs(5)) else {
+    let Ok(hub) = TcpStream::connect_timeout(&"10.77.0.2:8421".parse().unwrap(), Duration::from_secs(5))
+    else {
         return;
     };
     for stream in [&node, &hub] {

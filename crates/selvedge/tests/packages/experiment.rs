@@ -88,11 +88,8 @@ fn two_releases_run_beside_each_other_and_all_go_back() {
     assert_eq!(running, [Some(8), Some(8), Some(9), Some(9)]);
     let mean = |at: usize| arm(&told, at, "mean").as_f64().unwrap();
     assert!(mean(1) > mean(0), "{told:#}");
-    assert_eq!(
-        (&told["phase"], &told["interval"]),
-        (&"running".into(), &Value::Null),
-        "four nodes say nothing"
-    );
+    assert_eq!(told["phase"], "running");
+    assert!(told["interval"].is_null(), "four nodes say nothing: {told:#}");
 
     plant.experiment(&["stop", id, "--why", "seen enough"]);
     let ended = plant.look(id, &nodes, |view| view["phase"] == "ended");

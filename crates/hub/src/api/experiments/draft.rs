@@ -13,10 +13,10 @@ use utoipa::ToSchema;
 use wire::select::Selector;
 
 use crate::access::who::Who;
+use crate::api::approved::listed;
 use crate::api::drafts::{bad, target, unapproved};
 use crate::api::intake;
 use crate::api::refusal::{ErrorBody, Refusal};
-use crate::api::rollouts::listed;
 use crate::experiment::draft::{self, Draft, sizes};
 use crate::experiment::plan::{Against, AtEnd, Better, Harm, Measure};
 use crate::experiment::text;
@@ -158,9 +158,14 @@ pub async fn make(
             })?
         }
     };
+    let percent = asked.percent.unwrap_or(100);
+    if !(1..=100).contains(&percent) {
+        let message = format!("{percent} of 100 nodes of the group cannot take part");
+        return Err(bad("bad-plan", message, "say 1 to 100"));
+    }
     let wanted = Draft {
         base,
-        percent: asked.percent.unwrap_or(100).clamp(1, 100),
+        percent,
         measure: Measure {
             metric: asked.metric.unwrap_or_else(|| "p95_ms".to_owned()),
             better: asked.better.unwrap_or(Better::Down),

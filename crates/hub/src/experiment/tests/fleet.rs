@@ -146,7 +146,7 @@ impl Night {
             latency_ms: Some(Quantiles { p50: 1, p95: node.usual_ms as u32, n: 1000 }),
             ..behaviour.clone()
         };
-        self.all.behaved(&mut self.fleet, no, &behaviour, &Hour::of(&behaviour), self.now_ms);
+        self.all.behaved(&mut self.fleet, no, &behaviour, &Hour::of(&behaviour));
         for (id, due) in self.all.take_due() {
             assert_eq!(due, no);
             self.all.count(&mut self.fleet, id, due, Some(&Hour::of(&before)), self.now_ms);

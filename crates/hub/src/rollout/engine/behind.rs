@@ -95,7 +95,7 @@ impl Engine {
             (seen.state.conflict, seen.reported) = (None, None);
             self.changes.nodes.insert(node);
             if self.behind() == 0 {
-                self.hold(|active| active.rollout.conflict > 0, now_ms);
+                self.tell_behind(|active| active.rollout.conflict > 0, now_ms);
             }
         }
         let is_ahead = self.fleet.get(&node).is_some_and(|seen| seen.state.conflict.is_some());
@@ -107,13 +107,13 @@ impl Engine {
         }
         if !ids.is_empty() {
             let of = |active: &Active| [active.rollout.id, active.canaries].map(|id| id.to_string());
-            self.hold(|active| of(active).iter().any(|id| ids.contains(id)), now_ms);
+            self.tell_behind(|active| of(active).iter().any(|id| ids.contains(id)), now_ms);
         }
         is_ahead
     }
 
     /// Tells rollouts how many nodes know more than this hub.
-    fn hold(&mut self, which: impl Fn(&Active) -> bool, now_ms: WallMs) {
+    fn tell_behind(&mut self, which: impl Fn(&Active) -> bool, now_ms: WallMs) {
         let nodes = u32::try_from(self.behind()).unwrap_or(u32::MAX);
         let is_news = |active: &&Active| {
             let phase = &active.rollout.phase;
@@ -194,9 +194,12 @@ impl Engine {
             return false;
         }
         let own = |planned: &&crate::rollout::documents::Planned| {
-            told.accepted.iter().any(|(id, version)| *version == planned.version && *id == planned.id.to_string())
+            told.accepted
+                .iter()
+                .any(|(id, version)| *version == planned.version && *id == planned.id.to_string())
         };
-        let Some((version, kind)) = active.planned.iter().filter(own).map(|it| (it.version, it.kind)).max() else {
+        let Some((version, kind)) = active.planned.iter().filter(own).map(|it| (it.version, it.kind)).max()
+        else {
             return false;
         };
         let place = active.fit(node, seen).place;

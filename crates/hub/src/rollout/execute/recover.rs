@@ -11,7 +11,7 @@ use crate::rollout::plan::PlanId;
 use crate::store::audit::{self, Entry};
 use crate::store::connection::Writer;
 use crate::store::recovery;
-use crate::store::rollouts as rows;
+use crate::store::rollouts::{self as rows, Of};
 
 /// The most rollouts that are looked up for one check-in.
 const LOOK_UP_MAX: usize = 64;
@@ -22,8 +22,9 @@ impl Rollouts {
         let strange = self.engine()?.strange(checkin);
         for id in strange.iter().take(LOOK_UP_MAX) {
             if let Some(plan) = recovery::plan_of(writer, id).await?
-                && let Some(row) = rows::find(writer, &plan).await?
-                && PlanId::parse(&plan).is_some_and(|id| self.engine.as_ref().is_some_and(|it| it.get(id).is_none()))
+                && let Some(row) = rows::find(writer, Of::Rollout, &plan).await?
+                && PlanId::parse(&plan)
+                    .is_some_and(|id| self.engine.as_ref().is_some_and(|it| it.get(id).is_none()))
             {
                 let found = active(writer, &row).await?;
                 self.engine()?.insert(found);

@@ -23,7 +23,7 @@ use wire::world::{ClockQuality, Simulated};
 use super::*;
 use crate::rollout::documents;
 use crate::rollout::offer::{Offer, Why};
-use crate::rollout::plan::{Disruption, Gate, Lane, Rate, Target, Wave};
+use crate::rollout::plan::{Disruption, Gate, Lane, Target, Wave};
 use crate::rollout::step::Phase;
 use crate::store::database::Store;
 use crate::store::sqlite;
@@ -480,7 +480,7 @@ async fn two_engines_without_the_turn_are_found_by_the_swap() {
     let node = Node::new("pump-2", 2);
     other.call(writer, 1, &node.checkin(), stand.now_ms).await.unwrap();
     let lost = other.settle(writer, stand.now_ms).await;
-    assert!(matches!(lost, Err(Error::Protocol(_))), "{lost:?}");
+    assert!(lost.as_ref().is_err_and(LostSwap::is), "{lost:?}");
     // With the turn it reads the newest state first, and both are counted.
     let mut names = Names::default();
     let mut transaction = stand.store.writer.begin().await.unwrap();
@@ -537,7 +537,8 @@ async fn a_node_that_knows_more_than_the_hub_gets_nothing() {
     second.release = 7;
     assert_eq!(stand.call(&mut second).await, [0; 0]);
     assert_eq!(stand.behind().await, [("pump-1".to_owned(), 2)], "one alert for the fleet");
-    let phase = |stand: &Stand| stand.names.rollouts.engine.as_ref().unwrap().get(id).unwrap().rollout.clone();
+    let phase =
+        |stand: &Stand| stand.names.rollouts.engine.as_ref().unwrap().get(id).unwrap().rollout.clone();
     assert_eq!(phase(&stand).phase.as_str(), "paused");
 
     // Another life of the hub knows it still; then somebody believes the nodes.
@@ -601,4 +602,42 @@ async fn no_more_than_the_budget_are_away_at_once() {
     let batch = one.installed("committed");
     stand.store(&batch).await;
     assert_eq!(stand.call(&mut two).await, [1]);
+}
+
+#[tokio::test]
+async fn who_waits_for_news_is_called_once_for_each() {
+    let mut stand = Stand::new().await;
+    let plan = plan(&[1024, 2048], "news");
+    let (mut inside, mut behind) = nodes(&plan, 1, 1);
+    for node in inside.iter_mut().chain(&mut behind) {
+        stand.call(node).await;
+    }
+    let numbers = [&inside[0].name, &behind[0].name].map(ToString::to_string);
+    let calls = async |stand: &mut Stand| {
+        let mut called = Vec::new();
+        for name in &numbers {
+            let row = sqlx::query("SELECT id FROM nodes WHERE name = $1").bind(name);
+            let node: i64 = row.fetch_one(&stand.store.readers).await.unwrap().get(0);
+            called.push(stand.names.rollouts.calls(node, stand.now_ms));
+        }
+        (stand.names.rollouts.take_news(), called)
+    };
+    let id = stand.start(&plan).await;
+    assert_eq!(calls(&mut stand).await, (true, vec![true, false]), "the wave that opens means the first");
+    assert!(!calls(&mut stand).await.0, "nothing happened since");
+    assert_eq!(stand.call(&mut inside[0]).await, [1]);
+    assert_eq!(calls(&mut stand).await, (true, vec![false, false]), "it has it");
+    let installed = inside[0].installed("committed");
+    stand.store(&installed).await;
+    stand.tick().await;
+    stand.tick().await;
+    assert_eq!(calls(&mut stand).await, (true, vec![false, true]), "the next wave");
+    stand.order(id, Order::Revert, None).await.unwrap();
+    assert_eq!(
+        calls(&mut stand).await,
+        (true, vec![true, false]),
+        "the way back is for whoever was offered it"
+    );
+    stand.call(&mut inside[0]).await;
+    assert_eq!(calls(&mut stand).await.1, [false, false]);
 }

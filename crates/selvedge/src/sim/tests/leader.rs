@@ -108,7 +108,7 @@ impl Memory {
         }
         for (number, row) in &self.rows.nodes {
             let mut seen = Seen::new(row.checkin.node.as_str(), row.seen_ms);
-            (seen.is_silent, seen.state) = (row.is_silent, row.state);
+            (seen.is_silent, seen.state) = (row.is_silent, row.state.clone());
             let refused = self.rows.refused.iter().filter(|(node, _)| node == number);
             seen.refused = refused.map(|(_, index)| index.clone()).collect();
             seen.learn(&row.checkin, row.facts.as_deref());
@@ -155,7 +155,7 @@ impl Memory {
         }
         for node in changes.nodes {
             let seen = self.engine.seen(node).context("a node")?;
-            self.rows.nodes.get_mut(&node).context("a node's row")?.state = seen.state;
+            self.rows.nodes.get_mut(&node).context("a node's row")?.state = seen.state.clone();
         }
         let told = |(id, effect): (PlanId, Effect)| Some((id, effect.act()?.clone()));
         self.acts.extend(changes.effects.into_iter().filter_map(told));

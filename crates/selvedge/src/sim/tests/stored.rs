@@ -102,7 +102,7 @@ impl Leader for Stored {
             let answer = answer.await?.map_err(|_| anyhow::anyhow!("a check-in was refused"))?;
             write::end(&mut transaction, names, last_record, now_ms, &mut written).await?;
             transaction.commit().await?;
-            Ok(Handed { desired: answer.desired, paused: answer.paused })
+            Ok(Handed { desired: answer.desired, paused: answer.paused, ..Handed::default() })
         })
     }
 

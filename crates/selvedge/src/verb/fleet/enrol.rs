@@ -22,7 +22,7 @@ use crate::table::{Side, Table, clipped};
 Examples:
   selvedge fleet enrol --name pump-7                          counts once, for an hour
   selvedge fleet enrol --name pump-7 --replace                puts another device in its place
-  selvedge fleet enrol --token --uses 50 --label site=oslo    for fifty nodes; somebody admits each")]
+  selvedge fleet enrol --token --uses 50 --label site=oslo    for fifty nodes")]
 pub(crate) struct Args {
     /// What the node will be called; without it what it asks for.
     #[arg(long, value_name = "NAME", conflicts_with = "token")]

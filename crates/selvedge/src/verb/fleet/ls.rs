@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if nodes.is_empty() {
         match args.selector {
             Some(_) => {
-                writeln!(out, "no node is meant by that: `selvedge fleet show NODE` says what one is")?
+                writeln!(out, "no node is meant by that: `selvedge fleet show NODE` says what one is")?;
             }
             None => writeln!(out, "no nodes yet: `selvedge fleet enrol` makes a code that lets one in")?,
         }

@@ -89,7 +89,8 @@ fn show(out: &mut impl io::Write, view: &Value) -> anyhow::Result<()> {
         writeln!(out, "no node knows more than the hub")?;
         return Ok(());
     }
-    let word = |value: &Value| value.as_str().unwrap_or("-").chars().filter(|c| !c.is_control()).collect::<String>();
+    let word =
+        |value: &Value| value.as_str().unwrap_or("-").chars().filter(|c| !c.is_control()).collect::<String>();
     let each = |name: &str| view[name].as_array().cloned().unwrap_or_default();
     let (hub, nodes) = (&view["hub"], &view["nodes"]);
     let mut sides = Table::new([
@@ -99,7 +100,12 @@ fn show(out: &mut impl io::Write, view: &Value) -> anyhow::Result<()> {
         ("log entries", Side::Right),
     ]);
     for (name, side) in [("this hub", hub), ("its nodes", nodes)] {
-        sides.row([name.to_owned(), word(&side["hub"]), side["revision"].to_string(), side["log"].to_string()]);
+        sides.row([
+            name.to_owned(),
+            word(&side["hub"]),
+            side["revision"].to_string(),
+            side["log"].to_string(),
+        ]);
     }
     writeln!(out, "{sides}\n{} nodes know more than the hub", view["count"])?;
     for node in each("ahead").iter().take(20) {
@@ -127,7 +133,11 @@ fn show(out: &mut impl io::Write, view: &Value) -> anyhow::Result<()> {
         )?;
     }
     if view["lost"]["count"] != 0 {
-        writeln!(out, "{} entries of the audit log came back; what they did is not done again:", view["lost"]["count"])?;
+        writeln!(
+            out,
+            "{} entries of the audit log came back; what they did is not done again:",
+            view["lost"]["count"]
+        )?;
     }
     for act in view["lost"]["acts"].as_array().into_iter().flatten().take(20) {
         let when = act["at_ms"].as_i64().map_or_else(String::new, show_time);

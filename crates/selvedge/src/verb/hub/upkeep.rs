@@ -9,7 +9,7 @@ use hub::config::HubConfig;
 use hub::config::database::DatabaseUrl;
 use hub::store::{self, upkeep};
 
-use super::runtime;
+use super::threads::runtime;
 
 /// Whose store it is.
 #[derive(clap::Args)]

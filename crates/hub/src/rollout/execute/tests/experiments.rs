@@ -7,6 +7,7 @@ use crate::experiment::execute::{Granted as Given, Wish as Wanted};
 use crate::experiment::plan::{Against, AtEnd, Better, Harm, Measure, Plan as Comparison};
 use crate::experiment::step::{Experiment, Order as Told, Phase as Stage, Verdict};
 use crate::experiment::{documents as papers, split, text as words};
+use crate::rollout::plan::Rate;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 

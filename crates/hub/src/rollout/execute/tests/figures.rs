@@ -211,8 +211,10 @@ async fn alerts_and_safe_mode_are_troubles_each_once() {
     let (with, without) = (&mut first[0], &mut rest[0]);
     stand.installs(with, 1).await;
     assert_eq!(stand.call(without).await, [0; 0]);
+    // The first opens the next wave, the second looks at the fleet around it.
     stand.tick().await;
-    let mut counted = async |stand: &mut Stand, batch: Batch| {
+    stand.tick().await;
+    let counted = async |stand: &mut Stand, batch: Batch| {
         stand.store(&batch).await;
         let trouble = stand.rollout(id).await.tests.trouble;
         (trouble.treated, trouble.held_out)
