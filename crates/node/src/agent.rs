@@ -199,6 +199,7 @@ pub fn start_with<W: World + Clone + 'static>(
     let outlet = Outlet::new(config.flow.sources.len());
     let stopper = outlet.stopper();
     let shared = Arc::new(Shared::new(looper::first_status(&config), world.mono_ns()));
+    let uplink = uplink.map(|uplink| uplink.with_news(Arc::clone(&shared.news)));
     {
         let mut own = shared.own();
         own.machine = inventory::of_machine(&config.name, &config.flow.digest);

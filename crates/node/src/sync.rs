@@ -23,6 +23,13 @@ use crate::journal::position::Position;
 /// The longest time between two check-ins, whatever the hub says.
 const CHECK_IN_MOST_NS: MonoNs = 3600 * SECOND_NS;
 
+/// How often a node may check in for what it has to say itself: so many times in the interval that the hub advises. A hub
+/// that is busy, and advises a longer one, is called less for this, too.
+const NEWS_PER_INTERVAL: MonoNs = 12;
+
+/// Not sooner after a check-in than this, however short the interval.
+const NEWS_LEAST_NS: MonoNs = 3 * SECOND_NS;
+
 /// The longest `Retry-After` that is honoured.
 const RETRY_AFTER_MOST_NS: MonoNs = 3600 * SECOND_NS;
 
@@ -33,6 +40,8 @@ pub enum Event {
     Looked(Vec<Position>),
     /// The same, and the hub says that it has news.
     Called(Vec<Position>),
+    /// The same, and this node has something to say of itself.
+    Changed(Vec<Position>),
     /// The hub answered the check-in.
     CheckedIn(Box<CheckInAnswer>),
     /// The hub answered the batch.
@@ -92,8 +101,8 @@ impl std::fmt::Display for Failure {
 /// What to do. Each is answered by one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Look at the journal at this time, when it has grown, or when the hub calls, whichever comes first; then
-    /// [`Event::Looked`] or [`Event::Called`].
+    /// Look at the journal at this time, when it has grown, when the hub calls, or when this node has something to say,
+    /// whichever comes first; then [`Event::Looked`], [`Event::Called`] or [`Event::Changed`].
     Wait {
         /// The time.
         until: MonoNs,
@@ -173,6 +182,8 @@ pub struct Sync {
     check_in_at: MonoNs,
     /// Not before, however often the hub calls.
     called_not_before: MonoNs,
+    /// Not before, however often this node changes.
+    changed_not_before: MonoNs,
     /// No request before this.
     quiet_until: MonoNs,
     backoff: Backoff,
@@ -200,6 +211,7 @@ impl Sync {
             lanes: Lanes::default(),
             check_in_at: 0,
             called_not_before: 0,
+            changed_not_before: 0,
             quiet_until: 0,
             backoff: Backoff::new(SECOND_NS, 300 * SECOND_NS),
             refusals: Backoff::new(30 * SECOND_NS, 300 * SECOND_NS),
@@ -249,6 +261,10 @@ impl Sync {
                 self.lanes.update(positions, now);
                 self.check_in_at = self.check_in_at.min(self.called_not_before.max(now));
             }
+            (Event::Changed(positions), _) => {
+                self.lanes.update(positions, now);
+                self.check_in_at = self.check_in_at.min(self.changed_not_before.max(now));
+            }
             (Event::Settled { positions, .. }, _) => self.lanes.update(positions, now),
             // A part of the journal that cannot be read must not hold up the rest.
             (Event::JournalFailed, Doing::Sending(stream)) => {
@@ -287,6 +303,7 @@ impl Sync {
         // A tenth either way, so that a fleet that was started together drifts apart.
         self.check_in_at = now + (next_ns as f64 * (0.9 + 0.2 * chance.unit())) as MonoNs;
         self.called_not_before = now + SECOND_NS;
+        self.changed_not_before = now + NEWS_LEAST_NS.max(next_ns / NEWS_PER_INTERVAL);
         self.lanes.hush(&answer.quiet, now);
         self.doing = Doing::Settling(None);
         Effect::Settle { watermarks: answer.watermarks, complete: true }

@@ -119,6 +119,7 @@ pub struct Uplink {
     outbox: Option<Outbox>,
     door: Door,
     bell: Arc<Notify>,
+    news: Arc<Notify>,
 }
 
 impl Uplink {
@@ -133,7 +134,14 @@ impl Uplink {
             outbox: Some(outbox),
             door,
             bell,
+            news: Arc::default(),
         })
+    }
+
+    /// `news` is rung when a check-in would say what the one before did not, and the hub should not wait for it.
+    #[must_use]
+    pub fn with_news(self, news: Arc<Notify>) -> Uplink {
+        Uplink { news, ..self }
     }
 
     /// Runs until `shutdown`. What is in flight then is dropped: it will be sent again, and taken once.
@@ -172,13 +180,14 @@ impl Uplink {
         match effect {
             Effect::Wait { until, growth } => {
                 let wait = Duration::from_nanos(until.saturating_sub(world.mono_ns()));
-                let is_called = tokio::select! {
-                    () = sleep(wait, growth.then_some(&*self.bell)) => false,
-                    () = self.ear.called() => true,
+                let found: fn(Vec<Position>) -> Event = tokio::select! {
+                    () = sleep(wait, growth.then_some(&*self.bell)) => Event::Looked,
+                    () = self.ear.called() => Event::Called,
+                    () = self.news.notified() => Event::Changed,
                 };
                 match self.look(host).await {
-                    Event::Looked(positions) if is_called => Event::Called(positions),
-                    looked => looked,
+                    Event::Looked(positions) => found(positions),
+                    failed => failed,
                 }
             }
             Effect::CheckIn => self.check_in(world, host).await,
@@ -226,6 +235,8 @@ impl Uplink {
             Ok(found) => found,
             Err(why) => return journal_failed(host, why),
         };
+        // What was rung for up to here is said by this one.
+        std::pin::pin!(self.news.notified()).as_mut().enable();
         let check_in = host.check_in(journal, states(positions));
         let began = world.mono_ns();
         match self.hub.check_in(&check_in).await {

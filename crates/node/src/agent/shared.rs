@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use package::digest::Digest;
+use tokio::sync::Notify;
 use wire::checkin::{AcceptedVersion, ModelFigures, SlotState, TrustFacts};
 use wire::facts::Facts;
 use wire::world::{ClockQuality, MonoNs};
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) ended: AtomicBool,
     /// The blobs that the slots reach: what neighbours may fetch.
     pub(crate) reachable: Arc<RwLock<BTreeSet<Digest>>>,
+    /// Rung when the hub should hear before the next check-in is due: the slots have changed.
+    pub(crate) news: Arc<Notify>,
     clock_quality: Mutex<ClockQuality>,
     own: Mutex<Own>,
 }
@@ -58,6 +61,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             reachable: Arc::default(),
+            news: Arc::default(),
             clock_quality: Mutex::new(ClockQuality::Unchecked),
             own: Mutex::default(),
         }
@@ -71,7 +75,12 @@ impl Shared {
     /// The models that come as packages, and whom they are believed from: for whoever asks, and for the hub.
     pub(crate) fn tell_slots(&self, slots: Vec<SlotState>, trust: Option<TrustFacts>) {
         let mut status = self.status();
+        let is_news = have_settled(&status.slots, &slots);
         (status.slots, status.trust) = (slots, trust);
+        drop(status);
+        if is_news {
+            self.news.notify_one();
+        }
     }
 
     /// What the hub last said of its assignments: another number than before says that there may be others.
@@ -97,5 +106,53 @@ impl Shared {
 
     pub(crate) fn set_clock_quality(&self, quality: ClockQuality) {
         *self.clock_quality.lock().unwrap_or_else(PoisonError::into_inner) = quality;
+    }
+}
+
+/// Whether a release was committed, refused or left, or a model's slots are safe now or no more. How far a candidate has
+/// come is no news: its records tell.
+fn have_settled(before: &[SlotState], now: &[SlotState]) -> bool {
+    let candidate = |slot: &SlotState| slot.candidate.as_ref().map(|candidate| candidate.release);
+    now.iter().any(|now| {
+        let Some(before) = before.iter().find(|before| before.model == now.model) else {
+            return now.current.is_some();
+        };
+        let ended = candidate(before).is_some() && candidate(before) != candidate(now);
+        ended || (&before.current, before.previous, &before.safe) != (&now.current, now.previous, &now.safe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_news_when_a_release_is_in_its_place_or_is_not_to_be() {
+        let slot = |current: Option<u64>, candidate: Option<(u64, &str)>| {
+            let manifest = "00".repeat(32);
+            let current =
+                current.map(|release| json!({ "release": release, "variant": "a", "manifest": manifest }));
+            let candidate =
+                candidate.map(|(release, phase)| json!({ "release": release, "phase": phase, "misses": 0 }));
+            let slot = json!({ "model": "tiny", "current": current, "candidate": candidate });
+            vec![serde_json::from_value::<SlotState>(slot).unwrap()]
+        };
+        let check = |before: &[SlotState], now: &[SlotState], expected: bool| {
+            assert_eq!(have_settled(before, now), expected, "{before:?} {now:?}");
+        };
+        let old = slot(Some(1), None);
+        check(&old, &old, false);
+        check(&old, &slot(Some(1), Some((2, "arriving"))), false);
+        check(&slot(Some(1), Some((2, "arriving"))), &slot(Some(1), Some((2, "trial"))), false);
+        check(&slot(Some(1), Some((2, "trial"))), &slot(Some(2), None), true);
+        check(&slot(Some(1), Some((2, "trial"))), &old, true);
+        check(&slot(Some(1), Some((2, "trial"))), &slot(Some(1), Some((3, "arriving"))), true);
+        check(&[], &slot(None, Some((1, "arriving"))), false);
+        check(&[], &old, true);
+        let safe = vec![SlotState { safe: Some("nothing starts".to_owned()), ..old[0].clone() }];
+        check(&old, &safe, true);
+        check(&safe, &old, true);
     }
 }

@@ -355,3 +355,28 @@ fn a_call_brings_the_next_check_in_forward_and_no_more_than_one_a_second() {
     let Effect::Wait { until, growth: false } = step(status(503, Some(30)), 9 * SECOND) else { panic!() };
     assert_eq!(step(called(), 10 * SECOND), Effect::Wait { until, growth: false });
 }
+
+#[test]
+fn news_bring_the_next_check_in_forward_and_twelve_times_in_an_interval_at_most() {
+    let mut world = Simulated::new(1);
+    let mut sync = Sync::new();
+    let mut step = |event, now| sync.step(event, now, &mut world);
+    let changed = || Event::Changed(Vec::new());
+    let settled = || Event::Settled { strangers: false, positions: Vec::new() };
+    assert_eq!(step(Event::Looked(Vec::new()), 0), Effect::CheckIn);
+    // The interval that the hub advises, in seconds, and how soon after a check-in there may be another.
+    for (began, interval, least) in [(0, 60, 5), (1_000, 1_200, 100), (10_000, 10, 3)] {
+        let began = began * SECOND;
+        step(checked_in(interval * 1000), began);
+        step(settled(), began);
+        let until = began + least * SECOND;
+        assert_eq!(step(changed(), began), Effect::Wait { until, growth: true }, "{interval}");
+        assert_eq!(step(changed(), until - 1), Effect::Wait { until, growth: true }, "no later for a second");
+        assert_eq!(step(Event::Looked(Vec::new()), until), Effect::CheckIn, "{interval}");
+        step(checked_in(interval * 1000), until);
+        step(settled(), until);
+        assert_eq!(step(changed(), until + 2 * least * SECOND), Effect::CheckIn, "long enough ago");
+    }
+    let Effect::Wait { until, growth: false } = step(status(503, Some(30)), 20_000 * SECOND) else { panic!() };
+    assert_eq!(step(changed(), 20_001 * SECOND), Effect::Wait { until, growth: false });
+}
