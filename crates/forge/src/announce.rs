@@ -10,7 +10,7 @@ use package::disk::system::System;
 use package::disk::{Disk, FileError, read_whole};
 use package::trust::Limits;
 use package::trust::assignment::BYTES_MAX;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Certificate, Client, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::publish::Login;
@@ -68,14 +68,17 @@ pub enum AnnounceError {
     },
 }
 
-/// Sends all that is published in the folder of a repository, and the assignments beside it.
+/// Sends all that is published in the folder of a repository, and the assignments beside it. `authorities`: whom to believe
+/// about the hub, beside the system's.
 pub async fn announce(
     repository: &Path,
     hub: &Url,
     login: Option<&Login>,
+    authorities: Vec<Certificate>,
 ) -> Result<Announced, AnnounceError> {
     let metadata = repository.join("metadata");
-    let client = Client::builder().read_timeout(PATIENCE).connect_timeout(PATIENCE).build();
+    let client = Client::builder().read_timeout(PATIENCE).connect_timeout(PATIENCE);
+    let client = client.tls_certs_merge(authorities).build();
     let client = client.map_err(|source| AnnounceError::Unreachable { url: hub.clone(), source })?;
     let turn = Turn { client, hub, login };
     let mut announced = Announced::default();

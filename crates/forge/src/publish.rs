@@ -22,7 +22,7 @@ use package::registry::{
 use reqwest::header::{
     AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, Url};
 use serde::Deserialize;
 use tokio::time::sleep;
 
@@ -55,6 +55,8 @@ pub struct Target {
     pub tag: Tag,
     /// Who we are.
     pub login: Option<Login>,
+    /// Whom to believe about it, beside the system's authorities.
+    pub authorities: Vec<Certificate>,
 }
 
 /// Who we are.
@@ -201,7 +203,7 @@ pub async fn publish<D: Disk>(
     tell: &mut dyn FnMut(Step),
 ) -> Result<Published, PublishError> {
     let client = Client::builder().connect_timeout(Duration::from_secs(20)).read_timeout(SILENCE);
-    let client = client.build().map_err(PublishError::Setup)?;
+    let client = client.tls_certs_merge(to.authorities.clone()).build().map_err(PublishError::Setup)?;
     let mut sender = Sender { client, to, shown: None, tell };
     sender.enter().await?;
     let mut tree = Tree::default();

@@ -16,8 +16,8 @@ use package::trust::Policy;
 use package::trust::metadata::{FileName, TargetFile};
 use package::trust::state::TrustState;
 use package::trust::update::{Effect, Event, Outcome, Update, UpdateError, Want, step};
-use reqwest::Url;
 use reqwest::header::HeaderValue;
+use reqwest::{Certificate, Url};
 use wire::world::Clock;
 
 use crate::identity::tls::HubTls;
@@ -81,6 +81,16 @@ impl Repository {
         match self.0 {
             Place::Server { web, file_time } => {
                 Ok(Repository(Place::Server { web: web.with_tls(tls)?, file_time }))
+            }
+            place => Ok(Repository(place)),
+        }
+    }
+
+    /// The same, where these authorities vouch for the server beside the system's.
+    pub fn with_authorities(self, authorities: &[Certificate]) -> Result<Repository, RepositoryError> {
+        match self.0 {
+            Place::Server { web, file_time } => {
+                Ok(Repository(Place::Server { web: web.with_authorities(authorities)?, file_time }))
             }
             place => Ok(Repository(place)),
         }

@@ -46,15 +46,17 @@ pub(crate) struct HubArgs {
 impl HubArgs {
     /// Ready to ask.
     pub(crate) fn client(&self) -> anyhow::Result<HubClient> {
-        let token = login::token(&self.hub, self.token_file.as_deref())?;
-        let ca = match &self.ca {
-            Some(file) => Some(
-                std::fs::read_to_string(file)
-                    .with_context(|| format!("{} cannot be read", file.display()))?,
-            ),
-            None => login::of(&self.hub)?.and_then(|login| login.ca),
-        };
-        HubClient::new(self.hub.clone(), token, ca.as_deref())
+        HubClient::new(self.hub.clone(), self.token()?, self.authorities()?)
+    }
+
+    /// Who asks.
+    pub(crate) fn token(&self) -> anyhow::Result<Option<String>> {
+        login::token(&self.hub, self.token_file.as_deref())
+    }
+
+    /// Whom to believe about the hub, beside the system's authorities.
+    pub(crate) fn authorities(&self) -> anyhow::Result<Vec<Certificate>> {
+        login::authorities(&self.hub, self.ca.as_deref())
     }
 }
 
@@ -90,23 +92,40 @@ struct Why {
 }
 
 impl HubClient {
-    /// `ca`: certificates of authorities to believe beside the system's, as PEM.
-    pub(crate) fn new(base: Url, token: Option<String>, ca: Option<&str>) -> anyhow::Result<HubClient> {
-        let authorities = ca.map(|pem| Certificate::from_pem_bundle(pem.as_bytes())).transpose();
-        let authorities =
-            authorities.context("the authorities of the hub are not in PEM")?.unwrap_or_default();
+    /// `authorities`: whom to believe beside the system's.
+    pub(crate) fn new(
+        base: Url,
+        token: Option<String>,
+        authorities: Vec<Certificate>,
+    ) -> anyhow::Result<HubClient> {
         let client = Client::builder().timeout(ANSWER_TIME).tls_certs_merge(authorities).build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(HubClient { base, token, client, runtime })
     }
 
+    /// The hub's address.
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
     /// Asks for `path`.
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let (status, body) = self
-            .runtime
-            .block_on(answer(self.request(Method::GET, path)?))
-            .map_err(|error| self.absent(error))?;
+        let (status, body) = self.answered(path, ANSWER_MAX_BYTES)?;
         self.told(status, &body)
+    }
+
+    /// What stands at `path`, as it is: at most `max_bytes` of it, and one more if there is more; `None` if nothing does.
+    pub(crate) fn bytes(&self, path: &str, max_bytes: usize) -> anyhow::Result<Option<Vec<u8>>> {
+        match self.answered(path, max_bytes)? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, body) if status.is_success() => Ok(Some(body)),
+            (status, body) => self.told(status, &body).map(|_| None),
+        }
+    }
+
+    fn answered(&self, path: &str, max_bytes: usize) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        let asked = answer(self.request(Method::GET, path)?, max_bytes);
+        self.runtime.block_on(asked).map_err(|error| self.absent(error))
     }
 
     /// Asks for `path` with a query.
@@ -156,7 +175,7 @@ impl HubClient {
         loop {
             let request = self.request(method.clone(), path)?.header("idempotency-key", &name);
             let request = request.header("content-type", "application/json").body(body.clone());
-            let answered = self.runtime.block_on(answer(request));
+            let answered = self.runtime.block_on(answer(request, ANSWER_MAX_BYTES));
             tried += 1;
             let is_last = tried == TRIES;
             match answered {
@@ -233,12 +252,13 @@ fn passes(status: StatusCode, body: &[u8]) -> bool {
 }
 
 /// The status and the body; one byte more than the most if there is more.
-async fn answer(request: RequestBuilder) -> reqwest::Result<(StatusCode, Vec<u8>)> {
+async fn answer(request: RequestBuilder, max_bytes: usize) -> reqwest::Result<(StatusCode, Vec<u8>)> {
     let mut answer = request.send().await.map_err(reqwest::Error::without_url)?;
     let mut body = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
         body.extend_from_slice(&piece);
-        if body.len() > ANSWER_MAX_BYTES {
+        if body.len() > max_bytes {
+            body.truncate(max_bytes + 1);
             break;
         }
     }
@@ -293,7 +313,7 @@ mod tests {
         );
         let done = "HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-length: 7\r\n\r\n{\"a\":1}";
         let (url, served) = lossy(vec![None, Some(busy.leak()), Some(done)]);
-        let client = HubClient::new(url, None, None).unwrap();
+        let client = HubClient::new(url, None, Vec::new()).unwrap();
         assert_eq!(client.post("/api/v1/tokens", &serde_json::json!({})).unwrap()["a"], 1);
         let names = served.join().unwrap();
         assert!(

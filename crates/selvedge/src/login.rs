@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 use serde::{Deserialize, Serialize};
 
 /// Where a hub is if nobody says.
@@ -78,6 +78,26 @@ pub(crate) fn token(hub: &Url, file: Option<&Path>) -> anyhow::Result<Option<Str
         Some(file) => read_token(file).map(Some),
         None => Ok(of(hub)?.and_then(|login| login.token)),
     }
+}
+
+/// Whom to believe about a hub's certificate, beside the system's authorities: those in the file that was named, or those of
+/// the login.
+pub(crate) fn authorities(hub: &Url, file: Option<&Path>) -> anyhow::Result<Vec<Certificate>> {
+    let pem = match file {
+        Some(file) => Some(read_authorities(file)?),
+        None => of(hub)?.and_then(|login| login.ca),
+    };
+    pem.as_deref().map_or(Ok(Vec::new()), certificates)
+}
+
+/// The authorities in a file, as PEM.
+pub(crate) fn read_authorities(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+/// The certificates in PEM.
+pub(crate) fn certificates(pem: &str) -> anyhow::Result<Vec<Certificate>> {
+    Certificate::from_pem_bundle(pem.as_bytes()).context("the authorities of the hub are not in PEM")
 }
 
 /// The token in a file.

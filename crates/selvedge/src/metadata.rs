@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use forge::repository::metadata_in;
 use node::trust::{FILE_TIME, Repository};
 use package::trust::metadata::FileName;
-use reqwest::Url;
+use reqwest::{Certificate, Client, Url};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::runtime::Runtime;
+
+use crate::login;
 
 /// The largest page of assignments, and how many are read.
 const PAGE_MAX_BYTES: usize = 16 << 20;
@@ -30,21 +32,21 @@ pub(crate) struct Server {
     repository: Repository,
     url: Url,
     token: Option<String>,
+    authorities: Vec<Certificate>,
     runtime: Runtime,
 }
 
 impl Source {
-    /// A folder, or the address of a server; a token goes to that server only.
+    /// A folder, or the address of a server; a token goes to that server only. At the hub of `selvedge login` its token counts
+    /// where none is named, and so do its authorities.
     pub(crate) fn of(words: &Path, token_file: Option<&Path>) -> anyhow::Result<Source> {
         let is_url = |words: &&str| words.starts_with("http://") || words.starts_with("https://");
         let Some(url) = words.to_str().filter(is_url) else { return Ok(Source::Folder(words.to_owned())) };
-        let token = token_file.map(|file| {
-            std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
-        });
-        let token = token.transpose()?.map(|token| token.trim().to_owned());
-        let repository = Repository::at(url, token.as_deref(), FILE_TIME)?;
+        let parsed = Url::parse(url).with_context(|| format!("{url:?} is no address"))?;
+        let (token, authorities) = (login::token(&parsed, token_file)?, login::authorities(&parsed, None)?);
+        let repository = Repository::at(url, token.as_deref(), FILE_TIME)?.with_authorities(&authorities)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let server = Server { repository, url: Url::parse(url)?, token, runtime };
+        let server = Server { repository, url: parsed, token, authorities, runtime };
         Ok(Source::Server(Box::new(server)))
     }
 
@@ -62,7 +64,7 @@ impl Source {
     /// All assignments that a hub keeps, each as it was signed; says why there are none to be had.
     pub(crate) fn assignments(&self) -> Result<Vec<Vec<u8>>, String> {
         match self {
-            Source::Server(it) => it.runtime.block_on(pages(&it.url, it.token.as_deref())),
+            Source::Server(it) => it.runtime.block_on(pages(it)),
             Source::Folder(_) | Source::Carried(_) => Err("only a hub is asked for them".to_owned()),
         }
     }
@@ -76,18 +78,19 @@ struct Page<'a> {
     next_after: Option<String>,
 }
 
-/// Asks the hub that serves the metadata at `url`.
-async fn pages(url: &Url, token: Option<&str>) -> Result<Vec<Vec<u8>>, String> {
+/// Asks the hub that serves the metadata.
+async fn pages(server: &Server) -> Result<Vec<Vec<u8>>, String> {
     let failed = |error: reqwest::Error| error.without_url().to_string();
-    let client = reqwest::Client::builder().timeout(FILE_TIME).build().map_err(failed)?;
+    let client = Client::builder().timeout(FILE_TIME).tls_certs_merge(server.authorities.clone());
+    let client = client.build().map_err(failed)?;
     let (mut found, mut after) = (Vec::new(), None::<String>);
     for _ in 0..PAGES_MAX {
-        let mut page = url.join("/api/v1/assignments").map_err(|error| error.to_string())?;
+        let mut page = server.url.join("/api/v1/assignments").map_err(|error| error.to_string())?;
         if let Some(after) = &after {
             page.query_pairs_mut().append_pair("after", after);
         }
         let request = client.get(page);
-        let request = match token {
+        let request = match &server.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         };

@@ -14,7 +14,7 @@ use package::index::Release;
 use package::manifest::Manifest;
 use package::media;
 use package::registry::{Address, Reference, RepoName, Tag};
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 
 use crate::complaint::Usage;
 use crate::login;
@@ -42,6 +42,17 @@ pub(crate) struct Registries {
     /// The name that goes with it to a registry; a hub takes any.
     #[arg(long, value_name = "NAME", default_value = "selvedge")]
     pub(crate) user: String,
+
+    /// A file with certificates of authorities that vouch for the server, beside those of the system; without it, at that hub,
+    /// those of `selvedge login`.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+/// How a registry that is read is talked to.
+pub(crate) struct Access {
+    login: Login,
+    authorities: Vec<Certificate>,
 }
 
 /// A repository of a registry, and which of its manifests is meant, if that was said.
@@ -69,10 +80,15 @@ impl Registries {
         self.token_file.as_deref().map(login::read_token).transpose()
     }
 
-    /// Who we are, to this registry that is read.
-    pub(crate) fn login(&self, server: &Url) -> anyhow::Result<Login> {
+    /// Whom to believe about this server, beside the system's authorities.
+    pub(crate) fn authorities(&self, server: &Url) -> anyhow::Result<Vec<Certificate>> {
+        login::authorities(server, self.ca.as_deref())
+    }
+
+    /// Who we are to this registry that is read, and whom we believe about it.
+    pub(crate) fn access(&self, server: &Url) -> anyhow::Result<Access> {
         let login = self.token(server)?.map(|password| Login::Basic { user: self.user.clone(), password });
-        Ok(login.unwrap_or_default())
+        Ok(Access { login: login.unwrap_or_default(), authorities: self.authorities(server)? })
     }
 
     /// Reads `hub:NAME[:TAG]`, `oci://HOST/NAME[:TAG]` and `…@DIGEST`. Plain HTTP is spoken with this machine only, unless the
@@ -113,8 +129,9 @@ pub(crate) struct Found {
 }
 
 /// Asks a registry for a release: its index, all manifests and their configs, and no layer.
-pub(crate) async fn find(place: &Place, login: &Login) -> anyhow::Result<Found> {
-    let registry = Registry::new(place.base.as_str(), place.name.clone(), login, IDLE)?;
+pub(crate) async fn find(place: &Place, access: &Access) -> anyhow::Result<Found> {
+    let registry = Registry::new(place.base.as_str(), place.name.clone(), &access.login, IDLE)?;
+    let registry = registry.with_authorities(&access.authorities)?;
     let reference = match &place.reference {
         Some(reference) => reference.clone(),
         None => newest(&registry, place).await?,

@@ -15,8 +15,8 @@ use package::digest::Digest;
 use package::form::DOCUMENT_MAX_BYTES;
 use package::media;
 use package::registry::{Challenge, Reference, RepoName, Tag};
-use reqwest::Url;
 use reqwest::header::HeaderValue;
+use reqwest::{Certificate, Url};
 use serde::Deserialize;
 
 use crate::identity::tls::HubTls;
@@ -127,6 +127,11 @@ impl Registry {
     /// The same, where the registry is our hub, which knows us by a certificate.
     pub fn with_tls(self, tls: Option<&HubTls>) -> Result<Registry, RegistryError> {
         Ok(Registry { web: self.web.with_tls(tls)?, ..self })
+    }
+
+    /// The same, where these authorities vouch for the registry beside the system's.
+    pub fn with_authorities(self, authorities: &[Certificate]) -> Result<Registry, RegistryError> {
+        Ok(Registry { web: self.web.with_authorities(authorities)?, ..self })
     }
 
     /// The same, next to us: no rate is kept.

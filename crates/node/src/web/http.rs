@@ -11,7 +11,7 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
     IF_RANGE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use reqwest::{Client, Response, Url};
+use reqwest::{Certificate, Client, Response, Url};
 use wire::hash::Hash;
 
 use crate::identity::tls::HubTls;
@@ -244,6 +244,16 @@ impl Web {
         let hub = tls.map(build).transpose();
         let hub = hub.map_err(|error| WebError::NoCertificates { why: cause(&error) })?;
         Ok(Web { hub, ..self })
+    }
+
+    /// The same, where these authorities vouch for the server beside the system's: for that server only.
+    pub(crate) fn with_authorities(self, authorities: &[Certificate]) -> Result<Web, WebError> {
+        if authorities.is_empty() {
+            return Ok(self);
+        }
+        let hub = client(self.connect, self.idle).tls_certs_merge(authorities.to_vec()).https_only(true);
+        let hub = hub.build().map_err(|error| WebError::NoCertificates { why: cause(&error) })?;
+        Ok(Web { hub: Some(hub), ..self })
     }
 
     /// The repository server.

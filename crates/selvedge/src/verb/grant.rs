@@ -7,13 +7,12 @@ use forge::grant::{grants, send};
 use forge::parcel::Parcel;
 use package::disk::system::System as Disk;
 use package::seal::folder;
-use reqwest::Url;
 use serde_json::json;
 use wire::world::System;
 
 use crate::complaint::Usage;
+use crate::hub_client::HubArgs;
 use crate::keys::{open_seal, read_nodes};
-use crate::login;
 
 /// Let further nodes open a package whose weights are sealed.
 ///
@@ -45,13 +44,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME:NUMBER")]
     release: Option<String>,
 
-    /// The hub's address; without it that of `selvedge login`.
-    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value_t = login::hub(), hide_default_value = true)]
-    hub: Url,
-
-    /// A file with the hub's token; without it that of `selvedge login`.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    hub: HubArgs,
 
     /// Print what was granted as JSON.
     #[arg(long)]
@@ -81,9 +75,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             }
         }
         None => {
-            let token = login::token(&args.hub, args.token_file.as_deref())?;
+            let (token, authorities) = (args.hub.token()?, args.hub.authorities()?);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(send(&args.hub, token.as_deref(), &grants))?;
+            runtime.block_on(send(&args.hub.hub, token.as_deref(), authorities, &grants))?;
         }
     }
     let mut out = io::stdout().lock();
@@ -98,7 +92,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let place = match folder {
         Some(folder) => format!("in {}", folder.join("grants").display()),
-        None => format!("at the hub {}", args.hub.authority()),
+        None => format!("at the hub {}", args.hub.hub.authority()),
     };
     let names: Vec<String> = nodes.iter().map(|node| node.id().to_string()).collect();
     let grants = match grants.len() {

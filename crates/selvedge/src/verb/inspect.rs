@@ -79,10 +79,10 @@ fn open(args: &Args) -> anyhow::Result<Parcel> {
         return Ok(Parcel::open(&args.package)?);
     };
     let place = args.registries.place(words)?;
-    let login = args.registries.login(&place.base)?;
+    let access = args.registries.access(&place.base)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bar = progress::waiting(format!("looking at {words}"));
-    let found = runtime.block_on(find(&place, &login));
+    let found = runtime.block_on(find(&place, &access));
     bar.finish_and_clear();
     let Found { entry, documents, .. } = found?;
     Ok(Parcel::of_documents(words, vec![entry], documents))

@@ -50,12 +50,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         (Some(file), _) => Some(login::read_token(file)?),
         (None, _) => Some(passphrase::ask_token(args.hub.as_str())?.trim().to_owned()),
     };
-    let read = |file: &PathBuf| {
-        std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
-    };
-    let ca = args.ca.as_ref().map(read).transpose()?;
+    let ca = args.ca.as_deref().map(login::read_authorities).transpose()?;
+    let authorities = ca.as_deref().map_or(Ok(Vec::new()), login::certificates)?;
     // What does not work is not kept.
-    let me = HubClient::new(args.hub.clone(), token.clone(), ca.as_deref())?.get("/api/v1/me")?;
+    let me = HubClient::new(args.hub.clone(), token.clone(), authorities)?.get("/api/v1/me")?;
     login::keep(&path, &Login { url: args.hub.to_string(), token, ca })?;
     let mut out = io::stdout().lock();
     if args.json {

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let place = args.registries.place(&args.model)?;
         return release::run(&Wish {
             words: &args.model,
-            login: args.registries.login(&place.base)?,
+            access: args.registries.access(&place.base)?,
             place,
             to: args.to.as_deref(),
             variants: &args.variant,

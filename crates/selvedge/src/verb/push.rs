@@ -72,7 +72,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let shown = format!("{}/{name}:{tag}", base.authority());
     let grants = grants(&args.package, &root)?;
     let token = login.as_ref().map(|login| login.password.clone());
-    let target = Target { base, name, tag, login };
+    let authorities = args.registries.authorities(&base)?;
+    let target = Target { base, name, tag, login, authorities };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut bar = ProgressBar::hidden();
     let mut tell = |step| match step {
@@ -97,7 +98,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let published = published?;
     let is_hub = args.to.starts_with("hub:");
     if is_hub {
-        runtime.block_on(send(&args.registries.hub, token.as_deref(), &grants))?;
+        runtime.block_on(send(&args.registries.hub, token.as_deref(), target.authorities, &grants))?;
     }
     let mut out = io::stdout().lock();
     if args.json {

@@ -5,6 +5,7 @@
 
 mod afar;
 mod audit;
+mod authority;
 mod experiment;
 mod explain;
 mod fields;

@@ -16,12 +16,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::log::{ABOUT_FILE, KEY_FILE, Log, Place, Server};
+use super::log::{ABOUT_FILE, KEY_FILE, Log, Place};
 use super::records::{Line, place};
+use crate::hub_client::HubClient;
 use crate::recording::show_count;
 
 /// The largest answer of the API, and the largest file of a package that is taken.
-const ANSWER_MAX_BYTES: u64 = 64 << 20;
+const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// The program that checks an exported folder without us, and what says so.
 const CHECKER: &str = include_str!("verify.py");
 const README: &str = "\
@@ -109,7 +110,7 @@ struct Record {
 struct Working<'a> {
     folder: PathBuf,
     /// Absent where an exported folder is exported again.
-    server: Option<&'a Server>,
+    server: Option<&'a HubClient>,
     records: u64,
 }
 
@@ -181,7 +182,7 @@ pub(super) fn export(at: &Place, whom: &Whom, output: &Path) -> anyhow::Result<(
 }
 
 /// The one rollout whose id begins so.
-fn rollout_of(server: &Server, begin: &str) -> anyhow::Result<String> {
+fn rollout_of(server: &HubClient, begin: &str) -> anyhow::Result<String> {
     if begin.len() == 32 {
         return Ok(begin.to_owned());
     }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use package::disk::read_whole;
@@ -10,14 +9,10 @@ use package::disk::system::System as Disk;
 use package::tlog::note::{Checkpoint, NOTE_MAX_BYTES, NoteKey};
 use package::tlog::tile::{Content, Tile, hashes_to_bytes};
 use package::tlog::{TILE_WIDTH, Tree, leaf_hash};
-use reqwest::{Client, StatusCode, Url};
-use tokio::runtime::Runtime;
 
-use crate::login;
+use crate::hub_client::{HubArgs, HubClient};
 use crate::progress;
 
-/// The longest time in which a file of the log comes.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest file of a log: 256 entries of 65 535 bytes.
 pub(super) const FILE_MAX_BYTES: u64 = TILE_WIDTH * (65_535 + 2);
 /// The most that an archive of evidence may hold.
@@ -30,16 +25,11 @@ pub(super) const ABOUT_FILE: &str = "about.json";
 /// Where the log is.
 #[derive(clap::Args)]
 pub(super) struct Place {
-    /// The hub's address; without it that of `selvedge login`.
-    #[arg(long, value_name = "URL", env = "SELVEDGE_HUB", default_value_t = login::hub(), hide_default_value = true)]
-    pub(super) hub: Url,
-
-    /// A file with the token for the hub; without it that of `selvedge login`.
-    #[arg(long, value_name = "FILE")]
-    pub(super) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) hub: HubArgs,
 
     /// A folder or an archive that `selvedge audit export` made, instead of a hub.
-    #[arg(long, value_name = "DIR", conflicts_with = "token_file")]
+    #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
 
     /// The log's public key, a line or a file with it: audit.pub in the hub's data folder. Without it the folder's own is
@@ -50,18 +40,10 @@ pub(super) struct Place {
 
 /// A log that can be read.
 pub(super) enum Log {
-    Hub(Box<Server>),
+    Hub(Box<HubClient>),
     Folder(PathBuf),
     /// What an archive held, for as long as it is looked at.
     Unpacked(tempfile::TempDir),
-}
-
-/// A hub, and what it takes to ask it.
-pub(super) struct Server {
-    url: Url,
-    token: Option<String>,
-    client: Client,
-    runtime: Runtime,
 }
 
 impl Log {
@@ -69,10 +51,7 @@ impl Log {
         if let Some(folder) = &place.dir {
             return if folder.is_file() { unpacked(folder) } else { Ok(Log::Folder(folder.clone())) };
         }
-        let token = login::token(&place.hub, place.token_file.as_deref())?;
-        let client = Client::builder().timeout(TIMEOUT).build()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Log::Hub(Box::new(Server { url: place.hub.clone(), token, client, runtime })))
+        Ok(Log::Hub(Box::new(place.hub.client()?)))
     }
 
     /// Where it lies, if it is no hub's.
@@ -87,8 +66,9 @@ impl Log {
     /// A file of the log, if it is there.
     pub(super) fn find(&self, name: &str, max_bytes: u64) -> anyhow::Result<Option<Vec<u8>>> {
         match (self, self.folder()) {
-            (Log::Hub(server), _) => {
-                let came = server.bytes(&format!("/log/{name}"), max_bytes);
+            (Log::Hub(hub), _) => {
+                let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX - 1);
+                let came = hub.bytes(&format!("/log/{name}"), max_bytes);
                 came.with_context(|| format!("{name} of the log did not come from {}", self.name()))
             }
             (_, folder) => Ok(read_whole(&Disk, &folder.unwrap_or(Path::new("")).join(name), max_bytes)?),
@@ -105,7 +85,7 @@ impl Log {
 
     pub(super) fn name(&self) -> String {
         match self {
-            Log::Hub(server) => server.url.to_string(),
+            Log::Hub(hub) => hub.base().to_string(),
             Log::Folder(folder) => folder.display().to_string(),
             Log::Unpacked(_) => "the archive".to_owned(),
         }
@@ -226,31 +206,4 @@ fn unpacked(archive: &Path) -> anyhow::Result<Log> {
         anyhow::ensure!(entry.unpack_in(folder.path()).with_context(cannot)?, cannot());
     }
     Ok(Log::Unpacked(folder))
-}
-
-impl Server {
-    /// What the hub has at a path, of at most `max_bytes`, or a little more; `None` if there is nothing.
-    pub(super) fn bytes(&self, path: &str, max_bytes: u64) -> anyhow::Result<Option<Vec<u8>>> {
-        let request = self.client.get(self.url.join(path)?);
-        let request = match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
-        let asked = async {
-            let mut answer = request.send().await?;
-            if answer.status() == StatusCode::NOT_FOUND {
-                return Ok(None);
-            }
-            answer = answer.error_for_status()?;
-            let mut bytes = Vec::new();
-            while let Some(piece) = answer.chunk().await? {
-                bytes.extend_from_slice(&piece);
-                if bytes.len() as u64 > max_bytes {
-                    break;
-                }
-            }
-            Ok::<_, reqwest::Error>(Some(bytes))
-        };
-        Ok(self.runtime.block_on(asked).map_err(reqwest::Error::without_url)?)
-    }
 }

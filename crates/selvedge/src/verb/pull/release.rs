@@ -15,7 +15,6 @@ use node::pull::event::{Event, Meter};
 use node::transfer::Order;
 use node::transfer::carry::{News, Settings, carry};
 use node::transfer::origin::Origin;
-use node::transfer::registry::Login;
 use package::choose::choose;
 use package::digest::Digest;
 use package::disk::room::KEEP_FREE_BYTES;
@@ -28,7 +27,7 @@ use wire::world::{Clock as _, System};
 
 use crate::amount::show_bytes;
 use crate::complaint::Usage;
-use crate::registries::{Found, Place, find};
+use crate::registries::{Access, Found, Place, find};
 use crate::verb::export::one_file;
 use crate::verb::fit::explain::device;
 use crate::verb::pack::is_tar;
@@ -39,7 +38,7 @@ pub(super) struct Wish<'a> {
     /// As it was said.
     pub(super) words: &'a str,
     pub(super) place: Place,
-    pub(super) login: Login,
+    pub(super) access: Access,
     pub(super) to: Option<&'a Path>,
     /// Names; none: see [`chosen`].
     pub(super) variants: &'a [String],
@@ -96,7 +95,7 @@ pub(super) fn run(wish: &Wish<'_>) -> anyhow::Result<()> {
 
 async fn bring(wish: &Wish<'_>, tar: Option<&Path>, teller: &mut Teller) -> anyhow::Result<Brought> {
     teller.hear(Event::Listing { repository: wish.words.to_owned() });
-    let Found { registry, entry, documents } = find(&wish.place, &wish.login).await?;
+    let Found { registry, entry, documents } = find(&wish.place, &wish.access).await?;
     let release = &entry.release;
     let chosen = chosen(wish, release)?;
     let folder = match (tar, wish.to) {
