@@ -12,6 +12,7 @@ pub mod description;
 pub mod drafts;
 pub mod enrolments;
 pub mod experiments;
+pub mod figures;
 pub mod fleet;
 pub mod grants;
 pub mod groups;
@@ -60,6 +61,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/nodes/{node}/facts", get(fleet::facts))
         .route("/nodes/{node}/labels", put(fleet::label))
         .route("/nodes/{node}/why", get(fleet::why))
+        .route("/nodes/{node}/figures", get(figures::of_node))
         .route("/labels", get(fleet::map))
         .route("/groups", get(groups::list))
         .route("/groups/{group}", get(groups::one).put(groups::put).delete(groups::delete))

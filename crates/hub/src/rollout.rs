@@ -12,8 +12,8 @@
 //! - [`rate`]: how much went out in the last minute; [`mod@step`]: where a rollout stands, and what an event does to it;
 //! - [`draft`]: from what somebody wants to a plan; [`policy`]: waves for a fleet; [`coverage`]: what a plan would do to
 //!   it, before anybody signs;
-//! - [`fields`]: how plans are written and read; [`figures`]: how models behave with the release and without; [`fit`]:
-//!   how a node fits a plan;
+//! - [`fields`]: how plans are written and read; [`figures`]: how models behave with the release and without; [`around`]: on
+//!   one node before its last change and since; [`fit`]: how a node fits a plan;
 //! - [`engine`]: all rollouts under way in memory, and what check-ins, records, silence and people do to them; [`execute`]:
 //!   reads it from the store, and stores it;
 //! - [`conflict`]: what a hub makes of nodes that know more than it does, after a backup was restored.
@@ -21,6 +21,7 @@
 //! What always holds: a node is offered nothing outside the open ring; a wave opens only through its gate; whoever was
 //! offered stays counted; a rollout that cannot go on by itself names what it waits for.
 
+pub mod around;
 pub mod conflict;
 pub mod coverage;
 pub mod documents;

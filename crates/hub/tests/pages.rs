@@ -20,6 +20,7 @@ use std::time::Duration;
 use browser::Browser;
 use fleet::FakeNode;
 use hub::config::HubConfig;
+use hub::rollout::figures::{Hour, day_of};
 use hub::rollout::gate::View;
 use hub::rollout::member::{Happened, Member, Standing};
 use hub::rollout::plan::{Gate, Kind, Plan, PlanId, RING, Target, Wave};
@@ -28,15 +29,22 @@ use hub::rollout::text;
 use hub::server::{Hub, Running};
 use hub::store::audit::{self, Entry};
 use hub::store::connection::Writer;
-use hub::store::rollouts::{self, NewState};
+use hub::store::rollouts::{self, NewState, NodeState};
+use hub::store::samples::{self, SampleRow};
 use hub::store::{nodes, sqlite};
 use package::name::ModelName;
 use serde_json::json;
+use wire::body::Behaviour;
 use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::world::{Clock, System};
 
 const HOUR_MS: i64 = 3_600_000;
+
+/// Nodes with a release on trial; the one that is ahead of the hub; the one with figures.
+const TRIED: [usize; 2] = [1, 24];
+const AHEAD: usize = 18;
+const FIGURES: usize = 3;
 
 async fn hub(folder: &Path) -> Running {
     let listen = "127.0.0.1:0".parse().unwrap();
@@ -63,6 +71,13 @@ async fn meet(url: &str) {
             "label.site": site, "label.line": ((at / 3) % 4 + 1).to_string(),
         });
         checkin["inventory"] = json!({"seq": 1, "base": 0, "set": set});
+        if TRIED.contains(&at) {
+            checkin["inventory"]["set"]["trial.smollm2"] = json!(7);
+        }
+        if at == FIGURES {
+            let current = json!({"release": 7, "variant": "q4", "manifest": Hash::of(b"seven").to_string()});
+            checkin["slots"] = json!([{"model": "smollm2", "current": current, "previous": 6}]);
+        }
         if at == 7 {
             checkin["sources"] = json!([{"source": "pump", "state": "failed", "reason": "no port", "readings": 5, "refused": 0}]);
         }
@@ -207,6 +222,10 @@ async fn tell_stories(folder: &Path) -> (PlanId, PlanId, PlanId) {
         nodes::silence(&mut store.writer, no).await.unwrap();
     }
     let now_ms = System::new().wall_ms();
+    let no = nodes::find(&mut store.writer, &NodeId::new(&name(AHEAD)).unwrap()).await.unwrap().unwrap();
+    let state = NodeState { conflict: Some("it was told revision 9, this hub is at 4".into()), ..NodeState::default() };
+    rollouts::put_node(&mut store.writer, no, &state).await.unwrap();
+    figures(&mut store.writer, now_ms).await;
 
     let mut good = Story::begin(
         &mut store.writer,
@@ -251,6 +270,30 @@ async fn tell_stories(folder: &Path) -> (PlanId, PlanId, PlanId) {
     let draft = draft.end().await;
     drop(store);
     (good, bad, draft)
+}
+
+/// A node tells of release 6 for two days, and of 7 since.
+async fn figures(writer: &mut Writer, now_ms: i64) {
+    let no = nodes::find(writer, &NodeId::new(&name(FIGURES)).unwrap()).await.unwrap().unwrap();
+    for (hours, of, p95, failed, rss, joules) in
+        [(2..48, "six", 40, 4, 300_000_000_u64, 2.0), (0..2, "seven", 20, 1, 330_000_000, 1.5)]
+    {
+        for hour in hours {
+            let at_ms = now_ms - (hour + 1) * HOUR_MS;
+            let manifest = Hash::of(of.as_bytes());
+            let told: Behaviour = serde_json::from_value(json!({
+                "id": "b", "model": "smollm2", "manifest": manifest.to_string(), "from_ms": at_ms, "to_ms": at_ms + 1,
+                "answered": 100 - failed, "failed": failed, "latency_ms": {"p50": p95 / 2, "p95": p95, "n": 100},
+                "rss_bytes": rss, "joules": joules,
+            }))
+            .unwrap();
+            let day = day_of(at_ms);
+            let mut kept = samples::find(writer, "smollm2", no, day, &manifest).await.unwrap();
+            kept.add(at_ms, &Hour::of(&told));
+            let row = SampleRow { node: no, day, manifest, told: kept };
+            samples::put(writer, "smollm2", &row).await.unwrap();
+        }
+    }
 }
 
 /// Keeps a picture where the caller wants them.
@@ -309,7 +352,30 @@ fn look(browser: &mut Browser, url: &str, (good, bad, draft): (PlanId, PlanId, P
     browser.wait_for(&says("10 nodes"), SOON);
     open(browser, &format!("{url}/nodes?one=site&two=line"));
     browser.wait_for("document.querySelectorAll('.map td').length === 12", SOON);
+    for (class, words) in [("ahead", "1 in conflict"), ("unknown", "1 silent"), ("trying", "1 on trial")] {
+        let cell = format!("document.querySelector('.map td.{class} small')?.innerText === {}", json!(words));
+        browser.wait_for(&cell, SOON);
+    }
     keep(browser, "fleet-map.png");
+
+    // Nodes that know more than the hub: counted on the first page, found from there, and told on their own.
+    open(browser, &format!("{url}/"));
+    browser.wait_for(&says("1 in conflict"), SOON);
+    keep(browser, "overview-conflict.png");
+    browser.click("a[href='/nodes?where=conflict']");
+    browser.wait_for(&says("1 node"), SOON);
+    browser.wait_for(&says(&name(AHEAD)), SOON);
+    open(browser, &format!("{url}/nodes/{}", name(AHEAD)));
+    browser.wait_for(&says("it was told revision 9, this hub is at 4"), SOON);
+    keep(browser, "node-conflict.png");
+    open(browser, &format!("{url}/nodes/{}", name(FIGURES)));
+    browser.wait_for(&says("smollm2 before and since"), SOON);
+    for told in ["40 ms", "20 ms", "-50 %", "-3.0 points", "+10 %", "1.5 J", "release 7"] {
+        browser.wait_for(&says(told), SOON);
+    }
+    browser.resize(1280, 1700, false);
+    keep(browser, "node-figures.png");
+    browser.resize(1280, 1100, false);
 
     // Why a node is offered what a rollout brings: its place, its standing, and each term of the group.
     open(browser, &format!("{url}/api"));
@@ -381,6 +447,9 @@ fn look(browser: &mut Browser, url: &str, (good, bad, draft): (PlanId, PlanId, P
     for (page, picture) in [
         ("/nodes", "phone-fleet.png"),
         ("/nodes?one=site&two=line", "phone-map.png"),
+        ("/", "phone-overview.png"),
+        (&format!("/nodes/{}", name(FIGURES)), "phone-figures.png"),
+        (&format!("/nodes/{}", name(AHEAD)), "phone-conflict.png"),
         ("/nodes/pump-oslo-02/facts", "phone-facts.png"),
         ("/groups", "phone-groups.png"),
         ("/packages", "phone-packages.png"),

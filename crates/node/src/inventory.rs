@@ -18,6 +18,7 @@ use wire::hash::Hash;
 use wire::id::NodeId;
 
 use crate::device::{isa, machine};
+use crate::install::state::Phase;
 
 /// The facts that stay while the process runs.
 pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
@@ -53,6 +54,9 @@ pub fn facts(machine: &Facts, data: &Path, slots: &[SlotState], labels: &BTreeMa
         if let Some(current) = &slot.current {
             say(&mut facts, &format!("model.{}", slot.model), Some(Fact::Number(current.release as f64)));
             say(&mut facts, &format!("variant.{}", slot.model), Some(current.variant.as_str().into()));
+        }
+        if let Some(candidate) = slot.candidate.as_ref().filter(|it| it.phase == Phase::Trial.as_str()) {
+            say(&mut facts, &format!("trial.{}", slot.model), Some(Fact::Number(candidate.release as f64)));
         }
     }
     for (name, value) in labels {

@@ -36,9 +36,9 @@ const RESERVED: [&str; 14] = [
     "relay",
 ];
 /// Families of facts that only the node itself says: a release, a variant, a label, a bill of materials.
-const RESERVED_FAMILIES: [&str; 4] = ["model.", "variant.", "label.", "bom."];
+const RESERVED_FAMILIES: [&str; 5] = ["model.", "variant.", "trial.", "label.", "bom."];
 /// What only the hub knows.
-const HUB: [&str; 2] = ["state", "seen"];
+const HUB: [&str; 3] = ["state", "seen", "conflict"];
 /// The hub's saved groups.
 const HUB_FAMILY: &str = "group.";
 
@@ -108,6 +108,11 @@ impl FactName {
     /// The label that this fact says, if it says one.
     pub fn label(&self) -> Option<&str> {
         self.0.strip_prefix("label.")
+    }
+
+    /// The model whose candidate is on trial, if this fact says that one is.
+    pub fn trial(&self) -> Option<&str> {
+        self.0.strip_prefix("trial.")
     }
 
     /// The saved group that this fact is about, if it is about one.

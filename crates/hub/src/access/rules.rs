@@ -105,6 +105,7 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/nodes/{node}/facts", Read),
     ("PUT", "/api/v1/nodes/{node}/labels", Operate),
     ("GET", "/api/v1/nodes/{node}/why", Read),
+    ("GET", "/api/v1/nodes/{node}/figures", Read),
     ("GET", "/api/v1/labels", Read),
     ("GET", "/api/v1/groups", Read),
     ("GET", "/api/v1/groups/{group}", Read),

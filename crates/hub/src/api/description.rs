@@ -12,8 +12,8 @@ use utoipa::{OpenApi, ToSchema};
 use crate::api::described::Rules;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
-    alerts, assignments, audit, drafts, enrolments, experiments, fleet, grants, groups, identity, intake,
-    live, nodes, operators, overview, records, recovery, releases, replicas, retention, rollouts, series,
+    alerts, assignments, audit, drafts, enrolments, experiments, figures, fleet, grants, groups, identity,
+    intake, live, nodes, operators, overview, records, recovery, releases, replicas, retention, rollouts, series,
     tickets,
 };
 use crate::state::HubState;
@@ -50,6 +50,7 @@ use crate::tuf;
         fleet::facts,
         fleet::label,
         fleet::why,
+        figures::of_node,
         fleet::map,
         groups::list,
         groups::one,

@@ -158,6 +158,10 @@ pub struct LabelCell {
     pub silent: u64,
     /// On how many of them an alert fires.
     pub firing: u64,
+    /// How many of them know more than this hub, so that they get no documents until somebody has looked.
+    pub conflict: u64,
+    /// On how many of them a release is on trial.
+    pub trial: u64,
 }
 
 /// Labels, and how many nodes have which.
@@ -188,6 +192,8 @@ pub async fn label_map(state: &HubState, nodes: &[Known], asked: &LabelsAsked) -
         nodes: cell.nodes,
         silent: cell.silent,
         firing: cell.firing,
+        conflict: cell.conflict,
+        trial: cell.trial,
     };
     Ok(LabelMap {
         labels: names.map(|(label, nodes)| LabelCount { label, nodes }).collect(),

@@ -88,6 +88,10 @@ pub struct NodeItem {
     pub labels: BTreeMap<String, String>,
     /// The releases that it runs, by model.
     pub releases: BTreeMap<String, u64>,
+    /// The releases that are on trial on it, by model.
+    pub trials: BTreeMap<String, u64>,
+    /// In which ways it knows more than this hub; it gets no documents until somebody has looked. Absent: it does not.
+    pub conflict: Option<String>,
 }
 
 /// A node in full.
@@ -390,5 +394,7 @@ fn item(node: &Known, alerts_firing: i64) -> NodeItem {
         health: health(row, alerts_firing),
         labels: node.labels(),
         releases: node.releases(),
+        trials: node.trials(),
+        conflict: row.conflict.clone(),
     }
 }

@@ -12,7 +12,7 @@ use crate::api::refusal::Refusal;
 use crate::api::series::{self, EpisodeItem, SeriesAsked};
 use crate::downsample::ChannelPoints;
 use crate::state::HubState;
-use crate::store::{alerts, nodes, records, series as store};
+use crate::store::{alerts, nodes, records, recovery, series as store};
 
 /// How many anomalies an overview shows, the latest of so many that arrived last: a node that was cut off brings old
 /// ones late.
@@ -32,6 +32,8 @@ pub struct Overview {
     pub nodes: i64,
     /// How many of them are silent.
     pub nodes_silent: i64,
+    /// How many of them know more than this hub: they get no documents until somebody has looked at `/api/v1/recovery`.
+    pub nodes_conflict: i64,
     /// How many alerts fire.
     pub alerts_firing: i64,
     /// How many of them are critical.
@@ -79,6 +81,7 @@ pub async fn read(state: &HubState) -> Result<Overview, Refusal> {
     Ok(Overview {
         nodes,
         nodes_silent,
+        nodes_conflict: recovery::count_ahead(&state.readers).await?,
         alerts_firing: firing.iter().map(|(_, count)| count).sum(),
         alerts_critical: firing
             .iter()

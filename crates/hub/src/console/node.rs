@@ -10,6 +10,7 @@ use axum::response::Response;
 use crate::access::who::{Role, Who};
 use crate::api::alerts::{AlertsAsked, page as alert_page};
 use crate::api::enrolments::{self, Key, KeysAsked};
+use crate::api::figures::{self, FiguresOf, ModelFigures};
 use crate::api::nodes::{NodeDetail, SourceNow, StreamNow, TrustNow, detail, row};
 use crate::api::records::{GapItem, GapsAsked, gap_page};
 use crate::api::refusal::{Asked, Refusal};
@@ -57,6 +58,7 @@ struct NodePage {
     gaps: Vec<GapView>,
     streams: Vec<StreamView>,
     trust: Option<String>,
+    figures: Vec<FiguresView>,
     checkin: Vec<Piece>,
     offers: Vec<OfferView>,
     /// By which it comes; an admin sees them.
@@ -70,6 +72,23 @@ struct OfferView {
     what: String,
     phase: &'static str,
     why: String,
+}
+
+/// What one model told before its last change, and since.
+struct FiguresView {
+    model: String,
+    turned: Option<When>,
+    before: String,
+    since: String,
+    rows: Vec<FigureView>,
+}
+
+/// One figure of both sides.
+struct FigureView {
+    name: &'static str,
+    before: String,
+    since: String,
+    change: String,
 }
 
 /// A key of the node.
@@ -187,6 +206,7 @@ pub async fn show(
         gaps: gaps.into_iter().map(|gap| gap_view(gap, now_ms)).collect(),
         streams: node.streams.iter().map(stream_view).collect(),
         trust: node.trust.as_ref().and_then(trust_words),
+        figures: figures::read(&state, &row).await?.iter().map(|it| figures_view(it, now_ms)).collect(),
         checkin: node.checkin.as_ref().map(|text| set_out(text.get())).unwrap_or_default(),
         node,
     }))
@@ -252,6 +272,45 @@ fn lines(series: &Series) -> Vec<LineView> {
         }
     };
     points.channels.iter().map(view).collect()
+}
+
+/// The figures that people compare, by name: what they are called, and how they are written.
+const FIGURES: [(&str, &str, fn(f64) -> String); 4] = [
+    ("p95_ms", "p95 of a token", |ms| format!("{} ms", short(ms))),
+    ("failed_share", "Failed", |share| format!("{} %", short(share * 100.0))),
+    ("rss_bytes", "Memory", |size| bytes(size as u64)),
+    ("joules", "Energy of an answer", |joules| format!("{} J", short(joules))),
+];
+
+fn figures_view(told: &ModelFigures, now_ms: i64) -> FiguresView {
+    let value = |side: &Option<FiguresOf>, metric: &str| side.as_ref()?.figures.get(metric).copied();
+    let row = |(metric, name, show): (&str, &'static str, fn(f64) -> String)| {
+        let (before, since) = (value(&told.before, metric), value(&told.since, metric));
+        if before.is_none() && since.is_none() {
+            return None;
+        }
+        let shown = |value: Option<f64>| value.map_or("–".to_owned(), show);
+        let change = match before.zip(since) {
+            Some((before, since)) if metric.ends_with("_share") => {
+                format!("{:+.1} points", (since - before) * 100.0)
+            }
+            Some((before, since)) if before > 0.0 => format!("{:+.0} %", (since / before - 1.0) * 100.0),
+            _ => String::new(),
+        };
+        Some(FigureView { name, before: shown(before), since: shown(since), change })
+    };
+    let release = |side: &Option<FiguresOf>| match side {
+        Some(FiguresOf { release: Some(release), .. }) => format!("release {release}"),
+        Some(side) => side.manifest.chars().take(8).collect(),
+        None => "nothing told".to_owned(),
+    };
+    FiguresView {
+        model: told.model.clone(),
+        turned: told.turned_ms.map(|turned_ms| when(turned_ms, now_ms)),
+        before: release(&told.before),
+        since: release(&told.since),
+        rows: FIGURES.into_iter().filter_map(row).collect(),
+    }
 }
 
 fn gap_view(gap: GapItem, now_ms: i64) -> GapView {

@@ -89,8 +89,16 @@ struct MapView {
 struct CellView {
     count: u64,
     class: &'static str,
-    told: String,
+    /// What is not as usual, the worst first.
+    told: Vec<Told>,
     href: String,
+}
+
+/// So many nodes are so.
+struct Told {
+    class: &'static str,
+    count: u64,
+    words: &'static str,
 }
 
 impl Wrong {
@@ -223,12 +231,7 @@ fn map(expression: &str, one: &str, two: &str, cells: &[LabelCell]) -> MapView {
         if !two.is_empty() {
             terms = both(&terms, &term(two, column));
         }
-        let (class, told) = match (cell.firing, cell.silent) {
-            (1.., _) => ("bad", format!("{} with alerts", cell.firing)),
-            (0, 1..) => ("unknown", format!("{} silent", cell.silent)),
-            _ => ("good", "all well".to_owned()),
-        };
-        Some(CellView { count: cell.nodes, class, told, href: fleet(&terms) })
+        Some(cell_view(cell, fleet(&terms)))
     };
     let row = |row: &Option<String>| (words(row), columns.iter().map(|column| cell(row, column)).collect());
     MapView {
@@ -239,6 +242,19 @@ fn map(expression: &str, one: &str, two: &str, cells: &[LabelCell]) -> MapView {
         },
         cut: cut_rows || cut_columns,
     }
+}
+
+/// The colour is of the worst; every kind is counted in words.
+fn cell_view(cell: &LabelCell, href: String) -> CellView {
+    let kinds = [
+        ("bad", cell.firing, "with alerts"),
+        ("ahead", cell.conflict, "in conflict"),
+        ("unknown", cell.silent, "silent"),
+        ("trying", cell.trial, "on trial"),
+    ];
+    let found = kinds.into_iter().filter(|(_, count, _)| *count > 0);
+    let told: Vec<Told> = found.map(|(class, count, words)| Told { class, count, words }).collect();
+    CellView { count: cell.nodes, class: told.first().map_or("good", |worst| worst.class), told, href }
 }
 
 /// How a node's clock is, in a few words.

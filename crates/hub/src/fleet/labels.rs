@@ -57,7 +57,7 @@ pub fn set(before: Option<&HubLabels>, new: BTreeMap<String, String>) -> Result<
 }
 
 /// The nodes that have one value of a label, or one value each of two.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
     /// The value of the first label; absent: the label is.
     pub one: Option<String>,
@@ -69,6 +69,10 @@ pub struct Cell {
     pub silent: u64,
     /// On how many of them an alert fires.
     pub firing: u64,
+    /// How many of them know more than this hub, and get no documents.
+    pub conflict: u64,
+    /// On how many of them a release is on trial.
+    pub trial: u64,
 }
 
 /// The values of one label and of another.
@@ -77,7 +81,7 @@ type Values = (Option<String>, Option<String>);
 /// Counts nodes by the values of one label or two; at most `CELLS_MAX` cells. `firing`: on this node, by name, an alert
 /// fires.
 pub fn map(nodes: &[Known], one: &str, two: Option<&str>, firing: impl Fn(&str) -> bool) -> Vec<Cell> {
-    let mut cells: BTreeMap<Values, [u64; 3]> = BTreeMap::new();
+    let mut cells: BTreeMap<Values, Cell> = BTreeMap::new();
     for node in nodes {
         let mut labels = node.labels();
         let key = (labels.remove(one), two.and_then(|two| labels.remove(two)));
@@ -85,13 +89,13 @@ pub fn map(nodes: &[Known], one: &str, two: Option<&str>, firing: impl Fn(&str) 
             continue;
         }
         let cell = cells.entry(key).or_default();
-        cell[0] += 1;
-        cell[1] += u64::from(node.row.silent);
-        cell[2] += u64::from(firing(&node.row.name));
+        cell.nodes += 1;
+        cell.silent += u64::from(node.row.silent);
+        cell.firing += u64::from(firing(&node.row.name));
+        cell.conflict += u64::from(node.row.conflict.is_some());
+        cell.trial += u64::from(!node.trials().is_empty());
     }
-    let cell =
-        |((one, two), [nodes, silent, firing]): (Values, [u64; 3])| Cell { one, two, nodes, silent, firing };
-    cells.into_iter().map(cell).collect()
+    cells.into_iter().map(|((one, two), cell)| Cell { one, two, ..cell }).collect()
 }
 
 /// Which labels there are, and how many nodes have each.

@@ -75,12 +75,24 @@ impl Known {
         self.facts.iter().filter_map(of_model).collect()
     }
 
+    /// The releases that are on trial on it, by model.
+    pub fn trials(&self) -> BTreeMap<String, u64> {
+        let of_model = |(name, fact): (&FactName, &Fact)| {
+            let Fact::Number(release) = fact else { return None };
+            Some((name.trial()?.to_owned(), *release as u64))
+        };
+        self.facts.iter().filter_map(of_model).collect()
+    }
+
     /// Its facts with those that only the hub knows, for an expression that asks for them.
     pub fn with_hubs(&self, now_ms: WallMs) -> Facts {
         let mut facts = (*self.facts).clone();
         let seen_s = now_ms.saturating_sub(self.row.last_seen_ms).max(0) as f64 / 1000.0;
-        for (name, fact) in [("state", Fact::from(self.state())), ("seen", Fact::from(seen_s))] {
-            // A node that fills all its room with facts is not found by these two.
+        let conflict = Fact::from(self.row.conflict.is_some());
+        for (name, fact) in
+            [("state", Fact::from(self.state())), ("seen", Fact::from(seen_s)), ("conflict", conflict)]
+        {
+            // A node that fills all its room with facts is not found by these.
             let _ = FactName::new(name).and_then(|name| facts.set(name, fact));
         }
         facts

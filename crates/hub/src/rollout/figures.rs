@@ -15,7 +15,8 @@ use wire::world::WallMs;
 use crate::rollout::sequential::{Arms, Figures};
 use crate::rollout::step::NodeNo;
 
-const HOUR_MS: i64 = 3_600_000;
+/// An hour, the grain of all figures.
+pub const HOUR_MS: i64 = 3_600_000;
 /// How far back a day before may lie, in days.
 pub const BEFORE_DAYS: i64 = 14;
 /// How often the arms are reckoned.
@@ -87,6 +88,15 @@ impl Hour {
         let value = if metric.ends_with("_share") { mean.clamp(0.0, 1.0).sqrt().asin() } else { mean };
         value.is_finite().then_some(value)
     }
+
+    /// A figure in its own unit: of sizes the geometric mean, of shares and drift the mean.
+    pub fn mean(&self, metric: &str) -> Option<f64> {
+        let Sum(weight, total) = *self.0.get(metric)?;
+        let mean = total / weight;
+        let is_size = metric != "drift" && !metric.ends_with("_share");
+        let value = if is_size { mean.exp() } else { mean };
+        value.is_finite().then_some(value)
+    }
 }
 
 /// A day of one manifest of a model on a node, by its hours, 0 to 23. Stored as JSON.
@@ -99,6 +109,11 @@ impl Day {
     pub fn add(&mut self, at_ms: WallMs, told: &Hour) {
         let hour = u8::try_from(at_ms.div_euclid(HOUR_MS).rem_euclid(24)).unwrap_or(0);
         self.0.entry(hour).or_default().add(told);
+    }
+
+    /// Its hours, 0 to 23; all of it stands in the first once it was [folded](Day::fold).
+    pub fn hours(&self) -> impl Iterator<Item = (i64, &Hour)> {
+        self.0.iter().map(|(hour, told)| (i64::from(*hour), told))
     }
 
     /// Makes one of its hours; false if it is one already.

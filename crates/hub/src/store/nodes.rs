@@ -38,6 +38,8 @@ pub struct NodeRow {
     pub sources: i64,
     /// How many of them run.
     pub sources_running: i64,
+    /// In which ways it knows more than this hub, and gets no documents, if that is so.
+    pub conflict: Option<String>,
     /// The last check-in as it was sent.
     pub checkin: Option<String>,
 }
@@ -267,14 +269,15 @@ fn stream_row(row: &StoredRow) -> Result<StreamRow, sqlx::Error> {
 /// All nodes by name, without their check-ins.
 pub async fn all(readers: &Readers) -> Result<Vec<NodeRow>, sqlx::Error> {
     const SQL: &str = "SELECT id, name, first_seen_ms, last_seen_ms, silent, next_ms, checked_in_ms, version, \
-         journal, clock, clock_offset_ms, sources, sources_running, CAST(NULL AS TEXT) AS checkin FROM nodes ORDER BY name";
+         journal, clock, clock_offset_ms, sources, sources_running, conflict, CAST(NULL AS TEXT) AS checkin \
+         FROM nodes ORDER BY name";
     sqlx::query(SQL).fetch_all(readers).await?.iter().map(node_row).collect()
 }
 
 /// One node.
 pub async fn get(readers: &Readers, name: &NodeId) -> Result<Option<NodeRow>, sqlx::Error> {
     const SQL: &str = "SELECT id, name, first_seen_ms, last_seen_ms, silent, next_ms, checked_in_ms, version, \
-         journal, clock, clock_offset_ms, sources, sources_running, checkin FROM nodes WHERE name = $1";
+         journal, clock, clock_offset_ms, sources, sources_running, conflict, checkin FROM nodes WHERE name = $1";
     let row = sqlx::query(SQL).bind(name.as_str()).fetch_optional(readers).await?;
     row.as_ref().map(node_row).transpose()
 }
@@ -294,6 +297,7 @@ fn node_row(row: &StoredRow) -> Result<NodeRow, sqlx::Error> {
         clock_offset_ms: row.try_get("clock_offset_ms")?,
         sources: row.try_get("sources")?,
         sources_running: row.try_get("sources_running")?,
+        conflict: row.try_get("conflict")?,
         checkin: row.try_get("checkin")?,
     })
 }

@@ -46,6 +46,12 @@ pub async fn ahead(readers: &Readers) -> Result<Vec<AheadRow>, sqlx::Error> {
     rows.fetch_all(readers).await?.into_iter().map(read).collect()
 }
 
+/// How many there are.
+pub async fn count_ahead(readers: &Readers) -> Result<i64, sqlx::Error> {
+    let row = sqlx::query("SELECT COUNT(*) FROM nodes WHERE conflict IS NOT NULL");
+    row.fetch_one(readers).await?.try_get(0)
+}
+
 /// Whether there is any.
 pub async fn is_behind(writer: &mut Writer) -> Result<bool, sqlx::Error> {
     let row = sqlx::query("SELECT 1 FROM nodes WHERE conflict IS NOT NULL LIMIT 1");

@@ -6,7 +6,7 @@ use sqlx::Row;
 use wire::hash::Hash;
 
 use crate::rollout::figures::{Day, Hour};
-use crate::store::connection::{StoredRow, Writer};
+use crate::store::connection::{Readers, StoredRow, Writer};
 
 /// A node's day with one manifest of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,6 +119,22 @@ pub async fn last_day(
         }
     }
     Ok(last.map(|_| told))
+}
+
+/// What a node told of a model from `from_day` on, the newest days first, at most `limit` of them.
+pub async fn of_node(
+    readers: &Readers,
+    model: &str,
+    node: i64,
+    from_day: i64,
+    limit: i64,
+) -> Result<Vec<SampleRow>, sqlx::Error> {
+    let query = sqlx::query(
+        "SELECT node, day, manifest, body FROM samples WHERE model = $1 AND node = $2 AND day >= $3 \
+         ORDER BY day DESC, manifest LIMIT $4",
+    );
+    let query = query.bind(model).bind(node).bind(from_day).bind(limit);
+    query.fetch_all(readers).await?.iter().map(sample_row).collect()
 }
 
 fn sample_row(row: &StoredRow) -> Result<SampleRow, sqlx::Error> {
