@@ -127,6 +127,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/health", get(description::health))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/tile/{*path}", get(log::tile))
+        .route("/log/heads/{name}", get(log::heads))
         .route("/metrics", get(description::metrics))
         .with_state(state)
 }

@@ -116,6 +116,7 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/releases/{model}/{release}/coverage", Read),
     ("GET", "/log/checkpoint", Fetch),
     ("GET", "/log/tile/{*path}", Fetch),
+    ("GET", "/log/heads/{name}", Fetch),
     ("GET", "/api/v1/nodes/{node}/live", Read),
     ("GET", "/api/v1/live", Read),
     ("GET", "/api/v1/alerts", Read),

@@ -10,6 +10,7 @@ use package::tlog::note::NOTE_MAX_BYTES;
 use package::tlog::tile::{Content, Tile};
 
 use crate::api::refusal::Refusal;
+use crate::audit::heads;
 use crate::audit::publish::BUNDLE_MAX_BYTES;
 use crate::audit::witness::CHECKPOINT;
 use crate::cache;
@@ -44,4 +45,19 @@ pub async fn tile(State(state): State<Arc<HubState>>, Path(path): Path<String>) 
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
     ];
     Ok((facts, bytes).into_response())
+}
+
+/// A list of the heads of nodes' chains, as lines; an entry `heads` of the log has their SHA-256.
+pub async fn heads(State(state): State<Arc<HubState>>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let missing = || {
+        let mend = "entries `heads` of the log name them";
+        Refusal::not_found("there is no such list of heads".to_owned(), mend)
+    };
+    if !heads::is_name(&name) {
+        return Err(missing());
+    }
+    let blob = state.depot.read(&Key::heads(&name), heads::LINES_MAX_BYTES).await?.ok_or_else(missing)?;
+    let lines = tokio::task::spawn_blocking(move || heads::lines(&blob)).await.ok().flatten();
+    let facts = [(header::CACHE_CONTROL, cache::for_ever(&state.config)), (header::CONTENT_TYPE, text())];
+    Ok((facts, lines.ok_or_else(missing)?).into_response())
 }

@@ -4,6 +4,7 @@
 //! each stream that has moved; its digest goes into the log as an entry.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ const EVERY: Duration = Duration::from_millis(HOUR_MS.unsigned_abs());
 
 /// How hard the blob is compressed: hashes do not get smaller, names do.
 const LEVEL: i32 = 3;
+
+/// The most bytes of a list: of 10 000 nodes with ten streams each it has some 20 MB.
+pub const LINES_MAX_BYTES: u64 = 64 << 20;
 
 /// Why no heads were written.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +112,7 @@ pub async fn write(
         return Ok(None);
     }
     let text: String = moved.iter().map(|head| head.line() + "\n").collect();
+    let lines = Hash::of(text.as_bytes());
     let blob = zstd::encode_all(text.as_bytes(), LEVEL).map_err(HeadsError::Compress)?;
     let (hash, bytes) = (Hash::of(&blob), blob.len() as u64);
     // Should two hubs tell of the same hour, neither takes the other's place.
@@ -118,6 +123,7 @@ pub async fn write(
     let after = Value::object([
         ("file", name.clone().into()),
         ("sha256", hash.to_string().into()),
+        ("lines", lines.to_string().into()),
         ("bytes", bytes.into()),
         ("streams", (moved.len() as u64).into()),
     ]);
@@ -131,6 +137,23 @@ pub async fn write(
         after: Some(after),
     };
     Ok(Some((entry, now)))
+}
+
+/// Whether a list of heads may be called so: `494320-0123456789abcdef.jsonl.zst`.
+pub fn is_name(name: &str) -> bool {
+    let parts = name.strip_suffix(".jsonl.zst").and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(hour, hash)| {
+        let is_hash = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash && (1..=9).contains(&hour.len()) && hour.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// The lines of a list as it is kept; `None` if it is damaged, or larger than any is.
+pub fn lines(blob: &[u8]) -> Option<Vec<u8>> {
+    let mut lines = Vec::new();
+    let decoder = zstd::Decoder::new(blob).ok()?;
+    decoder.take(LINES_MAX_BYTES + 1).read_to_end(&mut lines).ok()?;
+    (lines.len() as u64 <= LINES_MAX_BYTES).then_some(lines)
 }
 
 /// What every stream has come to: what the node says of itself where that is further than what is here.
@@ -198,9 +221,14 @@ mod tests {
              {{\"hash\":\"{hash}\",\"journal\":\"a0\",\"node\":\"pump-1\",\"seq\":7,\"stream\":\"metrics\"}}\n"
         );
         assert_eq!(text, expected);
-        let digest = Digest::of(&blob).hex();
+        let (digest, of_lines) = (Digest::of(&blob).hex(), Hash::of(text.as_bytes()).to_string());
+        assert_eq!(lines(&blob).as_deref(), Some(text.as_bytes()));
+        assert!(lines(&blob[1..]).is_none() && is_name(&entry.about));
+        for bad in ["", "5-.jsonl.zst", "../5-0123456789abcdef.jsonl.zst", "5-0123456789abcdex.jsonl.zst"] {
+            assert!(!is_name(bad), "{bad}");
+        }
         assert!(
-            entry.text().contains(&digest) && entry.text().contains(r#""streams":2"#),
+            entry.text().contains(&digest) && entry.text().contains(&of_lines) && entry.text().contains(r#""streams":2"#),
             "{}",
             entry.text()
         );

@@ -3,8 +3,10 @@
 //! Nothing here believes the hub: what is shown is what hashes to the root that the log's key has signed.
 
 mod bundle;
+mod heads;
 mod log;
 mod records;
+mod signed;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -19,6 +21,7 @@ use package::tlog::tile::{Content, Tile};
 use serde_json::{Value, json};
 
 use self::bundle::Whom;
+use self::heads::Told;
 use self::log::{FILE_MAX_BYTES, Log, Place};
 use crate::recording::{show_count, show_time};
 use crate::table::{Side, Table};
@@ -65,6 +68,10 @@ pub(crate) struct Verify {
     /// And the records of nodes that lie in the folder: each hashes to what follows it, and members stand where they say.
     #[arg(long, requires = "dir")]
     records: bool,
+
+    /// With --records, the root of trust as you got it elsewhere: those count as signers whom it leads to.
+    #[arg(long, value_name = "ROOT.json", requires = "records")]
+    root: Option<PathBuf>,
 
     /// The data folder of a node, or its hub.json: the log must have grown from every checkpoint that the node saw.
     #[arg(long, value_name = "DATA")]
@@ -171,9 +178,17 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
     for data in &args.node {
         known.extend(witnessed(data, &key)?);
     }
-    log.check(&now, &known, &mut |_, _| Ok(()))?;
+    let mut told = Vec::new();
+    log.check(&now, &known, &mut |tile, bytes| {
+        if args.records && tile.content == Content::Entries {
+            let numbered = (tile.number * TILE_WIDTH..).zip(tile.entries(bytes)?);
+            let said = |entry: &[u8]| serde_json::from_slice::<Value>(entry).unwrap_or_default();
+            told.extend(numbered.filter_map(|(number, entry)| Told::of(number, &said(entry))));
+        }
+        Ok(())
+    })?;
     let found = match log.folder().filter(|_| args.records) {
-        Some(folder) => Some(records::check(folder)?),
+        Some(folder) => Some(records::check(folder, &told, args.root.as_deref())?),
         None => None,
     };
     if let Some(path) = &args.keep {
@@ -185,6 +200,7 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
             "ok": true, "origin": now.origin, "size": now.size, "root": now.root.to_string(), "key": key.to_string(),
             "key_is_given": is_said, "grew_from": from.map(|from| from.size),
             "records": found.as_ref().map(|found| found.records), "members": found.as_ref().map(|found| found.members),
+            "documents": found.as_ref().map(|found| found.documents), "held": found.as_ref().map(|found| found.held),
             "witnessed": known.iter().map(|seen| seen.size).max(),
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?;
@@ -210,11 +226,14 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
             show_count(largest)
         )?;
     }
-    if let Some(found) = found {
+    if let Some(found) = &found {
         writeln!(out, "ok     {found}")?;
     }
     if !is_said {
         writeln!(out, "note   the key is the folder's own: --key says one that you got elsewhere")?;
+    }
+    if args.root.is_none() && found.is_some_and(|found| found.documents > 0) {
+        writeln!(out, "note   the root of trust is the folder's own: --root names one that you got elsewhere")?;
     }
     Ok(())
 }

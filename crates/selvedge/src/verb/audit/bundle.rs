@@ -10,13 +10,15 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use package::tlog::tile::Content;
+use package::tlog::TILE_WIDTH;
+use package::tlog::tile::{Content, Tile};
 use package::trust::time::parse_utc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::log::{ABOUT_FILE, KEY_FILE, Log, Place};
+use super::heads::{Head, LISTS_MAX, Told};
+use super::log::{ABOUT_FILE, FILE_MAX_BYTES, KEY_FILE, Log, Place};
 use super::records::{Line, place};
 use crate::hub_client::HubClient;
 use crate::recording::show_count;
@@ -38,6 +40,7 @@ With about.json it holds what proves one thing, beside the hashes of all entries
 
     rollout/        the plan, whose SHA-256 begins with the rollout's id; the documents as they were signed; members; what gates saw
     trust/          the TUF metadata that says whose signatures count
+    heads/          lists of what every chain of records had come to in an hour; the log has the SHA-256 of each
     records/        what nodes wrote: each line's hash is SHA-256 over its header and body, and covers the line before
     releases/       manifests and bills of materials, each named by its SHA-256: sha256sum says the same
 
@@ -106,6 +109,12 @@ struct Record {
     body: Box<RawValue>,
 }
 
+/// A node, the life of its journal, and the name of the stream.
+type Stream = (String, String, String);
+
+/// Streams, and up to which record each is wanted.
+type Streams = BTreeMap<Stream, u64>;
+
 /// The folder that is made, until it has its name.
 struct Working<'a> {
     folder: PathBuf,
@@ -129,22 +138,42 @@ pub(super) fn export(at: &Place, whom: &Whom, output: &Path) -> anyhow::Result<(
     let folder = output.with_file_name(format!(".{name}.{}.partial", std::process::id()));
     let mut working = Working { folder, server, records: 0 };
     let made = (|| -> anyhow::Result<u64> {
-        let (mut lines, mut count) = (Vec::new(), 0);
+        let (mut entries, mut told) = (BTreeMap::new(), Vec::new());
         log.check(&now, &[], &mut |tile, bytes| {
             if tile.content != Content::Entries {
                 return working.write(&tile.to_string(), bytes);
             }
             let mut is_meant = whom.is_all();
-            for entry in tile.entries(bytes)? {
+            for (number, entry) in (tile.number * TILE_WIDTH..).zip(tile.entries(bytes)?) {
                 let value: Value = serde_json::from_slice(entry).unwrap_or_default();
+                told.extend(Told::of(number, &value));
                 if whom.is_all() || whom.means(&value) {
-                    lines.extend_from_slice(entry);
-                    lines.push(b'\n');
-                    (is_meant, count) = (true, count + 1);
+                    entries.insert(number, entry.to_vec());
+                    is_meant = true;
                 }
             }
             if is_meant { working.write(&tile.to_string(), bytes) } else { Ok(()) }
         })?;
+        let count = entries.len() as u64;
+        let mut streams = match (&whom.rollout, &whom.node) {
+            (Some(id), _) => working.rollout(id)?,
+            (None, Some(node)) => working.node(node)?,
+            (None, None) => Streams::new(),
+        };
+        for list in working.heads(&told, &mut streams)? {
+            let tiles = Tile::new_of(list.entry, now.size).into_iter();
+            let mut tiles = tiles.filter(|tile| tile.content == Content::Entries);
+            let tile = tiles.find(|tile| tile.number == list.entry / TILE_WIDTH);
+            let tile = tile.context("the log has no tile with an entry of its own")?;
+            let bytes = log.file(&tile.to_string(), FILE_MAX_BYTES)?;
+            let entry = tile.entries(&bytes)?.get((list.entry % TILE_WIDTH) as usize).map(|it| it.to_vec());
+            entries.extend(entry.map(|entry| (list.entry, entry)));
+            working.write(&tile.to_string(), &bytes)?;
+        }
+        for ((node, journal, stream), until) in &streams {
+            working.stream(node, journal, stream, *until)?;
+        }
+        let lines: Vec<u8> = entries.into_values().flat_map(|line| [line, b"\n".to_vec()].concat()).collect();
         working.write("entries.jsonl", &lines)?;
         working.write("checkpoint", &note)?;
         working.write(KEY_FILE, format!("{key}\n").as_bytes())?;
@@ -154,11 +183,6 @@ pub(super) fn export(at: &Place, whom: &Whom, output: &Path) -> anyhow::Result<(
             let about =
                 json!({ "rollout": whom.rollout, "node": whom.node, "from_ms": whom.from, "to_ms": whom.to });
             working.write(ABOUT_FILE, serde_json::to_string_pretty(&about)?.as_bytes())?;
-        }
-        match (&whom.rollout, &whom.node) {
-            (Some(id), _) => working.rollout(id)?,
-            (None, Some(node)) => working.node(node)?,
-            (None, None) => {}
         }
         working.finish(output)?;
         Ok(count)
@@ -232,7 +256,8 @@ impl Working<'_> {
         serde_json::from_slice(&bytes).with_context(|| format!("the hub does not answer {path} as a hub"))
     }
 
-    fn rollout(&mut self, id: &str) -> anyhow::Result<()> {
+    /// All that the hub has of a rollout, but its members' records: which of those prove it.
+    fn rollout(&self, id: &str) -> anyhow::Result<Streams> {
         let base = format!("/api/v1/rollouts/{id}");
         let view: BTreeMap<String, Box<RawValue>> = self.ask(&base)?;
         let plan = view.get("plan").context("the rollout has no plan")?;
@@ -273,28 +298,54 @@ impl Working<'_> {
             next.clone_into(&mut after);
         }
         self.write("rollout/members.jsonl", lines.as_bytes())?;
-        for ((node, journal, stream), seq) in until {
-            self.stream(&node, &journal, &stream, seq)?;
-        }
         let plan: Value = serde_json::from_str(plan.get())?;
         self.trust(plan["targets_version"].as_u64().unwrap_or_default())?;
         for target in plan["what"].as_array().into_iter().flatten() {
             self.release(target)?;
         }
-        Ok(())
+        Ok(until)
     }
 
     /// All that a node keeps for auditors.
-    fn node(&mut self, node: &str) -> anyhow::Result<()> {
+    fn node(&self, node: &str) -> anyhow::Result<Streams> {
+        let mut until = Streams::new();
         let view: Value = self.ask(&format!("/api/v1/nodes/{}", encoded(node)))?;
         for stream in view["streams"].as_array().into_iter().flatten().filter(|one| one["class"] == "audit") {
             if let (Some(journal), Some(name), Some(settled)) =
                 (stream["journal"].as_str(), stream["stream"].as_str(), stream["settled"].as_u64())
             {
-                self.stream(node, journal, name, settled)?;
+                until.insert((node.to_owned(), journal.to_owned(), name.to_owned()), settled);
             }
         }
-        Ok(())
+        Ok(until)
+    }
+
+    /// The lists of heads that the log tells of and that prove these streams, the newest first. Where a list knows more of a stream
+    /// than was asked for, the stream is taken as far.
+    fn heads<'a>(&self, told: &'a [Told], streams: &mut Streams) -> anyhow::Result<Vec<&'a Told>> {
+        let mut open: BTreeSet<Stream> = streams.keys().cloned().collect();
+        let mut chosen = Vec::new();
+        for list in told.iter().rev().take(LISTS_MAX) {
+            if open.is_empty() {
+                break;
+            }
+            let Some(bytes) = self.find(&format!("/log/heads/{}", list.file))? else { continue };
+            let mut is_of_use = false;
+            for Head { node, journal, stream, seq, .. } in list.read(&bytes)? {
+                let stream = (node, journal, stream);
+                if open.remove(&stream)
+                    && let Some(until) = streams.get_mut(&stream)
+                {
+                    *until = seq.max(*until);
+                    is_of_use = true;
+                }
+            }
+            if is_of_use {
+                self.write(&list.place(), &bytes)?;
+                chosen.push(list);
+            }
+        }
+        Ok(chosen)
     }
 
     /// A stream up to a record: a line for each, oldest first, and one wherever something is missing.

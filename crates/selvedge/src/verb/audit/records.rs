@@ -1,6 +1,6 @@
 //! Records of nodes in a bundle of evidence: every chain is hashed again, and members are held to what their records say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ use wire::hash::Hash;
 use wire::id::{BootId, StreamName};
 use wire::record::Stamp;
 use wire::world::ClockQuality;
+
+use super::heads::{self, Head, Told};
+use super::signed::Signers;
 
 /// The largest file of a bundle that is read.
 const FILE_MAX_BYTES: u64 = 1 << 30;
@@ -55,35 +58,71 @@ pub(super) struct Found {
     streams: u64,
     missing: u64,
     pub(super) members: u64,
-    documents: u64,
+    pub(super) documents: u64,
+    /// Chains with a head that the log has.
+    pub(super) held: u64,
 }
 
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Found { records, streams, missing, members, documents } = self;
+        let Found { records, streams, missing, members, documents, held } = self;
         write!(f, "{records} records in {streams} chains, each hashed again ({missing} gaps)")?;
+        write!(f, "; of {held} chains the log has the head")?;
         if *members > 0 {
-            write!(
-                f,
-                "; {members} members stand where their records say, {documents} documents follow from the plan"
-            )?;
+            write!(f, "; {members} members stand where their records say")?;
+        }
+        if *documents > 0 {
+            write!(f, "; {documents} documents follow from the plan and are signed by those who might")?;
         }
         Ok(())
     }
 }
 
-/// Goes through a bundle's records, plan, documents and members.
-pub(super) fn check(folder: &Path) -> anyhow::Result<Found> {
+/// Goes through a bundle's records, plan, documents, members and releases. `told`: the lists of heads that the log tells of;
+/// `root`: a file with the root of trust, if somebody handed one over.
+pub(super) fn check(folder: &Path, told: &[Told], root: Option<&Path>) -> anyhow::Result<Found> {
     let mut found = Found::default();
-    let mut bodies = BTreeMap::new();
-    for path in files(&folder.join("records"))? {
-        let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-        chain(&name, &read(&path)?, &mut found, &mut bodies)?;
+    let mut chains = Chains::default();
+    for name in names(folder, "records")? {
+        chain(&name, &read(&folder.join(&name))?, &mut found, &mut chains)?;
     }
+    let bytes = |name: &str| Ok(read(&folder.join(name))?.into_bytes());
+    found.held = held(&heads::lists(told, &names(folder, "heads")?, bytes)?, &chains)?;
     if folder.join("rollout/plan.json").exists() {
-        rollout(folder, &mut found, &bodies)?;
+        rollout(folder, root, &mut found, &chains.bodies)?;
+    }
+    for name in names(folder, "releases")? {
+        let bytes = fs::read(folder.join(&name)).with_context(|| format!("{name} cannot be read"))?;
+        let is_it = name.ends_with(&format!("/{}", Hash::of(&bytes)));
+        ensure!(is_it, "{name} is not what its name says");
     }
     Ok(found)
+}
+
+/// What chains were made of, by file and number.
+#[derive(Debug, Default)]
+struct Chains {
+    bodies: BTreeMap<(String, u64), Value>,
+    /// The hash over all up to there.
+    hashes: BTreeMap<(String, u64), Hash>,
+}
+
+/// Holds chains to the heads that the log has of them: of how many it has one.
+fn held(heads: &[Head], chains: &Chains) -> anyhow::Result<u64> {
+    let mut held = BTreeSet::new();
+    for head in heads {
+        let key = (place(&head.node, &head.journal, &head.stream), head.seq);
+        let Some(hash) = chains.hashes.get(&key) else { continue };
+        ensure!(*hash == head.hash, "{} is not the chain whose head the log has at {}", key.0, key.1);
+        held.insert(key.0);
+    }
+    Ok(held.len() as u64)
+}
+
+/// The files below a folder of a bundle, by their place in it.
+fn names(folder: &Path, part: &str) -> anyhow::Result<Vec<String>> {
+    let name = |path: PathBuf| path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+    Ok(files(&folder.join(part))?.into_iter().map(name).collect())
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -109,13 +148,8 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Hashes a stream again. `bodies`: of its records, by file and number.
-fn chain(
-    name: &str,
-    lines: &str,
-    found: &mut Found,
-    bodies: &mut BTreeMap<(String, u64), Value>,
-) -> anyhow::Result<()> {
+/// Hashes a stream again.
+fn chain(name: &str, lines: &str, found: &mut Found, chains: &mut Chains) -> anyhow::Result<()> {
     let (mut head, mut next) = (Hash::GENESIS, 1);
     for (at, line) in lines.lines().enumerate() {
         let wrong = |what: &str| format!("{name}, line {}: {what}", at + 1);
@@ -138,28 +172,43 @@ fn chain(
                     head == hash_of(&hash)?,
                     wrong(&format!("record {seq} was changed, or the one before it"))
                 );
-                bodies.insert((name.to_owned(), seq), serde_json::from_str(&body).unwrap_or_default());
+                let body = serde_json::from_str(&body).unwrap_or_default();
+                chains.bodies.insert((name.to_owned(), seq), body);
                 next = seq + 1;
                 found.records += 1;
             }
         }
+        chains.hashes.insert((name.to_owned(), next - 1), head);
     }
     found.streams += 1;
     Ok(())
 }
 
-/// Holds a rollout's plan, documents and members against each other.
-fn rollout(folder: &Path, found: &mut Found, bodies: &BTreeMap<(String, u64), Value>) -> anyhow::Result<()> {
+/// Holds a rollout's plan, documents and members against each other, and the documents to who might sign them.
+fn rollout(
+    folder: &Path,
+    root: Option<&Path>,
+    found: &mut Found,
+    bodies: &BTreeMap<(String, u64), Value>,
+) -> anyhow::Result<()> {
     let about: Value = serde_json::from_str(&read(&folder.join(super::log::ABOUT_FILE))?)?;
     let plan = read(&folder.join("rollout/plan.json"))?;
     let plan: Plan = text::read(plan.as_bytes()).context("rollout/plan.json is no plan")?;
     let id = text::id(&plan).to_string();
     ensure!(about["rollout"] == *id, "rollout/plan.json is the plan of {id}, and not of what this is about");
     let planned = documents::of(&plan);
-    for path in files(&folder.join("rollout/documents"))? {
-        let of_it = || format!("{} does not follow from the plan", path.display());
-        let envelope = Envelope::read(read(&path)?.as_bytes()).with_context(of_it)?;
+    let mut signers = None;
+    for name in names(folder, "rollout/documents")? {
+        let text = read(&folder.join(&name))?;
+        let of_it = || format!("{name} does not follow from the plan");
+        let envelope = Envelope::read(text.as_bytes()).with_context(of_it)?;
         documents::check(&planned, &envelope.signed).with_context(of_it)?;
+        let signers = match &signers {
+            Some(signers) => signers,
+            None => signers.insert(Signers::read(folder, root, plan.targets_version)?),
+        };
+        let unsigned = || format!("{name} is not signed by those who might");
+        signers.have_signed(text.as_bytes()).with_context(unsigned)?;
         found.documents += 1;
     }
     for line in read(&folder.join("rollout/members.jsonl"))?.lines() {
@@ -224,9 +273,9 @@ mod tests {
     }
 
     fn checked(lines: &[String]) -> Result<(u64, u64), String> {
-        let (mut found, mut bodies) = (Found::default(), BTreeMap::new());
-        chain("it", &lines.join("\n"), &mut found, &mut bodies).map_err(|error| format!("{error:#}"))?;
-        assert_eq!(bodies.len() as u64, found.records);
+        let (mut found, mut chains) = (Found::default(), Chains::default());
+        chain("it", &lines.join("\n"), &mut found, &mut chains).map_err(|error| format!("{error:#}"))?;
+        assert_eq!(chains.bodies.len() as u64, found.records);
         Ok((found.records, found.missing))
     }
 
@@ -248,5 +297,24 @@ mod tests {
         assert!(said(&|lines| drop(lines.remove(1))).contains("records are missing, and it does not say so"));
         assert!(said(&|lines| drop(lines.remove(2))).contains("records are missing"));
         assert!(said(&|lines| "{}".clone_into(&mut lines[0])).contains("no record"));
+    }
+
+    #[test]
+    fn a_chain_is_held_to_the_head_that_the_log_has() {
+        let (mut found, mut chains) = (Found::default(), Chains::default());
+        let name = place("pump", "a0", "installs");
+        chain(&name, &lines().join("\n"), &mut found, &mut chains).unwrap();
+        let head = |seq: u64, hash: Hash| {
+            let word = |text: &str| text.to_owned();
+            Head { node: word("pump"), journal: word("a0"), stream: word("installs"), seq, hash }
+        };
+        let known = |seq: u64| chains.hashes[&(name.clone(), seq)];
+        assert_eq!(known(4), Hash::of(b"what was lost"), "a gap has what the chain had come to behind it");
+        for heads in [vec![head(5, known(5))], vec![head(2, known(2)), head(4, known(4)), head(9, known(5))]] {
+            assert_eq!(held(&heads, &chains).unwrap(), 1);
+        }
+        assert_eq!(held(&[head(9, known(5))], &chains).unwrap(), 0, "of records that are not here");
+        let other = held(&[head(2, known(1))], &chains).unwrap_err().to_string();
+        assert_eq!(other, format!("{name} is not the chain whose head the log has at 2"));
     }
 }

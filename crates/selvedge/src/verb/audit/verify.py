@@ -15,6 +15,9 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
+# What a chain of records had come to, by its file and a record's number.
+HASHES = {}
+
 
 # Ed25519, RFC 8032 section 5.1: points are (X, Y, Z, T) with x = X/Z, y = Y/Z, xy = T/Z.
 
@@ -167,6 +170,7 @@ def files(folder):
 def chain(name):
     """Hashes a stream of records again: `sha256sum` over the header and the body says the same."""
     head, following = "0" * 64, 1
+    HASHES[name, 0] = head
     for number, line in enumerate(read(name).decode().splitlines()):
         it = json.loads(line)
         where = "%s, line %d: " % (name, number + 1)
@@ -174,6 +178,7 @@ def chain(name):
             if it["first"] != following:
                 fail(where + "records are missing, and it does not say so")
             head, following = it["hash"], it["last"] + 1
+            HASHES[name, it["last"]] = head
             continue
         if it["seq"] != following:
             fail(where + "records are missing, and it does not say so")
@@ -183,22 +188,100 @@ def chain(name):
         head = hashlib.sha256((header + it["body"]).encode()).hexdigest()
         if head != it["hash"]:
             fail(where + "record %d was changed, or the one before it" % it["seq"])
+        HASHES[name, it["seq"]] = head
         following += 1
     return following - 1
 
 
-def evidence():
+def heads(seen):
+    """Holds chains to the lists of heads that the log tells of: of how many it has one."""
+    told = {}
+    for entry in seen:
+        it = json.loads(entry)
+        if it.get("act") == "heads" and "lines" in (it.get("after") or {}):
+            told["heads/" + it["after"]["file"].replace(".zst", "")] = it["after"]["lines"]
+    held = set()
+    for name in files("heads"):
+        if hashlib.sha256(read(name)).hexdigest() != told.get(name):
+            fail(name + " is not a list that the log tells of")
+        for line in read(name).decode().splitlines():
+            it = json.loads(line)
+            chained = "records/%s/%s/%s.jsonl" % (it["node"], it["journal"], it["stream"])
+            if HASHES.get((chained, it["seq"]), it["hash"]) != it["hash"]:
+                fail("%s is not the chain whose head the log has at %d" % (chained, it["seq"]))
+            if (chained, it["seq"]) in HASHES:
+                held.add(chained)
+    return len(held)
+
+
+def canonical(it):
+    """What is signed: the JSON of OLPC, names sorted, only quotes and backslashes escaped."""
+    if isinstance(it, dict):
+        return "{" + ",".join(canonical(name) + ":" + canonical(it[name]) for name in sorted(it)) + "}"
+    if isinstance(it, list):
+        return "[" + ",".join(map(canonical, it)) + "]"
+    if isinstance(it, str):
+        return '"' + it.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(it)
+
+
+def signers(document, keys, role):
+    """How many of a role's keys have signed a document, and how many must. Of a hybrid key the Ed25519 half is looked at."""
+    message, good = canonical(document["signed"]).encode(), set()
+    for signature in document["signatures"]:
+        key = keys.get(signature["keyid"])
+        if signature["keyid"] in role["keyids"] and key and key["keytype"] == "ed25519":
+            public = bytes.fromhex(key["keyval"]["public"])
+            if is_signed(public, message, bytes.fromhex(signature["sig"])):
+                good.add(public)
+    return len(good), max(1, role["threshold"])
+
+
+def must_be_signed(name, keys, role):
+    good, threshold = signers(json.loads(read(name)), keys, role)
+    if good < threshold:
+        fail("%s is not signed by those who might: %d of %d signatures are good" % (name, good, threshold))
+
+
+def documents(plan):
+    """Whether the documents were signed by those whom the roots and the targets of the plan name."""
+    names = list(files("rollout/documents"))
+    if not names:
+        return
+    name = "trust/%d.targets.json" % plan["targets_version"]
+    targets, is_under_one, version, before = json.loads(read(name)), False, 1, None
+    while os.path.exists(os.path.join(HERE, "trust/%d.root.json" % version)):
+        of_root = "trust/%d.root.json" % version
+        root = json.loads(read(of_root))["signed"]
+        for believed in (before, root):
+            if believed:
+                must_be_signed(of_root, believed["keys"], believed["roles"]["root"])
+        good, threshold = signers(targets, root["keys"], root["roles"]["targets"])
+        is_under_one, version, before = is_under_one or good >= threshold, version + 1, root
+    if not is_under_one:
+        fail(name + " is signed under no root that is here")
+    delegations = targets["signed"]["delegations"]
+    roles = [role for role in delegations["roles"] if role["name"] == "assignments"]
+    if not roles:
+        fail(name + " names nobody who might sign")
+    for document in names:
+        must_be_signed(document, delegations["keys"], roles[0])
+    print("ok     %d documents are signed by those who might; of hybrid keys the Ed25519 half was looked at" % len(names))
+
+
+def evidence(seen):
     about = json.loads(read("about.json"))
     if about.get("rollout"):
         if not hashlib.sha256(read("rollout/plan.json")).hexdigest().startswith(about["rollout"]):
             fail("rollout/plan.json is not the plan of the rollout that this is about")
         print("ok     the plan is the one of rollout %s" % about["rollout"])
+        documents(json.loads(read("rollout/plan.json")))
     for name in files("releases"):
         if hashlib.sha256(read(name)).hexdigest() != os.path.basename(name):
             fail(name + " is not what its name says")
     streams = list(files("records"))
     records = sum(chain(name) for name in streams)
-    print("ok     %d records in %d chains, each hashed again" % (records, len(streams)))
+    print("ok     %d records in %d chains, each hashed again; of %d the log has the head" % (records, len(streams), heads(seen)))
 
 
 def main():
@@ -215,7 +298,7 @@ def main():
         fail("entries.jsonl is not what the tiles hold")
     print("ok     entries.jsonl has entries of the log" if is_part() else "ok     entries.jsonl has the same entries")
     if is_part():
-        evidence()
+        evidence(seen)
     if not is_given:
         print("note   the key is this folder's own: give the one that you know as an argument")
 
