@@ -144,10 +144,10 @@ pub async fn acked(state: &HubState, who: &Who, id: &str, note: String) -> Resul
     let done = state.writer.within(move |writer| {
         Box::pin(async move {
             let Some(node) = store::ack(writer, id, &acked).await? else { return Ok(false) };
-            let (after, act) = (Value::object([("alert", Value::Integer(id))]), "alert.ack".to_owned());
+            let after = Value::object([("alert", Value::Integer(id))]);
             let Acked { by: who, at_ms, note: why } = acked;
-            let entry = Entry { at_ms, who, act, about: node, why, before: None, after: Some(after) };
-            audit::append(writer, &entry).await?;
+            let entry = Entry::new(at_ms, who, "alert.ack", node);
+            audit::append(writer, &Entry { why, after: Some(after), ..entry }).await?;
             Ok(true)
         })
     });

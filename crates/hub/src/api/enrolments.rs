@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use package::trust::canonical::Value;
@@ -16,6 +15,7 @@ use wire::id::NodeId;
 use wire::identity::Code;
 
 use crate::access::who::Who;
+use crate::api::intake::Told;
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
 use crate::fleet::labels;
 use crate::identity::enrol::{Offer, Pattern};
@@ -82,11 +82,8 @@ pub struct NewEnrolment {
 pub async fn make(
     State(state): State<Arc<HubState>>,
     who: Who,
-    ask: Result<Json<EnrolmentAsk>, JsonRejection>,
+    Told(ask): Told<EnrolmentAsk>,
 ) -> Result<(StatusCode, Json<NewEnrolment>), Refusal> {
-    let Json(ask) = ask.map_err(|error| {
-        Refusal::bad_request("bad-body", error.body_text(), "the fields are listed at /api")
-    })?;
     Ok((StatusCode::CREATED, Json(make_one(&state, &who, ask).await?)))
 }
 
@@ -158,7 +155,8 @@ pub async fn make_one(state: &HubState, who: &Who, ask: EnrolmentAsk) -> Result<
                 ("name", row.offer.name.as_ref().map_or("", NodeId::as_str).into()),
                 ("pattern", row.offer.pattern.as_ref().map_or("", Pattern::as_str).into()),
             ]);
-            audit::append(writer, &entry(now_ms, &who, "enrolment.make", row.offer.id, "", Some(after))).await
+            let entry = Entry::new(now_ms, who.name(), "enrolment.make", row.offer.id);
+            audit::append(writer, &Entry { after: Some(after), ..entry }).await
         })
     });
     done.await?;
@@ -234,7 +232,7 @@ pub async fn remove(
             let was = identity::remove_enrolment(writer, &id).await?;
             if was {
                 tickets::forget_waiting(writer, &id).await?;
-                audit::append(writer, &entry(now_ms, &who, "enrolment.remove", id, "", None)).await?;
+                audit::append(writer, &Entry::new(now_ms, who.name(), "enrolment.remove", id)).await?;
             }
             Ok(was)
         })
@@ -326,11 +324,10 @@ pub struct DeniedCount {
 pub async fn deny(
     State(state): State<Arc<HubState>>,
     who: Who,
-    ask: Result<Json<DenyAsk>, JsonRejection>,
+    Told(ask): Told<DenyAsk>,
 ) -> Result<Json<DeniedCount>, Refusal> {
-    let mend = "say either `node` or `key`, and `why`";
-    let Json(ask) = ask.map_err(|error| Refusal::bad_request("bad-body", error.body_text(), mend))?;
     if ask.node.is_some() == ask.key.is_some() {
+        let mend = "say either `node` or `key`, and `why`";
         return Err(Refusal::bad_request("one-of-two", "this names no one thing".to_owned(), mend));
     }
     let now_ms = state.now_ms();
@@ -351,7 +348,8 @@ pub async fn deny(
                 (None, None) => (0, String::new()),
             };
             if count > 0 {
-                audit::append(writer, &entry(now_ms, &who, "deny", about, &ask.why, None)).await?;
+                let entry = Entry::new(now_ms, who.name(), "deny", about);
+                audit::append(writer, &Entry { why: ask.why, ..entry }).await?;
             }
             Ok(count)
         })
@@ -380,7 +378,8 @@ pub async fn pardon(
         Box::pin(async move {
             let was = identity::pardon(writer, &key).await?;
             if was {
-                audit::append(writer, &entry(now_ms, &who, "pardon", key.to_string(), "", None)).await?;
+                let entry = Entry::new(now_ms, who.name(), "pardon", key.to_string());
+                audit::append(writer, &entry).await?;
             }
             Ok(was)
         })
@@ -390,8 +389,4 @@ pub async fn pardon(
     }
     state.peers.refresh().await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn entry(at_ms: i64, who: &Who, act: &str, about: String, why: &str, after: Option<Value>) -> Entry {
-    Entry { at_ms, who: who.name(), act: act.into(), about, why: why.into(), before: None, after }
 }

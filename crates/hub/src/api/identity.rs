@@ -506,8 +506,7 @@ fn bad_csr(message: String) -> Refusal {
 }
 
 fn entry(at_ms: i64, who: String, act: &str, node: &NodeId, after: Value) -> Entry {
-    let (act, about, why) = (act.to_owned(), node.to_string(), String::new());
-    Entry { at_ms, who, act, about, why, before: None, after: Some(after) }
+    Entry { after: Some(after), ..Entry::new(at_ms, who, act, node.to_string()) }
 }
 
 /// Why a node does not come in.

@@ -100,13 +100,9 @@ pub async fn put(
                 Value::object([("role", role.as_str().into()), ("disabled", Value::Bool(disabled))])
             };
             let entry = Entry {
-                at_ms: now_ms,
-                who: who.name(),
-                act: "operator.put".into(),
-                about: name,
-                why: String::new(),
                 before: before.map(|row| told(row.role, row.disabled)),
                 after: Some(told(role, disabled)),
+                ..Entry::new(now_ms, who.name(), "operator.put", name)
             };
             audit::append(writer, &entry).await?;
             Ok(true)
@@ -207,7 +203,8 @@ pub async fn make_token(
                 TokenRow { id, operator: operator.name, role, name: ask.name, made_ms: now_ms, until_ms };
             operators::add_token(writer, &token, &hash).await?;
             let after = Value::object([("id", token.id.into()), ("role", role.as_str().into())]);
-            audit::append(writer, &entry(now_ms, &who, "token.make", token.operator, Some(after))).await?;
+            let entry = Entry::new(now_ms, who.name(), "token.make", token.operator);
+            audit::append(writer, &Entry { after: Some(after), ..entry }).await?;
             Ok(true)
         })
     });
@@ -235,7 +232,7 @@ pub async fn revoke(
         Box::pin(async move {
             let was = operators::revoke(writer, &id).await?;
             if was {
-                audit::append(writer, &entry(now_ms, &who, "token.revoke", id, None)).await?;
+                audit::append(writer, &Entry::new(now_ms, who.name(), "token.revoke", id)).await?;
             }
             Ok(was)
         })
@@ -246,8 +243,4 @@ pub async fn revoke(
     }
     state.refresh_access().await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn entry(at_ms: i64, who: &Who, act: &str, about: String, after: Option<Value>) -> Entry {
-    Entry { at_ms, who: who.name(), act: act.into(), about, why: String::new(), before: None, after }
 }

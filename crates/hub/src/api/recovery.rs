@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 
 use crate::access::who::Who;
 use crate::api::behind::{RecoverAsk, Recovered, RecoveryView};
+use crate::api::intake::Told;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::recovery;
 use crate::state::HubState;
@@ -35,11 +35,10 @@ pub async fn look(State(state): State<Arc<HubState>>) -> Result<Json<RecoveryVie
 pub async fn recover(
     State(state): State<Arc<HubState>>,
     who: Who,
-    ask: Result<Json<RecoverAsk>, JsonRejection>,
+    Told(ask): Told<RecoverAsk>,
 ) -> Result<Json<Recovered>, Refusal> {
-    let mend = "say `adopt`, or which `keys`, and `why`";
-    let Json(ask) = ask.map_err(|error| Refusal::bad_request("bad-body", error.body_text(), mend))?;
     if !ask.adopt && !ask.all_keys && ask.keys.is_empty() {
+        let mend = "say `adopt`, or which `keys`, and `why`";
         return Err(Refusal::bad_request("nothing-asked", "this asks for nothing".to_owned(), mend));
     }
     recovery::recover(&state, &who, ask).await.map(Json)

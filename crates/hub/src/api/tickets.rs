@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use package::trust::canonical::Value;
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::access::who::Who;
+use crate::api::intake::Told;
 use crate::api::refusal::{Asked, ErrorBody, Refusal};
 use crate::identity::enrol::{Refused, Standing, may_use};
 use crate::state::HubState;
@@ -111,9 +111,9 @@ pub async fn admit(
     State(state): State<Arc<HubState>>,
     who: Who,
     Path(id): Path<String>,
-    order: Result<Json<TicketOrder>, JsonRejection>,
+    Told(order): Told<TicketOrder>,
 ) -> Result<Json<Ticket>, Refusal> {
-    settle(&state, &who, id, Standing::Admitted, why(order)?).await.map(Json)
+    settle(&state, &who, id, Standing::Admitted, order.why).await.map(Json)
 }
 
 /// Does not let a node in. It hears so when it asks next, and does not ask again with this key.
@@ -131,15 +131,9 @@ pub async fn refuse(
     State(state): State<Arc<HubState>>,
     who: Who,
     Path(id): Path<String>,
-    order: Result<Json<TicketOrder>, JsonRejection>,
+    Told(order): Told<TicketOrder>,
 ) -> Result<Json<Ticket>, Refusal> {
-    settle(&state, &who, id, Standing::Refused, why(order)?).await.map(Json)
-}
-
-fn why(order: Result<Json<TicketOrder>, JsonRejection>) -> Result<String, Refusal> {
-    let order = order
-        .map_err(|error| Refusal::bad_request("bad-body", error.body_text(), "send {} or {\"why\": \"…\"}"));
-    order.map(|Json(order)| order.why)
+    settle(&state, &who, id, Standing::Refused, order.why).await.map(Json)
 }
 
 /// Admits or refuses, for the API and the page. Told twice it is done once.
@@ -182,9 +176,8 @@ pub async fn settle(
                 ("key", row.key.to_string().into()),
                 ("enrolment", row.enrolment.as_str().into()),
             ]);
-            let (about, act) = (row.name.to_string(), act.to_owned());
-            let entry = Entry { at_ms: now_ms, who, act, about, why, before: None, after: Some(after) };
-            audit::append(writer, &entry).await?;
+            let entry = Entry::new(now_ms, who, act, row.name.to_string());
+            audit::append(writer, &Entry { why, after: Some(after), ..entry }).await?;
             Ok(Ok(TicketRow { standing, ..row }))
         })
     });

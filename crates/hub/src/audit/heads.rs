@@ -127,16 +127,8 @@ pub async fn write(
         ("bytes", bytes.into()),
         ("streams", (moved.len() as u64).into()),
     ]);
-    let entry = Entry {
-        at_ms: now_ms,
-        who: "hub".to_owned(),
-        act: "heads".to_owned(),
-        about: name,
-        why: String::new(),
-        before: None,
-        after: Some(after),
-    };
-    Ok(Some((entry, now)))
+    let entry = Entry::new(now_ms, "hub".to_owned(), "heads", name);
+    Ok(Some((Entry { after: Some(after), ..entry }, now)))
 }
 
 /// Whether a list of heads may be called so: `494320-0123456789abcdef.jsonl.zst`.

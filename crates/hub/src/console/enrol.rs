@@ -13,6 +13,7 @@ use wire::id::NodeId;
 
 use crate::access::who::{Role, Who};
 use crate::api::enrolments::{self, Enrolment, EnrolmentAsk, NewEnrolment};
+use crate::api::intake::Told;
 use crate::api::refusal::Refusal;
 use crate::api::tickets::{self, Ticket, TicketOrder};
 use crate::console::page::{Frame, PageRefusal, render};
@@ -143,7 +144,7 @@ pub async fn admit(
     Path(id): Path<String>,
     sent: Result<Form<Settled>, FormRejection>,
 ) -> Result<Response, PageRefusal> {
-    let Json(_) = tickets::admit(State(state), who, Path(id), Ok(order(sent)?)).await?;
+    let Json(_) = tickets::admit(State(state), who, Path(id), order(sent)?).await?;
     Ok(Redirect::to("/enrol").into_response())
 }
 
@@ -154,14 +155,14 @@ pub async fn refuse(
     Path(id): Path<String>,
     sent: Result<Form<Settled>, FormRejection>,
 ) -> Result<Response, PageRefusal> {
-    let Json(_) = tickets::refuse(State(state), who, Path(id), Ok(order(sent)?)).await?;
+    let Json(_) = tickets::refuse(State(state), who, Path(id), order(sent)?).await?;
     Ok(Redirect::to("/enrol").into_response())
 }
 
-fn order(sent: Result<Form<Settled>, FormRejection>) -> Result<Json<TicketOrder>, Refusal> {
+fn order(sent: Result<Form<Settled>, FormRejection>) -> Result<Told<TicketOrder>, Refusal> {
     let Form(Settled { why }) =
         sent.map_err(|error| Refusal::bad_request("bad-form", error.body_text(), MEND))?;
-    Ok(Json(TicketOrder { why }))
+    Ok(Told(TicketOrder { why }))
 }
 
 async fn page(

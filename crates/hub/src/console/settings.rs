@@ -356,7 +356,7 @@ pub async fn deny(
     let name = wire::id::NodeId::new(&node);
     let name = name.map_err(|error| Refusal::bad_request("bad-node", error.to_string(), MEND))?;
     let ask = DenyAsk { node: Some(name), key: None, why: sent.why };
-    let Json(_) = enrolments::deny(State(state), who, Ok(Json(ask))).await?;
+    let Json(_) = enrolments::deny(State(state), who, Told(ask)).await?;
     Ok(Redirect::to(&format!("/nodes/{node}#identity")).into_response())
 }
 
@@ -389,7 +389,7 @@ pub async fn recover(
 ) -> Result<Response, PageRefusal> {
     let Form(Recovering { adopt, all_keys, why }) = sent.map_err(|error| bad_form(&error))?;
     let ask = RecoverAsk { adopt, keys: Vec::new(), all_keys, why };
-    let Json(_) = recovery::recover(State(state), who, Ok(Json(ask))).await?;
+    let Json(_) = recovery::recover(State(state), who, Told(ask)).await?;
     Ok(Redirect::to("/settings#recovery").into_response())
 }
 

@@ -96,16 +96,6 @@ impl<'a> Fields<'a> {
         parse_utc(self.text(name)?).ok_or_else(|| self.wrong(name, "a time as 2026-11-22T01:00:00Z"))
     }
 
-    /// A time of a day, in minutes.
-    pub fn clock(&self, name: &str) -> Result<u16, BadField> {
-        let text = self.text(name)?;
-        let digits = |at: usize| text.get(at..at + 2)?.parse::<u16>().ok();
-        let good = text.len() == 5 && text.as_bytes().get(2) == Some(&b':');
-        let good = good && text.bytes().enumerate().all(|(at, byte)| at == 2 || byte.is_ascii_digit());
-        let minutes = digits(0).zip(digits(3)).filter(|(hour, minute)| good && *hour < 24 && *minute < 60);
-        minutes.map(|(hour, minute)| hour * 60 + minute).ok_or_else(|| self.wrong(name, "a time as 22:00"))
-    }
-
     /// A word `of` a closed set.
     pub fn word<T: serde::de::DeserializeOwned>(&self, name: &str, of: &'static str) -> Result<T, BadField> {
         let word = serde_json::Value::from(self.text(name)?);

@@ -43,6 +43,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Somebody did something; nobody said why, and there is nothing to compare.
+    pub fn new(at_ms: WallMs, who: String, act: &str, about: String) -> Entry {
+        Entry { at_ms, who, act: act.to_owned(), about, why: String::new(), before: None, after: None }
+    }
+
     /// The entry's bytes: JSON with its names sorted, integers only, at most [`ENTRY_MAX_BYTES`].
     pub fn text(&self) -> String {
         let length = |value: &Option<Value>| value.as_ref().map_or(0, |value| to_json(value).len());

@@ -27,7 +27,7 @@ const TICKETS: usize = 16;
 pub struct HubTls {
     settings: Arc<ClientConfig>,
     shown: Arc<Shown>,
-    pinned: Arc<Pinned>,
+    pinned: Arc<Verifier<Pinned>>,
     tickets: Arc<Tickets>,
 }
 
@@ -36,8 +36,7 @@ impl HubTls {
     /// of `judged`, which hears where only dates do not fit.
     pub fn closed(judged: Arc<Judged>) -> Result<HubTls, Error> {
         let (shown, tickets) = (Arc::new(Shown::default()), Arc::new(Tickets::default()));
-        let inner = RwLock::new(None);
-        let pinned = Arc::new(Pinned { inner, schemes: provider(), judged: judged.clone() });
+        let pinned = Verifier::new(Pinned { inner: RwLock::new(None), judged: judged.clone() });
         let mut settings = tls13(judged, pinned.clone())?.with_client_cert_resolver(shown.clone());
         settings.resumption = Resumption::store(tickets.clone());
         Ok(HubTls { settings: Arc::new(settings), shown, pinned, tickets })
@@ -46,7 +45,7 @@ impl HubTls {
     /// Believes only `authority` from now on, and shows `pair`.
     pub fn open(&self, pair: &Pair, authority: CertificateDer<'static>) -> Result<(), Error> {
         let verifier = only(authority)?;
-        *self.pinned.inner.write().unwrap_or_else(PoisonError::into_inner) = Some(verifier);
+        *self.pinned.judge.inner.write().unwrap_or_else(PoisonError::into_inner) = Some(verifier);
         self.show(pair)
     }
 
@@ -71,7 +70,7 @@ impl HubTls {
 
 /// For the one call by which a node with a wrong clock asks the time: dates are not looked at, and no certificate is shown.
 pub fn undated(authority: CertificateDer<'static>, judged: Arc<Judged>) -> Result<ClientConfig, Error> {
-    let verifier = Arc::new(Undated(only(authority)?));
+    let verifier = Verifier::new(Undated(only(authority)?));
     Ok(tls13(judged, verifier)?.with_no_client_auth())
 }
 
@@ -81,14 +80,14 @@ pub fn by_maker(
     authority: CertificateDer<'static>,
     judged: Arc<Judged>,
 ) -> Result<ClientConfig, Error> {
-    let verifier = Arc::new(Undated(only(authority)?));
+    let verifier = Verifier::new(Undated(only(authority)?));
     let shown = Arc::new(Shown(RwLock::new(Some(shown))));
     Ok(tls13(judged, verifier)?.with_client_cert_resolver(shown))
 }
 
 /// For coming in: the hub is the one whose authority the code names. The code is an hour old, whatever the clock says.
 pub fn by_code(code: Code, judged: Arc<Judged>) -> Result<ClientConfig, Error> {
-    Ok(tls13(judged, Arc::new(ByCode { code, schemes: provider() }))?.with_no_client_auth())
+    Ok(tls13(judged, Verifier::new(ByCode(code)))?.with_no_client_auth())
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -197,15 +196,49 @@ fn date_that_fits(error: &Error) -> Option<UnixTime> {
     }
 }
 
-/// The chain ends in the one authority, and counts now; where it would have counted at another time, the time is doubted.
-#[derive(Debug)]
-struct Pinned {
-    inner: RwLock<Option<Arc<WebPkiServerVerifier>>>,
-    schemes: Arc<CryptoProvider>,
-    judged: Arc<Judged>,
+/// Who the hub is: of the three ways to look at its certificate each says only this.
+trait Judge: std::fmt::Debug + Send + Sync {
+    fn judge(&self, sent: &Sent<'_>, now: UnixTime) -> Result<ServerCertVerified, Error>;
 }
 
-impl ServerCertVerifier for Pinned {
+/// What the hub sent of itself.
+struct Sent<'a> {
+    leaf: &'a CertificateDer<'a>,
+    chain: &'a [CertificateDer<'a>],
+    name: &'a ServerName<'a>,
+    ocsp: &'a [u8],
+}
+
+impl Sent<'_> {
+    /// Whether an authority vouches for it at this time.
+    fn is_vouched(&self, by: &WebPkiServerVerifier, at: UnixTime) -> Result<ServerCertVerified, Error> {
+        by.verify_server_cert(self.leaf, self.chain, self.name, self.ocsp, at)
+    }
+
+    /// The same, at whatever time.
+    fn is_ever_vouched(&self, by: &WebPkiServerVerifier, now: UnixTime) -> Result<ServerCertVerified, Error> {
+        let verified = self.is_vouched(by, now);
+        match verified.as_ref().err().and_then(date_that_fits) {
+            Some(then) => self.is_vouched(by, then),
+            None => verified,
+        }
+    }
+}
+
+/// A judge as rustls asks for it. Signatures are checked the same, whoever judges.
+#[derive(Debug)]
+struct Verifier<J> {
+    judge: J,
+    schemes: Arc<CryptoProvider>,
+}
+
+impl<J: Judge> Verifier<J> {
+    fn new(judge: J) -> Arc<Verifier<J>> {
+        Arc::new(Verifier { judge, schemes: provider() })
+    }
+}
+
+impl<J: Judge> ServerCertVerifier for Verifier<J> {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -214,16 +247,7 @@ impl ServerCertVerifier for Pinned {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let inner = inner.ok_or_else(|| Error::General("this node has not come in yet".to_owned()))?;
-        let verified = inner.verify_server_cert(leaf, chain, name, ocsp, now);
-        if let Err(error) = &verified
-            && let Some(then) = date_that_fits(error)
-            && inner.verify_server_cert(leaf, chain, name, ocsp, then).is_ok()
-        {
-            self.judged.doubt();
-        }
-        verified
+        self.judge.judge(&Sent { leaf, chain, name, ocsp }, now)
     }
 
     fn verify_tls12_signature(
@@ -248,6 +272,25 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.schemes.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The chain ends in the one authority, and counts now; where it would have counted at another time, the time is doubted.
+#[derive(Debug)]
+struct Pinned {
+    inner: RwLock<Option<Arc<WebPkiServerVerifier>>>,
+    judged: Arc<Judged>,
+}
+
+impl Judge for Pinned {
+    fn judge(&self, sent: &Sent<'_>, now: UnixTime) -> Result<ServerCertVerified, Error> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let inner = inner.ok_or_else(|| Error::General("this node has not come in yet".to_owned()))?;
+        let verified = sent.is_vouched(&inner, now);
+        if verified.is_err() && sent.is_ever_vouched(&inner, now).is_ok() {
+            self.judged.doubt();
+        }
+        verified
     }
 }
 
@@ -255,89 +298,21 @@ impl ServerCertVerifier for Pinned {
 #[derive(Debug)]
 struct Undated(Arc<WebPkiServerVerifier>);
 
-impl ServerCertVerifier for Undated {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let verified = self.0.verify_server_cert(leaf, chain, name, ocsp, now);
-        match verified.as_ref().err().and_then(date_that_fits) {
-            Some(then) => self.0.verify_server_cert(leaf, chain, name, ocsp, then),
-            None => verified,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, leaf, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, leaf, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+impl Judge for Undated {
+    fn judge(&self, sent: &Sent<'_>, now: UnixTime) -> Result<ServerCertVerified, Error> {
+        sent.is_ever_vouched(&self.0, now)
     }
 }
 
 /// The chain ends in the authority whose digest stands in the code.
 #[derive(Debug)]
-struct ByCode {
-    code: Code,
-    schemes: Arc<CryptoProvider>,
-}
+struct ByCode(Code);
 
-impl ServerCertVerifier for ByCode {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let meant =
-            |sent: &&CertificateDer<'_>| public_of(sent).is_some_and(|key| self.code.is_authority(&key));
+impl Judge for ByCode {
+    fn judge(&self, sent: &Sent<'_>, now: UnixTime) -> Result<ServerCertVerified, Error> {
+        let meant = |sent: &&CertificateDer<'_>| public_of(sent).is_some_and(|key| self.0.is_authority(&key));
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let authority = chain.iter().find(meant).ok_or_else(unknown)?;
-        Undated(only(authority.clone().into_owned())?).verify_server_cert(leaf, chain, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let schemes = &self.schemes.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, leaf, signed, schemes)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let schemes = &self.schemes.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, leaf, signed, schemes)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.signature_verification_algorithms.supported_schemes()
+        let authority = sent.chain.iter().find(meant).ok_or_else(unknown)?;
+        sent.is_ever_vouched(&*only(authority.clone().into_owned())?, now)
     }
 }

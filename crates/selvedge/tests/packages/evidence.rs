@@ -6,8 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hub::audit::heads::{Told, write};
-use hub::config::HubConfig;
-use hub::config::database::DepotConfig;
+use hub::config::{DepotConfig, HubConfig};
 use hub::depot::Depot;
 use hub::server::Hub;
 use hub::store::audit::append;
@@ -99,7 +98,7 @@ fn what_a_rollout_and_a_node_did_proves_itself_without_the_hub() {
     }
     let hub = ["--hub", &plant.url.clone()];
     let rollout = |words: &[&str]| plant.stage.run(&[&["rollout"], words, &hub].concat()).ok();
-    rollout(&["new", "tiny:7", "--where", "all", "--soak", "0", "--no-revert", "--policy", "emergency"]);
+    rollout(&["new", "tiny:7", "--where", "all", "--soak", "0", "--no-revert", "--canary", "pump-1"]);
     let created = rollout(&["create", "plan.json"]);
     let id = created.split("rollout ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
     let id = id.to_owned();
