@@ -73,6 +73,8 @@ pub struct Metrics {
     held: AtomicI64,
     requests: [Histogram; 5],
     expires: Mutex<Vec<(String, i64)>>,
+    /// `None`: nobody has looked, or there is no archive.
+    archive_behind: Mutex<Option<i64>>,
     recent: Recent,
 }
 
@@ -148,6 +150,11 @@ impl Metrics {
         *self.expires.lock().unwrap_or_else(PoisonError::into_inner) = roles;
     }
 
+    /// For how many days records are due that the archive does not have, as of the last look.
+    pub fn archive_behind(&self, days: i64) {
+        *self.archive_behind.lock().unwrap_or_else(PoisonError::into_inner) = Some(days);
+    }
+
     /// Records stored in the last whole minute.
     pub fn records_last_minute(&self, now_s: u64) -> u64 {
         self.recent.sum(now_s)
@@ -199,7 +206,10 @@ impl Metrics {
             let help = "When the published metadata of a role expires, in seconds since 1970.";
             family("hub_tuf_expires_timestamp_seconds", help, "gauge", &expires);
         }
-        for (name, help, value) in gauges {
+        let behind = *self.archive_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let help = "For how many days records are due that the archive does not have, as of the last look.";
+        let behind = behind.map(|days| ("hub_archive_behind_days", help, days));
+        for (name, help, value) in gauges.iter().chain(&behind) {
             family(name, help, "gauge", &[(String::new(), value.to_string())]);
         }
         let _ = writeln!(out, "# HELP hub_request_seconds Time to answer a request.");
@@ -282,10 +292,13 @@ mod tests {
         metrics.request(Area::CheckIn, 900);
         metrics.request(Area::CheckIn, 90_000_000);
         metrics.expires(vec![("timestamp".into(), 1_800_000_000), ("team/\"a\"".into(), 7)]);
+        assert!(!metrics.text(&[]).contains("archive"), "where there is none, nothing is said of it");
+        metrics.archive_behind(2);
         let text = metrics.text(&[("hub_nodes", "Nodes.", 3)]);
         for line in [
             "hub_batches_total{outcome=\"ahead\"} 1",
             "hub_nodes 3",
+            "hub_archive_behind_days 2",
             "hub_tuf_expires_timestamp_seconds{role=\"timestamp\"} 1800000000",
             "hub_tuf_expires_timestamp_seconds{role=\"team/\\\"a\\\"\"} 7",
             "hub_request_seconds_bucket{area=\"checkin\",le=\"0.0005\"} 0",

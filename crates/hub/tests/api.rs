@@ -363,6 +363,8 @@ async fn the_hubs_own_numbers() {
         "hub_records_total 1",
         "hub_batches_total{outcome=\"stored\"} 1",
         "hub_nodes 1",
+        "hub_nodes_conflict 0",
+        "hub_replicas 1",
         "hub_checkins_total 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

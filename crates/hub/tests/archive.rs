@@ -71,8 +71,12 @@ async fn days_that_are_over_are_files_that_prove_themselves() {
     let (stand, nodes) = told(folder.path()).await;
     let place = folder.path().join("depot");
     let depot = Depot::folder(&place).unwrap();
+    let behind = async || run::behind(&stand.readers, &stand.config, System::new().wall_ms()).await.unwrap();
+    let due = 40 - stand.config.archive.after.get();
+    assert_eq!(behind().await, due, "the oldest day has waited so long");
     // Three days of two classes, and the loss.
     assert_eq!(write(&stand, &depot).await, 7);
+    assert_eq!(behind().await, 0);
     assert_eq!(write(&stand, &depot).await, 0, "once");
     let records = 3 * 2 * 1501 - 1500;
     let found = verify(&depot).await.unwrap();

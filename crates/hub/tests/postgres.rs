@@ -8,6 +8,8 @@ mod api;
 #[cfg(feature = "archive")]
 #[path = "archive.rs"]
 mod archive;
+#[path = "figures.rs"]
+mod figures;
 #[path = "ingest.rs"]
 mod ingest;
 mod replicas;

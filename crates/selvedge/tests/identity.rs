@@ -274,7 +274,8 @@ fn a_node_lives_with_its_certificate() {
 
 #[test]
 fn a_node_that_waits_for_news_comes_at_once() {
-    let stand = Stand::asked_every(60_000);
+    // Nobody comes by itself while this test has patience: what comes was called.
+    let stand = Stand::asked_every(3_600_000);
     let made = stand.ask(reqwest::Method::POST, "/api/v1/enrolments", Some(json!({ "name": "pump-7" })));
     stand.enrol(&stand.data(), made["code"].as_str().unwrap()).unwrap();
     let node = stand.start_node();
@@ -285,12 +286,10 @@ fn a_node_that_waits_for_news_comes_at_once() {
     };
     stand.until(&node, "the held call", |_| metric("hub_waits_held") > 0.0);
     for (line, word) in ["2", "3"].into_iter().zip(["once", "and once more"]) {
-        let (before, began_ns) = (metric("hub_checkins_total"), stand.node_world.mono_ns());
+        let before = metric("hub_checkins_total");
         let labels = json!({ "set": { "line": line } });
         stand.ask(reqwest::Method::PUT, "/api/v1/nodes/pump-7/labels", Some(labels));
         stand.until(&node, word, |_| metric("hub_checkins_total") > before);
-        let took_ms = (stand.node_world.mono_ns() - began_ns) / 1_000_000;
-        assert!(took_ms < 20_000, "{word}: {took_ms} ms, where nobody comes by itself for a minute");
         stand.until(&node, "it waits again", |_| metric("hub_waits_held") > 0.0);
     }
     // A call that is cut loses nothing: the node's next check-in tells what there is.

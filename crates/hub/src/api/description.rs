@@ -17,7 +17,7 @@ use crate::api::{
     tickets,
 };
 use crate::state::HubState;
-use crate::store::{alerts as alert_store, nodes as node_store};
+use crate::store::{alerts as alert_store, nodes as node_store, recovery as recovery_store};
 use crate::tuf;
 
 #[derive(OpenApi)]
@@ -170,9 +170,13 @@ pub async fn health(State(state): State<Arc<HubState>>) -> Result<Json<Health>, 
 pub async fn metrics(State(state): State<Arc<HubState>>) -> Result<impl IntoResponse, Refusal> {
     let (nodes, silent) = node_store::tally(&state.readers).await?;
     let firing = alert_store::firing(&state.readers).await?;
+    let ahead = recovery_store::count_ahead(&state.readers).await?;
+    let replicas = replicas::read(&state).await?.iter().filter(|replica| replica.alive).count() as i64;
     let gauges = [
         ("hub_nodes", "Nodes the hub knows.", nodes),
         ("hub_nodes_silent", "Nodes not heard of for too long.", silent),
+        ("hub_nodes_conflict", "Nodes that know more than the hub, and get no documents.", ahead),
+        ("hub_replicas", "Hubs on this database that are there.", replicas),
         ("hub_alerts_firing", "Alerts that fire.", firing.iter().map(|(_, count)| count).sum()),
         ("hub_waits_held", "Calls of nodes that are held until there is news.", state.metrics.held()),
         ("hub_live_followers", "Pages and programs that follow live.", state.live.followers() as i64),

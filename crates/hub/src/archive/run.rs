@@ -72,18 +72,47 @@ pub async fn tend(state: Arc<HubState>) {
             () = stopped(&mut stopping) => return,
         }
         let may = || state.replica.holds(Lease::Archive) && !*state.stopping.borrow();
-        if !may() {
-            continue;
+        if may() {
+            look(&state, &may).await;
         }
-        match go(&state.readers, &state.writer, &state.depot, &state.config, state.now_ms(), &may).await {
-            Ok(0) => {}
-            Ok(files) => tracing::info!(files, "old records are in the archive"),
-            Err(error) => {
-                let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::error!(%error, why, "the archive is not written");
+        // Every hub says it: whoever should write may be the one that cannot.
+        match behind(&state.readers, &state.config, state.now_ms()).await {
+            Ok(days) => state.metrics.archive_behind(days),
+            Err(error) => tracing::error!(%error, "how far the archive is behind is not known"),
+        }
+    }
+}
+
+/// Writes what is due, and says how that went.
+async fn look(state: &HubState, may: &(dyn Fn() -> bool + Sync)) {
+    match go(&state.readers, &state.writer, &state.depot, &state.config, state.now_ms(), may).await {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "old records are in the archive"),
+        Err(error) => {
+            let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%error, why, "the archive is not written");
+        }
+    }
+}
+
+/// How many days ago the oldest day became due of which records are not in the archive, counting from 1; 0: all that is due is
+/// there.
+pub async fn behind(readers: &Readers, config: &HubConfig, hub_ms: WallMs) -> Result<i64, sqlx::Error> {
+    let now_ms = time::now(&mut *readers.acquire().await?, hub_ms).await?;
+    let last_day = day_of(now_ms) - 1 - config.archive.after.get();
+    let days = ended(readers, last_day).await?;
+    let mut oldest = last_day + 1;
+    for class in Class::ALL {
+        let reaches = archives::reaches(readers, class.as_str()).await?;
+        for &(day, (first, last)) in days.iter().filter(|(day, _)| *day < oldest) {
+            let first = first.max(reaches + 1);
+            if first <= last && !archives::records(readers, bucket(class, day), (first, last), 1).await?.is_empty() {
+                oldest = day;
+                break;
             }
         }
     }
+    Ok(last_day + 1 - oldest)
 }
 
 /// Writes what is due; how many files that were. `may`: whether this is still for this hub to do.

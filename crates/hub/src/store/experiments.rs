@@ -21,7 +21,7 @@ pub async fn put_sheet(
     Ok(())
 }
 
-/// All sheets of an experiment, by the node's number.
+/// All sheets of an experiment, each with its node's number.
 pub async fn sheets(writer: &mut Writer, experiment: &str) -> Result<Vec<(i64, Sheet)>, sqlx::Error> {
     let query = sqlx::query("SELECT node, body FROM sheets WHERE experiment = $1").bind(experiment);
     let read = |row: &StoredRow| {
