@@ -2,6 +2,7 @@
 
 mod experiments;
 mod figures;
+mod restored;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -266,8 +267,8 @@ impl Stand {
         self.wish(Wish::Order { id, order, who, why, revision }).await
     }
 
-    /// Takes in a plan, whose documents are signed by nobody in particular, and starts it.
-    async fn start(&mut self, plan: &Plan) -> PlanId {
+    /// Takes in a plan, whose documents are signed by nobody in particular.
+    async fn ready(&mut self, plan: &Plan) -> PlanId {
         let who = || "operator:ann".to_owned();
         let id = self.wish(Wish::Create { plan: Box::new(plan.clone()), who: who() }).await.unwrap().id;
         let document = |planned: documents::Planned| {
@@ -277,6 +278,13 @@ impl Stand {
         let documents = documents::of(plan).into_iter().map(document).collect();
         let ready = self.wish(Wish::Sign { id, documents, who: who() }).await.unwrap();
         assert_eq!(ready.phase, Phase::Ready);
+        id
+    }
+
+    /// And starts it.
+    async fn start(&mut self, plan: &Plan) -> PlanId {
+        let id = self.ready(plan).await;
+        let ready = self.rollout(id).await;
         let running = self.order(id, Order::Start, Some(ready.revision)).await.unwrap();
         assert_eq!(running.phase, Phase::Running);
         id
