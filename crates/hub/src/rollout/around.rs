@@ -74,13 +74,13 @@ fn side(hours: &[(i64, Hash, &Hour)], manifest: Hash, first: i64, last: i64) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::HashMap;
 
     use super::*;
 
     /// Days of manifests by what they told: `(hour since 1970, manifest, failed of a hundred)`.
-    fn days(told: &[(i64, Hash, u64)]) -> BTreeMap<(i64, Hash), Day> {
-        let mut days: BTreeMap<(i64, Hash), Day> = BTreeMap::new();
+    fn days(told: &[(i64, Hash, u64)]) -> HashMap<(i64, Hash), Day> {
+        let mut days: HashMap<(i64, Hash), Day> = HashMap::new();
         for (hour, manifest, failed) in told {
             let text = format!(
                 r#"{{"id":"x","model":"m","manifest":"{manifest}","from_ms":0,"to_ms":1,"answered":{},"failed":{failed}}}"#,
