@@ -4,7 +4,9 @@ use wire::body::{Behaviour, Quantiles};
 
 use super::*;
 use crate::experiment::execute::{Granted as Given, Wish as Wanted};
-use crate::experiment::plan::{Against, AtEnd, Better, Harm, Measure, Plan as Comparison};
+use crate::experiment::plan::{
+    Against, Arms, AtEnd, Better, Bound, Harm, Measure, Plan as Comparison, Shadow, What,
+};
 use crate::experiment::step::{Experiment, Order as Told, Phase as Stage, Verdict};
 use crate::experiment::{documents as papers, split, text as words};
 use crate::rollout::plan::Rate;
@@ -20,7 +22,7 @@ fn comparison() -> Comparison {
         alpha_ppm: 50_000,
         against: Against::Itself,
     };
-    let mut plan = Comparison {
+    compares(What::Arms(Arms {
         a: target(7),
         b: target(8),
         a_to: 1024,
@@ -28,6 +30,12 @@ fn comparison() -> Comparison {
         measure,
         at_end: AtEnd::Back,
         base: target(6),
+    }))
+}
+
+fn compares(what: What) -> Comparison {
+    let mut plan = Comparison {
+        what,
         group: "all".to_owned(),
         for_s: 86_400,
         harm: Harm { max_failed: 0, p0_ppm: 5000, alpha_ppm: 0 },
@@ -177,9 +185,11 @@ async fn nodes_run_their_arms_tell_once_and_go_back() {
 #[tokio::test]
 async fn a_node_that_runs_its_arms_release_takes_part_as_it_is() {
     let (mut stand, mut plan) = (Stand::new().await, comparison());
-    plan.a = target(6);
+    if let What::Arms(arms) = &mut plan.what {
+        arms.a = target(6);
+    }
     plan.salt = words::salt(&plan);
-    let name = (0..).map(|at| format!("pump-{at:04}")).find(|name| split::place(&plan, name) < plan.a_to);
+    let name = (0..).map(|at| format!("pump-{at:04}")).find(|name| split::place(&plan, name) < 1024);
     let mut node = Node::new(&name.unwrap(), 1);
     let id = stand.compare(&plan).await;
     assert_eq!(stand.call(&mut node).await, [0; 0]);
@@ -188,7 +198,7 @@ async fn a_node_that_runs_its_arms_release_takes_part_as_it_is() {
     // A day before is asked for, and nobody told of any: it counts nowhere.
     stand.says(&mut node, 1000, 5000).await;
     assert_eq!(stand.compared(id).await.figures.a.n, 0);
-    let fails = (0..).map(|at| format!("pump-{at:04}")).find(|name| split::place(&plan, name) >= plan.a_to);
+    let fails = (0..).map(|at| format!("pump-{at:04}")).find(|name| split::place(&plan, name) >= 1024);
     let mut bad = Node::new(&fails.unwrap(), 2);
     assert_eq!(stand.call(&mut bad).await, [101]);
     let batch = bad.installed("refused");
