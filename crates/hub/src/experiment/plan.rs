@@ -4,6 +4,7 @@
 use std::fmt;
 
 use package::name::ModelName;
+use package::trust::metadata::FormError;
 use package::trust::shadow::Limits;
 use serde::{Deserialize, Serialize};
 use wire::facts::FactName;
@@ -323,7 +324,7 @@ impl Plan {
         }
         match &self.what {
             What::Arms(arms) => arms.check()?,
-            What::Shadow(shadow) => shadow.bound.check()?,
+            What::Shadow(shadow) => shadow.check()?,
         }
         if !(60..=FOR_MAX_S).contains(&self.for_s) {
             return wrong("for_s", "a minute to 92 days");
@@ -358,6 +359,16 @@ impl Arms {
             return wrong("b", "another release than that of arm a");
         }
         self.measure.check()
+    }
+}
+
+impl Shadow {
+    fn check(&self) -> Result<(), BadPlan> {
+        Limits::read(&self.limits.to_value()).map_err(|error| match error {
+            FormError::Field { expected, .. } => BadPlan::Field { field: "limits", expected },
+            _ => BadPlan::Field { field: "limits", expected: "the limits that nodes know" },
+        })?;
+        self.bound.check()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod afar;
 mod audit;
+mod beside;
 mod experiment;
 mod explain;
 mod fields;
