@@ -88,6 +88,7 @@ pub fn router(state: Arc<HubState>) -> Router {
         .route("/rollouts/{id}/order", post(rollouts::order))
         .route("/experiments", get(experiments::list).post(experiments::create))
         .route("/experiments/draft", post(experiments::draft::make))
+        .route("/experiments/draft/shadow", post(experiments::shadow::make))
         .route("/experiments/{id}", get(experiments::one))
         .route("/experiments/{id}/members", get(experiments::members))
         .route(

@@ -1,7 +1,8 @@
-//! How models that come as packages behave, counted: for the check-in since the process began, and as a record of each while.
+//! How models that come as packages behave, counted: for the check-in since the process began, and as a record of each while;
+//! and how a release that was ordered to answer beside one of them compares, of which each disagreement is a record, too.
 //!
 //! A hub that compares those who have a release with those who have not reads these records, so a while never spans two
-//! manifests, nor a candidate's trial and the time after it. While a release is young its records come every ten minutes,
+//! manifests, nor a candidate's trial and the time after it, nor the times with and without another release beside it. While a release is young its records come every ten minutes,
 //! later every hour; a while in which nobody asked gives none.
 
 use std::time::Duration;
@@ -9,12 +10,12 @@ use std::time::Duration;
 use package::digest::Digest;
 use package::name::ModelName;
 use serde_json::Map;
-use wire::body::{Behaviour, Quantiles};
+use wire::body::{Behaviour, Disagreement, Parted, Quantiles, Shadow};
 use wire::checkin::ModelFigures;
 use wire::world::{MonoNs, WallMs};
 
 use crate::install::event::Now;
-use crate::install::state::Kept;
+use crate::install::state::{Kept, Phase};
 use crate::install::trial::Answer;
 use crate::latency::Latency;
 
@@ -27,6 +28,15 @@ const SETTLED: Duration = Duration::from_secs(3600);
 
 /// How long a release of a rollout is young.
 const WEEK_MS: i64 = 7 * 86_400_000;
+
+/// The stream of disagreements.
+pub const DISAGREEMENTS: &str = "disagreements";
+
+/// So many disagreements of a while are records; all are counted.
+const DISAGREEMENTS_MAX: u64 = 100;
+
+/// So many of a while stand in its own record.
+const WORST: usize = 3;
 
 /// A quantile of fewer answers says nothing.
 const ANSWERS_MIN: u64 = 20;
@@ -56,12 +66,65 @@ impl Counts {
     }
 }
 
+/// What became of answers of a release that answers beside the current one. What was asked is in it as digests alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// The release's manifest.
+    pub manifest: Digest,
+    /// Whether one that was compared agrees; `None`: none was.
+    pub agrees: Option<bool>,
+    /// Where it parts, if it does.
+    pub parted: Option<Parted>,
+    /// So many were chosen and not compared.
+    pub skipped: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// What the machine used meanwhile, in microjoules, if that can be measured.
+    pub used_uj: Option<u64>,
+}
+
+/// The same, summed up over a while.
+#[derive(Debug, Clone, Default)]
+struct Compared {
+    shadow: Shadow,
+    busy: Duration,
+    used_uj: Option<u64>,
+}
+
+impl Compared {
+    fn note(&mut self, beside: &Beside, experiment: Option<&String>) {
+        let shadow = &mut self.shadow;
+        (shadow.experiment, shadow.manifest) = (experiment.cloned(), Some(beside.manifest.hash()));
+        shadow.compared += u64::from(beside.agrees.is_some());
+        shadow.agreed += u64::from(beside.agrees == Some(true));
+        shadow.skipped += beside.skipped;
+        shadow.worst.extend(beside.parted);
+        shadow.worst.sort_by_key(|parted| parted.at);
+        shadow.worst.truncate(WORST);
+        self.busy += beside.took;
+        self.used_uj = match (self.used_uj, beside.used_uj) {
+            (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+            (sum, more) => sum.or(more),
+        };
+    }
+
+    /// `None`: nothing was chosen to be compared.
+    fn told(self) -> Option<Shadow> {
+        let Compared { shadow, busy, used_uj } = self;
+        let busy_ms = u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);
+        let is_any = shadow.compared + shadow.skipped > 0;
+        is_any.then(|| Shadow { busy_ms, joules: used_uj.map(|uj| uj / 1_000_000), ..shadow })
+    }
+}
+
 /// What a while is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct About {
     manifest: Digest,
     is_trial: bool,
     rollout: Option<String>,
+    /// What answers beside it.
+    beside: Option<Digest>,
 }
 
 /// One model, watched.
@@ -74,6 +137,10 @@ pub struct Watch {
     counts: Counts,
     /// Since the process began.
     ever: Counts,
+    /// What was compared in this while.
+    compared: Compared,
+    /// How many comparisons the slots have not heard of.
+    untold: u64,
 }
 
 impl Watch {
@@ -87,6 +154,33 @@ impl Watch {
     pub fn crashed(&mut self) {
         self.counts.restarts += 1;
         self.ever.restarts += 1;
+    }
+
+    /// Something became of an answer that was chosen to be compared; the record of it, if it parts.
+    pub fn beside(&mut self, model: &ModelName, kept: &Kept, beside: &Beside) -> Option<Disagreement> {
+        let (candidate, _) = kept.beside().filter(|(it, _)| it.slot.manifest == beside.manifest)?;
+        let experiment = candidate.slot.rollout.clone();
+        self.compared.note(beside, experiment.as_ref());
+        self.untold += u64::from(beside.agrees.is_some());
+        let Shadow { compared, agreed, .. } = self.compared.shadow;
+        let parted = beside.parted.filter(|_| compared - agreed <= DISAGREEMENTS_MAX)?;
+        Some(Disagreement {
+            model: model.to_string(),
+            manifest: kept.current.as_ref()?.manifest.hash(),
+            candidate: beside.manifest.hash(),
+            experiment,
+            parted,
+        })
+    }
+
+    /// How many comparisons the slots have not heard of.
+    pub fn untold(&self) -> u64 {
+        self.untold
+    }
+
+    /// The same, and now they have.
+    pub fn take_untold(&mut self) -> u64 {
+        std::mem::take(&mut self.untold)
     }
 
     /// Time passed: the while that is over, if one is. `serving`: the manifest that answers now.
@@ -105,11 +199,12 @@ impl Watch {
             return None;
         }
         let counts = std::mem::take(&mut self.counts);
+        let shadow = std::mem::take(&mut self.compared).told();
         let over = std::mem::replace(&mut self.about, about);
         let from_ms = std::mem::replace(&mut self.began_ms, now.wall_ms);
         self.began_ns = now.mono_ns;
         let About { manifest, rollout, .. } = over?;
-        let is_silent = counts.answered + counts.failed + counts.restarts == 0;
+        let is_silent = counts.answered + counts.failed + counts.restarts == 0 && shadow.is_none();
         let (p50, p95) = (counts.quantile_ms(0.5), counts.quantile_ms(0.95));
         let latency_ms = p50.zip(p95).map(|(p50, p95)| Quantiles { p50, p95, n: counts.answered });
         (!is_silent).then(|| Behaviour {
@@ -127,7 +222,7 @@ impl Watch {
             joules: None,
             drift: None,
             restarts: counts.restarts,
-            shadow: None,
+            shadow,
         })
     }
 
@@ -149,7 +244,8 @@ fn about(kept: &Kept, manifest: Digest) -> Option<About> {
     let trial = kept.candidate.as_ref().map(|candidate| (true, &candidate.slot));
     let slots = trial.into_iter().chain(kept.current.as_ref().map(|slot| (false, slot)));
     let (is_trial, slot) = slots.into_iter().find(|(_, slot)| slot.manifest == manifest)?;
-    Some(About { manifest, is_trial, rollout: slot.rollout.clone() })
+    let beside = kept.beside().filter(|(it, _)| it.phase == Phase::Shadow).map(|(it, _)| it.slot.manifest);
+    Some(About { manifest, is_trial, rollout: slot.rollout.clone(), beside })
 }
 
 /// Whether somebody waits for figures: a candidate is here, or a rollout brought the current release within the week.

@@ -6,6 +6,10 @@
 //!                                  └── no result: a miss; the second one refuses
 //! ```
 //!
+//! A release that was ordered to answer *beside* the current one goes the same way as far as `shadow`, stays there until it is
+//! enough, and goes: it never serves. What is ordered to serve comes before it. Two stops within its first ten minutes refuse
+//! it like any other; later ones are the machine's.
+//!
 //! [`step`] decides, a thin loop carries out. Its rule: a changed state is durable before any effect of it begins, so
 //! [`Effect::Persist`] stands first; if it fails, the state is dropped with its effects, and the event is offered again. So
 //! after a power cut the file tells what was going on, and [`Event::Started`] makes of it what is to be done. Whatever runs a
@@ -14,10 +18,11 @@
 use std::time::Duration;
 
 use package::digest::Digest;
+use wire::world::MonoNs;
 
-use crate::install::event::{Agreement, Effect, Event, Fault, Now, Proof, Rules};
+use crate::install::event::{Agreement, Effect, Event, Fault, Now, Proof, Rules, Stood};
 use crate::install::state::{
-    Candidate, Kept, Measured, Order, Outcome, Phase, Refusal, Report, Run, Serving, Slot, Slots,
+    Beside, Candidate, Kept, Measured, Order, Outcome, Phase, Refusal, Report, Run, Serving, Slot, Slots,
 };
 use crate::install::trial::{Answer, Trial, Verdict, since};
 
@@ -27,6 +32,7 @@ pub mod event;
 pub mod keys;
 pub mod orders;
 pub mod prove;
+pub mod purse;
 pub mod report;
 pub mod reset;
 pub mod shadow;
@@ -46,6 +52,12 @@ const STARTED_AFTER: Duration = Duration::from_secs(60);
 
 /// How long a candidate waits after a miss, or when something is in its way.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// What was ordered to answer beside the current one and had to make room comes again after so long.
+const ASIDE: Duration = Duration::from_secs(600);
+
+/// What answered beside the current one for so long does not bring the node down: earlier misses are forgotten.
+const STEADY: Duration = Duration::from_secs(600);
 
 /// Of so many manifests it is remembered what they cost here.
 const MEASURED_MAX: usize = 32;
@@ -100,6 +112,9 @@ impl Turn<'_> {
             Event::Verified(manifest, result) => self.verified(&manifest, result),
             Event::Proved(manifest, proof) => self.proved(&manifest, proof),
             Event::Shadowed(manifest, agreement) => self.shadowed(&manifest, agreement),
+            Event::Compared(manifest, count) => self.compared(&manifest, count),
+            Event::Stood(manifest, stood) => self.stood(&manifest, stood),
+            Event::Withdrawn => self.withdrawn(),
             Event::Loaded(manifest, result) => self.loaded(&manifest, result),
             Event::Spoilt(manifest, why) => self.spoilt(&manifest, &why),
             Event::Answered(manifest, answer) => self.answered(&manifest, answer),
@@ -154,10 +169,17 @@ impl Turn<'_> {
             self.kept.refused.retain(|refusal| refusal.index != order.index);
             self.kept.forgiven = Some(word.clone());
         }
+        if order.beside.as_ref().is_some_and(|beside| !self.begins(&order, beside)) {
+            return;
+        }
         if let Some(current) = &self.kept.current {
             if current.index == order.index {
-                self.kept.wanted = None;
-                self.supersede();
+                if self.kept.is_changing() {
+                    self.kept.wanted = None;
+                }
+                if self.kept.beside().is_none() {
+                    self.supersede();
+                }
                 return;
             }
             if order.release < current.release && !order.allow_rollback {
@@ -167,13 +189,33 @@ impl Turn<'_> {
                 return;
             }
         }
-        if self.kept.candidate.as_ref().is_some_and(|candidate| candidate.slot.index == order.index) {
+        let comes = |it: &Candidate| it.beside.is_none() && it.slot.index == order.index;
+        if self.kept.candidate.as_ref().is_some_and(comes) {
             self.kept.wanted = None;
             return;
         }
         self.kept.trust_sequence = self.kept.trust_sequence.max(order.trust_sequence);
         self.kept.wanted = Some(order.clone());
         self.effects.push(Effect::Choose(order));
+    }
+
+    /// Whether an order to answer beside the current one is to be followed now: what is ordered to serve comes first.
+    fn begins(&mut self, order: &Order, beside: &Beside) -> bool {
+        let kept = &self.kept;
+        let is_it = |known: Option<&Beside>| known.is_some_and(|known| known.word == beside.word);
+        let is_under_way = is_it(kept.beside().map(|(_, beside)| beside))
+            || is_it(kept.wanted.as_ref().and_then(|wanted| wanted.beside.as_ref()));
+        if kept.is_changing() || is_under_way || kept.compared.as_ref() == Some(&beside.word) {
+            return false;
+        }
+        match &kept.current {
+            Some(current) if kept.safe.is_none() => current.index != order.index,
+            _ => {
+                let why = format!("there is nothing that release {} could answer beside", order.release);
+                self.effects.push(Effect::Tell(why));
+                false
+            }
+        }
     }
 
     fn chosen(&mut self, index: Digest, result: Result<Slot, String>) {
@@ -189,17 +231,24 @@ impl Turn<'_> {
                 return;
             }
         };
+        let is_same = self.kept.current.as_ref().is_some_and(|current| current.manifest == slot.manifest);
+        if let Some(beside) = order.beside.as_ref().filter(|_| is_same) {
+            self.kept.compared = Some(beside.word.clone());
+            self.unfit(&order, "its bytes are those of the current one: there is nothing to compare".to_owned());
+            return;
+        }
         self.kept.unfit = None;
         let before = self.give_up();
-        if self.kept.current.as_ref().is_some_and(|current| current.manifest == slot.manifest) {
+        if is_same {
             // The same bytes in another release: there is nothing to prove.
             self.send(self.of_slot(&slot, Outcome::Committed, ""));
             self.effects.push(Effect::RaiseFloor(slot.release));
             self.kept.current = Some(Slot { committed_ms: Some(self.now.wall_ms), ..slot });
         } else {
-            let (phase, boot) = (Phase::Staging, self.now.boot);
+            let (phase, boot, beside) = (Phase::Staging, self.now.boot, order.beside);
+            let (kernel, attempt, misses, proof) = (None, 0, 0, None);
             self.kept.candidate =
-                Some(Candidate { slot, phase, boot, kernel: None, attempt: 0, misses: 0, proof: None });
+                Some(Candidate { slot, phase, boot, kernel, attempt, misses, proof, beside });
         }
         if let Some(before) = before {
             self.back_from(&before);
@@ -245,7 +294,12 @@ impl Turn<'_> {
         match proof {
             Proof::Passed(measured) => {
                 candidate.proof = Some(measured);
-                if self.rules.shadow > 0.0 && self.kept.current.is_some() && self.kept.safe.is_none() {
+                let is_beside = candidate.beside.is_some();
+                if is_beside && (self.kept.current.is_none() || self.kept.safe.is_some()) {
+                    self.leave(Outcome::Compared, "nothing answers that it could be compared with");
+                } else if is_beside {
+                    self.enter(Phase::Shadow);
+                } else if self.rules.shadow > 0.0 && self.kept.current.is_some() && self.kept.safe.is_none() {
                     self.enter(Phase::Shadow);
                 } else {
                     self.enter(Phase::Trial);
@@ -263,7 +317,7 @@ impl Turn<'_> {
     }
 
     fn shadowed(&mut self, manifest: &Digest, Agreement { compared, agreed }: Agreement) {
-        if self.candidate_in(manifest, Phase::Shadow).is_none() {
+        if self.candidate_in(manifest, Phase::Shadow).is_none_or(|candidate| candidate.beside.is_some()) {
             return;
         }
         if f64::from(agreed) >= f64::from(compared) * self.rules.agreement {
@@ -281,10 +335,65 @@ impl Turn<'_> {
         (candidate.boot, candidate.kernel) = (boot, kernel);
         let slot = candidate.slot.clone();
         if phase == Phase::Shadow {
-            self.effects.push(Effect::Shadow(slot));
+            let limits = candidate.beside.as_ref().map(|beside| beside.limits);
+            self.run.beside_ns = limits.map(|_| self.now.mono_ns);
+            self.effects.push(Effect::Shadow(slot, limits));
+            if let Some(beside) = candidate.beside.as_mut().filter(|beside| !beside.is_told) {
+                beside.is_told = true;
+                let candidate = candidate.clone();
+                self.report(&candidate, Outcome::Beside, "");
+            }
         } else {
             self.serve(slot);
         }
+    }
+
+    /// More answers of a candidate that answers beside the current one were compared: perhaps enough.
+    fn compared(&mut self, manifest: &Digest, count: u64) {
+        let Some(candidate) = self.candidate_in(manifest, Phase::Shadow) else { return };
+        let Some(beside) = &mut candidate.beside else { return };
+        beside.compared = beside.compared.saturating_add(count);
+        if beside.compared >= u64::from(beside.limits.answers) {
+            let why = format!("{} answers were compared", beside.compared);
+            self.leave_for_good(Outcome::Compared, &why);
+        }
+    }
+
+    fn stood(&mut self, manifest: &Digest, stood: Stood) {
+        if self.candidate_in(manifest, Phase::Shadow).is_none_or(|candidate| candidate.beside.is_none()) {
+            return;
+        }
+        match stood {
+            Stood::Aside(why) => {
+                self.effects.push(Effect::Tell(format!("it does not answer beside for now: {}", short(&why))));
+                self.run.beside_ns = None;
+                self.retry_after(ASIDE);
+            }
+            Stood::Off(why) => self.leave_for_good(Outcome::Unfit, &why),
+        }
+    }
+
+    fn withdrawn(&mut self) {
+        drop(self.kept.wanted.take_if(|order| order.beside.is_some()));
+        self.leave(Outcome::Compared, "the order was withdrawn");
+    }
+
+    /// What answers beside the current one goes, and does not come again by the same order.
+    fn leave_for_good(&mut self, outcome: Outcome, why: &str) {
+        if let Some((_, beside)) = self.kept.beside() {
+            self.kept.compared = Some(beside.word.clone());
+        }
+        self.leave(outcome, why);
+    }
+
+    /// What answers beside the current one goes, through no fault of its own.
+    fn leave(&mut self, outcome: Outcome, why: &str) {
+        let Some(candidate) = self.kept.candidate.take_if(|candidate| candidate.beside.is_some()) else {
+            return;
+        };
+        self.report(&candidate, outcome, why);
+        (self.run.retry_ns, self.run.beside_ns) = (None, None);
+        self.effects.push(Effect::Collect);
     }
 
     fn loaded(&mut self, manifest: &Digest, result: Result<(), String>) {
@@ -413,7 +522,7 @@ impl Turn<'_> {
     fn give_up(&mut self) -> Option<Slot> {
         let candidate = self.kept.candidate.take()?;
         self.report(&candidate, Outcome::Superseded, "something else was ordered");
-        self.run.retry_ns = None;
+        (self.run.retry_ns, self.run.beside_ns) = (None, None);
         Some(candidate.slot)
     }
 
@@ -454,6 +563,12 @@ impl Turn<'_> {
             self.run.retry_ns = None;
             self.go_on();
         }
+        let is_steady = |since_ns: MonoNs| since(since_ns, self.now.mono_ns) >= STEADY;
+        if self.run.beside_ns.is_some_and(is_steady)
+            && let Some(candidate) = &mut self.kept.candidate
+        {
+            candidate.misses = 0;
+        }
         if self.on_trial() {
             self.judge();
             if let (Some(trial), Some(candidate)) = (&mut self.run.trial, &self.kept.candidate)
@@ -477,6 +592,9 @@ impl Turn<'_> {
         match candidate.phase {
             Phase::Staging => self.effects.push(Effect::Transfer(slot)),
             Phase::Staged => self.effects.push(Effect::Verify(slot)),
+            Phase::Shadow if candidate.beside.is_some() && self.run.beside_ns.is_none() => {
+                self.enter(Phase::Shadow);
+            }
             Phase::Proving | Phase::Shadow | Phase::Trial => {}
         }
     }
@@ -487,8 +605,12 @@ impl Turn<'_> {
     }
 
     fn retry_later(&mut self) {
+        self.retry_after(RETRY_AFTER);
+    }
+
+    fn retry_after(&mut self, wait: Duration) {
         if self.kept.candidate.is_some() {
-            self.run.retry_ns = Some(self.now.mono_ns.saturating_add(RETRY_AFTER.as_nanos() as u64));
+            self.run.retry_ns = Some(self.now.mono_ns.saturating_add(wait.as_nanos() as u64));
         }
     }
 
@@ -527,6 +649,7 @@ impl Turn<'_> {
                 self.effects.push(Effect::Tell(format!("no model is loaded: {why}")));
                 self.kept.safe = Some(why);
                 self.stop_serving();
+                self.leave(Outcome::Compared, "nothing answers that it could be compared with");
             }
         }
     }
@@ -546,7 +669,7 @@ impl Turn<'_> {
 
     /// If a candidate serves that shall not, the current model does.
     fn back_from(&mut self, slot: &Slot) {
-        self.run.retry_ns = None;
+        (self.run.retry_ns, self.run.beside_ns) = (None, None);
         if self.serves(&slot.manifest) {
             self.serve_current();
         }

@@ -38,6 +38,8 @@ pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
         ("ram", Memory::of_this_machine().map(|memory| Fact::Number(memory.bytes as f64))),
         // This program computes on the processor alone.
         ("accelerator", Some(list(Vec::new()))),
+        // What this program can beside what every one could; documents that ask for more mean nobody else.
+        ("can", Some(list(vec!["shadow"]))),
         ("flow", Some(flow.to_string().as_str().into())),
     ];
     for (name, fact) in known {

@@ -2,8 +2,8 @@
 //!
 //! The way of a document: bytes → `canonical` (strict JSON) → `envelope` (whose signatures count) → `metadata` (what it
 //! says) → `update` (is it newer, fresh, and of one piece with the others) → `trusted` → `state` (on disk, fail-closed).
-//! `search` finds a target below the delegations, `assignment` decides what this node shall run, `window` when. `author` writes what
-//! the others read; `keyfile` keeps its keys; `provenance` is OpenSSF's signature of a model; `eckey` is for certificates.
+//! `search` finds a target below the delegations, `assignment` decides what this node shall run, `window` when,
+//! `shadow` how far beside what runs. `author` writes what the others read; `keyfile` keeps its keys; `provenance` is OpenSSF's signature of a model; `eckey` is for certificates.
 
 use wire::world::WallMs;
 
@@ -20,6 +20,7 @@ pub mod keyfile;
 pub mod metadata;
 pub mod provenance;
 pub mod search;
+pub mod shadow;
 pub mod sign;
 pub mod state;
 pub mod time;

@@ -417,22 +417,58 @@ pub struct Shadow {
     pub compared: u64,
     /// How many agreed.
     pub agreed: u64,
-    /// How many could not be compared.
+    /// How many were chosen and not compared: the budget was spent, or the one before was not answered yet.
     pub skipped: u64,
-    /// Some that parted the most.
+    /// The experiment that ordered it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+    /// The digest of the manifest of the candidate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Hash>,
+    /// How long it answered, in milliseconds, on one thread.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub busy_ms: u64,
+    /// What the machine used meanwhile, in joules, where that can be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules: Option<u64>,
+    /// Some that parted the earliest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub worst: Vec<Parted>,
 }
 
-/// Two answers that part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Two answers that part. What was asked and answered is here as digests with a key that no node tells: the same question has
+/// the same digest while a node's process runs, and nobody finds it by trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parted {
-    /// The digest of what was asked.
+    /// Of what was asked.
     pub input: Hash,
-    /// What people got, shortened to 64 bytes.
-    pub ours: String,
-    /// What the candidate said, shortened to 64 bytes.
-    pub theirs: String,
+    /// Of what people got.
+    pub ours: Hash,
+    /// Of what the candidate said.
+    pub theirs: Hash,
+    /// After so many tokens that are the same.
+    pub at: u32,
+}
+
+/// A candidate that answers beside the current release said something else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disagreement {
+    /// The model.
+    pub model: String,
+    /// The digest of the manifest of the variant that answered.
+    pub manifest: Hash,
+    /// The digest of the manifest of the candidate.
+    pub candidate: Hash,
+    /// The experiment that ordered it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+    /// What parts, and where.
+    #[serde(flatten)]
+    pub parted: Parted,
+}
+
+impl Body for Disagreement {
+    const KIND: &'static str = "disagreement";
 }
 
 fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
@@ -524,9 +560,18 @@ mod tests {
             joules: None,
             drift: None,
             restarts: 0,
-            shadow: Some(Shadow { compared: 400, agreed: 391, skipped: 12, worst: Vec::new() }),
+            shadow: Some(Shadow { compared: 400, agreed: 391, skipped: 12, ..Shadow::default() }),
         };
         insta::assert_snapshot!("behaviour", serde_json::to_string(&behaviour).unwrap());
+        let parted = Parted { input: Hash::GENESIS, ours: Hash::GENESIS, theirs: Hash::GENESIS, at: 7 };
+        let disagreement = Disagreement {
+            model: "smollm2".into(),
+            manifest: Hash::GENESIS,
+            candidate: Hash::GENESIS,
+            experiment: Some("9f3c".into()),
+            parted,
+        };
+        insta::assert_snapshot!("disagreement", serde_json::to_string(&disagreement).unwrap());
     }
 
     #[test]

@@ -165,6 +165,7 @@ pub const RULES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/experiments", Read),
     ("POST", "/api/v1/experiments", Operate),
     ("POST", "/api/v1/experiments/draft", Operate),
+    ("POST", "/api/v1/experiments/draft/shadow", Operate),
     ("GET", "/api/v1/experiments/{id}", Read),
     ("GET", "/api/v1/experiments/{id}/members", Read),
     ("GET", "/api/v1/experiments/{id}/documents", Read),

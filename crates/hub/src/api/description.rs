@@ -38,7 +38,7 @@ use crate::tuf;
         (name = "packages", description = "Who shall run what, and who says that it is genuine; packages themselves are at \
             `/v2/`, as OCI distribution 1.1 has it, and TUF's files at `/tuf/`"),
         (name = "rollouts", description = "How releases go through the fleet, in waves, and who did what"),
-        (name = "experiments", description = "Two releases beside each other, until the figures decide"),
+        (name = "experiments", description = "Two releases beside each other, or one beside what runs, until the figures decide"),
         (name = "identity", description = "Codes by which nodes come in, their keys, and who is out"),
         (name = "operators", description = "Who may do what: operators and their tokens"),
         (name = "hub", description = "The hub itself"),
@@ -90,6 +90,7 @@ use crate::tuf;
         experiments::list,
         experiments::create,
         experiments::draft::make,
+        experiments::shadow::make,
         experiments::one,
         experiments::members,
         experiments::list_documents,

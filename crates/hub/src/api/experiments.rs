@@ -1,4 +1,5 @@
-//! Experiments: planning one, taking it in, its documents signed elsewhere, and how it goes.
+//! Experiments: planning one, taking it in, its documents signed elsewhere, and how it goes; of two releases, or of one beside what
+//! runs.
 //!
 //! As with rollouts, no key comes here: the hub takes only documents that follow from the plan and that nodes would believe.
 
@@ -30,18 +31,20 @@ use crate::api::rollouts::{
 };
 use crate::experiment::documents;
 use crate::experiment::execute::{Granted, NotDone, Wish};
-use crate::experiment::plan::{Arm, Plan};
+use crate::experiment::plan::{Arm, Plan, What};
 use crate::experiment::sequence::Interval;
+use crate::experiment::shadow::{Count, Sum};
 use crate::experiment::step::{Experiment, Order, Split, told};
 use crate::experiment::text;
 use crate::rollout::execute::{Granted as Done, Wish as Wanted};
 use crate::rollout::member::STANDINGS;
-use crate::rollout::plan::{PlanId, RING};
+use crate::rollout::plan::{PlanId, RING, Target};
 use crate::state::HubState;
 use crate::store::nodes;
 use crate::store::rollouts::{self as store, Of, RolloutRow};
 
 pub mod draft;
+pub mod shadow;
 
 const MAKE: &str = "make the plan with `selvedge experiment new`";
 const SIGN: &str = "sign with `selvedge experiment sign`, after the targets that name the role are published";
@@ -65,13 +68,15 @@ pub struct ExperimentItem {
     pub revision: u64,
     /// `draft`, `ready`, `running`, `returning`, `ended`.
     pub phase: String,
-    /// Its arms, a and b.
+    /// `arms`: two releases, each on a part of the group; `shadow`: one that answers beside what runs.
+    pub kind: &'static str,
+    /// Its arms, a and b; or the release that answers beside what runs.
     pub arms: Vec<ArmItem>,
     /// Which nodes take part.
     pub group: String,
-    /// What nodes go back to.
-    pub base: String,
-    /// The figure that decides.
+    /// What nodes go back to; absent if what they run never changes.
+    pub base: Option<String>,
+    /// The figure that decides; `disagreement`: the share of answers that part.
     pub metric: String,
     /// Who made the plan.
     pub created_by: String,
@@ -87,8 +92,10 @@ pub struct ExperimentItem {
     pub why: String,
     /// What came of it, in words; absent until it is over.
     pub verdict: Option<String>,
-    /// By how much arm b lies above arm a, as far as is known.
+    /// By how much arm b lies above arm a, or where the share of answers that part lies, as far as is known.
     pub interval: Option<IntervalItem>,
+    /// What was compared of a release that answers beside what runs; absent if there is none.
+    pub compared: Option<ComparedItem>,
     /// What is to be thought of before the figures are believed.
     pub warnings: Vec<String>,
 }
@@ -96,7 +103,7 @@ pub struct ExperimentItem {
 /// A part of the group that runs one release.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ArmItem {
-    /// `a` or `b`.
+    /// `a`, `b` or `shadow`.
     pub name: String,
     /// What it runs: `smollm2:7`.
     pub release: String,
@@ -104,16 +111,50 @@ pub struct ArmItem {
     pub share: f64,
     /// How many members stand where, as in a rollout.
     pub members: BTreeMap<String, u32>,
-    /// How many figures were taken.
+    /// How many figures were taken; how many nodes told what they compared.
     pub figures: u32,
-    /// Their mean, on the scale on which they are compared; absent while there is none.
+    /// Their mean, on the scale on which they are compared, or the share that parts; absent while there is none.
     pub mean: Option<f64>,
 }
 
-/// By how much arm b lies above arm a.
+/// What nodes compared of a release that answers beside what runs.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ComparedItem {
+    /// How many answers were compared.
+    pub compared: u64,
+    /// How many of them were the same.
+    pub agreed: u64,
+    /// How many were chosen and not compared: the budget was spent, or the one before was not answered yet.
+    pub skipped: u64,
+    /// What it took of a core, in milliseconds.
+    pub busy_ms: u64,
+    /// What machines used meanwhile, in joules; absent if none measures it.
+    pub joules: Option<u64>,
+    /// In which share of answers it may say something else.
+    pub bearable: f64,
+    /// How many answers are enough.
+    pub enough: u32,
+    /// Of the nodes that told lately, those with the largest share that parts.
+    pub worst: Vec<ComparedNode>,
+}
+
+/// What one node compared.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ComparedNode {
+    /// Its name.
+    pub node: String,
+    /// How many answers were compared.
+    pub compared: u64,
+    /// How many of them were the same.
+    pub agreed: u64,
+    /// How many were chosen and not compared.
+    pub skipped: u64,
+}
+
+/// By how much arm b lies above arm a; or where the share of answers that part lies.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct IntervalItem {
-    /// The difference of the means: of sizes the logarithm of a ratio.
+    /// The difference of the means: of sizes the logarithm of a ratio; or the share.
     pub change: f64,
     /// Not less than this.
     pub low: f64,
@@ -176,7 +217,8 @@ pub async fn create(
     if let Some(problem) = problems(&state, &plan).await?.into_iter().next() {
         return Err(Refusal::bad_request("bad-plan", problem, MAKE));
     }
-    keep_indexes(&state, &[plan.a.clone(), plan.b.clone()]).await?;
+    let releases: Vec<Target> = plan.arms().iter().map(|arm| arm.target.clone()).collect();
+    keep_indexes(&state, &releases).await?;
     let wish = Wish::Create { plan: Box::new(plan.clone()), who: who.name() };
     let it = granted(&state, wish).await?;
     Ok((StatusCode::CREATED, Json(item(&plan, &it, state.now_ms()))))
@@ -184,8 +226,7 @@ pub async fn create(
 
 /// Why a plan cannot go about.
 async fn problems(state: &HubState, plan: &Plan) -> Result<Vec<String>, Refusal> {
-    let targets = [&plan.a, &plan.b, &plan.base];
-    problems_of(state, plan.targets_version, plan.created_ms, plan.expires_ms(), &targets).await
+    problems_of(state, plan.targets_version, plan.created_ms, plan.expires_ms(), &plan.targets()).await
 }
 
 /// Experiments, the newest plan first.
@@ -457,30 +498,35 @@ pub fn item(plan: &Plan, it: &Experiment, changed_ms: WallMs) -> ExperimentItem 
     let arm = |arm: Arm<'_>| {
         let tally = it.tally.get(arm.at).copied().unwrap_or_default();
         let moments = if arm.at == 0 { it.figures.a } else { it.figures.b };
+        let (figures, mean) = match plan.two() {
+            Some(_) => (moments.n, (moments.n > 0).then_some(moments.mean)),
+            None => (it.shadow.nodes, it.shadow.all.share()),
+        };
         let members = STANDINGS.iter().map(|standing| (standing.to_string(), tally.of(*standing)));
         ArmItem {
-            name: arm.name().to_owned(),
+            name: plan.arm_name(arm.at).to_owned(),
             release: format!("{}:{}", arm.target.model, arm.target.release),
             share: f64::from(arm.to.saturating_sub(arm.from)) / f64::from(RING),
             members: members.filter(|(_, nodes)| *nodes > 0).collect(),
-            figures: moments.n,
-            mean: (moments.n > 0).then_some(moments.mean),
+            figures,
+            mean,
         }
     };
     let last = it.outcome.as_ref().map_or_else(|| it.interval(plan), |outcome| outcome.interval);
     let interval = last.map(|found| {
         let Interval { change, low, high } = found;
-        IntervalItem { change, low, high, text: told(&plan.measure, &found) }
+        IntervalItem { change, low, high, text: told(plan, &found) }
     });
     let has_begun = !it.released.is_empty();
     ExperimentItem {
         id: it.id.to_string(),
         revision: it.revision,
         phase: it.phase.as_str().to_owned(),
+        kind: if plan.two().is_some() { "arms" } else { "shadow" },
         arms: plan.arms().into_iter().map(arm).collect(),
         group: plan.group.clone(),
-        base: format!("{}:{}", plan.base.model, plan.base.release),
-        metric: plan.measure.metric.clone(),
+        base: plan.two().map(|arms| format!("{}:{}", arms.base.model, arms.base.release)),
+        metric: plan.two().map_or_else(|| "disagreement".to_owned(), |arms| arms.measure.metric.clone()),
         created_by: plan.created_by.clone(),
         created_ms: plan.created_ms,
         changed_ms,
@@ -489,6 +535,28 @@ pub fn item(plan: &Plan, it: &Experiment, changed_ms: WallMs) -> ExperimentItem 
         why: it.why.clone(),
         verdict: it.outcome.as_ref().map(|outcome| outcome.verdict.to_string()),
         interval,
+        compared: compared(plan, &it.shadow),
         warnings: warnings(it),
     }
+}
+
+fn compared(plan: &Plan, sum: &Sum) -> Option<ComparedItem> {
+    let What::Shadow(shadow) = &plan.what else { return None };
+    let Count { compared, agreed, skipped, busy_ms, joules } = sum.all;
+    let worst = sum.worst.iter().map(|of| ComparedNode {
+        node: of.node.clone(),
+        compared: of.count.compared,
+        agreed: of.count.agreed,
+        skipped: of.count.skipped,
+    });
+    Some(ComparedItem {
+        compared,
+        agreed,
+        skipped,
+        busy_ms,
+        joules,
+        bearable: shadow.bound.max(),
+        enough: shadow.bound.answers,
+        worst: worst.collect(),
+    })
 }

@@ -1,4 +1,5 @@
-//! Experiments: which there are, and where one stands: arms, and the figure that decides, with its interval over time.
+//! Experiments: which there are, and where one stands: arms, or the release beside what runs, and the figure that decides, with its
+//! interval over time.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 
 use crate::access::who::Who;
-use crate::api::experiments::{ArmItem, ask, find, item, not_done, read_row};
+use crate::api::experiments::{ArmItem, ComparedItem, ComparedNode, ask, find, item, not_done, read_row};
 use crate::api::refusal::{Asked, Refusal};
 use crate::console::audit::EntryView;
 use crate::console::link::fleet;
@@ -18,8 +19,8 @@ use crate::console::page::{Frame, PageRefusal, render};
 use crate::console::rollouts::{MemberView, Ordered, Piece, RolloutsAsked, bar, counts, member_view};
 use crate::console::time::{When, when};
 use crate::experiment::execute::Wish;
-use crate::experiment::plan::{Measure, Plan, arm_name};
-use crate::experiment::step::{Experiment, Need, Order, Phase, Point, Verdict};
+use crate::experiment::plan::{Plan, What};
+use crate::experiment::step::{Experiment, Need, Order, Phase, Point, Verdict, told};
 use crate::rollout::plan::PlanId;
 use crate::state::HubState;
 use crate::store::audit::{self, AuditFilter};
@@ -101,6 +102,7 @@ struct ExperimentPage {
     revision: u64,
     order: Option<(&'static str, &'static str, Option<&'static str>)>,
     arms: Vec<ArmView>,
+    shadow: Option<ShadowView>,
     chart: Option<Chart>,
     interval: Option<String>,
     members: Vec<MemberView>,
@@ -120,8 +122,19 @@ struct ArmView {
     figures: String,
 }
 
-/// The means of both arms over time, and where arm b may lie.
+/// What was compared of a release that answers beside what runs.
+struct ShadowView {
+    lines: Vec<String>,
+    /// Node, answers that were compared, that part, and that were passed over.
+    worst: Vec<(String, [String; 3])>,
+    /// Where each disagreement is to be found.
+    records: String,
+}
+
+/// The means of both arms over time, and where arm b may lie; or the share that parts, and where it may lie.
 struct Chart {
+    label: &'static str,
+    heads: [&'static str; 4],
     a: String,
     b: String,
     band: String,
@@ -143,7 +156,7 @@ pub async fn one(
     let members = rollouts::list_members(&state.readers, &row.id, None, "", PAGE).await;
     let members = members.map_err(Refusal::from)?.into_iter().map(|member| {
         let arm = usize::try_from(member.member.wave).unwrap_or(0);
-        MemberView { wave: arm_name(arm).to_owned(), ..member_view(member, now_ms) }
+        MemberView { wave: plan.arm_name(arm).to_owned(), ..member_view(member, now_ms) }
     });
     let about = AuditFilter { about: Some(row.id.clone()), ..AuditFilter::default() };
     let timeline = audit::list(&state.readers, &about, PAGE).await.map_err(Refusal::from)?;
@@ -168,8 +181,9 @@ pub async fn one(
         next: winner(&plan, &it),
         revision: it.revision,
         order,
-        arms: shown.arms.into_iter().enumerate().map(|(at, arm)| arm_view(at, arm, &it)).collect(),
-        chart: chart(&plan.measure, &it.curve, now_ms),
+        arms: shown.arms.into_iter().enumerate().map(|(at, arm)| arm_view(&plan, at, arm, &it)).collect(),
+        shadow: shown.compared.as_ref().map(shadow_view),
+        chart: chart(&plan, &it.curve, now_ms),
         interval: shown.interval.map(|interval| interval.text),
         members: members.collect(),
         timeline: timeline.into_iter().map(|row| EntryView::new(row, now_ms)).collect(),
@@ -203,15 +217,19 @@ pub async fn order(
 }
 
 fn what(plan: &Plan) -> String {
-    let model = &plan.base.model;
-    format!("{model} {} or {}", plan.a.release, plan.b.release)
+    let model = plan.model();
+    match &plan.what {
+        What::Arms(arms) => format!("{model} {} or {}", arms.a.release, arms.b.release),
+        What::Shadow(shadow) => format!("{model} {} beside what runs", shadow.release.release),
+    }
 }
 
 fn pill(it: &Experiment) -> &'static str {
     match (it.phase, &it.outcome) {
         (Phase::Ended | Phase::Returning, Some(outcome)) => match outcome.verdict {
-            Verdict::A | Verdict::B | Verdict::NoDifference => "good",
-            Verdict::Harm { .. } => "critical",
+            Verdict::A | Verdict::B | Verdict::NoDifference | Verdict::Agrees => "good",
+            Verdict::Harm { .. } | Verdict::Harmful => "critical",
+            Verdict::Parts => "warning",
             Verdict::Undecided | Verdict::Stopped => "",
         },
         (Phase::Running, _) => "info",
@@ -221,9 +239,10 @@ fn pill(it: &Experiment) -> &'static str {
 
 /// The command that makes a rollout of what won.
 fn winner(plan: &Plan, it: &Experiment) -> Option<String> {
-    let target = match it.outcome.as_ref()?.verdict {
-        Verdict::A => &plan.a,
-        Verdict::B => &plan.b,
+    let target = match (&plan.what, it.outcome.as_ref()?.verdict) {
+        (What::Arms(arms), Verdict::A) => &arms.a,
+        (What::Arms(arms), Verdict::B) => &arms.b,
+        (What::Shadow(shadow), Verdict::Agrees) => &shadow.release,
         _ => return None,
     };
     // What goes into single quotes must end and begin them again around one of its own.
@@ -231,17 +250,35 @@ fn winner(plan: &Plan, it: &Experiment) -> Option<String> {
     Some(format!("selvedge rollout new {}:{} --where '{group}'", target.model, target.release))
 }
 
-fn arm_view(at: usize, arm: ArmItem, it: &Experiment) -> ArmView {
+fn shadow_view(compared: &ComparedItem) -> ShadowView {
+    let ComparedItem { compared: count, agreed, skipped, busy_ms, joules, bearable, enough, worst } = compared;
+    let mut lines = vec![
+        format!("{count} of {enough} answers were compared, {} part; {:.2} % may", count - agreed, bearable * 100.0),
+        format!("{skipped} were passed over: the budget was spent, or the one before was not answered yet"),
+        format!("it took {:.1} s of a core", *busy_ms as f64 / 1e3),
+    ];
+    lines.extend(joules.map(|joules| format!("machines that measure it used {joules} J meanwhile")));
+    let node = |of: &ComparedNode| {
+        let counts = [of.compared, of.compared - of.agreed, of.skipped].map(|count| count.to_string());
+        (of.node.clone(), counts)
+    };
+    let worst = worst.iter().map(node).collect();
+    ShadowView { lines, worst, records: "/records?kind=disagreement".to_owned() }
+}
+
+fn arm_view(plan: &Plan, at: usize, arm: ArmItem, it: &Experiment) -> ArmView {
     let tally = it.tally.get(at).copied().unwrap_or_default();
     ArmView {
-        name: format!("Arm {}", arm.name),
+        name: if plan.two().is_some() { format!("Arm {}", arm.name) } else { "Beside what runs".to_owned() },
         release: arm.release,
         share: format!("{:.1} % of nodes", arm.share * 100.0),
         bar: bar(&tally),
         counts: counts(&tally),
-        figures: match arm.figures {
-            1 => "1 figure".to_owned(),
-            count => format!("{count} figures"),
+        figures: match (plan.two(), arm.figures) {
+            (Some(_), 1) => "1 figure".to_owned(),
+            (Some(_), count) => format!("{count} figures"),
+            (None, 1) => "1 node told".to_owned(),
+            (None, count) => format!("{count} nodes told"),
         },
     }
 }
@@ -250,14 +287,17 @@ fn arm_view(at: usize, arm: ArmItem, it: &Experiment) -> ArmView {
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 220.0;
 
-fn chart(measure: &Measure, curve: &[Point], now_ms: i64) -> Option<Chart> {
+fn chart(plan: &Plan, curve: &[Point], now_ms: i64) -> Option<Chart> {
     let [first, .., last] = curve else { return None };
-    let reach = |point: &Point| point.interval.map(|it| (point.means[0] + it.low, point.means[0] + it.high));
+    // Of two arms the interval is that of their difference; the share of a release alone lies in it.
+    let drawn: &[usize] = if plan.two().is_some() { &[0, 1] } else { &[0] };
+    let from = |point: &Point| if plan.two().is_some() { point.means[0] } else { 0.0 };
+    let reach = |point: &Point| point.interval.map(|it| (from(point) + it.low, from(point) + it.high));
     // The first intervals are as wide as nothing is known: the second half says how high the box is.
     let settled = curve.get(curve.len() / 2..).unwrap_or_default();
     let bounds = settled.iter().filter_map(reach).flat_map(|(low, high)| [low, high]);
-    let means =
-        curve.iter().filter(|point| point.nodes.iter().all(|nodes| *nodes > 0)).flat_map(|it| it.means);
+    let is_known = |point: &&Point| drawn.iter().all(|arm| point.nodes[*arm] > 0);
+    let means = curve.iter().filter(is_known).flat_map(|it| drawn.iter().map(|arm| it.means[*arm]));
     let all: Vec<f64> = bounds.chain(means).filter(|value| value.is_finite()).collect();
     let low = all.iter().copied().fold(f64::INFINITY, f64::min);
     let high = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -270,7 +310,8 @@ fn chart(measure: &Measure, curve: &[Point], now_ms: i64) -> Option<Chart> {
     let y = |value: f64| (HEIGHT - (value - low) / span * HEIGHT).clamp(-HEIGHT, 2.0 * HEIGHT);
     let line = |arm: usize| {
         let mut path = String::new();
-        for point in curve.iter().filter(|point| point.nodes[arm] > 0) {
+        let points = curve.iter().filter(|point| drawn.contains(&arm) && point.nodes[arm] > 0);
+        for point in points {
             let letter = if path.is_empty() { 'M' } else { 'L' };
             let _ = write!(path, "{letter}{:.1} {:.1}", x(point), y(point.means[arm]));
         }
@@ -287,13 +328,14 @@ fn chart(measure: &Measure, curve: &[Point], now_ms: i64) -> Option<Chart> {
         let letter = if band.is_empty() { 'M' } else { 'L' };
         let _ = write!(band, "{letter}{x:.1} {y:.1}");
     }
-    let scale = |value: f64| match measure.is_ratio() {
-        true => format!("{:+.1} %", value.exp_m1() * 100.0),
-        false => format!("{value:.4}"),
+    let scale = |value: f64| match plan.two().map(|arms| arms.measure.is_ratio()) {
+        Some(true) => format!("{:+.1} %", value.exp_m1() * 100.0),
+        Some(false) => format!("{value:.4}"),
+        None => format!("{:.2} %", value * 100.0),
     };
     let row = |point: &Point| {
         let [a, b] = point.nodes;
-        let interval = point.interval.map(|it| crate::experiment::step::told(measure, &it));
+        let interval = point.interval.map(|it| told(plan, &it));
         [
             when(point.at_ms, now_ms).text.clone(),
             a.to_string(),
@@ -302,9 +344,21 @@ fn chart(measure: &Measure, curve: &[Point], now_ms: i64) -> Option<Chart> {
         ]
     };
     let every = curve.len().div_ceil(20);
+    let (label, heads) = match plan.two() {
+        Some(_) => (
+            "means of both arms over time, and where arm b may lie",
+            ["When", "Nodes of a", "Nodes of b", "Difference"],
+        ),
+        None => (
+            "share of answers that part over time, and where it may lie",
+            ["When", "Compared", "Part", "Share"],
+        ),
+    };
     Some(Chart {
-        a: line(0),
-        b: line(1),
+        label,
+        heads,
+        a: if plan.two().is_some() { line(0) } else { String::new() },
+        b: line(if plan.two().is_some() { 1 } else { 0 }),
         band,
         low: scale(low),
         high: scale(high),

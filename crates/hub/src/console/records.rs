@@ -18,7 +18,8 @@ use crate::state::HubState;
 const GLIMPSE_CHARS: usize = 160;
 
 /// The kinds to choose from.
-const KINDS: [&str; 7] = ["decision", "inference", "summary", "source", "start", "readings", "install"];
+const KINDS: [&str; 8] =
+    ["decision", "inference", "summary", "source", "start", "readings", "install", "disagreement"];
 
 #[derive(Template)]
 #[template(path = "records.html")]
@@ -27,7 +28,7 @@ struct RecordsPage {
     node: String,
     stream: String,
     kind: String,
-    kinds: [&'static str; 7],
+    kinds: [&'static str; 8],
     records: Vec<RecordView>,
     next: Option<String>,
     first: bool,

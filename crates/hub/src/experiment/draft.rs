@@ -2,26 +2,16 @@
 
 use wire::world::WallMs;
 
-use crate::experiment::plan::{AtEnd, BadPlan, Harm, Measure, Plan};
-use crate::experiment::split::{place, rings};
+use crate::experiment::plan::{BadPlan, Harm, Plan, What};
+use crate::experiment::split::place;
 use crate::experiment::text::salt;
-use crate::rollout::plan::{Rate, Target};
+use crate::rollout::plan::Rate;
 
 /// What somebody wants.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    /// The release of arm a.
-    pub a: Target,
-    /// The release of arm b.
-    pub b: Target,
-    /// How many per cent of the group take part, half in either arm.
-    pub percent: u8,
-    /// What decides.
-    pub measure: Measure,
-    /// What nodes run once it is decided.
-    pub at_end: AtEnd,
-    /// What nodes go back to.
-    pub base: Target,
+    /// What is compared, with the rings of its arms.
+    pub what: What,
     /// Which nodes take part.
     pub group: String,
     /// How long it takes at most, in seconds.
@@ -42,15 +32,8 @@ pub struct Draft {
 
 /// Makes the plan. `now_ms` becomes the time at which it was made.
 pub fn plan(draft: Draft, targets_version: u64, now_ms: WallMs) -> Result<Plan, BadPlan> {
-    let [a_to, b_to] = rings(draft.percent);
     let mut plan = Plan {
-        a: draft.a,
-        b: draft.b,
-        a_to,
-        b_to,
-        measure: draft.measure,
-        at_end: draft.at_end,
-        base: draft.base,
+        what: draft.what,
         group: draft.group,
         for_s: draft.for_s,
         harm: draft.harm,
@@ -69,8 +52,8 @@ pub fn plan(draft: Draft, targets_version: u64, now_ms: WallMs) -> Result<Plan, 
 }
 
 /// How many of these nodes each arm has.
-pub fn sizes<'a>(plan: &Plan, members: impl Iterator<Item = &'a str>) -> [usize; 2] {
-    let mut sizes = [0; 2];
+pub fn sizes<'a>(plan: &Plan, members: impl Iterator<Item = &'a str>) -> Vec<usize> {
+    let mut sizes = vec![0; plan.arms().len()];
     for name in members {
         let arm = plan.arm_of(place(plan, name)).and_then(|arm| sizes.get_mut(arm.at));
         if let Some(size) = arm {

@@ -7,11 +7,13 @@ use package::index::Release;
 use package::name::ModelName;
 use wire::body::{Behaviour, Install};
 use wire::checkin::{CheckIn, DOCUMENTS_MAX, DOCUMENTS_MAX_BYTES, Document};
+use wire::facts::{Fact, FactName, Facts};
 use wire::select::{BadSelector, Selector};
 use wire::world::WallMs;
 
 use crate::experiment::documents::{self, Planned};
-use crate::experiment::plan::{Arm, Plan, Which, arm_name};
+use crate::experiment::plan::{Arm, Plan, Which};
+use crate::experiment::shadow::Count;
 use crate::experiment::sheet::Sheet;
 use crate::experiment::split::place;
 use crate::experiment::step::{Effect, Event, Experiment, NotNow, Order, Phase, step};
@@ -21,6 +23,11 @@ use crate::rollout::fit::fetched;
 use crate::rollout::member::{Happened, Heard, Member, Standing, hear_of};
 use crate::rollout::plan::PlanId;
 use crate::rollout::step::NodeNo;
+
+/// What a node says it can that knows the word.
+const SHADOW: &str = "shadow";
+/// What a node says of a release that answers beside what runs, as it was ordered to.
+const BESIDE: &str = "beside";
 
 /// The experiments under way.
 #[derive(Debug, Default)]
@@ -120,7 +127,7 @@ impl Active {
 
     /// The model that it is about.
     pub fn model(&self) -> &ModelName {
-        &self.plan.base.model
+        self.plan.model()
     }
 
     /// Whether a member was changed, and is not back.
@@ -128,13 +135,19 @@ impl Active {
         member.version > 0 && member.standing.is_out() && self.leads_away(member)
     }
 
-    /// Whether a member's arm runs something else than what nodes go back to.
+    /// Whether a member's arm runs something else than what nodes go back to; what answers beside it always does.
     fn leads_away(&self, member: &Member) -> bool {
-        self.arm(member).is_some_and(|arm| arm.target.index != self.plan.base.index)
+        let base = self.plan.two().map(|arms| arms.base.index);
+        self.arm(member).is_some_and(|arm| Some(arm.target.index) != base)
     }
 
     fn arm(&self, member: &Member) -> Option<Arm<'_>> {
         self.plan.arms().into_iter().find(|arm| u32::try_from(arm.at).ok() == Some(member.wave))
+    }
+
+    /// Holds the model on a node: against other experiments, and if it changes what runs, against rollouts.
+    fn hold(&self, fleet: &mut Engine, node: NodeNo) {
+        fleet.hold(node, self.model(), self.it.id, self.plan.two().is_some());
     }
 
     /// Bytes that a node would fetch.
@@ -170,7 +183,19 @@ impl Active {
         if now_ms < seen.state.box_until_ms {
             return Err("it failed lately".to_owned());
         }
-        if seen.serves(model).is_some_and(|(release, _)| release == arm.target.release) {
+        let serves = seen.serves(model).map(|(release, _)| release);
+        let has_it = serves == Some(arm.target.release);
+        if self.plan.shadow().is_some() {
+            if has_it {
+                return Err("it runs the release already: there is nothing to compare".to_owned());
+            }
+            if serves.is_none() {
+                return Err(format!("it runs no release of {model} that could be compared"));
+            }
+            if !can(&seen.facts, SHADOW) {
+                return Err("its version cannot let a release answer beside another".to_owned());
+            }
+        } else if has_it {
             return Ok(Offer::Enrol(arm.at));
         }
         if !seen.understands {
@@ -208,7 +233,7 @@ impl Experiments {
     /// Takes in an experiment.
     pub fn insert(&mut self, active: Active, fleet: &mut Engine) {
         if active.is_active() && active.it.phase != Phase::Ended {
-            active.members.keys().for_each(|node| fleet.hold(*node, active.model(), active.it.id));
+            active.members.keys().for_each(|node| active.hold(fleet, *node));
         }
         self.all.insert(active.it.id, active);
     }
@@ -284,7 +309,7 @@ impl Experiments {
                         fleet.change(node);
                     }
                     if first && let Some(active) = self.all.get(&id) {
-                        fleet.hold(node, active.model(), id);
+                        active.hold(fleet, node);
                     }
                     documents.push(document);
                 }
@@ -315,7 +340,7 @@ impl Experiments {
         fleet.seen(node)?;
         Some(match active.offer(fleet, node, 0, now_ms) {
             Ok(Offer::Enrol(arm)) => {
-                format!("it takes part in arm {}", arm_name(arm))
+                format!("it takes part in arm {}", active.plan.arm_name(arm))
             }
             Ok(Offer::Hand { which, .. }) => format!("it gets the document of {which} when it comes"),
             Err(why) => why,
@@ -350,7 +375,7 @@ impl Experiments {
             kernel_same: None,
         };
         active.members.insert(node, member);
-        fleet.hold(node, active.model(), id);
+        active.hold(fleet, node);
         self.changes.members.entry((id, node)).or_default();
         let happened = Happened { wave, from: Standing::Waiting, to: Standing::Succeeded, bytes: 0 };
         self.step(id, fleet, Event::Happened { arm, happened }, now_ms);
@@ -366,7 +391,16 @@ impl Experiments {
         now_ms: WallMs,
     ) {
         for id in self.ids() {
-            let heard = Heard::Installed { install, kernel_same: install.kernel_same };
+            let mut heard = Heard::Installed { install, kernel_same: install.kernel_same };
+            if self.all.get(&id).is_some_and(|active| active.plan.shadow().is_some()) {
+                // Another order may have brought the same release.
+                if install.rollout.as_deref() != Some(&id.to_string()) {
+                    continue;
+                }
+                if install.outcome == BESIDE {
+                    heard = Heard::Beside;
+                }
+            }
             self.hear(id, fleet, node, None, &heard, Some(record), 0, now_ms);
         }
     }
@@ -379,7 +413,14 @@ impl Experiments {
     }
 
     /// A node told how a model behaved for a while.
-    pub fn behaved(&mut self, fleet: &mut Engine, node: NodeNo, behaviour: &Behaviour, told: &Hour) {
+    pub fn behaved(
+        &mut self,
+        fleet: &mut Engine,
+        node: NodeNo,
+        behaviour: &Behaviour,
+        told: &Hour,
+        now_ms: WallMs,
+    ) {
         if self.is_empty() {
             return;
         }
@@ -390,6 +431,10 @@ impl Experiments {
                 continue;
             }
             let Some(member) = active.members.get(&node) else { continue };
+            if active.plan.shadow().is_some() {
+                self.compared(id, fleet, node, &seen.name, behaviour, now_ms);
+                continue;
+            }
             let Some(arm) = active.arm(member) else { continue };
             let by_us = behaviour.rollout.as_deref() == Some(&id.to_string());
             let had_it = seen.serves(active.model()) == Some((arm.target.release, behaviour.manifest));
@@ -403,11 +448,38 @@ impl Experiments {
         }
     }
 
+    /// A node told what it compared of a release that answers beside what runs.
+    fn compared(
+        &mut self,
+        id: PlanId,
+        fleet: &mut Engine,
+        node: NodeNo,
+        name: &str,
+        behaviour: &Behaviour,
+        now_ms: WallMs,
+    ) {
+        let Some(active) = self.all.get_mut(&id) else { return };
+        let Some(shadow) = active.plan.shadow() else { return };
+        let told = behaviour.shadow.as_ref().filter(|it| it.experiment.as_deref() == Some(&id.to_string()));
+        // A node that is asked for so many ends with the record in which it has them: one that tells of more is not believed.
+        let most = u64::from(shadow.limits.answers);
+        let Some(more) = told.and_then(|told| Count::of(told, most)) else { return };
+        let whole = active.sheets.entry(node).or_default().compared.get_or_insert_default();
+        if whole.compared >= most {
+            return;
+        }
+        whole.add(&more);
+        let whole = *whole;
+        self.changes.sheets.insert((id, node));
+        self.step(id, fleet, Event::Compared { node: name.to_owned(), more, whole }, now_ms);
+    }
+
     /// Marks a member whose figure can be taken: it has its release, and told enough.
     fn look(&mut self, id: PlanId, node: NodeNo) {
         let Some(active) = self.all.get(&id) else { return };
         let Some(member) = active.members.get(&node) else { return };
-        let enough = active.sheets.get(&node).is_some_and(|sheet| sheet.is_enough(&active.plan.measure));
+        let Some(arms) = active.plan.two() else { return };
+        let enough = active.sheets.get(&node).is_some_and(|sheet| sheet.is_enough(&arms.measure));
         if enough && member.standing == Standing::Succeeded && active.it.phase == Phase::Running {
             self.due.insert((id, node));
         }
@@ -425,11 +497,12 @@ impl Experiments {
         let Some(active) = self.all.get_mut(&id) else { return };
         let Some(member) = active.members.get(&node) else { return };
         let arm = usize::try_from(member.wave).unwrap_or(usize::MAX);
+        let Some(arms) = active.plan.two() else { return };
         let sheet = active.sheets.entry(node).or_default();
         if sheet.taken.is_some() || active.it.phase != Phase::Running {
             return;
         }
-        let value = sheet.take(&active.plan.measure, before, now_ms);
+        let value = sheet.take(&arms.measure, before, now_ms);
         self.changes.sheets.insert((id, node));
         if let Some(value) = value {
             self.step(id, fleet, Event::Counted { arm, value }, now_ms);
@@ -530,6 +603,14 @@ impl Experiments {
             fleet.let_go(id);
         }
     }
+}
+
+/// Whether a node says that its program can do this.
+fn can(facts: &Facts, what: &str) -> bool {
+    FactName::new("can").is_ok_and(|name| match facts.get(&name) {
+        Some(Fact::List(words)) => words.iter().any(|word| word == what),
+        _ => false,
+    })
 }
 
 /// The highest version that a check-in names of an experiment's documents; 0: none.

@@ -1,8 +1,11 @@
-//! A plan of an experiment: which releases are compared, on whom, by what figure, and when it ends. Made once, signed once,
+//! A plan of an experiment: which releases are compared, on whom, by what, and when it ends. Made once, signed once,
 //! never changed; integers only, as in [`crate::rollout::plan`].
 
 use std::fmt;
 
+use package::name::ModelName;
+use package::trust::metadata::FormError;
+use package::trust::shadow::Limits;
 use serde::{Deserialize, Serialize};
 use wire::facts::FactName;
 use wire::select::Selector;
@@ -22,20 +25,8 @@ pub const SPARE_S: u32 = 3600;
 /// What is compared, and on whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The one release, for the places from 0.
-    pub a: Target,
-    /// The other, for the places behind.
-    pub b: Target,
-    /// The first place behind arm a, of [`RING`].
-    pub a_to: u16,
-    /// The first place behind arm b.
-    pub b_to: u16,
-    /// What decides.
-    pub measure: Measure,
-    /// What nodes run once it is decided.
-    pub at_end: AtEnd,
-    /// What nodes go back to.
-    pub base: Target,
+    /// What is compared.
+    pub what: What,
     /// Which nodes take part, in the language of [`wire::select`].
     pub group: String,
     /// How long it takes at most, from its start, in seconds.
@@ -58,6 +49,58 @@ pub struct Plan {
     pub targets_version: u64,
     /// Makes another lot for every experiment; [`super::text::salt`].
     pub salt: [u8; 8],
+}
+
+/// What is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Two releases, each on its part of the group.
+    Arms(Arms),
+    /// One release, that answers beside what runs and is seen by nobody.
+    Shadow(Shadow),
+}
+
+/// Two releases, each on its part of the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arms {
+    /// The one release, for the places from 0.
+    pub a: Target,
+    /// The other, for the places behind.
+    pub b: Target,
+    /// The first place behind arm a, of [`RING`].
+    pub a_to: u16,
+    /// The first place behind arm b.
+    pub b_to: u16,
+    /// What decides.
+    pub measure: Measure,
+    /// What nodes run once it is decided.
+    pub at_end: AtEnd,
+    /// What nodes go back to.
+    pub base: Target,
+}
+
+/// One release that answers beside what runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadow {
+    /// Which.
+    pub release: Target,
+    /// The first place behind its part of the group, of [`RING`].
+    pub to: u16,
+    /// How much of what is asked it answers, and what that may cost a node.
+    pub limits: Limits,
+    /// What decides.
+    pub bound: Bound,
+}
+
+/// How often a release may say something else than what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// In so many of a million answers.
+    pub max_ppm: u32,
+    /// So many answers of all nodes are enough, decided or not.
+    pub answers: u32,
+    /// How often it may decide wrongly, however often one looks, in parts of a million.
+    pub alpha_ppm: u32,
 }
 
 /// What decides between two releases.
@@ -131,14 +174,7 @@ pub struct Arm<'a> {
     pub to: u16,
 }
 
-impl Arm<'_> {
-    /// What people call it.
-    pub fn name(&self) -> &'static str {
-        arm_name(self.at)
-    }
-}
-
-/// What people call an arm.
+/// What people call an arm of two.
 pub fn arm_name(at: usize) -> &'static str {
     if at == 0 { "a" } else { "b" }
 }
@@ -151,6 +187,8 @@ pub enum Which {
     A,
     /// The release of arm b.
     B,
+    /// The release that answers beside what runs.
+    Shadow,
     /// The way back, for all who took part.
     Back,
 }
@@ -160,7 +198,7 @@ impl Which {
     /// do not meet.
     pub fn version(self) -> u32 {
         match self {
-            Which::A => 1,
+            Which::A | Which::Shadow => 1,
             Which::B => 101,
             Which::Back => 501,
         }
@@ -172,6 +210,7 @@ impl fmt::Display for Which {
         f.pad(match self {
             Which::A => "arm a",
             Which::B => "arm b",
+            Which::Shadow => "shadow",
             Which::Back => "way back",
         })
     }
@@ -205,12 +244,52 @@ impl Plan {
         self.created_ms + i64::from(self.valid_s) * 1000
     }
 
-    /// Its arms: they do not meet.
-    pub fn arms(&self) -> [Arm<'_>; 2] {
-        [
-            Arm { at: 0, target: &self.a, from: 0, to: self.a_to },
-            Arm { at: 1, target: &self.b, from: self.a_to, to: self.b_to },
-        ]
+    /// The model that it is about.
+    pub fn model(&self) -> &ModelName {
+        match &self.what {
+            What::Arms(arms) => &arms.base.model,
+            What::Shadow(shadow) => &shadow.release.model,
+        }
+    }
+
+    /// Its two arms, if it has two.
+    pub fn two(&self) -> Option<&Arms> {
+        match &self.what {
+            What::Arms(arms) => Some(arms),
+            What::Shadow(_) => None,
+        }
+    }
+
+    /// The release that answers beside what runs, if it is about one.
+    pub fn shadow(&self) -> Option<&Shadow> {
+        match &self.what {
+            What::Arms(_) => None,
+            What::Shadow(shadow) => Some(shadow),
+        }
+    }
+
+    /// All its releases.
+    pub fn targets(&self) -> Vec<&Target> {
+        match &self.what {
+            What::Arms(arms) => vec![&arms.a, &arms.b, &arms.base],
+            What::Shadow(shadow) => vec![&shadow.release],
+        }
+    }
+
+    /// Its arms: they do not meet. What answers beside what runs is one.
+    pub fn arms(&self) -> Vec<Arm<'_>> {
+        match &self.what {
+            What::Arms(Arms { a, b, a_to, b_to, .. }) => vec![
+                Arm { at: 0, target: a, from: 0, to: *a_to },
+                Arm { at: 1, target: b, from: *a_to, to: *b_to },
+            ],
+            What::Shadow(shadow) => vec![Arm { at: 0, target: &shadow.release, from: 0, to: shadow.to }],
+        }
+    }
+
+    /// What people call an arm.
+    pub fn arm_name(&self, at: usize) -> &'static str {
+        if self.shadow().is_some() { "shadow" } else { arm_name(at) }
     }
 
     /// The arm of a place on the ring.
@@ -220,27 +299,33 @@ impl Plan {
 
     /// The document that gives an arm its release.
     pub fn opens(&self, arm: usize) -> Which {
-        if arm == 0 { Which::A } else { Which::B }
+        match (&self.what, arm) {
+            (What::Shadow(_), _) => Which::Shadow,
+            (What::Arms(_), 0) => Which::A,
+            (What::Arms(_), _) => Which::B,
+        }
     }
 
     /// All its documents, in the order in which they may be needed.
-    pub fn documents(&self) -> [Which; 3] {
-        [Which::A, Which::B, Which::Back]
+    pub fn documents(&self) -> Vec<Which> {
+        self.arms().iter().map(|arm| self.opens(arm.at)).chain([Which::Back]).collect()
+    }
+
+    /// Whether nodes keep what they have once it is decided.
+    pub fn stays(&self) -> bool {
+        self.two().is_some_and(|arms| arms.at_end == AtEnd::Stay)
     }
 
     /// Whether all of it can be. A plan that is read or made passes here once.
     pub fn check(&self) -> Result<(), BadPlan> {
         let wrong = |field, expected| Err(BadPlan::Field { field, expected });
-        if self.arms().iter().any(|arm| arm.target.model != self.base.model) {
-            return wrong("base", "the model that the arms run");
-        }
         if self.arms().iter().any(|arm| arm.from >= arm.to || arm.to > RING) {
             return wrong("ring", "arms that each have a place, and end at 2048 at the latest");
         }
-        if self.a.index == self.b.index && self.a.variant == self.b.variant {
-            return wrong("b", "another release than that of arm a");
+        match &self.what {
+            What::Arms(arms) => arms.check()?,
+            What::Shadow(shadow) => shadow.check()?,
         }
-        self.measure.check()?;
         if !(60..=FOR_MAX_S).contains(&self.for_s) {
             return wrong("for_s", "a minute to 92 days");
         }
@@ -261,6 +346,55 @@ impl Plan {
             Some(fact) => Err(BadPlan::HubFact { fact: fact.as_str().to_owned() }),
             None => Ok(()),
         }
+    }
+}
+
+impl Arms {
+    fn check(&self) -> Result<(), BadPlan> {
+        let wrong = |field, expected| Err(BadPlan::Field { field, expected });
+        if [&self.a, &self.b].iter().any(|target| target.model != self.base.model) {
+            return wrong("base", "the model that the arms run");
+        }
+        if self.a.index == self.b.index && self.a.variant == self.b.variant {
+            return wrong("b", "another release than that of arm a");
+        }
+        self.measure.check()
+    }
+}
+
+impl Shadow {
+    fn check(&self) -> Result<(), BadPlan> {
+        Limits::read(&self.limits.to_value()).map_err(|error| match error {
+            FormError::Field { expected, .. } => BadPlan::Field { field: "limits", expected },
+            _ => BadPlan::Field { field: "limits", expected: "the limits that nodes know" },
+        })?;
+        self.bound.check()
+    }
+}
+
+impl Bound {
+    /// How often a release may say something else.
+    pub fn max(&self) -> f64 {
+        f64::from(self.max_ppm) / 1e6
+    }
+
+    /// How often it may decide wrongly.
+    pub fn alpha(&self) -> f64 {
+        f64::from(self.alpha_ppm) / 1e6
+    }
+
+    fn check(&self) -> Result<(), BadPlan> {
+        let wrong = |field, expected| Err(BadPlan::Field { field, expected });
+        if !(1..1_000_000).contains(&self.max_ppm) {
+            return wrong("max_ppm", "1 to 999999");
+        }
+        if !(1..=1_000_000_000).contains(&self.answers) {
+            return wrong("answers", "1 to 1000000000");
+        }
+        if !(1..=200_000).contains(&self.alpha_ppm) {
+            return wrong("alpha_ppm", "1 to 200000");
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wire::world::WallMs;
 
 use crate::experiment::plan::{Against, Measure};
+use crate::experiment::shadow::Count;
 use crate::rollout::figures::Hour;
 
 /// One node's figures. Stored as JSON.
@@ -19,6 +20,9 @@ pub struct Sheet {
     /// What was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,
+    /// What it compared, of a release that answers beside what runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Count>,
 }
 
 /// The figure that was taken of a node.

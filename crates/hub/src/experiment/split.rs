@@ -25,9 +25,16 @@ pub fn rings(percent: u8) -> [u16; 2] {
     [each, 2 * each].map(|end| u16::try_from(end).unwrap_or(RING))
 }
 
+/// Where one arm ends that has so many per cent of all nodes.
+pub fn ring(percent: u8) -> u16 {
+    let end = (u32::from(RING) * u32::from(percent.min(100)) / 100).max(1);
+    u16::try_from(end).unwrap_or(RING)
+}
+
 /// How probable it is that of `a + b` nodes so few or so many, or a split still less probable, come to be in arm a.
-pub fn mismatch(arms: &[Arm<'_>; 2], counts: [u32; 2]) -> Option<f64> {
-    let [a, b] = arms;
+/// `None`: there are no two arms.
+pub fn mismatch(arms: &[Arm<'_>], counts: [u32; 2]) -> Option<f64> {
+    let [a, b] = arms else { return None };
     let size = |arm: &Arm<'_>| f64::from(arm.to.saturating_sub(arm.from));
     let share = size(a) / (size(a) + size(b));
     binomial(counts[0], counts[0].saturating_add(counts[1]), share)

@@ -14,8 +14,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use wire::world::WallMs;
 
-use crate::experiment::plan::{AtEnd, Measure, Plan, Which, arm_name};
+use crate::experiment::plan::{Measure, Plan, What, Which, arm_name};
 use crate::experiment::sequence::{Finding, Interval, Pair, finding, interval};
+use crate::experiment::shadow::{self, Count, Sum};
 use crate::experiment::split::{SUSPICIOUS, mismatch};
 use crate::rollout::gate::Tally;
 use crate::rollout::member::{Happened, Standing};
@@ -47,6 +48,9 @@ pub struct Experiment {
     pub tally: [Tally; 2],
     /// The figures that were taken.
     pub figures: Pair,
+    /// What was told of a release that answers beside what runs.
+    #[serde(default)]
+    pub shadow: Sum,
     /// How they came to be, the oldest first.
     pub curve: Vec<Point>,
     /// Whether the arms are as large as the lot makes them.
@@ -90,16 +94,16 @@ impl Phase {
     }
 }
 
-/// A point of the curve: what was known when a node's figure was taken.
+/// A point of the curve: what was known when a node's figure was taken, or when it told what it compared.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// When.
     pub at_ms: WallMs,
-    /// How many figures each arm had.
+    /// How many figures each arm had; or how many answers were compared, and parted.
     pub nodes: [u32; 2],
-    /// Their means.
+    /// Their means; or the share that parted, and nothing.
     pub means: [f64; 2],
-    /// By how much arm b lay above arm a, if that was known.
+    /// By how much arm b lay above arm a, or where the share lay, if that was known.
     pub interval: Option<Interval>,
 }
 
@@ -126,7 +130,7 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// When.
     pub at_ms: WallMs,
-    /// By how much arm b lies above arm a, if that is known.
+    /// By how much arm b lies above arm a, or where the share of answers that part lies, if that is known.
     pub interval: Option<Interval>,
     /// In words.
     pub why: String,
@@ -142,8 +146,14 @@ pub enum Verdict {
     B,
     /// They differ by less than matters.
     NoDifference,
-    /// Time was over first.
+    /// What answers beside what runs says something else less often than it may.
+    Agrees,
+    /// More often.
+    Parts,
+    /// Time was over first, or enough was compared.
     Undecided,
+    /// What answers beside what runs does harm.
+    Harmful,
     /// An arm does harm.
     Harm {
         /// Which.
@@ -159,6 +169,9 @@ impl fmt::Display for Verdict {
             Verdict::A => f.write_str("arm a is better"),
             Verdict::B => f.write_str("arm b is better"),
             Verdict::NoDifference => f.write_str("no difference that matters"),
+            Verdict::Agrees => f.write_str("it agrees"),
+            Verdict::Parts => f.write_str("it says something else"),
+            Verdict::Harmful => f.write_str("it does harm"),
             Verdict::Undecided => f.write_str("undecided"),
             Verdict::Harm { arm } => write!(f, "arm {} does harm", arm_name(*arm)),
             Verdict::Stopped => f.write_str("stopped"),
@@ -184,6 +197,13 @@ pub enum Need {
         /// How many members have not told enough.
         open: u32,
     },
+    /// Answers of more nodes.
+    Answers {
+        /// How many were compared.
+        compared: u64,
+        /// How many are enough.
+        of: u32,
+    },
     /// Its end.
     Until {
         /// When.
@@ -207,6 +227,7 @@ impl fmt::Display for Need {
             Need::Figures { taken, open } => {
                 write!(f, "figures: {taken} were taken, {open} members have not told enough")
             }
+            Need::Answers { compared, of } => write!(f, "answers: {compared} of {of} were compared"),
             Need::Until { until_ms } => {
                 write!(f, "{} at the latest", package::trust::time::format_utc(*until_ms))
             }
@@ -242,6 +263,15 @@ pub enum Event {
         arm: usize,
         /// The figure.
         value: f64,
+    },
+    /// A node told what it compared.
+    Compared {
+        /// Its name.
+        node: String,
+        /// What it told.
+        more: Count,
+        /// All that it has told.
+        whole: Count,
     },
     /// Some time passed; so many members that can be reached have not gone back.
     Tick {
@@ -317,7 +347,7 @@ pub struct Act {
     pub after: &'static str,
     /// Why.
     pub why: String,
-    /// How many figures each arm had.
+    /// How many figures each arm had; or how many answers were compared, and parted.
     pub nodes: [u32; 2],
 }
 
@@ -334,6 +364,7 @@ impl Experiment {
             released: BTreeSet::new(),
             tally: [Tally::default(); 2],
             figures: Pair::default(),
+            shadow: Sum::default(),
             curve: Vec::new(),
             split: None,
             outcome: None,
@@ -350,9 +381,12 @@ impl Experiment {
         (self.since_ms + i64::from(plan.for_s) * 1000).min(plan.expires_ms())
     }
 
-    /// By how much arm b lies above arm a now, if that is known.
+    /// By how much arm b lies above arm a now, or where the share of answers that part lies, if that is known.
     pub fn interval(&self, plan: &Plan) -> Option<Interval> {
-        interval(&self.figures, plan.measure.alpha())
+        match &plan.what {
+            What::Arms(arms) => interval(&self.figures, arms.measure.alpha()),
+            What::Shadow(shadow) => shadow::interval(&self.shadow.all, shadow.bound.alpha()),
+        }
     }
 
     /// Whether an order can be followed now.
@@ -421,7 +455,11 @@ impl Step<'_> {
                 self.it.figures.add(arm, value);
                 self.point();
             }
-            Event::Counted { .. } => {}
+            Event::Compared { node, more, whole } if self.it.phase == Phase::Running => {
+                self.it.shadow.hear(&node, &more, &whole);
+                self.point();
+            }
+            Event::Counted { .. } | Event::Compared { .. } => {}
             Event::Tick { .. } if self.it.phase == Phase::Running => self.look_at_split(),
             Event::Tick { .. } => {}
         }
@@ -431,8 +469,9 @@ impl Step<'_> {
         match (order, self.it.phase) {
             (Order::Start, _) => {
                 self.it.since_ms = self.now_ms;
-                for arm in self.plan.arms() {
-                    self.release(self.plan.opens(arm.at));
+                let plan = self.plan;
+                for arm in plan.arms() {
+                    self.release(plan.opens(arm.at));
                 }
                 self.turn(Phase::Running, "experiment.start", who, why);
             }
@@ -471,35 +510,42 @@ impl Step<'_> {
         let plan = self.plan;
         if let Some((arm, why)) = self.harm() {
             self.effects.push(Effect::Alert(why.clone()));
-            self.end(Verdict::Harm { arm }, "experiment.harm", "", &why);
+            let verdict = if plan.two().is_some() { Verdict::Harm { arm } } else { Verdict::Harmful };
+            self.end(verdict, "experiment.harm", "", &why);
             return true;
         }
         let found = self.it.interval(plan);
-        if let Some(found) = found
-            && let Some(finding) = finding(&plan.measure, &found)
-        {
-            let verdict = match finding {
-                Finding::A => Verdict::A,
-                Finding::B => Verdict::B,
-                Finding::NoDifference => Verdict::NoDifference,
-            };
-            self.end(
-                verdict,
-                "experiment.decided",
-                "",
-                &format!("{verdict}: {}", told(&plan.measure, &found)),
-            );
+        let words = found.map(|found| told(plan, &found));
+        if let Some(verdict) = self.verdict(found.as_ref()) {
+            let why = format!("{verdict}: {}", words.unwrap_or_default());
+            self.end(verdict, "experiment.decided", "", &why);
             return true;
         }
         if self.now_ms < self.it.until_ms(plan) {
             return false;
         }
-        let why = match found {
-            Some(found) => format!("time is over: {}", told(&plan.measure, &found)),
+        let why = match words {
+            Some(words) => format!("time is over: {words}"),
             None => "time is over, and too few nodes told".to_owned(),
         };
         self.end(Verdict::Undecided, "experiment.until", "", &why);
         true
+    }
+
+    /// What is decided by what is known, if something is.
+    fn verdict(&self, found: Option<&Interval>) -> Option<Verdict> {
+        Some(match &self.plan.what {
+            What::Arms(arms) => match finding(&arms.measure, found?)? {
+                Finding::A => Verdict::A,
+                Finding::B => Verdict::B,
+                Finding::NoDifference => Verdict::NoDifference,
+            },
+            What::Shadow(it) => match shadow::finding(&it.bound, &self.it.shadow.all, found)? {
+                shadow::Finding::Agrees => Verdict::Agrees,
+                shadow::Finding::Parts => Verdict::Parts,
+                shadow::Finding::Enough => Verdict::Undecided,
+            },
+        })
     }
 
     /// The arm that does harm, and why one can say so.
@@ -508,11 +554,12 @@ impl Step<'_> {
         self.plan.arms().iter().find_map(|arm| {
             let tally = self.it.tally.get(arm.at)?;
             let answered = tally.succeeded + tally.failed;
+            let of = match self.plan.two() {
+                Some(_) => format!(" of arm {}", arm_name(arm.at)),
+                None => String::new(),
+            };
             let why = |beyond: &str| {
-                (
-                    arm.at,
-                    format!("{} of {answered} nodes of arm {} failed: {beyond}", tally.failed, arm.name()),
-                )
+                (arm.at, format!("{} of {answered} nodes{of} failed: {beyond}", tally.failed))
             };
             if tally.failed > harm.max_failed {
                 return Some(why(&format!("at most {} may", harm.max_failed)));
@@ -538,8 +585,7 @@ impl Step<'_> {
     }
 
     fn point(&mut self) {
-        let Pair { a, b } = self.it.figures;
-        let (nodes, means) = ([a.n, b.n], [a.mean, b.mean]);
+        let (nodes, means) = (self.nodes(), self.means());
         let interval = self.it.interval(self.plan);
         self.it.curve.push(Point { at_ms: self.now_ms, nodes, means, interval });
         if self.it.curve.len() > CURVE_MAX {
@@ -552,6 +598,25 @@ impl Step<'_> {
         }
     }
 
+    /// How many figures each arm has; or how many answers were compared, and parted.
+    fn nodes(&self) -> [u32; 2] {
+        let Pair { a, b } = self.it.figures;
+        let all = &self.it.shadow.all;
+        let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        match self.plan.two() {
+            Some(_) => [a.n, b.n],
+            None => [count(all.compared), count(all.parted())],
+        }
+    }
+
+    fn means(&self) -> [f64; 2] {
+        let Pair { a, b } = self.it.figures;
+        match self.plan.two() {
+            Some(_) => [a.mean, b.mean],
+            None => [self.it.shadow.all.share().unwrap_or(0.0), 0.0],
+        }
+    }
+
     fn conclude(&mut self, verdict: Verdict, why: &str) {
         let interval = self.it.interval(self.plan);
         self.it.ended_ms = Some(self.now_ms);
@@ -560,7 +625,7 @@ impl Step<'_> {
 
     fn end(&mut self, verdict: Verdict, act: &'static str, who: &str, why: &str) {
         self.conclude(verdict, why);
-        if self.plan.at_end == AtEnd::Stay && !matches!(verdict, Verdict::Harm { .. }) {
+        if self.plan.stays() && !matches!(verdict, Verdict::Harm { .. }) {
             self.turn(Phase::Ended, act, who, why);
         } else {
             self.release(Which::Back);
@@ -588,20 +653,31 @@ impl Step<'_> {
     }
 
     fn entry(&mut self, act: &'static str, who: &str, before: Phase, why: &str) {
-        let Pair { a, b } = self.it.figures;
+        let nodes = self.nodes();
         self.effects.push(Effect::Audit(Act {
             act,
             who: who.to_owned(),
             before: before.as_str(),
             after: self.it.phase.as_str(),
             why: why.to_owned(),
-            nodes: [a.n, b.n],
+            nodes,
         }));
     }
 }
 
-/// An interval, as people read it: `p95_ms of arm b against arm a: -12.3 % (-14.5 to -10.1)`.
-pub fn told(measure: &Measure, found: &Interval) -> String {
+/// An interval, as people read it: `p95_ms of arm b against arm a: -12.3 % (-14.5 to -10.1)`, or
+/// `1.8 % of answers part (0.9 to 3.1)`.
+pub fn told(plan: &Plan, found: &Interval) -> String {
+    match &plan.what {
+        What::Arms(arms) => told_of(&arms.measure, found),
+        What::Shadow(_) => {
+            let [change, low, high] = [found.change, found.low, found.high].map(|share| share * 100.0);
+            format!("{change:.2} % of answers part ({low:.2} to {high:.2})")
+        }
+    }
+}
+
+fn told_of(measure: &Measure, found: &Interval) -> String {
     let Interval { change, low, high } = *found;
     let metric = &measure.metric;
     if measure.is_ratio() {
@@ -623,6 +699,10 @@ fn needs(plan: &Plan, it: &Experiment, returning: u32) -> Vec<Need> {
         Phase::Ready => vec![Need::Start],
         Phase::Running => {
             let until = Need::Until { until_ms: it.until_ms(plan) };
+            if let Some(shadow) = plan.shadow() {
+                let (compared, of) = (it.shadow.all.compared, shadow.bound.answers);
+                return vec![Need::Answers { compared, of }, until];
+            }
             let taken = it.figures.a.n.saturating_add(it.figures.b.n);
             let members = it.tally[0].members().saturating_add(it.tally[1].members());
             vec![Need::Figures { taken, open: members.saturating_sub(taken) }, until]

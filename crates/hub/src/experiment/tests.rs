@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use package::name::ModelName;
 use package::trust::assignment::Assignment;
+use package::trust::shadow::Limits;
 use wire::hash::Hash;
 use wire::world::{Entropy as _, Simulated, WallMs};
 
 use super::documents::{self, NotPlanned};
-use super::plan::{Against, AtEnd, BadPlan, Better, Harm, Measure, Plan, Which};
+use super::plan::{
+    Against, Arms, AtEnd, BadPlan, Better, Bound, Harm, Measure, Plan, Shadow, What, Which,
+};
+use super::shadow::Count;
 use super::sequence::{Finding, Pair, finding, interval, ln_e};
 use super::split::{binomial, place, rings};
 use super::step::{Effect, Event, Experiment, Need, NotNow, Order, Phase, Verdict, step};
@@ -38,7 +42,7 @@ fn measure() -> Measure {
 }
 
 fn ab() -> Plan {
-    salted(Plan {
+    let arms = Arms {
         a: target(7),
         b: target(8),
         a_to: 512,
@@ -46,6 +50,9 @@ fn ab() -> Plan {
         measure: measure(),
         at_end: AtEnd::Back,
         base: target(7),
+    };
+    salted(Plan {
+        what: What::Arms(arms),
         group: "site == \"oslo\"".to_owned(),
         for_s: 14 * 86_400,
         harm: Harm { max_failed: 5, p0_ppm: 5000, alpha_ppm: 10_000 },
@@ -57,6 +64,31 @@ fn ab() -> Plan {
         note: "is it quicker?".to_owned(),
         targets_version: 31,
         salt: [0; 8],
+    })
+}
+
+/// The two arms of a plan that has two.
+fn arms(plan: &mut Plan) -> &mut Arms {
+    match &mut plan.what {
+        What::Arms(arms) => arms,
+        What::Shadow(_) => panic!("it has two arms"),
+    }
+}
+
+/// Release 8 beside what runs, on half of them.
+fn beside() -> Plan {
+    let limits = Limits {
+        share_ppm: 100_000,
+        core_ppm: 50_000,
+        joules: Some(60),
+        memory_bytes: Some(2 << 30),
+        answers: 500,
+    };
+    let bound = Bound { max_ppm: 50_000, answers: 20_000, alpha_ppm: 50_000 };
+    salted(Plan {
+        what: What::Shadow(Shadow { release: target(8), to: 1024, limits, bound }),
+        note: "does it say the same?".to_owned(),
+        ..ab()
     })
 }
 
@@ -77,14 +109,21 @@ fn golden(name: &str, found: &str) {
 
 #[test]
 fn plans_have_one_form_and_read_as_words() {
-    let plan = ab();
-    let bytes = text::write(&plan);
-    assert_eq!(text::read(&bytes).unwrap(), plan);
-    let mut loose: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!(text::read(&serde_json::to_vec_pretty(&loose).unwrap()).unwrap(), plan);
-    loose["also"] = true.into();
+    for (plan, name) in [(ab(), "plan"), (beside(), "shadow-plan")] {
+        let bytes = text::write(&plan);
+        assert_eq!(text::read(&bytes).unwrap(), plan);
+        let mut loose: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(text::read(&serde_json::to_vec_pretty(&loose).unwrap()).unwrap(), plan);
+        let mut other = loose.clone();
+        other["kind"] = "else".into();
+        assert!(matches!(text::read(&serde_json::to_vec(&other).unwrap()), Err(text::NoPlan::Field(_))));
+        loose["also"] = true.into();
+        assert!(matches!(text::read(&serde_json::to_vec(&loose).unwrap()), Err(text::NoPlan::Field(_))));
+        golden(name, &plan.to_string());
+    }
+    let mut loose: serde_json::Value = serde_json::from_slice(&text::write(&beside())).unwrap();
+    loose["limits"]["at_night"] = true.into();
     assert!(matches!(text::read(&serde_json::to_vec(&loose).unwrap()), Err(text::NoPlan::Field(_))));
-    golden("plan", &plan.to_string());
     let other = Plan { salt: [7; 8], ..ab() };
     assert!(matches!(text::read(&text::write(&other)), Err(text::NoPlan::Salt { .. })));
 }
@@ -101,14 +140,23 @@ fn what_cannot_be_is_no_plan() {
         }
     }
     assert_eq!(ab().check(), Ok(()));
-    check("ring", |plan| plan.b_to = plan.a_to);
-    check("ring", |plan| plan.b_to = 2049);
-    check("b", |plan| plan.b = plan.a.clone());
-    check("base", |plan| plan.base.model = ModelName::new("other").unwrap());
-    check("metric", |plan| plan.measure.metric = "beauty".to_owned());
-    check("min_effect_ppm", |plan| plan.measure.min_effect_ppm = 0);
-    check("answers", |plan| plan.measure.answers = 0);
-    check("alpha_ppm", |plan| plan.measure.alpha_ppm = 200_001);
+    check("ring", |plan| arms(plan).b_to = arms(plan).a_to);
+    check("ring", |plan| arms(plan).b_to = 2049);
+    check("b", |plan| arms(plan).b = arms(plan).a.clone());
+    check("base", |plan| arms(plan).base.model = ModelName::new("other").unwrap());
+    check("metric", |plan| arms(plan).measure.metric = "beauty".to_owned());
+    check("min_effect_ppm", |plan| arms(plan).measure.min_effect_ppm = 0);
+    check("answers", |plan| arms(plan).measure.answers = 0);
+    check("alpha_ppm", |plan| arms(plan).measure.alpha_ppm = 200_001);
+    let shadow = |to, bound| {
+        let What::Shadow(shadow) = beside().what else { unreachable!() };
+        What::Shadow(Shadow { to, bound, ..shadow })
+    };
+    let bound = Bound { max_ppm: 50_000, answers: 20_000, alpha_ppm: 50_000 };
+    check("ring", |plan| plan.what = shadow(0, bound));
+    check("max_ppm", |plan| plan.what = shadow(1, Bound { max_ppm: 0, ..bound }));
+    check("answers", |plan| plan.what = shadow(1, Bound { answers: 0, ..bound }));
+    check("alpha_ppm", |plan| plan.what = shadow(1, Bound { alpha_ppm: 0, ..bound }));
     check("for_s", |plan| plan.for_s = 59);
     check("valid_s", |plan| plan.valid_s = plan.for_s);
     check("harm", |plan| plan.harm.p0_ppm = 0);
@@ -118,21 +166,25 @@ fn what_cannot_be_is_no_plan() {
 
 #[test]
 fn documents_follow_from_the_plan_and_nodes_read_them() {
-    let all = documents::of(&ab());
-    assert_eq!(all.iter().map(|one| one.which).collect::<Vec<_>>(), ab().documents());
-    for planned in &all {
-        assert_eq!(documents::check(&all, &planned.value), Ok(planned));
-        Assignment::read(&planned.value).unwrap();
-        let mut other = planned.value.clone();
-        other.as_object_mut().unwrap().insert("targets_version".into(), 32u64.into());
-        let differs = documents::check(&all, &other).unwrap_err();
-        assert!(matches!(differs, NotPlanned::Differs { field, .. } if field == "targets_version"));
+    for (plan, name) in [(ab(), "documents"), (beside(), "shadow-documents")] {
+        let all = documents::of(&plan);
+        assert_eq!(all.iter().map(|one| one.which).collect::<Vec<_>>(), plan.documents());
+        for planned in &all {
+            assert_eq!(documents::check(&all, &planned.value), Ok(planned));
+            let read = Assignment::read(&planned.value).unwrap();
+            let is_beside = read.models.iter().any(|ordered| ordered.shadow.is_some());
+            assert_eq!(is_beside, planned.which == Which::Shadow);
+            let mut other = planned.value.clone();
+            other.as_object_mut().unwrap().insert("targets_version".into(), 32u64.into());
+            let differs = documents::check(&all, &other).unwrap_err();
+            assert!(matches!(differs, NotPlanned::Differs { field, .. } if field == "targets_version"));
+        }
+        let text: Vec<String> = all
+            .iter()
+            .map(|one| String::from_utf8(package::trust::canonical::to_json(&one.value)).unwrap())
+            .collect();
+        golden(name, &text.join("\n"));
     }
-    let text: Vec<String> = all
-        .iter()
-        .map(|one| String::from_utf8(package::trust::canonical::to_json(&one.value)).unwrap())
-        .collect();
-    golden("documents", &text.join("\n"));
 }
 
 #[test]
@@ -344,7 +396,7 @@ fn what_is_decided_ends_it_and_all_go_back() {
 #[test]
 fn time_ends_it_undecided_and_nodes_may_stay() {
     let mut plan = ab();
-    plan.at_end = AtEnd::Stay;
+    arms(&mut plan).at_end = AtEnd::Stay;
     let mut play = Play::new(salted(plan));
     play.begin();
     play.count(0, 0.1);
@@ -364,7 +416,7 @@ fn time_ends_it_undecided_and_nodes_may_stay() {
 #[test]
 fn harm_ends_it_and_even_those_that_would_stay_go_back() {
     let mut plan = ab();
-    plan.at_end = AtEnd::Stay;
+    arms(&mut plan).at_end = AtEnd::Stay;
     let mut play = Play::new(salted(plan));
     play.begin();
     for _ in 0..100 {
@@ -395,4 +447,56 @@ fn arms_of_other_sizes_than_the_lot_makes_are_told_of_once() {
         .iter()
         .filter(|effect| matches!(effect, Effect::Audit(act) if act.act == "experiment.split"));
     assert_eq!(told.count(), 1);
+}
+
+/// A node tells of so many answers more, of which so many part.
+fn compares(play: &mut Play, node: &str, compared: u64, parted: u64) {
+    let more = Count { compared, agreed: compared - parted, ..Count::default() };
+    play.hear(Event::Compared { node: node.to_owned(), more, whole: more });
+}
+
+#[test]
+fn what_answers_beside_is_watched_until_it_is_known_how_often_it_parts() {
+    let mut play = Play::new(beside());
+    play.begin();
+    assert_eq!(play.released(), [Which::Shadow]);
+    play.member(0, Standing::Succeeded);
+    compares(&mut play, "pump-1", 100, 1);
+    let until_ms = play.it.until_ms(&play.plan);
+    assert_eq!(play.it.needs, [Need::Answers { compared: 100, of: 20_000 }, Need::Until { until_ms }]);
+    compares(&mut play, "pump-2", 1900, 30);
+    assert_eq!(play.verdict(), Some(Verdict::Agrees), "{}", play.it.why);
+    assert_eq!(play.it.why, "it agrees: 1.55 % of answers part (0.79 to 2.70)");
+    assert_eq!((play.it.phase, play.released().last()), (Phase::Returning, Some(&Which::Back)));
+    compares(&mut play, "pump-3", 9, 9);
+    assert_eq!(play.it.shadow.nodes, 2, "what comes later counts nowhere");
+    play.hear(Event::Tick { returning: 0 });
+    assert_eq!(play.it.phase, Phase::Ended);
+
+    let mut play = Play::new(beside());
+    play.begin();
+    compares(&mut play, "pump-1", 400, 80);
+    assert_eq!(play.verdict(), Some(Verdict::Parts), "{}", play.it.why);
+
+    let mut play = Play::new(beside());
+    play.begin();
+    compares(&mut play, "pump-1", 20_000, 1000);
+    assert_eq!(play.verdict(), Some(Verdict::Undecided), "{}", play.it.why);
+}
+
+#[test]
+fn what_breaks_nodes_beside_what_runs_is_stopped() {
+    let mut play = Play::new(beside());
+    play.begin();
+    for _ in 0..6 {
+        play.member(0, Standing::Failed);
+    }
+    assert_eq!(play.verdict(), Some(Verdict::Harmful), "{}", play.it.why);
+    assert_eq!(play.it.why, "6 of 6 nodes failed: at most 5 may");
+    assert!(play.effects.iter().any(|effect| matches!(effect, Effect::Alert(_))));
+    let mut play = Play::new(beside());
+    play.begin();
+    play.now_ms = play.it.until_ms(&play.plan);
+    play.hear(Event::Tick { returning: 3 });
+    assert_eq!(play.it.why, "time is over, and too few nodes told");
 }

@@ -8,6 +8,7 @@
 
 use package::trust::assignment::Assignment;
 use package::trust::canonical::Value;
+use package::trust::shadow::Limits;
 use package::trust::time::format_utc;
 use wire::world::WallMs;
 
@@ -120,6 +121,7 @@ fn planned(plan: &Plan, id: PlanId, canaries: PlanId, kind: Kind) -> Planned {
         created_ms: plan.created_ms,
         expires_ms,
         targets,
+        shadow: None,
         rollback,
         selector: selector(plan, kind),
         targets_version: plan.targets_version,
@@ -146,6 +148,8 @@ pub struct Words<'a> {
     pub expires_ms: WallMs,
     /// What to run.
     pub targets: &'a [Target],
+    /// Within which limits it answers beside what runs, if it shall not run instead.
+    pub shadow: Option<&'a Limits>,
     /// Whether the releases may be older than what nodes have committed.
     pub rollback: bool,
     /// Whom it is for.
@@ -157,7 +161,7 @@ pub struct Words<'a> {
 /// The assignment that says so, as it is signed.
 pub fn assignment(words: &Words<'_>) -> Value {
     let model = |target: &Target| {
-        Value::object([
+        let mut model = Value::object([
             ("allow_rollback", words.rollback.into()),
             ("forgive", false.into()),
             ("index", format!("sha256:{}", target.index).into()),
@@ -165,7 +169,11 @@ pub fn assignment(words: &Words<'_>) -> Value {
             ("release", target.release.into()),
             ("size", target.size.into()),
             ("variant", target.variant.as_deref().map_or(Value::Null, Value::from)),
-        ])
+        ]);
+        if let (Some(limits), Some(fields)) = (words.shadow, model.as_object_mut()) {
+            fields.insert("shadow".to_owned(), limits.to_value());
+        }
+        model
     };
     Value::object([
         ("_type", "assignment".into()),

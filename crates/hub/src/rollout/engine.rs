@@ -44,7 +44,7 @@ pub struct Engine {
     rollouts: BTreeMap<PlanId, Active>,
     fleet: HashMap<NodeNo, Seen>,
     /// What experiments hold on nodes.
-    held: HashMap<NodeNo, Vec<(PlanId, ModelName)>>,
+    held: HashMap<NodeNo, Vec<held::Held>>,
     changes: Changes,
     /// How long the log is, or was when nodes were believed last, if that is more.
     log_size: u64,

@@ -329,7 +329,7 @@ impl Rollouts {
         samples::put(writer, model, &SampleRow { node, day, manifest, told }).await?;
         if let Some(engine) = &mut self.engine {
             engine.behaved(node, behaviour, at_ms, &hour);
-            self.experiments.behaved(engine, node, behaviour, &hour);
+            self.experiments.behaved(engine, node, behaviour, &hour, now_ms);
         }
         Ok(())
     }

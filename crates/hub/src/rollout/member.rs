@@ -137,6 +137,8 @@ pub enum Heard<'a> {
         /// Whether the same kernel ran before and after, if the node could tell.
         kernel_same: Option<bool>,
     },
+    /// The release answers beside the one that runs, as it was ordered to.
+    Beside,
     /// It missed three invitations.
     Silent,
     /// It follows a newer rollout of the same model.
@@ -207,9 +209,13 @@ pub fn hear_of(
         }
         Heard::CheckIn { accepted, slots, reverting } => said(what, &member, *accepted, slots, *reverting),
         Heard::Installed { install, kernel_same } => recorded(what, &mut member, install, *kernel_same),
+        Heard::Beside if from.is_pending() || matches!(from, Standing::Unknown | Standing::Unable) => {
+            member.done = 1;
+            Standing::Succeeded
+        }
         Heard::Silent if from.is_pending() => Standing::Unknown,
         Heard::Superseded if from.is_pending() || from == Standing::Unknown => Standing::Superseded,
-        Heard::Silent | Heard::Superseded => from,
+        Heard::Beside | Heard::Silent | Heard::Superseded => from,
     };
     if to == from {
         return Some((member, None));

@@ -38,7 +38,7 @@ use self::hands::Worker;
 use self::word::{Brought, Word, Words, lock};
 use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
-use crate::behaviour::{self, Watch};
+use crate::behaviour::{self, Beside, Watch};
 use crate::config::Config;
 use crate::config::packages::PackagesConfig;
 use crate::control::{Answer, Ask, Standing, TrialView, View};
@@ -48,7 +48,7 @@ use crate::install::carry::{Carry, CarryError};
 use crate::install::event::{Event, Now};
 use crate::install::orders::Waiting;
 use crate::install::prove::ChildProver;
-use crate::install::state::{Kept, Phase};
+use crate::install::state::{Beside as Order, Kept, Phase};
 use crate::install::trial::Trial;
 use crate::serve::slots::Slots;
 use crate::status::rss_bytes;
@@ -351,6 +351,7 @@ impl<W: World + Clone + 'static> Installer<W> {
                         self.reach.tell_reachable(self.carry.roots());
                     }
                 }
+                Some(Word::Beside(model, beside)) => self.beside(&model, &beside),
                 Some(Word::Choose(model, order)) => {
                     let kept = self.carry.slots(&model).map(|slots| slots.kept.clone()).unwrap_or_default();
                     let trusted = self.trusted.as_ref();
@@ -497,7 +498,31 @@ impl<W: World + Clone + 'static> Installer<W> {
             wanted.insert(model.clone(), order.release);
             self.hear(&model, Event::Ordered(order));
         }
+        let is_withdrawn = |model: &&ModelName| !orders.beside.contains_key(*model);
+        let withdrawn: Vec<ModelName> = self.carry.models().filter(is_withdrawn).cloned().collect();
+        for model in withdrawn {
+            self.hear(&model, Event::Withdrawn);
+        }
+        for (model, order) in orders.beside {
+            self.hear(&model, Event::Ordered(order));
+        }
         wanted
+    }
+
+    /// Something became of an answer of a release that answers beside the current one.
+    fn beside(&mut self, model: &ModelName, beside: &Beside) {
+        let Some(slots) = self.carry.slots(model) else { return };
+        let watch = self.watches.entry(model.clone()).or_default();
+        if let Some(disagreement) = watch.beside(model, &slots.kept, beside) {
+            let stream = StreamName::new(behaviour::DISAGREEMENTS).expect("a good name");
+            self.reach.reports.file(disagreement.draft(&stream, Class::Event), || {});
+        }
+        let order = slots.kept.beside().map(|(_, order)| order);
+        let is_enough = |order: &Order| order.compared + watch.untold() >= u64::from(order.limits.answers);
+        if order.is_some_and(is_enough) {
+            let count = watch.take_untold();
+            self.hear(model, Event::Compared(beside.manifest, count));
+        }
     }
 
     /// Remembers what waits for its window; what the slots have, or have begun, does not.
@@ -540,6 +565,7 @@ impl<W: World + Clone + 'static> Installer<W> {
     fn tell_behaviour(&mut self, all: bool) {
         let now = self.now();
         let models: BTreeSet<ModelName> = self.carry.models().cloned().collect();
+        let mut told = Vec::new();
         for model in &models {
             let Some(slots) = self.carry.slots(model) else { continue };
             let serving = slots.run.serving.as_ref().filter(|serving| serving.since_ns.is_some() && !all);
@@ -548,7 +574,12 @@ impl<W: World + Clone + 'static> Installer<W> {
             if let Some(over) = watch.tick(model, &slots.kept, manifest, &now, rss_bytes) {
                 let stream = StreamName::new(behaviour::STREAM).expect("a good name");
                 self.reach.reports.file(over.draft(&stream, Class::Metric), || {});
+                let (count, candidate) = (watch.take_untold(), slots.kept.beside());
+                told.extend(candidate.map(|(it, _)| (model.clone(), Event::Compared(it.slot.manifest, count))));
             }
+        }
+        for (model, event) in told {
+            self.hear(&model, event);
         }
         let figures = self.watches.iter().map(|(model, watch)| watch.figures(model)).collect();
         self.reach.shared.own().figures = figures;

@@ -16,6 +16,7 @@ use package::golden::Budget;
 use package::name::ModelName;
 use package::store::Store;
 use package::store::collect::{Root, collect};
+use package::trust::shadow::Limits;
 use package::trust::state::TrustState;
 
 use crate::install::event::{Effect, Event, Now, Rules};
@@ -36,8 +37,9 @@ pub trait Hands {
     fn verify(&mut self, model: &ModelName, slot: &Slot);
     /// Let a child process answer the golden set, within this budget and the package's own: [`Event::Proved`].
     fn prove(&mut self, model: &ModelName, slot: &Slot, budget: Budget);
-    /// Let it answer beside the current model, and compare: [`Event::Shadowed`], [`Event::Crashed`].
-    fn shadow(&mut self, model: &ModelName, slot: &Slot);
+    /// Let it answer beside the current model, and compare: before its trial [`Event::Shadowed`], within limits that were ordered
+    /// [`Event::Compared`] again and again, or [`Event::Stood`]; [`Event::Crashed`].
+    fn shadow(&mut self, model: &ModelName, slot: &Slot, limits: Option<Limits>);
     /// Load it, and let it answer instead of what is loaded: [`Event::Loaded`], [`Event::Answered`], [`Event::Crashed`]. If it is
     /// loaded already, only say so.
     fn serve(&mut self, model: &ModelName, slot: &Slot);
@@ -267,7 +269,7 @@ impl<D: Disk + Clone, H: Hands> Carry<D, H> {
             Effect::Transfer(slot) => self.hands.transfer(model, &slot),
             Effect::Verify(slot) => self.hands.verify(model, &slot),
             Effect::Prove(slot, budget) => self.hands.prove(model, &slot, budget),
-            Effect::Shadow(slot) => self.hands.shadow(model, &slot),
+            Effect::Shadow(slot, limits) => self.hands.shadow(model, &slot, limits),
             Effect::Serve(slot) => self.hands.serve(model, &slot),
             Effect::Unload => self.hands.unload(model),
             Effect::Exercise(slot) => self.hands.exercise(model, &slot),
@@ -352,7 +354,7 @@ mod tests {
         fn prove(&mut self, _model: &ModelName, slot: &Slot, _budget: Budget) {
             self.note(format!("prove {}", slot.release));
         }
-        fn shadow(&mut self, _model: &ModelName, slot: &Slot) {
+        fn shadow(&mut self, _model: &ModelName, slot: &Slot, _limits: Option<Limits>) {
             self.note(format!("shadow {}", slot.release));
         }
         fn serve(&mut self, _model: &ModelName, slot: &Slot) {
@@ -443,6 +445,7 @@ mod tests {
             allow_rollback: false,
             forgive: None,
             rollout: None,
+            beside: None,
             trust_sequence: 1,
         };
         disk.full_at(1);

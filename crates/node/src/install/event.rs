@@ -2,6 +2,7 @@
 
 use package::digest::Digest;
 use package::golden::Budget;
+use package::trust::shadow::Limits;
 use wire::id::BootId;
 use wire::world::{MonoNs, WallMs};
 
@@ -66,6 +67,12 @@ pub enum Event {
     Proved(Digest, Proof),
     /// A candidate was compared with the current model.
     Shadowed(Digest, Agreement),
+    /// So many more answers of a candidate that was ordered to answer beside the current one were compared.
+    Compared(Digest, u64),
+    /// Such a candidate does not answer now.
+    Stood(Digest, Stood),
+    /// No order to answer beside the current one stands any more.
+    Withdrawn,
     /// A model was loaded to serve, or could not be.
     Loaded(Digest, Result<(), String>),
     /// A model could not be loaded to serve, since the disk has damaged or lost what came; what is damaged was removed.
@@ -122,6 +129,15 @@ pub struct Agreement {
     pub agreed: u32,
 }
 
+/// Why a candidate does not answer beside the current one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stood {
+    /// It makes room, and comes again.
+    Aside(String),
+    /// This machine never can.
+    Off(String),
+}
+
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -135,8 +151,8 @@ pub enum Effect {
     Verify(Slot),
     /// Let it answer its golden set, in a process of its own.
     Prove(Slot, Budget),
-    /// Compare it with the current model.
-    Shadow(Slot),
+    /// Compare it with the current model, before its trial or within these limits.
+    Shadow(Slot, Option<Limits>),
     /// Load it and let it answer, instead of what is loaded.
     Serve(Slot),
     /// Let nothing answer.

@@ -2,7 +2,8 @@
 //!
 //! The trust state becomes durable before the slots hear of an order, and a power cut may fall between. So orders are not
 //! delivered once: at every start, and whenever something was accepted, all that stand are offered again. The slots take
-//! what they have for nothing new. An order whose window is closed waits here, and is offered when it opens.
+//! what they have for nothing new. An order whose window is closed waits here, and is offered when it opens. An order to answer
+//! beside what runs stands apart from the one that says what runs: each is the best of its kind.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use package::trust::state::TrustState;
 use package::trust::window::Judged;
 use wire::world::WallMs;
 
-use crate::install::state::Order;
+use crate::install::state::{Beside, Order};
 
 /// What time it is for people here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Local {
 pub struct Orders {
     /// To be followed now.
     pub due: BTreeMap<ModelName, Order>,
+    /// Releases that shall answer beside the current one.
+    pub beside: BTreeMap<ModelName, Order>,
     /// To be followed when their windows open.
     pub waiting: BTreeMap<ModelName, Waiting>,
 }
@@ -55,19 +58,21 @@ pub fn orders<D: Disk>(
     local: Local,
 ) -> Orders {
     let assignments = standing(state.trusted(), policy, node, clock_ms);
-    let mut chosen: BTreeMap<&ModelName, &Assignment> = BTreeMap::new();
+    let mut chosen: BTreeMap<(&ModelName, bool), (&Assignment, &Ordered)> = BTreeMap::new();
     for assignment in &assignments {
         for ordered in &assignment.models {
-            let best = chosen.entry(&ordered.model).or_insert(assignment);
-            *best = prefer(best, assignment);
+            let best = chosen.entry((&ordered.model, ordered.shadow.is_some())).or_insert((assignment, ordered));
+            if !std::ptr::eq(best.0, assignment) && std::ptr::eq(prefer(best.0, assignment), assignment) {
+                *best = (assignment, ordered);
+            }
         }
     }
     let mut orders = Orders::default();
-    for (model, assignment) in chosen {
-        let Some(ordered) = assignment.models.iter().find(|ordered| ordered.model == *model) else {
-            continue;
-        };
-        if let Some((in_ms, why)) = waits(assignment, local) {
+    for ((model, is_beside), (assignment, ordered)) in chosen {
+        if is_beside {
+            let order = order_of(assignment, ordered, state.sequence());
+            orders.beside.extend(order.map(|order| (model.clone(), order)));
+        } else if let Some((in_ms, why)) = waits(assignment, local) {
             let index = ordered.index.into();
             orders.waiting.insert(model.clone(), Waiting { index, in_ms, why });
         } else if let Some(order) = order_of(assignment, ordered, state.sequence()) {
@@ -93,13 +98,15 @@ fn waits(assignment: &Assignment, local: Local) -> Option<(Option<i64>, String)>
 
 /// `None` for a variant of a name that no variant has.
 fn order_of(assignment: &Assignment, ordered: &Ordered, trust_sequence: u64) -> Option<Order> {
+    let word = || format!("{}/{}", assignment.id, assignment.head.version);
     Some(Order {
         release: ordered.release,
         index: ordered.index.into(),
         variant: ordered.variant.as_deref().map(VariantName::new).transpose().ok()?,
         allow_rollback: ordered.allow_rollback,
-        forgive: ordered.forgive.then(|| format!("{}/{}", assignment.id, assignment.head.version)),
+        forgive: ordered.forgive.then(word),
         rollout: assignment.rollout.clone(),
+        beside: ordered.shadow.map(|limits| Beside { word: word(), limits, compared: 0, is_told: false }),
         trust_sequence,
     })
 }

@@ -1,9 +1,13 @@
-//! Compares a candidate with the current model before its trial: it answers some of what people ask, in a process of its own.
+//! Compares a candidate with the current model, before its trial or because it was ordered to answer beside it: it answers some
+//! of what people ask, in a process of its own.
 //!
 //! The server hands on a share of the answers that any engine gives alike ([`Sample`]). [`Comparison`] starts our own binary, whose
 //! hidden verb `prove --shadow` calls [`answer_each`], puts it the same prompts one after the other, and counts how often it begins
 //! as the current model did. Nobody waits for it: it runs on one thread with low priority, is the first to go when memory runs
 //! out, and what it cannot keep up with is dropped. What people ask stays in memory: it comes to no disk and no log.
+//!
+//! Before a trial a few answers are enough. What was ordered goes on, within what a [`Purse`] gives, and makes room when memory
+//! is short.
 //!
 //! Both ways a line of JSON each: [`Question`]s in, [`Said`] out, [`Said::Ready`] first.
 
@@ -22,16 +26,19 @@ use lm::family;
 use lm::memory::Needed;
 use lm::memory::machine::{Memory, peak_bytes_of};
 use lm::model::Model;
+use lm::processor::energy_uj;
 use package::digest::Digest;
 use package::disk::system;
 use package::golden::Budget;
 use package::store::Store;
+use package::trust::shadow::Limits;
 use serde::{Deserialize, Serialize};
 use wire::world::{Clock as _, System};
 
 use crate::install::event::Agreement;
 use crate::install::keys::Keys;
 use crate::install::prove::{ChildProver, likeliest_after};
+use crate::install::purse::Purse;
 use crate::install::state::Slot;
 use crate::install::weights;
 use crate::why::why;
@@ -47,6 +54,9 @@ const LINE_MAX_BYTES: u64 = 64 << 10;
 
 /// How often a child is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often it is asked how much memory is free.
+const MEMORY_EVERY_NS: u64 = 1_000_000_000;
 
 /// What starts a process that gives way to others, where there is such a program.
 const GIVES_WAY: [&str; 3] = ["nice", "-n", "10"];
@@ -97,8 +107,10 @@ pub struct Question {
 pub enum Said {
     /// It can be asked.
     Ready,
-    /// It cannot be compared here, which is not its fault.
+    /// It cannot be compared here now, which is not its fault.
     NotHere(String),
+    /// It never can be.
+    Never(String),
     /// Its answer.
     Tokens(Vec<u32>),
     /// It has no answer to this question.
@@ -110,10 +122,32 @@ pub enum Said {
 pub enum Compared {
     /// So much was compared, perhaps nothing.
     Whole(Agreement),
-    /// This machine cannot compare them.
+    /// This machine cannot compare them now.
     NotHere(String),
+    /// It never can.
+    Never(String),
     /// The candidate broke down.
     Crashed(String),
+}
+
+/// What became of an answer that was chosen to be compared.
+#[derive(Clone, PartialEq, Eq)]
+pub struct One {
+    /// Whether they agree; `None`: it was not compared.
+    pub agrees: Option<bool>,
+    /// What was asked, what people got, and what the candidate said, if they part.
+    pub parted: Option<(Sample, Vec<u32>)>,
+    /// How long the candidate took.
+    pub took: Duration,
+    /// What the machine used meanwhile, in microjoules, if that can be measured.
+    pub used_uj: Option<u64>,
+}
+
+impl One {
+    /// One for which there was no time.
+    pub fn skipped() -> One {
+        One { agrees: None, parted: None, took: Duration::ZERO, used_uj: None }
+    }
 }
 
 /// Compares a candidate with the current model.
@@ -122,6 +156,8 @@ pub struct Comparison {
     pub prover: ChildProver,
     /// How far.
     pub extent: Extent,
+    /// What it may cost, if it was ordered.
+    pub limits: Option<Limits>,
     /// How keys and values are kept: as the current model has them.
     pub cache: CacheFormat,
     /// Memory that stays free, in bytes.
@@ -129,8 +165,17 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Puts samples to a slot's model. Blocks until there is a result.
-    pub fn compare(&self, slot: &Slot, budget: Budget, samples: &Receiver<Sample>) -> Compared {
+    /// Puts samples to a slot's model, and tells what becomes of each. Blocks until there is a result.
+    pub fn compare(
+        &self,
+        slot: &Slot,
+        budget: Budget,
+        samples: &Receiver<Sample>,
+        tell: &mut dyn FnMut(One),
+    ) -> Compared {
+        let limit = self.limits.and_then(|limits| limits.memory_bytes).unwrap_or(u64::MAX);
+        let rss_bytes = Some(budget.rss_bytes.unwrap_or(u64::MAX).min(limit)).filter(|most| *most < u64::MAX);
+        let budget = Budget { rss_bytes, ..budget };
         let (keep, cache) = (self.keep_bytes.to_string(), cache_word(self.cache));
         let more = ["--shadow", "--leave", &keep, "--cache-type", cache, "--threads", "1"].map(str::to_owned);
         let started = self.prover.start(slot, &GIVES_WAY, &more).or_else(|error| match error.kind() {
@@ -141,7 +186,7 @@ impl Comparison {
             Ok(child) => child,
             Err(error) => return Compared::NotHere(format!("no process can be started: {error}")),
         };
-        let compared = Asking::new(&mut child).and_then(|asking| self.ask(asking, &child, budget, samples));
+        let compared = Asking::new(&mut child).and_then(|asking| self.ask(asking, &child, budget, samples, tell));
         // It may have ended already; then its own end stands.
         drop(child.kill());
         let status = child.wait();
@@ -167,11 +212,14 @@ impl Comparison {
         child: &Child,
         budget: Budget,
         samples: &Receiver<Sample>,
+        tell: &mut dyn FnMut(One),
     ) -> Result<Compared, Ends> {
         let Extent { answers, at_most } = self.extent;
         let clock = System::new();
         let begun_ns = clock.mono_ns();
         let mut agreement = Agreement { compared: 0, agreed: 0 };
+        let mut purse = self.limits.map(|limits| Purse::new(&limits, begun_ns));
+        let (mut put_ns, mut put_uj, mut looked_ns) = (begun_ns, None, begun_ns);
         loop {
             let is_over = Duration::from_nanos(clock.mono_ns().saturating_sub(begun_ns)) >= at_most;
             if is_over || agreement.compared >= answers || self.prover.ends.load(Ordering::Relaxed) {
@@ -181,33 +229,57 @@ impl Comparison {
                 && found > most
             {
                 let why = format!("it took {found} bytes of memory, {most} are allowed");
-                return Ok(Compared::NotHere(why));
+                return Ok(Compared::Never(why));
+            }
+            let now_ns = clock.mono_ns();
+            if asking.is_ready && now_ns.saturating_sub(looked_ns) >= MEMORY_EVERY_NS {
+                looked_ns = now_ns;
+                if let Some(free) = free_bytes().filter(|free| *free < self.keep_bytes) {
+                    return Ok(Compared::NotHere(format!("it makes room: {} MiB are free", free >> 20)));
+                }
             }
             if asking.is_ready && asking.open.is_none() {
                 match samples.recv_timeout(LOOK_EVERY) {
-                    Ok(sample) => asking.put(sample),
+                    Ok(_) if purse.as_mut().is_some_and(|purse| !purse.may(clock.mono_ns())) => {
+                        tell(One::skipped());
+                    }
+                    Ok(sample) => {
+                        (put_ns, put_uj) = (clock.mono_ns(), energy_uj());
+                        asking.put(sample);
+                    }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return Ok(Compared::Whole(agreement)),
                 }
                 continue;
             }
-            let is_right = match asking.said.recv_timeout(LOOK_EVERY) {
+            let answer = match asking.said.recv_timeout(LOOK_EVERY) {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return Err(Ends { is_ready: asking.is_ready }),
                 Ok(Err(error)) => {
                     return Ok(Compared::Crashed(format!("it says what nobody understands: {error}")));
                 }
                 Ok(Ok(Said::NotHere(why))) => return Ok(Compared::NotHere(why)),
+                Ok(Ok(Said::Never(why))) => return Ok(Compared::Never(why)),
                 Ok(Ok(Said::Ready)) => {
                     asking.is_ready = true;
                     continue;
                 }
-                Ok(Ok(Said::Tokens(tokens))) => asking.open.take().map(|sample| sample.answer == tokens),
-                Ok(Ok(Said::Failed(_))) => asking.open.take().map(|_| false),
+                Ok(Ok(Said::Tokens(tokens))) => tokens,
+                // No answer is another one than people got.
+                Ok(Ok(Said::Failed(_))) => Vec::new(),
             };
-            if let Some(is_right) = is_right {
-                agreement.compared += 1;
-                agreement.agreed += u32::from(is_right);
+            if let Some(sample) = asking.open.take() {
+                let took_ns = clock.mono_ns().saturating_sub(put_ns);
+                // A counter that began anew says nothing.
+                let used_uj = energy_uj().zip(put_uj).and_then(|(now, then)| now.checked_sub(then));
+                if let Some(purse) = &mut purse {
+                    purse.spend(took_ns, used_uj);
+                }
+                let agrees = sample.answer == answer;
+                agreement.compared = agreement.compared.saturating_add(1);
+                agreement.agreed = agreement.agreed.saturating_add(u32::from(agrees));
+                let parted = (!agrees).then_some((sample, answer));
+                tell(One { agrees: Some(agrees), parted, took: Duration::from_nanos(took_ns), used_uj });
             }
         }
     }
@@ -322,7 +394,7 @@ pub fn answer_each(
     go_first();
     let model = match load(beside) {
         Ok(model) => model,
-        Err(why) => return say(&Said::NotHere(why)),
+        Err(said) => return say(&said),
     };
     say(&Said::Ready)?;
     for question in questions {
@@ -338,24 +410,32 @@ pub fn answer_each(
 }
 
 /// Loads a model, if there is room for it beside what runs; or says why not.
-fn load(beside: &Beside) -> Result<Model, String> {
+fn load(beside: &Beside) -> Result<Model, Said> {
+    fn not_here<E: std::error::Error>(error: E) -> Said {
+        Said::NotHere(why(&error))
+    }
     let Beside { store, keys, manifest, threads, cache, keep_bytes } = *beside;
-    let file = weights::open(store, keys, manifest, threads.get(), |_| ()).map_err(|error| why(&error))?;
-    let shape = family::shape(file.metadata()).map_err(|error| why(&error))?;
+    let file = weights::open(store, keys, manifest, threads.get(), |_| ()).map_err(not_here)?;
+    let shape = family::shape(file.metadata()).map_err(not_here)?;
     if !shape.causal {
-        return Err("an encoder's vectors are not compared".to_owned());
+        return Err(Said::Never("an encoder's vectors are not compared".to_owned()));
     }
     let context = shape.context.clamp(1, PROMPT_MAX + ANSWER_MAX);
-    let needed = Needed::reckon(&file, &shape, context, cache).map_err(|error| why(&error))?.total();
-    let free_bytes = Memory::of_this_machine().and_then(|memory| memory.free_bytes);
-    if let Some(free_bytes) = free_bytes.map(|free_bytes| free_bytes.saturating_sub(keep_bytes))
+    let needed = Needed::reckon(&file, &shape, context, cache).map_err(not_here)?.total();
+    if let Some(free_bytes) = free_bytes().map(|free_bytes| free_bytes.saturating_sub(keep_bytes))
         && needed > free_bytes
     {
         let (needed, free) = (needed >> 20, free_bytes >> 20);
-        return Err(format!("it needs {needed} MiB beside the current model, and {free} MiB are free"));
+        let words = format!("it needs {needed} MiB beside the current model, and {free} MiB are free");
+        return Err(Said::NotHere(words));
     }
-    let isa = Isa::from_environment().map_err(|error| why(&error))?;
-    Model::load(&file, Arc::new(Compute::new(isa, threads))).map_err(|error| why(&error))
+    let isa = Isa::from_environment().map_err(not_here)?;
+    Model::load(&file, Arc::new(Compute::new(isa, threads))).map_err(not_here)
+}
+
+/// Bytes of memory that are free on this machine, if it says so.
+fn free_bytes() -> Option<u64> {
+    Memory::of_this_machine().and_then(|memory| memory.free_bytes)
 }
 
 /// When memory runs out, this process goes before the one that serves.
@@ -423,7 +503,7 @@ mod tests {
         let (packages, limit) = ("/".into(), Duration::from_secs(60));
         let prover = ChildProver { command, packages, keys: None, limit, ends: Arc::default() };
         let extent = Extent { answers: 2, at_most: Duration::from_secs(30) };
-        let comparison = Comparison { prover, extent, cache: CacheFormat::F16, keep_bytes: 0 };
+        let comparison = Comparison { prover, extent, limits: None, cache: CacheFormat::F16, keep_bytes: 0 };
         let digest = Digest::of(b"m");
         let slot = Slot {
             release: 8,
@@ -439,7 +519,7 @@ mod tests {
         for answer in [vec![5, 6], vec![7]] {
             tell.send(Sample { prompt: vec![1, 2], answer }).unwrap();
         }
-        comparison.compare(&slot, Budget { rss_bytes, ..Budget::default() }, &samples)
+        comparison.compare(&slot, Budget { rss_bytes, ..Budget::default() }, &samples, &mut |_| ())
     }
 
     #[cfg(unix)]
@@ -470,6 +550,6 @@ mod tests {
     #[test]
     fn a_child_that_eats_memory_is_ended_and_not_to_blame() {
         let compared = child("echo '\"ready\"'; exec sleep 600", Some(1));
-        assert!(matches!(&compared, Compared::NotHere(why) if why.contains("1 are allowed")), "{compared:?}");
+        assert!(matches!(&compared, Compared::Never(why) if why.contains("1 are allowed")), "{compared:?}");
     }
 }

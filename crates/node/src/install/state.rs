@@ -10,6 +10,7 @@ use package::disk::checked::{Checked, Damage};
 use package::disk::{Disk, FileError, make_folders, read_whole, sync_folder_of, write_whole};
 use package::name::{ModelName, VariantName};
 use package::store::collect::Root;
+use package::trust::shadow::Limits;
 use serde::{Deserialize, Serialize};
 use wire::id::BootId;
 use wire::world::{MonoNs, WallMs};
@@ -96,6 +97,24 @@ pub struct Candidate {
     /// What proving measured.
     #[serde(default)]
     pub proof: Option<Measured>,
+    /// It was ordered to answer beside the current one, and never becomes that.
+    #[serde(default)]
+    pub beside: Option<Beside>,
+}
+
+/// The order to answer beside the current one, and how far it was followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The assignment's id and version: what was followed to its end is not begun again.
+    pub word: String,
+    /// How far, and what it may cost.
+    pub limits: Limits,
+    /// How many of its answers were compared.
+    #[serde(default)]
+    pub compared: u64,
+    /// Whether the hub was told that it runs.
+    #[serde(default)]
+    pub is_told: bool,
 }
 
 /// What was measured of a model here.
@@ -144,6 +163,9 @@ pub struct Order {
     /// The rollout that it is part of.
     #[serde(default)]
     pub rollout: Option<String>,
+    /// It shall answer beside the current one, and not instead of it.
+    #[serde(default)]
+    pub beside: Option<Beside>,
     /// The trust state that accepted the order.
     pub trust_sequence: u64,
 }
@@ -158,6 +180,10 @@ pub enum Outcome {
     Refused,
     /// It stopped without a result, and is tried once more.
     Missed,
+    /// It answers beside the current one, as it was ordered to.
+    Beside,
+    /// It answered beside the current one, and is gone.
+    Compared,
     /// Another order came.
     Superseded,
     /// No variant fits this machine.
@@ -177,6 +203,8 @@ impl Outcome {
             Outcome::Committed => "committed",
             Outcome::Refused => "refused",
             Outcome::Missed => "missed",
+            Outcome::Beside => "beside",
+            Outcome::Compared => "compared",
             Outcome::Superseded => "superseded",
             Outcome::Unfit => "unfit",
             Outcome::FellBack => "fell_back",
@@ -237,6 +265,8 @@ pub struct Kept {
     pub measured: Vec<(Digest, Measured)>,
     /// The last word that forgave.
     pub forgiven: Option<String>,
+    /// The last order to answer beside the current one that was followed to its end.
+    pub compared: Option<String>,
     /// The release of which nothing fitted, and why: told once.
     pub unfit: Option<(Digest, String)>,
     /// How often `current` was loaded since it last answered.
@@ -260,6 +290,8 @@ pub struct Run {
     pub retry_ns: Option<MonoNs>,
     /// The candidate's counts.
     pub trial: Option<Trial>,
+    /// Since when the candidate answers beside the current one, if it was ordered to.
+    pub beside_ns: Option<MonoNs>,
 }
 
 /// A model that is loaded, or being loaded.
@@ -284,6 +316,18 @@ impl Kept {
     /// Whether a manifest is not tried again, and why.
     pub fn refusal(&self, manifest: &Digest) -> Option<&Refusal> {
         self.refused.iter().find(|refusal| refusal.manifest == *manifest)
+    }
+
+    /// The candidate, if it was ordered to answer beside the current one.
+    pub fn beside(&self) -> Option<(&Candidate, &Beside)> {
+        let candidate = self.candidate.as_ref()?;
+        Some((candidate, candidate.beside.as_ref()?))
+    }
+
+    /// Whether something is on its way into the slot `current`, or may come to be.
+    pub fn is_changing(&self) -> bool {
+        let candidate = self.candidate.as_ref().is_some_and(|candidate| candidate.beside.is_none());
+        candidate || self.wanted.as_ref().is_some_and(|order| order.beside.is_none())
     }
 
     /// What of the store these slots need.

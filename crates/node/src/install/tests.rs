@@ -1,6 +1,7 @@
 //! Every phase, every way out of it, and what a restart makes of it; as scripts of events and the effects they have.
 
 use package::name::VariantName;
+use package::trust::shadow::Limits;
 use proptest::prelude::*;
 use wire::id::BootId;
 use wire::world::Simulated;
@@ -43,8 +44,17 @@ fn order(release: u64) -> Order {
         allow_rollback: false,
         forgive: None,
         rollout: None,
+        beside: None,
         trust_sequence,
     }
+}
+
+/// To answer beside the current one, until ten answers are compared.
+fn beside(release: u64, word: &str) -> Order {
+    let limits =
+        Limits { share_ppm: 100_000, core_ppm: 50_000, joules: None, memory_bytes: None, answers: 10 };
+    let beside = Beside { word: word.to_owned(), limits, compared: 0, is_told: false };
+    Order { beside: Some(beside), rollout: Some("9f3c".to_owned()), ..order(release) }
 }
 
 impl Play {
@@ -89,6 +99,16 @@ impl Play {
         play
     }
 
+    /// The same, with release 8 beside the current one.
+    fn with_8_beside() -> Play {
+        let mut play = Play::at_work();
+        for word in ["beside 8", "chosen 8", "arrived 8", "verified 8"] {
+            play.hear(word);
+        }
+        assert_eq!(play.hear("proved 8"), "persist beside:8 told:8");
+        play
+    }
+
     /// One event in words; gives its effects in words.
     fn hear(&mut self, words: &str) -> String {
         let (word, number) = words.split_once(' ').unwrap_or((words, "0"));
@@ -110,6 +130,12 @@ impl Play {
             "order-back" => Event::Ordered(Order { allow_rollback: true, ..order(release) }),
             "order-forgive" => Event::Ordered(Order { forgive: Some("a/1".into()), ..order(release) }),
             "chosen" => Event::Chosen { index: digest("index", release), result: Ok(slot(release)) },
+            "beside" => Event::Ordered(beside(release, "a/1")),
+            "beside-too" => Event::Ordered(beside(release, "b/1")),
+            "compared" => Event::Compared(manifest, 4),
+            "aside" => Event::Stood(manifest, Stood::Aside(why())),
+            "off" => Event::Stood(manifest, Stood::Off(why())),
+            "withdrawn" => Event::Withdrawn,
             "unfit" => Event::Chosen { index: digest("index", release), result: Err(why()) },
             "arrived" => Event::Arrived(manifest),
             "not-arrived" => Event::TransferFailed(manifest, why()),
@@ -157,11 +183,13 @@ impl Play {
                 Effect::Transfer(slot) => format!("transfer:{}", slot.release),
                 Effect::Verify(slot) => format!("verify:{}", slot.release),
                 Effect::Prove(slot, _) => format!("prove:{}", slot.release),
-                Effect::Shadow(slot) => format!("shadow:{}", slot.release),
+                Effect::Shadow(slot, None) => format!("shadow:{}", slot.release),
+                Effect::Shadow(slot, Some(_)) => format!("beside:{}", slot.release),
                 Effect::Serve(slot) => format!("serve:{}", slot.release),
                 Effect::Unload => "unload".into(),
                 Effect::Exercise(slot) => format!("exercise:{}", slot.release),
                 Effect::RaiseFloor(release) => format!("floor:{release}"),
+                Effect::Journal(Report { outcome: Outcome::Beside, release, .. }) => format!("told:{release}"),
                 Effect::Journal(report) => format!("{:?}:{}", report.outcome, report.release).to_lowercase(),
                 Effect::Collect => "collect".into(),
                 Effect::Tell(_) => return None,
@@ -215,6 +243,115 @@ fn an_update_that_commits() {
          cut          => persist floor:8 serve:8",
         "8 (7) [-] refused []",
     );
+}
+
+#[test]
+fn what_answers_beside_never_serves_and_goes_when_it_is_enough() {
+    Play::with_8_beside().plays(
+        "beside 8     =>
+         order 7      =>
+         agrees 8     =>
+         compared 8   => persist
+         answer 7     =>
+         compared 8   => persist
+         after 90000  =>
+         compared 8   => persist compared:8 collect
+         compared 8   =>
+         beside 8     =>
+         beside-too 8 => persist choose:8
+         chosen 8     => persist transfer:8
+         withdrawn    => persist compared:8 collect
+         withdrawn    =>",
+        "7 (6) [-] refused []",
+    );
+    // What it is to be compared with must be there, and be something else.
+    Play::new().plays("restart => \n beside 8 =>", "- (-) [-] refused []");
+    Play::at_work().plays("beside 7 => \n beside 6 =>", "7 (6) [-] refused []");
+    let mut play = Play::at_work();
+    play.hear("beside 8");
+    let same = Slot { manifest: slot(7).manifest, ..slot(8) };
+    let chosen = Event::Chosen { index: digest("index", 8), result: Ok(same) };
+    assert_eq!(play.take(chosen), "persist unfit:8");
+    assert_eq!(play.hear("beside 8"), "", "once is enough");
+}
+
+#[test]
+fn what_is_ordered_to_serve_comes_first() {
+    Play::with_8_beside().plays(
+        "order 9      => persist choose:9
+         beside 8     =>
+         chosen 9     => persist superseded:8 collect transfer:9
+         beside 8     =>
+         compared 8   =>
+         arrived 9    => persist verify:9
+         verified 9   => persist prove:9
+         proved 9     => persist serve:9
+         loaded 9     =>
+         answer 9     =>
+         answer 9     =>
+         after 600    => persist committed:9 floor:9 collect
+         beside 8     =>",
+        "9 (7) [-] refused []",
+    );
+    // The very release that is compared comes to serve: from the beginning, through its trial.
+    Play::with_8_beside().plays(
+        "order 8      => persist choose:8
+         chosen 8     => persist superseded:8 collect transfer:8
+         arrived 8    => persist verify:8
+         verified 8   => persist prove:8
+         proved 8     => persist serve:8
+         beside 8     =>",
+        "7 (6) [8 trial 0] refused []",
+    );
+    Play::with_8_in(Phase::Staged).plays("beside 9 =>", "7 (6) [8 staged 0] refused []");
+    Play::at_work().plays("order 8 => persist choose:8\n beside 9 =>", "7 (6) [-] refused []");
+    // And whoever goes back leaves it, to come again.
+    Play::with_8_beside().plays(
+        "roll-back    => persist superseded:8 rolledback:7 serve:6 collect
+         beside 8     => persist choose:8",
+        "6 (-) [-] refused [7]",
+    );
+}
+
+#[test]
+fn what_answers_beside_survives_the_mains_and_not_its_own_faults() {
+    Play::with_8_beside().plays("crash 8 => persist refused:8 collect", "7 (6) [-] refused [8]");
+    Play::with_8_beside().plays("off 8 => persist unfit:8 collect\n beside 8 =>", "7 (6) [-] refused []");
+    Play::with_8_beside().plays(
+        "stop         => persist
+         cut          => persist told:8 floor:7 serve:7 verify:8
+         verified 8   => persist prove:8
+         proved 8     => persist beside:8
+         aside 8      =>
+         after 599    =>
+         after 1      => persist beside:8
+         cut          => persist told:8 floor:7 missed:8 serve:7
+         loaded 7     =>
+         answer 7     => persist
+         after 60     => verify:8
+         verified 8   => persist prove:8
+         proved 8     => persist beside:8
+         after 600    => persist
+         cut          => persist told:8 missed:8 floor:7 missed:8 serve:7",
+        "7 (6) [8 staged 1] refused []",
+    );
+    Play::with_8_beside().plays(
+        "cut          => persist told:8 floor:7 missed:8 serve:7
+         answer 7     => persist
+         after 60     => verify:8
+         verified 8   => persist prove:8
+         proved 8     => persist beside:8
+         after 599    =>
+         cut          => persist told:8 missed:8 floor:7 refused:8 collect serve:7",
+        "7 (6) [-] refused [8]",
+    );
+    // Nothing is left to compare with.
+    let mut play = Play::with_8_beside();
+    play.slots.kept.previous = None;
+    for _ in 0..3 {
+        play.hear("crash 7");
+    }
+    assert_eq!(play.shown(), "7 (-) [-] refused [7] safe");
 }
 
 #[test]
@@ -521,16 +658,18 @@ fn reports_stay_until_the_journal_has_them_and_have_names_of_their_own() {
 proptest! {
     /// Whatever happens in whatever order.
     #[test]
-    fn what_always_holds(words in proptest::collection::vec((0usize..27, 6u64..10), 0..80)) {
-        const WORDS: [&str; 27] = [
+    fn what_always_holds(words in proptest::collection::vec((0usize..33, 6u64..10), 0..80)) {
+        const WORDS: [&str; 33] = [
             "cut", "restart", "stop", "order", "order", "order-back", "chosen", "chosen", "unfit", "arrived", "arrived",
             "not-arrived", "verified", "verified", "damaged", "unusable", "proved", "disproved", "not-now", "loaded", "spoilt",
-            "not-loaded", "answer", "fail", "crash", "roll-back", "leave-safe",
+            "not-loaded", "answer", "fail", "crash", "roll-back", "leave-safe", "beside", "beside", "beside-too", "compared",
+            "aside", "withdrawn",
         ];
         let mut play = Play::at_work();
         play.rules.trial.least = Duration::ZERO;
         for (word, release) in words {
             let refused: Vec<Digest> = play.slots.kept.refused.iter().map(|it| it.manifest).collect();
+            let was_beside = play.slots.kept.beside().map(|(it, _)| it.slot.manifest);
             let effects = play.hear(&format!("{} {release}", WORDS[word]));
             let kept = &play.slots.kept;
             prop_assert!(kept.current.is_some(), "a current model, once there was one");
@@ -540,10 +679,14 @@ proptest! {
                 if ["transfer", "verify", "prove"].contains(&effect) {
                     prop_assert!(!refused.contains(&manifest), "{effect} of what was refused");
                 }
+                if effect == "committed" {
+                    prop_assert!(was_beside != Some(manifest), "what answers beside never commits");
+                }
             }
             if let Some(candidate) = &kept.candidate {
                 prop_assert!(candidate.misses < MISSES_MAX);
                 prop_assert!(kept.refusal(&candidate.slot.manifest).is_none());
+                prop_assert!(candidate.beside.is_none() || candidate.phase != Phase::Trial);
                 prop_assert!(kept.current.as_ref().is_none_or(|it| it.manifest != candidate.slot.manifest));
             }
             prop_assert!(kept.unproven_starts <= UNPROVEN_STARTS_MAX);

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -54,6 +54,8 @@ struct Sampling {
     /// Since the last one.
     met: u32,
     to: SyncSender<Sample>,
+    /// How many were chosen and had no room.
+    dropped: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -120,9 +122,10 @@ impl Slots {
 
     /// Gives each `every`-th answer of a model that any engine gives alike: always the likeliest token, and no form to follow.
     /// Ends when the receiver is dropped, or somebody else asks for it.
-    pub fn sample(&self, model: &ModelName, every: u32) -> Receiver<Sample> {
+    /// `dropped` counts those that nobody took in time.
+    pub fn sample(&self, model: &ModelName, every: u32, dropped: Arc<AtomicU64>) -> Receiver<Sample> {
         let (to, samples) = sync_channel(SAMPLES_MAX);
-        let sampling = Sampling { every, met: 0, to };
+        let sampling = Sampling { every, met: 0, to, dropped };
         locked(&self.0.samplings).insert(model.clone(), sampling);
         samples
     }
@@ -230,9 +233,11 @@ impl Witness {
     /// Hands on an answer that [`Witness::wants_sample`] chose, if there is room for it.
     pub(super) fn sample(&self, sample: Sample) {
         let mut samplings = locked(&self.samplings);
-        let sent = samplings.get(&self.model).map(|sampling| sampling.to.try_send(sample));
-        if let Some(Err(TrySendError::Disconnected(_))) = sent {
-            samplings.remove(&self.model);
+        let Some(sampling) = samplings.get(&self.model) else { return };
+        match sampling.to.try_send(sample) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => drop(sampling.dropped.fetch_add(1, Relaxed)),
+            Err(TrySendError::Disconnected(_)) => drop(samplings.remove(&self.model)),
         }
     }
 

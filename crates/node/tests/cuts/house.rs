@@ -16,6 +16,7 @@ use package::requirement::{Kind, Requires, Runtime, Version};
 use package::trust::author::{Delegation, Holders, Plan, Repository};
 use package::trust::canonical::{Value, canonical, to_json};
 use package::trust::metadata::RoleName;
+use package::trust::shadow::Limits;
 use package::trust::sign::{HybridSigner, Signer};
 use package::trust::time::format_utc;
 use wire::world::WallMs;
@@ -94,7 +95,7 @@ impl Authors {
 }
 
 impl House {
-    /// Stages 0…8; which act sees which stands in `night`.
+    /// Stages 0…9; which act sees which stands in `night`.
     pub(crate) fn build() -> House {
         let plan =
             Plan { root: holders(1), targets: holders(4), snapshot: holders(5), timestamp: holders(6) };
@@ -121,7 +122,7 @@ impl House {
         authors.sign(&root, &[1]);
         authors.sign(&assignments, &[7]);
         let team = RoleName::delegated("team-a").unwrap();
-        let news: [&[Name]; 9] = [
+        let news: [&[Name]; 10] = [
             &[("tiny", 1)],
             &[("tiny", 2)],
             &[("other", 1)],
@@ -131,6 +132,7 @@ impl House {
             &[("tiny", 6)],
             &[("tiny", 7)],
             &[("tiny", 8)],
+            &[("tiny", 9)],
         ];
         for (stage, new) in news.into_iter().enumerate() {
             if stage == 4 {
@@ -263,6 +265,33 @@ impl House {
             ("targets_version", 1u64.into()),
         ])
     }
+
+    /// An experiment's word: this release of `tiny` answers beside the current one.
+    pub(crate) fn assign_beside(&self, version: u64, release: u64) -> Vec<u8> {
+        let limits =
+            Limits { share_ppm: 100_000, core_ppm: 50_000, joules: None, memory_bytes: None, answers: 4 };
+        let mut document = of_experiment(self.assignment(version, &[("tiny", release)]));
+        let models = document.as_object_mut().and_then(|fields| fields.get_mut("models"));
+        if let Some(Value::List(models)) = models {
+            let fields = models[0].as_object_mut().unwrap();
+            fields.insert("shadow".into(), limits.to_value());
+        }
+        sign(document, &key(7))
+    }
+
+    /// The experiment's last word: nothing answers beside any more.
+    pub(crate) fn withdraw(&self, version: u64) -> Vec<u8> {
+        sign(of_experiment(self.assignment(version, &[])), &key(7))
+    }
+}
+
+/// The same for everybody, in a line of versions of its own.
+fn of_experiment(mut document: Value) -> Value {
+    let fields = document.as_object_mut().unwrap();
+    let selector = Value::object([("labels", Value::object([]))]);
+    fields.insert("subject".into(), Value::object([("selector", selector)]));
+    fields.insert("id".into(), "ffeeddccbbaa99887766554433221100".into());
+    document
 }
 
 /// The node of the night.

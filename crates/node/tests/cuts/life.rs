@@ -30,6 +30,7 @@ use package::store::ingest::{Ingest, IngestError, Want};
 use package::trust::Policy;
 use package::trust::assignment::{NodeFacts, accept};
 use package::trust::key::KindSet;
+use package::trust::shadow::Limits;
 use package::trust::state::TrustState;
 use package::trust::update::{self, Effect, Outcome, Update};
 use wire::facts::Facts;
@@ -204,12 +205,23 @@ impl<D: Disk> Hands for Outside<'_, D> {
         self.say(model, Event::Proved(slot.manifest, proof));
     }
 
-    fn shadow(&mut self, model: &ModelName, _slot: &Slot) {
-        self.holds(false, || format!("{model} is compared, which nobody asked for"));
+    fn shadow(&mut self, model: &ModelName, slot: &Slot, limits: Option<Limits>) {
+        let is_ordered = self.act.beside.contains(&slot.release) && limits.is_some();
+        self.holds(is_ordered, || format!("{model} is compared, which nobody asked for"));
+        self.works("compares", model, slot);
+        self.risks(model, slot);
+        if self.act.kills.contains(&slot.release) {
+            self.killed = true;
+        }
+        if self.act.is_enough {
+            self.say(model, Event::Compared(slot.manifest, 4));
+        }
     }
 
     fn serve(&mut self, model: &ModelName, slot: &Slot) {
         let kept = self.seen.borrow().slots.get(model).cloned().unwrap_or_default();
+        let is_beside = kept.beside().is_some_and(|(it, _)| it.slot.manifest == slot.manifest);
+        self.holds(!is_beside, || format!("{model} {} serves and shall not", slot.release));
         let is_current = kept.current.is_some_and(|current| current.manifest == slot.manifest);
         if !is_current {
             self.risks(model, slot);
@@ -351,6 +363,14 @@ fn run<D: Over>(
         let heard = life.carry.hear(&model, Event::Ordered(order), &now);
         life.heard(heard)?;
     }
+    if standing.beside.is_empty() {
+        let heard = life.carry.hear(&ModelName::new("tiny").unwrap(), Event::Withdrawn, &now);
+        life.heard(heard)?;
+    }
+    for (model, order) in standing.beside {
+        let heard = life.carry.hear(&model, Event::Ordered(order), &now);
+        life.heard(heard)?;
+    }
     if act.forgives {
         let heard = life.carry.hear(&ModelName::new("tiny").unwrap(), Event::LeaveSafe, &now);
         life.heard(heard)?;
@@ -432,7 +452,10 @@ impl<D: Over> Life<'_, D> {
     fn is_quiet(&mut self, act: &Act) -> bool {
         let models: Vec<ModelName> = self.carry.models().cloned().collect();
         let is_quiet = |kept: &Kept| {
-            let waits = kept.candidate.as_ref().is_none_or(|it| it.phase == Phase::Staging && act.waits);
+            let waits = kept.candidate.as_ref().is_none_or(|it| {
+                let is_beside = it.beside.is_some() && it.phase == Phase::Shadow;
+                it.phase == Phase::Staging && act.waits || is_beside && !act.is_enough
+            });
             waits && kept.wanted.is_none() && kept.reports.is_empty()
         };
         models.iter().filter_map(|model| self.carry.slots(model)).all(|slots| is_quiet(&slots.kept))

@@ -32,6 +32,12 @@ pub(crate) struct Act {
     pub(crate) breaks: bool,
     /// A person leaves safe mode.
     pub(crate) forgives: bool,
+    /// Releases of `tiny` that are to answer beside the current one.
+    pub(crate) beside: Vec<u64>,
+    /// The order to do so is taken back.
+    is_withdrawn: bool,
+    /// They were compared often enough.
+    pub(crate) is_enough: bool,
     /// A transfer cannot end.
     pub(crate) waits: bool,
     /// The release of `tiny` that is current at the end.
@@ -74,11 +80,31 @@ pub(crate) fn acts(house: &House) -> Vec<Act> {
     act("an update that a team approves", 6, &[("tiny", 6), other], 6, none);
     act("an update that is too large", 7, &[("tiny", 7), other], 6, &|act, _| act.waits = true);
     act("an update instead of it", 8, &[("tiny", 8), other], 8, none);
-    act("nothing loads any more", 8, &[("tiny", 8), other], 6, &|act, _| {
+    act("a release that is to answer beside", 9, &[("tiny", 9), other], 8, &|act, version| {
+        act.beside = vec![9];
+        act.offers = vec![house.assign(version, &[("tiny", 8), other]), house.assign_beside(1, 9)];
+    });
+    act("the same goes on", 9, &[("tiny", 8), other], 8, &|act, _| {
+        act.beside = vec![9];
+    });
+    act("the same is enough", 9, &[("tiny", 8), other], 8, &|act, _| {
+        act.beside = vec![9];
+        act.is_enough = true;
+    });
+    act("another comparison of it", 9, &[("tiny", 8), other], 8, &|act, _| {
+        act.beside = vec![9];
+        act.offers.push(house.assign_beside(2, 9));
+    });
+    act("it is withdrawn", 9, &[("tiny", 8), other], 8, &|act, _| {
+        act.beside = vec![9];
+        act.offers.push(house.withdraw(3));
+        act.is_withdrawn = true;
+    });
+    act("nothing loads any more", 9, &[("tiny", 8), other], 6, &|act, _| {
         act.breaks = true;
         act.is_safe = true;
     });
-    act("a person leaves safe mode", 8, &[("tiny", 8), other], 6, &|act, _| act.forgives = true);
+    act("a person leaves safe mode", 9, &[("tiny", 8), other], 6, &|act, _| act.forgives = true);
     acts
 }
 
@@ -94,6 +120,10 @@ impl Act {
         let is_refused = ends >= 2 && kept.refusal(manifest).is_some();
         let wanted = self.current;
         must!(current == Some(wanted) || is_refused, "{}: {current:?} is current, not {wanted}", self.name);
+        let is_beside = kept.beside().is_some_and(|(it, _)| self.beside.contains(&it.slot.release));
+        must!(kept.beside().is_none() || is_beside, "{}: it answers beside unasked", self.name);
+        let shall = !self.beside.is_empty() && !self.is_withdrawn && !self.is_enough;
+        must!(is_beside == shall || ends > 0 && !is_beside, "{}: beside is {is_beside}", self.name);
         must!(kept.safe.is_some() == self.is_safe || is_refused, "{}: safe is {:?}", self.name, kept.safe);
         Ok(())
     }

@@ -91,6 +91,7 @@ fn document(now_ms: WallMs, id: &str, version: u64, selector: Selector) -> Docum
         variant: None,
         allow_rollback: false,
         forgive: false,
+        shadow: None,
     };
     let assignment = Assignment {
         head: Head { version, expires_ms: now_ms + 30 * DAY_MS, signed_at_ms: None },

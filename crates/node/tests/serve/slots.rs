@@ -412,7 +412,7 @@ fn answers_that_any_engine_gives_alike_are_sampled() {
         post(serving.address(), CHAT, &body).json()["usage"]["completion_tokens"].as_u64().unwrap()
     };
     let next = |samples: &Receiver<Sample>| samples.recv_timeout(Duration::from_secs(60)).unwrap();
-    let samples = stage.slots.sample(&name(), 1);
+    let samples = stage.slots.sample(&name(), 1, Arc::default());
     for more in [
         json!({ "temperature": 0.5 }),
         json!({ "logit_bias": { "256": -100 } }),
@@ -434,7 +434,7 @@ fn answers_that_any_engine_gives_alike_are_sampled() {
     assert!(samples.try_recv().is_err());
 
     // Whoever asks anew takes the place of the other. Nobody waits for who does not take them.
-    let third = stage.slots.sample(&name(), 3);
+    let third = stage.slots.sample(&name(), 3, Arc::default());
     for _ in 0..20 {
         ask(1, json!({}));
     }

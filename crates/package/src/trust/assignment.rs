@@ -22,6 +22,7 @@ use crate::trust::envelope::{Envelope, VerifyError};
 use crate::trust::hex::{from_hex, to_hex};
 use crate::trust::metadata::{FormError, Head, SIGNED_AT_FIELD, SPEC_VERSION, TargetFile, head, only, time};
 use crate::trust::search::find;
+use crate::trust::shadow::Limits;
 use crate::trust::sign::{SignError, Signer};
 use crate::trust::time::{effective, format_utc};
 use crate::trust::trusted::{Assigned, Stale, Trusted, expired};
@@ -115,6 +116,8 @@ pub struct Ordered {
     pub allow_rollback: bool,
     /// Whether a variant that was refused is tried again.
     pub forgive: bool,
+    /// It shall answer beside what runs, within these limits, and never instead of it.
+    pub shadow: Option<Limits>,
 }
 
 impl Ordered {
@@ -454,7 +457,7 @@ pub fn draft(assignment: &Assignment) -> Value {
     let Assignment { head, id, subject, issued_ms, not_before_ms, rollout, models, targets_version, when } =
         assignment;
     let models = models.iter().map(|ordered| {
-        Value::object([
+        let mut model = Value::object([
             ("model", ordered.model.as_str().into()),
             ("release", ordered.release.into()),
             ("index", format!("sha256:{}", ordered.index).into()),
@@ -462,7 +465,11 @@ pub fn draft(assignment: &Assignment) -> Value {
             ("variant", ordered.variant.as_deref().map_or(Value::Null, Value::from)),
             ("allow_rollback", ordered.allow_rollback.into()),
             ("forgive", ordered.forgive.into()),
-        ])
+        ]);
+        if let (Some(limits), Some(fields)) = (&ordered.shadow, model.as_object_mut()) {
+            fields.insert("shadow".to_owned(), limits.to_value());
+        }
+        model
     });
     let mut signed = Value::object([
         ("_type", "assignment".into()),
@@ -563,7 +570,7 @@ fn read_ring(ring: &Value) -> Result<Ring, FormError> {
 }
 
 fn read_ordered(value: &Value) -> Result<Ordered, Refused> {
-    let known = ["model", "release", "index", "size", "variant", "allow_rollback", "forgive"];
+    let known = ["model", "release", "index", "size", "variant", "allow_rollback", "forgive", "shadow"];
     only(value, "models", &known)?;
     let index = text(value, "index", 71)?;
     let index = index.strip_prefix("sha256:").and_then(Hash::parse);
@@ -575,6 +582,7 @@ fn read_ordered(value: &Value) -> Result<Ordered, Refused> {
         variant: optional(value, "variant", 128)?,
         allow_rollback: truth(value, "allow_rollback")?,
         forgive: truth(value, "forgive")?,
+        shadow: value.get("shadow").map(Limits::read).transpose()?,
     })
 }
 

@@ -310,11 +310,16 @@ fn what_is_not_understood_is_never_left_out() {
         let refused = offer(&client, &sign(&document, &assigner(&repo))).unwrap_err();
         assert!(matches!(refused, Refused::Unsupported { .. }), "{field}: {refused}");
     }
-    let mut only_beside = document();
-    let Value::List(models) = at(&mut only_beside, &["models"]) else { unreachable!() };
-    models[0].as_object_mut().unwrap().insert("shadow".into(), true.into());
-    let refused = changed(&["models"], Value::List(models.clone())).unwrap_err();
-    assert!(matches!(refused, Refused::Unsupported { .. }), "{refused}");
+    // A node of before `shadow` refused it as one of today refuses these: it does not install what it shall only compare.
+    let shadow = [("share_ppm", 1u64.into()), ("core_ppm", 1u64.into()), ("answers", 1u64.into())];
+    let at_night = object(&[&shadow[..], &[("at_night", true.into())]].concat());
+    for (word, value) in [("only_at_night", true.into()), ("shadow", at_night)] {
+        let mut document = document();
+        let Value::List(models) = at(&mut document, &["models"]) else { unreachable!() };
+        models[0].as_object_mut().unwrap().insert(word.into(), value);
+        let refused = changed(&["models"], Value::List(models.clone())).unwrap_err();
+        assert!(matches!(refused, Refused::Unsupported { .. }), "{word}: {refused}");
+    }
 }
 
 /// A document of a rollout: this version, for these members, of this release.

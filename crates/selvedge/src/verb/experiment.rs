@@ -1,14 +1,15 @@
-//! `selvedge experiment`: two releases beside each other, until the figures decide.
+//! `selvedge experiment`: two releases beside each other, or one beside what runs, until the figures decide.
 
 mod ask;
 mod new;
 mod show;
 mod sign;
 
-/// Compare two releases on a fleet, beside each other, until the figures decide.
+/// Compare two releases on a fleet, or one with what runs, until the figures decide.
 ///
 /// `new` makes a plan: which releases, on whom, by which figure, and when it ends. `create` gives it to the hub; `sign`, where the
-/// assigner's key is, signs all that it can ever hand out: an assignment for each arm, and one way back. What wins is not rolled
+/// assigner's key is, signs all that it can ever hand out: an assignment for each arm, and one way back. `new --shadow` plans one in
+/// which a release answers beside what runs, and nobody is answered by it. What wins is not rolled
 /// out: `selvedge rollout new` does that.
 #[derive(clap::Subcommand)]
 pub(crate) enum Verb {

@@ -12,11 +12,11 @@ use crate::plant::{Node, PATIENCE_NS, Plant, current};
 const FLEET: [&str; 4] = ["pump-1", "pump-2", "pump-3", "pump-4"];
 
 impl Plant {
-    fn experiment(&self, words: &[&str]) -> String {
+    pub(crate) fn experiment(&self, words: &[&str]) -> String {
         self.stage.run(&[&["experiment"], words, &["--hub", &self.url]].concat()).ok()
     }
 
-    fn stands(&self, id: &str) -> Value {
+    pub(crate) fn stands(&self, id: &str) -> Value {
         serde_json::from_str(&self.experiment(&["show", id, "--json"])).unwrap()
     }
 

@@ -6,6 +6,7 @@
 mod afar;
 mod audit;
 mod authority;
+mod beside;
 mod evidence;
 mod experiment;
 mod explain;

@@ -170,7 +170,12 @@ impl Plant {
 impl Node {
     /// Asks the model something, if it answers now.
     pub(crate) fn ask(&self, runtime: &Runtime) -> Option<Value> {
-        let body = json!({ "model": "tiny", "prompt": "the heat", "max_tokens": 4, "temperature": 0 });
+        self.ask_for(runtime, "the heat")
+    }
+
+    /// The same, in these words.
+    pub(crate) fn ask_for(&self, runtime: &Runtime, prompt: &str) -> Option<Value> {
+        let body = json!({ "model": "tiny", "prompt": prompt, "max_tokens": 4, "temperature": 0 });
         runtime.block_on(async {
             let request = reqwest::Client::new().post(format!("{}/v1/completions", self.models));
             let answer = request

@@ -101,13 +101,13 @@ fn the_same_weights_agree_and_others_do_not() {
         let (packages, limit) = (stage.path("store"), Duration::from_secs(60));
         let prover = ChildProver { command, packages, keys: None, limit, ends: Arc::default() };
         let extent = Extent { answers: 3, at_most };
-        let comparison = Comparison { prover, extent, cache: CacheFormat::F16, keep_bytes: 0 };
+        let comparison = Comparison { prover, extent, limits: None, cache: CacheFormat::F16, keep_bytes: 0 };
         let (release, variant) = (8, VariantName::new("f32").unwrap());
         let (index, weights, golden, committed_ms, rollout) = (manifest, manifest, None, None, None);
         let slot = Slot { release, index, manifest, variant, weights, golden, committed_ms, rollout };
         let (tell, heard) = sync_channel(3);
         samples.iter().for_each(|sample| tell.send(sample.clone()).unwrap());
-        comparison.compare(&slot, Budget::default(), &heard)
+        comparison.compare(&slot, Budget::default(), &heard, &mut |_| ())
     };
     let minute = Duration::from_secs(60);
     assert_eq!(compare(same, minute), Compared::Whole(Agreement { compared: 3, agreed: 3 }));

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use package::trust::trusted::Trusted;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use wire::select::Selector;
+use wire::world::WallMs;
 
 use crate::access::who::Who;
 use crate::api::approved::listed;
@@ -18,7 +20,8 @@ use crate::api::drafts::{bad, target, unapproved};
 use crate::api::intake;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::experiment::draft::{self, Draft, sizes};
-use crate::experiment::plan::{Against, AtEnd, Better, Harm, Measure};
+use crate::experiment::plan::{Against, Arms, AtEnd, Better, Harm, Measure, What};
+use crate::experiment::split::rings;
 use crate::experiment::text;
 use crate::fleet::view::{Known, Search, saved};
 use crate::rollout::plan::{Rate, Target};
@@ -27,7 +30,7 @@ use crate::tuf::publish;
 
 /// The most bytes of a draft.
 const DRAFT_MAX_BYTES: usize = 64 << 10;
-const DAY_S: u32 = 86_400;
+pub(super) const DAY_S: u32 = 86_400;
 
 /// What somebody wants of an experiment.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -102,8 +105,7 @@ pub struct ExperimentDrafted {
     /// How many nodes the group has.
     pub nodes: usize,
     /// How many of them each arm has.
-    #[schema(value_type = Vec<usize>)]
-    pub arms: [usize; 2],
+    pub arms: Vec<usize>,
     /// Why it cannot go about as it is; empty if it can.
     pub problems: Vec<String>,
     /// The plan, to be sent to `/api/v1/experiments`.
@@ -126,20 +128,11 @@ pub async fn make(
     who: Who,
     request: Request<Body>,
 ) -> Result<Json<ExperimentDrafted>, Refusal> {
-    let bytes = intake::read(&state, request, DRAFT_MAX_BYTES).await?;
-    let asked: ExperimentAsked = serde_json::from_slice(&bytes)
-        .map_err(|error| bad("bad-json", error.to_string(), "the fields are listed at /api"))?;
-    let group = Selector::parse(&asked.group).map_err(|error| Refusal::bad_selector(&error))?;
-    let Some(trusted) = publish::published(&state).await? else {
-        return Err(unapproved("no targets are published: nobody has approved a release".to_owned()));
-    };
+    let asked: ExperimentAsked = read(&state, request).await?;
     let now_ms = state.now_ms();
-    let version = trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
-    let search = Search::new(&group, &saved(&state.readers).await?)
-        .map_err(|error| bad("bad-group", error.to_string(), "saved groups are listed at /api/v1/groups"))?;
-    let fleet = state.fleet.look(&state.readers).await?;
-    let members: Vec<&Known> = fleet.iter().filter(|node| search.has(node, now_ms)).collect();
-    let release = |word: &String| target(&state, &trusted, word);
+    let meant = Meant::of(&state, &asked.group).await?;
+    let members: Vec<&Known> = meant.members(now_ms).collect();
+    let release = |word: &String| target(&state, &meant.trusted, word);
     let for_s = asked.for_s.unwrap_or(14 * DAY_S);
     let (a, b) = (release(&asked.a)?, release(&asked.b)?);
     let base = match &asked.base {
@@ -151,21 +144,18 @@ pub async fn make(
             }
             let most = counts.into_iter().max_by_key(|(release, nodes)| (*nodes, *release));
             let found: Option<Target> =
-                most.and_then(|(release, _)| listed(&state, &trusted, &a.model, release));
+                most.and_then(|(release, _)| listed(&state, &meant.trusted, &a.model, release));
             found.ok_or_else(|| {
                 let why = format!("none of them runs a release of {} that is approved", a.model);
                 bad("no-base", why, "say what nodes go back to")
             })?
         }
     };
-    let percent = asked.percent.unwrap_or(100);
-    if !(1..=100).contains(&percent) {
-        let message = format!("{percent} of 100 nodes of the group cannot take part");
-        return Err(bad("bad-plan", message, "say 1 to 100"));
-    }
-    let wanted = Draft {
+    let [a_to, b_to] = rings(percent(asked.percent)?);
+    let arms = Arms {
+        a_to,
+        b_to,
         base,
-        percent,
         measure: Measure {
             metric: asked.metric.unwrap_or_else(|| "p95_ms".to_owned()),
             better: asked.better.unwrap_or(Better::Down),
@@ -177,25 +167,90 @@ pub async fn make(
         at_end: asked.at_end.unwrap_or(AtEnd::Back),
         a,
         b,
-        group: search.selector().to_string(),
+    };
+    let wanted = Draft {
+        what: What::Arms(arms),
+        group: meant.search.selector().to_string(),
         for_s,
-        harm: Harm { max_failed: asked.max_failed.unwrap_or(2), p0_ppm: 5000, alpha_ppm: 10_000 },
+        harm: harm(asked.max_failed),
         rate: Rate { bytes_per_s: asked.bytes_per_s, nodes_per_min: asked.nodes_per_min },
         allow_rollback: asked.allow_rollback,
         valid_s: asked.valid_s.unwrap_or_else(|| for_s.saturating_add(7 * DAY_S)),
         created_by: who.name(),
         note: asked.note,
     };
+    drafted(&state, wanted, &meant, now_ms).await
+}
+
+/// Reads what somebody wants.
+pub(super) async fn read<T: serde::de::DeserializeOwned>(
+    state: &HubState,
+    request: Request<Body>,
+) -> Result<T, Refusal> {
+    let bytes = intake::read(state, request, DRAFT_MAX_BYTES).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| bad("bad-json", error.to_string(), "the fields are listed at /api"))
+}
+
+/// Who is meant today, and what is approved.
+pub(super) struct Meant {
+    pub(super) trusted: Trusted,
+    pub(super) search: Search,
+    fleet: Vec<Known>,
+}
+
+impl Meant {
+    /// Those whom a group means.
+    pub(super) async fn of(state: &HubState, group: &str) -> Result<Meant, Refusal> {
+        let group = Selector::parse(group).map_err(|error| Refusal::bad_selector(&error))?;
+        let Some(trusted) = publish::published(state).await? else {
+            return Err(unapproved("no targets are published: nobody has approved a release".to_owned()));
+        };
+        let search = Search::new(&group, &saved(&state.readers).await?)
+            .map_err(|error| bad("bad-group", error.to_string(), "saved groups are listed at /api/v1/groups"))?;
+        let fleet = state.fleet.look(&state.readers).await?;
+        Ok(Meant { trusted, search, fleet })
+    }
+
+    fn members(&self, now_ms: WallMs) -> impl Iterator<Item = &Known> {
+        self.fleet.iter().filter(move |node| self.search.has(node, now_ms))
+    }
+}
+
+/// How many per cent of the group take part.
+pub(super) fn percent(asked: Option<u8>) -> Result<u8, Refusal> {
+    let percent = asked.unwrap_or(100);
+    if (1..=100).contains(&percent) {
+        return Ok(percent);
+    }
+    let message = format!("{percent} of 100 nodes of the group cannot take part");
+    Err(bad("bad-plan", message, "say 1 to 100"))
+}
+
+/// When an experiment is stopped for its harm.
+pub(super) fn harm(max_failed: Option<u32>) -> Harm {
+    Harm { max_failed: max_failed.unwrap_or(2), p0_ppm: 5000, alpha_ppm: 10_000 }
+}
+
+/// The plan of a draft, and whom it means.
+pub(super) async fn drafted(
+    state: &HubState,
+    wanted: Draft,
+    meant: &Meant,
+    now_ms: WallMs,
+) -> Result<Json<ExperimentDrafted>, Refusal> {
+    let version = meant.trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
     let plan = draft::plan(wanted, version, now_ms)
         .map_err(|error| bad("bad-plan", error.to_string(), "the fields are listed at /api"))?;
     let raw = RawValue::from_string(String::from_utf8_lossy(&text::write(&plan)).into_owned())
         .map_err(|error| bad("bad-plan", error.to_string(), "ask for less"))?;
+    let members: Vec<&Known> = meant.members(now_ms).collect();
     Ok(Json(ExperimentDrafted {
         id: text::id(&plan).to_string(),
         text: plan.to_string(),
         nodes: members.len(),
         arms: sizes(&plan, members.iter().map(|node| node.row.name.as_str())),
-        problems: super::problems(&state, &plan).await?,
+        problems: super::problems(state, &plan).await?,
         plan: raw,
     }))
 }

@@ -146,7 +146,7 @@ impl Night {
             latency_ms: Some(Quantiles { p50: 1, p95: node.usual_ms as u32, n: 1000 }),
             ..behaviour.clone()
         };
-        self.all.behaved(&mut self.fleet, no, &behaviour, &Hour::of(&behaviour));
+        self.all.behaved(&mut self.fleet, no, &behaviour, &Hour::of(&behaviour), self.now_ms);
         for (id, due) in self.all.take_due() {
             assert_eq!(due, no);
             self.all.count(&mut self.fleet, id, due, Some(&Hour::of(&before)), self.now_ms);
@@ -180,7 +180,7 @@ fn a_thousand_nodes_decide() {
     let mut told = Vec::new();
     let mut play = |name: &str, world: World, expected: Verdict| {
         let mut plan = ab();
-        (plan.a_to, plan.b_to) = (1024, 2048);
+        (arms(&mut plan).a_to, arms(&mut plan).b_to) = (1024, 2048);
         let mut night = Night::new(salted(plan), world, 7);
         let line = night.play();
         assert_eq!(night.it().outcome.as_ref().unwrap().verdict, expected, "{name}: {line}");

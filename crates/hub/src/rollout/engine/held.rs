@@ -8,19 +8,28 @@ use crate::rollout::member::Standing;
 use crate::rollout::plan::{Lane, Plan, PlanId};
 use crate::rollout::step::{NodeNo, Phase};
 
+/// A model on a node that takes part in an experiment.
+#[derive(Debug)]
+pub(super) struct Held {
+    by: PlanId,
+    model: ModelName,
+    /// Rollouts wait for it: they would change what is compared.
+    alone: bool,
+}
+
 impl Engine {
-    /// An experiment holds a model on a node.
-    pub fn hold(&mut self, node: NodeNo, model: &ModelName, id: PlanId) {
+    /// An experiment holds a model on a node; `alone`: rollouts wait for it.
+    pub fn hold(&mut self, node: NodeNo, model: &ModelName, id: PlanId, alone: bool) {
         let held = self.held.entry(node).or_default();
-        if !held.iter().any(|(other, _)| *other == id) {
-            held.push((id, model.clone()));
+        if !held.iter().any(|held| held.by == id) {
+            held.push(Held { by: id, model: model.clone(), alone });
         }
     }
 
     /// An experiment is over.
     pub fn let_go(&mut self, id: PlanId) {
         self.held.retain(|_, held| {
-            held.retain(|(other, _)| *other != id);
+            held.retain(|held| held.by != id);
             !held.is_empty()
         });
     }
@@ -28,7 +37,7 @@ impl Engine {
     /// The experiment, other than `but`, that holds a model on a node.
     pub fn holder(&self, node: NodeNo, model: &ModelName, but: Option<PlanId>) -> Option<PlanId> {
         let held = self.held.get(&node)?;
-        held.iter().find(|(id, held)| held == model && Some(*id) != but).map(|(id, _)| *id)
+        held.iter().find(|held| held.model == *model && Some(held.by) != but).map(|held| held.by)
     }
 
     /// The rollout of a model that is under way on a node.
@@ -60,7 +69,8 @@ impl Engine {
 
     /// The experiment that keeps a rollout from a node.
     pub(super) fn kept_by(&self, node: NodeNo, plan: &Plan) -> Option<(PlanId, Lane)> {
-        let holder = plan.what.iter().find_map(|target| self.holder(node, &target.model, None));
-        holder.map(|id| (id, Lane::Normal))
+        let is_it = |held: &&Held| held.alone && plan.what.iter().any(|target| target.model == held.model);
+        let holder = self.held.get(&node)?.iter().find(is_it)?;
+        Some((holder.by, Lane::Normal))
     }
 }

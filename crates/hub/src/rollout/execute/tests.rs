@@ -14,7 +14,9 @@ use sqlx::{Connection as _, Row as _};
 use wire::batch::{Batch, BatchAnswer};
 use wire::body::Install;
 use wire::chain::{Link, link};
-use wire::checkin::{AcceptedVersion, CandidateState, CheckIn, CheckInAnswer, CurrentState, SlotState};
+use wire::checkin::{
+    AcceptedVersion, CandidateState, CheckIn, CheckInAnswer, CurrentState, Inventory, SlotState,
+};
 use wire::class::Class;
 use wire::hash::Hash;
 use wire::id::{BootId, JournalId, NodeId, PartName, StreamName};
@@ -65,6 +67,8 @@ struct Node {
     candidate: Option<u64>,
     /// What its clock says.
     wall_ms: WallMs,
+    /// What it says it can.
+    can: Vec<&'static str>,
     /// By stream: the last number and the hash there.
     heads: BTreeMap<&'static str, (u64, Hash)>,
 }
@@ -82,6 +86,7 @@ impl Node {
             release: 6,
             candidate: None,
             wall_ms: 1,
+            can: Vec::new(),
             heads: BTreeMap::new(),
         }
     }
@@ -116,7 +121,15 @@ impl Node {
         };
         let accepted =
             self.accepted.iter().map(|(id, version)| AcceptedVersion { id: id.clone(), version: *version });
+        let inventory = (!self.can.is_empty()).then(|| Inventory {
+            seq: 1,
+            base: 0,
+            set: [("can".to_owned(), serde_json::json!(self.can))].into_iter().collect(),
+            drop: Vec::new(),
+            extra: extra(),
+        });
         CheckIn {
+            inventory,
             hub: self.hub.clone(),
             revision: self.revision,
             accepted: accepted.collect(),

@@ -264,6 +264,7 @@ impl<W: World + Clone> Visit<W> {
             allow_rollback: *allow_rollback,
             forgive: None,
             rollout: None,
+            beside: None,
             trust_sequence: state.sequence(),
         })
     }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -20,25 +20,29 @@ use package::registry::RepoName;
 use package::store::Store;
 use package::store::collect::{Root, reachable};
 use package::trust::assignment::NodeFacts;
+use package::trust::shadow::Limits;
 use package::trust::state::TrustState;
 use package::trust::time::{Quality, effective};
 use tokio::sync::Semaphore;
+use wire::body::Parted;
+use wire::hash::Hash;
 use wire::world::World;
 
-use super::word::Words;
+use super::word::{Word, Words};
 use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
+use crate::behaviour::Beside;
 use crate::config::neighbours::NeighboursConfig;
 use crate::config::packages::{PackagesConfig, Place as From};
 use crate::config::read_token;
 use crate::device::device;
 use crate::identity::tls::HubTls;
 use crate::install::choose::{Choosing, read_document, slot_for};
-use crate::install::event::{Agreement, Event, Fault};
+use crate::install::event::{Agreement, Event, Fault, Stood};
 use crate::install::keys::{Keys, grants_folder};
 use crate::install::orders::{Local, Orders, orders};
 use crate::install::prove::{ChildProver, Prover as _};
-use crate::install::shadow::{Compared, Comparison, every};
+use crate::install::shadow::{Compared, Comparison, Extent, One, every};
 use crate::install::state::{Kept, Order, Slot};
 use crate::install::verify;
 use crate::serve::slots::Slots;
@@ -430,10 +434,11 @@ pub(super) async fn shadow<W: World + Clone + 'static>(
     let PackagesConfig { ref rules, shadow: extent, leave, .. } = reach.packages;
     let (ends, budget) = (Ends(Arc::default()), rules.budget);
     let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };
-    let comparison = Comparison { prover, extent, cache: reach.cache, keep_bytes: leave.memory_bytes };
-    let samples = reach.slots.sample(model, every(rules.shadow));
+    let (cache, keep_bytes) = (reach.cache, leave.memory_bytes);
+    let comparison = Comparison { prover, extent, limits: None, cache, keep_bytes };
+    let samples = reach.slots.sample(model, every(rules.shadow), Arc::default());
     let (manifest, release) = (slot.manifest, slot.release);
-    let compared = blocking(move || comparison.compare(&slot, budget, &samples)).await;
+    let compared = blocking(move || comparison.compare(&slot, budget, &samples, &mut |_| ())).await;
     let (agreement, words) = match compared {
         Compared::Crashed(why) => return Event::Crashed(manifest, why),
         Compared::Whole(agreement @ Agreement { compared: 0, .. }) => {
@@ -444,7 +449,7 @@ pub(super) async fn shadow<W: World + Clone + 'static>(
         Compared::Whole(agreement @ Agreement { compared, agreed }) => {
             (agreement, format!("{agreed} of {compared} answers were those of the current model"))
         }
-        Compared::NotHere(why) => {
+        Compared::NotHere(why) | Compared::Never(why) => {
             let words = format!("it is not compared with the current model, its trial begins: {why}");
             (Agreement { compared: 0, agreed: 0 }, words)
         }
@@ -453,4 +458,61 @@ pub(super) async fn shadow<W: World + Clone + 'static>(
     tracing::info!(%model, words, "a release");
     reach.told(model, &words);
     Event::Shadowed(manifest, agreement)
+}
+
+/// Lets a slot's model answer beside the current one within these limits, as it was ordered to, and tells what comes of each
+/// answer. Ends when it cannot go on; who does not want it any more drops it.
+pub(super) async fn beside<W: World + Clone + 'static>(
+    reach: &Reach<W>,
+    model: &ModelName,
+    slot: Slot,
+    limits: Limits,
+) -> Event {
+    let PackagesConfig { ref rules, leave, .. } = reach.packages;
+    let (ends, budget) = (Ends(Arc::default()), rules.budget);
+    let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };
+    let extent = Extent { answers: u32::MAX, at_most: Duration::MAX };
+    let (cache, keep_bytes) = (reach.cache, leave.memory_bytes);
+    let comparison = Comparison { prover, extent, limits: Some(limits), cache, keep_bytes };
+    let dropped: Arc<AtomicU64> = Arc::default();
+    let share = f64::from(limits.share_ppm) / 1e6;
+    let samples = reach.slots.sample(model, every(share), Arc::clone(&dropped));
+    let mut key = [0; 16];
+    reach.world.clone().fill(&mut key);
+    let (manifest, words, its) = (slot.manifest, reach.words.clone(), model.clone());
+    tracing::info!(%model, release = slot.release, "a release answers beside the current one");
+    let compare = move || {
+        comparison.compare(&slot, budget, &samples, &mut |one: One| {
+            let beside = Beside {
+                manifest,
+                agrees: one.agrees,
+                parted: one.parted.map(|(sample, theirs)| {
+                    let (input, ours) = (digest_of(&key, &sample.prompt), digest_of(&key, &sample.answer));
+                    let same = sample.answer.iter().zip(&theirs).take_while(|(ours, theirs)| ours == theirs);
+                    let at = u32::try_from(same.count()).unwrap_or(u32::MAX);
+                    Parted { input, ours, theirs: digest_of(&key, &theirs), at }
+                }),
+                skipped: u64::from(one.agrees.is_none()) + dropped.swap(0, Relaxed),
+                took: one.took,
+                used_uj: one.used_uj,
+            };
+            // The thread of the slots has ended: nobody counts any more.
+            drop(words.send(Word::Beside(its.clone(), beside)));
+        })
+    };
+    match blocking(compare).await {
+        Compared::Crashed(why) => Event::Crashed(manifest, why),
+        Compared::Never(why) => Event::Stood(manifest, Stood::Off(why)),
+        Compared::NotHere(why) => Event::Stood(manifest, Stood::Aside(why)),
+        Compared::Whole(_) => {
+            let why = "another comparison took its place".to_owned();
+            Event::Stood(manifest, Stood::Aside(why))
+        }
+    }
+}
+
+/// A digest of tokens that nobody finds by trying who has not the key.
+fn digest_of(key: &[u8; 16], tokens: &[u32]) -> Hash {
+    let tokens = tokens.iter().flat_map(|token| token.to_le_bytes());
+    Hash::of(&key.iter().copied().chain(tokens).collect::<Vec<u8>>())
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use package::golden::Budget;
 use package::name::ModelName;
+use package::trust::shadow::Limits;
 use tokio::task::AbortHandle;
 use wire::world::World;
 
@@ -83,9 +84,14 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
         self.begin(model, async move { errand::prove(&reach, slot, budget).await });
     }
 
-    fn shadow(&mut self, model: &ModelName, slot: &Slot) {
+    fn shadow(&mut self, model: &ModelName, slot: &Slot, limits: Option<Limits>) {
         let (reach, its, slot) = (Rc::clone(&self.reach), model.clone(), slot.clone());
-        let shadow = self.begin(model, async move { errand::shadow(&reach, &its, slot).await });
+        let shadow = match limits {
+            None => self.begin(model, async move { errand::shadow(&reach, &its, slot).await }),
+            Some(limits) => {
+                self.begin(model, async move { errand::beside(&reach, &its, slot, limits).await })
+            }
+        };
         self.shadows.insert(model.clone(), shadow);
     }
 

@@ -8,6 +8,7 @@ use package::trust::trusted::Trusted;
 use tokio::sync::{mpsc, oneshot};
 use wire::checkin::{Document, TrustFacts};
 
+use crate::behaviour::Beside;
 use crate::control::{Answer, Ask};
 use crate::install::event::Event;
 use crate::install::state::Order;
@@ -16,6 +17,8 @@ use crate::install::state::Order;
 pub(super) enum Word {
     /// Something happened to a model.
     Happened(ModelName, Event),
+    /// Something became of an answer that was chosen to be compared.
+    Beside(ModelName, Beside),
     /// A variant is to be chosen.
     Choose(ModelName, Order),
     /// Trust and assignments were brought up to date, or not.
@@ -61,6 +64,7 @@ impl fmt::Debug for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Word::Happened(model, event) => write!(f, "Happened({model}, {event:?})"),
+            Word::Beside(model, beside) => write!(f, "Beside({model}, {:?})", beside.agrees),
             Word::Choose(model, order) => write!(f, "Choose({model}, {order:?})"),
             Word::Brought(_) => f.write_str("Brought"),
             Word::Desired(documents) => write!(f, "Desired({})", documents.len()),

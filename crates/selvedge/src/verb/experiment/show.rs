@@ -151,16 +151,42 @@ fn stands(view: &Value) -> String {
         let members: Vec<String> = members.map(|(standing, count)| format!("{count} {standing}")).collect();
         let members = if members.is_empty() { "nobody yet".to_owned() } else { members.join(", ") };
         let figures = arm.get("figures").and_then(Value::as_u64).unwrap_or_default();
-        lines += &format!("\n  arm {}, {}: {members}; {figures} figures", word("name"), word("release"));
+        lines += &match word("name") {
+            "shadow" => format!("\n  {} beside what runs: {members}; {figures} nodes told", word("release")),
+            name => format!("\n  arm {name}, {}: {members}; {figures} figures", word("release")),
+        };
     }
     if let Some(text) = view.pointer("/interval/text").and_then(Value::as_str) {
         lines += &format!("\n  {text}");
     }
+    lines += &view.get("compared").map(compared).unwrap_or_default();
     for warning in ask::words(view, "warnings") {
         lines += &format!("\n  beware: {warning}");
     }
     for need in ask::words(view, "needs") {
         lines += &format!("\n  it waits for {need}");
+    }
+    lines
+}
+
+/// What was compared of a release that answers beside what runs, and where it parts the most.
+fn compared(view: &Value) -> String {
+    let count = |of: &Value, name: &str| of.get(name).and_then(Value::as_u64).unwrap_or_default();
+    if view.is_null() {
+        return String::new();
+    }
+    let parted = |of: &Value| count(of, "compared").saturating_sub(count(of, "agreed"));
+    let mut lines = format!(
+        "\n  {} of {} answers were compared, {} part, {} were passed over; it took {:.1} s of a core",
+        count(view, "compared"),
+        count(view, "enough"),
+        parted(view),
+        count(view, "skipped"),
+        count(view, "busy_ms") as f64 / 1e3,
+    );
+    for node in view.get("worst").and_then(Value::as_array).into_iter().flatten() {
+        let name = node.get("node").and_then(Value::as_str).unwrap_or_default();
+        lines += &format!("\n    {name}: {} of {} part", parted(node), count(node, "compared"));
     }
     lines
 }

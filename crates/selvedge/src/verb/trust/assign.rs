@@ -164,6 +164,7 @@ fn models(args: &Args) -> anyhow::Result<(Vec<Ordered>, u64)> {
             variant: args.variant.clone(),
             allow_rollback: args.allow_rollback,
             forgive: args.forgive,
+            shadow: None,
         });
         version = followed.trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
     }

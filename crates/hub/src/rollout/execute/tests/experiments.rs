@@ -1,10 +1,13 @@
 //! Experiments beside rollouts, on the same store, by the same check-ins.
 
-use wire::body::{Behaviour, Quantiles};
+use package::trust::shadow::Limits as Within;
+use wire::body::{Behaviour, Quantiles, Shadow as Seen};
 
 use super::*;
 use crate::experiment::execute::{Granted as Given, Wish as Wanted};
-use crate::experiment::plan::{Against, AtEnd, Better, Harm, Measure, Plan as Comparison};
+use crate::experiment::plan::{
+    Against, Arms, AtEnd, Better, Bound, Harm, Measure, Plan as Comparison, Shadow, What,
+};
 use crate::experiment::step::{Experiment, Order as Told, Phase as Stage, Verdict};
 use crate::experiment::{documents as papers, split, text as words};
 use crate::rollout::plan::Rate;
@@ -20,7 +23,7 @@ fn comparison() -> Comparison {
         alpha_ppm: 50_000,
         against: Against::Itself,
     };
-    let mut plan = Comparison {
+    compares(What::Arms(Arms {
         a: target(7),
         b: target(8),
         a_to: 1024,
@@ -28,6 +31,12 @@ fn comparison() -> Comparison {
         measure,
         at_end: AtEnd::Back,
         base: target(6),
+    }))
+}
+
+fn compares(what: What) -> Comparison {
+    let mut plan = Comparison {
+        what,
         group: "all".to_owned(),
         for_s: 86_400,
         harm: Harm { max_failed: 0, p0_ppm: 5000, alpha_ppm: 0 },
@@ -80,6 +89,11 @@ impl Stand {
 
     /// A node tells of a while that just began.
     async fn says(&mut self, node: &mut Node, p95: u32, answered: u64) {
+        self.says_beside(node, p95, answered, None).await;
+    }
+
+    /// The same, with what answered beside it.
+    async fn says_beside(&mut self, node: &mut Node, p95: u32, answered: u64, shadow: Option<Seen>) {
         let behaviour = Behaviour {
             id: format!("{}-b-{}", node.boot, self.now_ms),
             model: "smollm2".into(),
@@ -95,7 +109,7 @@ impl Stand {
             joules: None,
             drift: None,
             restarts: 0,
-            shadow: None,
+            shadow,
         };
         let batch = node.tells("behaviour", Class::Metric, &behaviour);
         self.store(&batch).await;
@@ -177,9 +191,11 @@ async fn nodes_run_their_arms_tell_once_and_go_back() {
 #[tokio::test]
 async fn a_node_that_runs_its_arms_release_takes_part_as_it_is() {
     let (mut stand, mut plan) = (Stand::new().await, comparison());
-    plan.a = target(6);
+    if let What::Arms(arms) = &mut plan.what {
+        arms.a = target(6);
+    }
     plan.salt = words::salt(&plan);
-    let name = (0..).map(|at| format!("pump-{at:04}")).find(|name| split::place(&plan, name) < plan.a_to);
+    let name = (0..).map(|at| format!("pump-{at:04}")).find(|name| split::place(&plan, name) < 1024);
     let mut node = Node::new(&name.unwrap(), 1);
     let id = stand.compare(&plan).await;
     assert_eq!(stand.call(&mut node).await, [0; 0]);
@@ -188,7 +204,7 @@ async fn a_node_that_runs_its_arms_release_takes_part_as_it_is() {
     // A day before is asked for, and nobody told of any: it counts nowhere.
     stand.says(&mut node, 1000, 5000).await;
     assert_eq!(stand.compared(id).await.figures.a.n, 0);
-    let fails = (0..).map(|at| format!("pump-{at:04}")).find(|name| split::place(&plan, name) >= plan.a_to);
+    let fails = (0..).map(|at| format!("pump-{at:04}")).find(|name| split::place(&plan, name) >= 1024);
     let mut bad = Node::new(&fails.unwrap(), 2);
     assert_eq!(stand.call(&mut bad).await, [101]);
     let batch = bad.installed("refused");
@@ -198,4 +214,110 @@ async fn a_node_that_runs_its_arms_release_takes_part_as_it_is() {
     assert_eq!(stand.call(&mut bad).await, [501], "so that it is told what it shall run");
     stand.tick().await;
     assert_eq!((stand.compared(id).await.phase, stand.call(&mut node).await), (Stage::Ended, vec![]));
+}
+
+/// Release 8 beside what runs, until 50 answers of a node are compared.
+fn watch() -> Comparison {
+    let limits =
+        Within { share_ppm: 100_000, core_ppm: 50_000, joules: None, memory_bytes: None, answers: 50 };
+    let bound = Bound { max_ppm: 100_000, answers: 1000, alpha_ppm: 50_000 };
+    compares(What::Shadow(Shadow { release: target(8), to: 2048, limits, bound }))
+}
+
+/// An install record of a release that answers beside what runs.
+fn tells(node: &mut Node, id: PlanId, outcome: &str) -> Batch {
+    let install = Install {
+        id: format!("{}-{outcome}-smollm2", node.boot),
+        model: "smollm2".into(),
+        release: 8,
+        variant: None,
+        index: target(8).index,
+        manifest: None,
+        outcome: outcome.to_owned(),
+        phase: None,
+        why: String::new(),
+        attempt: 1,
+        load_ms: None,
+        p95_ms: None,
+        rss_bytes: None,
+        joules: None,
+        rollout: Some(id.to_string()),
+        kernel_same: Some(true),
+    };
+    node.tells("installs", Class::Audit, &install)
+}
+
+#[tokio::test]
+async fn a_release_answers_beside_what_runs_and_is_taken_back() {
+    let (mut stand, plan) = (Stand::new().await, watch());
+    let id = stand.compare(&plan).await;
+    let mut old = Node::new("pump-0", 9);
+    assert_eq!(stand.call(&mut old).await, [0; 0], "it does not know the word");
+    let mut nodes: Vec<Node> = (1..=3).map(|no| Node::new(&format!("pump-{no}"), no)).collect();
+    for node in &mut nodes {
+        node.can = vec!["shadow"];
+        assert_eq!(stand.call(node).await, [1]);
+        let batch = tells(node, id, "beside");
+        stand.store(&batch).await;
+    }
+    assert!(stand.members(id).await.iter().all(|one| one.ends_with("succeeded 1")));
+    let seen = |id: &str, compared, agreed| Seen {
+        compared,
+        agreed,
+        skipped: 2,
+        experiment: Some(id.to_owned()),
+        busy_ms: 7,
+        ..Seen::default()
+    };
+    let ours = id.to_string();
+    for (node, agreed) in nodes.iter_mut().zip([50, 49, 45]) {
+        stand.says_beside(node, 1, 500, Some(seen(&ours, 50, agreed))).await;
+        // What is of another experiment, cannot be, or is more than was asked for counts nowhere; a hub that starts again knows.
+        stand.names.forget();
+        for told in [seen("9f3c", 50, 0), seen(&ours, 5, 6), seen(&ours, 51, 0), seen(&ours, 50, 0)] {
+            stand.says_beside(node, 1, 500, Some(told)).await;
+        }
+    }
+    let it = stand.compared(id).await;
+    assert_eq!((it.shadow.nodes, it.shadow.all.compared, it.shadow.all.parted()), (3, 150, 6));
+    assert_eq!((it.shadow.all.skipped, it.shadow.all.busy_ms), (6, 21));
+    assert_eq!(it.shadow.worst[0].node, "pump-3");
+    assert_eq!(it.curve.len(), 3);
+    // Nobody waits for it: a rollout of the model goes on.
+    let other = stand.start(&super::plan(&[2048], "meanwhile")).await;
+    assert_eq!(stand.call(&mut nodes[0]).await, [1]);
+    assert_eq!(stand.members(other).await.len(), 1);
+
+    let stop = Wanted::Order {
+        id,
+        order: Told::Stop,
+        who: "operator:bob".to_owned(),
+        why: "enough".to_owned(),
+        revision: None,
+    };
+    assert_eq!(stand.wanted(stop).await.phase, Stage::Returning);
+    let node = &mut nodes[1];
+    assert!(stand.call(node).await.contains(&501));
+    node.candidate = None;
+    stand.call(node).await;
+    let members = stand.members(id).await;
+    assert!(members.contains(&"pump-2 back 501".to_owned()), "{members:?}");
+    assert!(!members.iter().any(|one| one.starts_with("pump-0")), "{members:?}");
+}
+
+#[tokio::test]
+async fn what_breaks_a_node_beside_what_runs_is_stopped() {
+    let (mut stand, plan) = (Stand::new().await, watch());
+    let id = stand.compare(&plan).await;
+    let mut node = Node::new("pump-1", 1);
+    node.can = vec!["shadow"];
+    assert_eq!(stand.call(&mut node).await, [1]);
+    let foreign = PlanId::parse(&"00".repeat(16)).unwrap();
+    let batch = tells(&mut node, foreign, "refused");
+    stand.store(&batch).await;
+    assert_eq!(stand.compared(id).await.phase, Stage::Running, "somebody else ordered it");
+    let batch = tells(&mut node, id, "refused");
+    stand.store(&batch).await;
+    let it = stand.compared(id).await;
+    assert_eq!(it.outcome.unwrap().verdict, Verdict::Harmful);
 }
