@@ -30,7 +30,9 @@ async fn a_node_behaves_before_its_release_and_since() {
     let hub = Hub::start(fleet::config(folder.path()).await, System::new()).await.unwrap();
     let now_ms = System::new().wall_ms();
     let mut node = FakeNode::new(&hub.url(), "pump-1", 1);
-    for (of, ago, p95, failed) in [("six", 30, 40, 2), ("six", 29, 40, 4), ("seven", 28, 20, 1), ("seven", 2, 20, 1)] {
+    for (of, ago, p95, failed) in
+        [("six", 30, 40, 2), ("six", 29, 40, 4), ("seven", 28, 20, 1), ("seven", 2, 20, 1)]
+    {
         let told = behaviour(of, now_ms - ago * HOUR_MS, p95, failed);
         node.write_text("behaviour", Class::Metric, "behaviour", now_ms, &told.to_string());
     }
@@ -87,12 +89,11 @@ async fn what_a_node_tells_of_its_arm_is_kept_and_takes_the_place_of_what_was_th
     let mut store = hub::store::open(&config.data, config.database.as_ref()).await.unwrap();
     let sheet = |asked: u64, taken: Option<f64>| {
         let mut sheet = Sheet::default();
-        let told: wire::body::Behaviour =
-            serde_json::from_value(json!({
-                "id": "x", "model": "tiny", "manifest": Hash::GENESIS.to_string(), "from_ms": 0, "to_ms": 1,
-                "answered": asked, "failed": 0, "drift": 0.5,
-            }))
-            .unwrap();
+        let told: wire::body::Behaviour = serde_json::from_value(json!({
+            "id": "x", "model": "tiny", "manifest": Hash::GENESIS.to_string(), "from_ms": 0, "to_ms": 1,
+            "answered": asked, "failed": 0, "drift": 0.5,
+        }))
+        .unwrap();
         sheet.hear(&Hour::of(&told), asked);
         sheet.taken = taken.map(|value| Taken { at_ms: 7, value: Some(value) });
         sheet

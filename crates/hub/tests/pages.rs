@@ -223,7 +223,10 @@ async fn tell_stories(folder: &Path) -> (PlanId, PlanId, PlanId) {
     }
     let now_ms = System::new().wall_ms();
     let no = nodes::find(&mut store.writer, &NodeId::new(&name(AHEAD)).unwrap()).await.unwrap().unwrap();
-    let state = NodeState { conflict: Some("it was told revision 9, this hub is at 4".into()), ..NodeState::default() };
+    let state = NodeState {
+        conflict: Some("it was told revision 9, this hub is at 4".into()),
+        ..NodeState::default()
+    };
     rollouts::put_node(&mut store.writer, no, &state).await.unwrap();
     figures(&mut store.writer, now_ms).await;
 
@@ -352,7 +355,7 @@ fn look(browser: &mut Browser, url: &str, (good, bad, draft): (PlanId, PlanId, P
     browser.wait_for(&says("10 nodes"), SOON);
     open(browser, &format!("{url}/nodes?one=site&two=line"));
     browser.wait_for("document.querySelectorAll('.map td').length === 12", SOON);
-    for (class, words) in [("ahead", "1 in conflict"), ("unknown", "1 silent"), ("trying", "1 on trial")] {
+    for (class, words) in [("ahead", "1 in conflict"), ("unknown", "1 silent"), ("trial", "1 on trial")] {
         let cell = format!("document.querySelector('.map td.{class} small')?.innerText === {}", json!(words));
         browser.wait_for(&cell, SOON);
     }
@@ -443,6 +446,14 @@ fn look(browser: &mut Browser, url: &str, (good, bad, draft): (PlanId, PlanId, P
 
     // On a phone, in the dark, nothing is wider than the screen.
     browser.prefer("dark");
+    for (page, picture) in [
+        ("/nodes?one=site&two=line", "dark-map.png"),
+        (&format!("/nodes/{}", name(FIGURES)), "dark-figures.png"),
+        (&format!("/nodes/{}", name(AHEAD)), "dark-conflict.png"),
+    ] {
+        open(browser, &format!("{url}{page}"));
+        keep(browser, picture);
+    }
     browser.resize(360, 780, true);
     for (page, picture) in [
         ("/nodes", "phone-fleet.png"),
@@ -461,6 +472,7 @@ fn look(browser: &mut Browser, url: &str, (good, bad, draft): (PlanId, PlanId, P
         open(browser, &format!("{url}{page}"));
         let wide = browser.evaluate("document.documentElement.scrollWidth > window.innerWidth");
         assert_eq!(wide, json!(false), "{page} scrolls sideways on a phone");
+        browser.evaluate("document.querySelector('.figures')?.scrollIntoView({block: 'center'})");
         keep(browser, picture);
     }
     browser.click(".others summary");

@@ -13,8 +13,8 @@ use crate::api::described::Rules;
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::api::{
     alerts, assignments, audit, drafts, enrolments, experiments, figures, fleet, grants, groups, identity,
-    intake, live, nodes, operators, overview, records, recovery, releases, replicas, retention, rollouts, series,
-    tickets,
+    intake, live, nodes, operators, overview, records, recovery, releases, replicas, retention, rollouts,
+    series, tickets,
 };
 use crate::state::HubState;
 use crate::store::{alerts as alert_store, nodes as node_store, recovery as recovery_store};

@@ -124,8 +124,7 @@ async fn model(
     let now_ms = state.now_ms();
     let from_day = day_of(turned_ms.unwrap_or(now_ms).min(now_ms)) - DAYS_BEFORE;
     let days = samples::of_node(&state.readers, &slot.model, row.id, from_day, DAYS_MAX).await?;
-    let told =
-        around(days.iter().map(|row| (row.day, row.manifest, &row.told)), current.manifest, turned_ms);
+    let told = around(days.iter().map(|row| (row.day, row.manifest, &row.told)), current.manifest, turned_ms);
     let release = |manifest: Hash| {
         let known = of_model().find(|(_, install)| install.manifest == Some(manifest));
         known.map(|(_, install)| install.release)

@@ -48,7 +48,10 @@ pub async fn tile(State(state): State<Arc<HubState>>, Path(path): Path<String>) 
 }
 
 /// A list of the heads of nodes' chains, as lines; an entry `heads` of the log has their SHA-256.
-pub async fn heads(State(state): State<Arc<HubState>>, Path(name): Path<String>) -> Result<Response, Refusal> {
+pub async fn heads(
+    State(state): State<Arc<HubState>>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
     let missing = || {
         let mend = "entries `heads` of the log name them";
         Refusal::not_found("there is no such list of heads".to_owned(), mend)

@@ -106,7 +106,9 @@ pub async fn behind(readers: &Readers, config: &HubConfig, hub_ms: WallMs) -> Re
         let reaches = archives::reaches(readers, class.as_str()).await?;
         for &(day, (first, last)) in days.iter().filter(|(day, _)| *day < oldest) {
             let first = first.max(reaches + 1);
-            if first <= last && !archives::records(readers, bucket(class, day), (first, last), 1).await?.is_empty() {
+            if first <= last
+                && !archives::records(readers, bucket(class, day), (first, last), 1).await?.is_empty()
+            {
                 oldest = day;
                 break;
             }

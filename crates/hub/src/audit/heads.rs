@@ -220,7 +220,9 @@ mod tests {
             assert!(!is_name(bad), "{bad}");
         }
         assert!(
-            entry.text().contains(&digest) && entry.text().contains(&of_lines) && entry.text().contains(r#""streams":2"#),
+            entry.text().contains(&digest)
+                && entry.text().contains(&of_lines)
+                && entry.text().contains(r#""streams":2"#),
             "{}",
             entry.text()
         );

@@ -250,7 +250,7 @@ fn cell_view(cell: &LabelCell, href: String) -> CellView {
         ("bad", cell.firing, "with alerts"),
         ("ahead", cell.conflict, "in conflict"),
         ("unknown", cell.silent, "silent"),
-        ("trying", cell.trial, "on trial"),
+        ("trial", cell.trial, "on trial"),
     ];
     let found = kinds.into_iter().filter(|(_, count, _)| *count > 0);
     let told: Vec<Told> = found.map(|(class, count, words)| Told { class, count, words }).collect();

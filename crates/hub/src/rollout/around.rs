@@ -133,7 +133,8 @@ mod tests {
             Hash::GENESIS
         );
         let hour = Hour::of(&serde_json::from_str(&text).unwrap());
-        for (metric, expected) in [("p95_ms", 9.0), ("rss_bytes", 4096.0), ("joules", 0.5), ("failed_share", 0.0)]
+        for (metric, expected) in
+            [("p95_ms", 9.0), ("rss_bytes", 4096.0), ("joules", 0.5), ("failed_share", 0.0)]
         {
             let found = hour.mean(metric).unwrap();
             assert!((found - expected).abs() < 1e-9 * expected.max(1.0), "{metric}: {found}");

@@ -377,6 +377,8 @@ fn news_bring_the_next_check_in_forward_and_twelve_times_in_an_interval_at_most(
         step(settled(), until);
         assert_eq!(step(changed(), until + 2 * least * SECOND), Effect::CheckIn, "long enough ago");
     }
-    let Effect::Wait { until, growth: false } = step(status(503, Some(30)), 20_000 * SECOND) else { panic!() };
+    let Effect::Wait { until, growth: false } = step(status(503, Some(30)), 20_000 * SECOND) else {
+        panic!()
+    };
     assert_eq!(step(changed(), 20_001 * SECOND), Effect::Wait { until, growth: false });
 }

@@ -233,7 +233,10 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
         writeln!(out, "note   the key is the folder's own: --key says one that you got elsewhere")?;
     }
     if args.root.is_none() && found.is_some_and(|found| found.documents > 0) {
-        writeln!(out, "note   the root of trust is the folder's own: --root names one that you got elsewhere")?;
+        writeln!(
+            out,
+            "note   the root of trust is the folder's own: --root names one that you got elsewhere"
+        )?;
     }
     Ok(())
 }

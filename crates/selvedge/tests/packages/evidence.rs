@@ -28,8 +28,7 @@ impl Plant {
             let mut store = hub::store::open(&data, None).await.unwrap();
             let depot = Depot::open(&DepotConfig::default(), &data, System::new().wall_ms()).unwrap();
             let now_ms = System::new().wall_ms();
-            let (entry, _) =
-                write(&store.readers, &depot, &Told::default(), now_ms).await.unwrap().unwrap();
+            let (entry, _) = write(&store.readers, &depot, &Told::default(), now_ms).await.unwrap().unwrap();
             append(&mut store.writer, &entry).await.unwrap();
             store.readers.close().await;
             drop(store);
@@ -122,13 +121,15 @@ fn what_a_rollout_and_a_node_did_proves_itself_without_the_hub() {
     assert!(exported.contains("records of nodes, checked"), "{exported}");
     let root = ["--root", "repo/metadata/1.root.json"];
     let said = plant.verify("of-rollout", &root).ok();
-    for expected in ["1 members stand where", "documents follow from the plan and are signed", "of 1 chains the log has"]
+    for expected in
+        ["1 members stand where", "documents follow from the plan and are signed", "of 1 chains the log has"]
     {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     assert!(!said.contains("note"), "{said}");
     assert!(plant.verify("of-rollout", &[]).ok().contains("the root of trust is the folder's own"));
-    let chains = files(&plant.stage.path("of-node")).keys().filter(|path| path.starts_with("records")).count();
+    let chains =
+        files(&plant.stage.path("of-node")).keys().filter(|path| path.starts_with("records")).count();
     assert!(chains >= 1);
     let said = plant.verify("of-node", &["--json"]).json();
     assert_eq!((said["held"].as_u64(), &said["ok"]), (Some(chains as u64), &Value::Bool(true)), "{said}");
@@ -150,7 +151,13 @@ fn what_a_rollout_and_a_node_did_proves_itself_without_the_hub() {
     let targets = format!("trust/{}", targets.unwrap());
     plant.is_found_out("of-rollout", &list, "\"seq\":", "\"seq\":1", &list);
     plant.is_found_out("of-node", &one(&plant.stage.path("of-node"), "heads/"), "pump-1", "pump-2", "heads/");
-    plant.is_found_out("of-rollout", &document, "\"sig\":\"", "\"sig\":\"00", "is not signed by those who might");
+    plant.is_found_out(
+        "of-rollout",
+        &document,
+        "\"sig\":\"",
+        "\"sig\":\"00",
+        "is not signed by those who might",
+    );
     plant.is_found_out("of-rollout", &targets, "\"threshold\":1", "\"threshold\":0", &targets);
     plant.is_found_out("of-rollout", "trust/1.root.json", "\"threshold\":2", "\"threshold\":1", "root");
     // A whole repository of somebody else's, which fits itself, is not the one that was handed over.

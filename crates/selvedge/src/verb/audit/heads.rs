@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_list_is_what_the_log_tells_of_or_it_is_refused() {
-        let line = json!({"hash": "00".repeat(32), "journal": "a0", "node": "p", "seq": 7, "stream": "installs"});
+        let line =
+            json!({"hash": "00".repeat(32), "journal": "a0", "node": "p", "seq": 7, "stream": "installs"});
         let text = format!("{line}\n");
         let hash = Hash::of(text.as_bytes()).to_string();
         let after = json!({"file": "5-ab.jsonl.zst", "lines": hash, "sha256": "x"});
@@ -92,7 +93,11 @@ mod tests {
         let unknown = lists(&[], &names, |_| Ok(text.clone().into())).unwrap_err();
         assert!(unknown.to_string().contains("no entry of the log tells of heads/5-ab"), "{unknown}");
         for (act, file) in [("heads", "../a"), ("heads", "a/b"), ("deny", "5.jsonl.zst")] {
-            assert_eq!(Told::of(0, &json!({"act": act, "after": {"file": file, "lines": hash}})), None, "{file}");
+            assert_eq!(
+                Told::of(0, &json!({"act": act, "after": {"file": file, "lines": hash}})),
+                None,
+                "{file}"
+            );
         }
     }
 }

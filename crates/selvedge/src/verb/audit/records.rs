@@ -310,7 +310,8 @@ mod tests {
         };
         let known = |seq: u64| chains.hashes[&(name.clone(), seq)];
         assert_eq!(known(4), Hash::of(b"what was lost"), "a gap has what the chain had come to behind it");
-        for heads in [vec![head(5, known(5))], vec![head(2, known(2)), head(4, known(4)), head(9, known(5))]] {
+        for heads in [vec![head(5, known(5))], vec![head(2, known(2)), head(4, known(4)), head(9, known(5))]]
+        {
             assert_eq!(held(&heads, &chains).unwrap(), 1);
         }
         assert_eq!(held(&[head(9, known(5))], &chains).unwrap(), 0, "of records that are not here");

@@ -34,7 +34,8 @@ impl Signers {
             Some(path) => fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?,
             None => read("1.root.json", root_bytes)?.context("trust/1.root.json is not here")?,
         };
-        let mut trusted = Trusted::of_root(&first, &policy.kinds).context("the first root is not believed")?;
+        let mut trusted =
+            Trusted::of_root(&first, &policy.kinds).context("the first root is not believed")?;
         if root.is_some() {
             let name = format!("{}.root.json", trusted.root.body.head.version);
             let own = read(&name, root_bytes)?;
@@ -42,7 +43,8 @@ impl Signers {
         }
         let name = format!("{targets}.targets.json");
         let signed = read(&name, targets_bytes)?;
-        let signed = signed.with_context(|| format!("trust/{name} is not here: who might sign is not known"))?;
+        let signed =
+            signed.with_context(|| format!("trust/{name} is not here: who might sign is not known"))?;
         // The targets were signed under one of the roots; keys that a later one took away had signed them before.
         let mut found = None;
         loop {
@@ -56,7 +58,8 @@ impl Signers {
             let Some(next) = read(&name, root_bytes)? else { break };
             let of_it = || format!("trust/{name} does not follow from the root before it");
             let before = &trusted.root.body;
-            let next = verify::<Root>(&next, &before.keys, &before.root, &policy.kinds).with_context(of_it)?;
+            let next =
+                verify::<Root>(&next, &before.keys, &before.root, &policy.kinds).with_context(of_it)?;
             next_of_itself(&next.bytes, &next.body, &policy.kinds).with_context(of_it)?;
             ensure!(next.body.head.version == version, of_it());
             trusted.set_root(next);

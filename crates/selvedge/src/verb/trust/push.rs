@@ -24,7 +24,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let authorities = args.hub.authorities()?;
     let login = args.hub.token()?.map(|password| Login { user: "selvedge".to_owned(), password });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let announced = runtime.block_on(announce(&args.repository, &args.hub.hub, login.as_ref(), authorities))?;
+    let announced =
+        runtime.block_on(announce(&args.repository, &args.hub.hub, login.as_ref(), authorities))?;
     let mut out = io::stdout();
     match announced.sent.is_empty() {
         true => writeln!(out, "the hub has all {} files", announced.there)?,
