@@ -1,8 +1,8 @@
 //! ONNX graphs and input contracts from strangers: any bytes give what fits a contract, or an error.
 #![no_main]
 
-use forge::pack::onnx::read;
 use libfuzzer_sys::fuzz_target;
+use net::graph::read;
 use package::contract::Contract;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -8,7 +8,7 @@
 //! Thinking, pure but for the sources:
 //!
 //! - [`source`]: the world → readings;
-//! - [`model`]: readings → verdicts, and the two ends of an anomaly;
+//! - [`model`]: readings → verdicts, and the two ends of an anomaly; [`network`]: windows → answers of ONNX networks;
 //! - [`board`]: the latest value of each field that conditions speak of; [`expression`]: conditions over it;
 //! - [`decide`]: values → decisions;
 //! - [`pipeline`]: the stations of one flow in a row; [`play`] runs them over files, without a journal and threads.
@@ -54,6 +54,7 @@ pub mod judged;
 pub mod keep;
 pub mod latency;
 pub mod model;
+pub mod network;
 pub mod pipeline;
 pub mod play;
 pub mod pull;

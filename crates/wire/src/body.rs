@@ -147,6 +147,37 @@ impl Body for Inference {
     const KIND: &'static str = "inference";
 }
 
+/// What a network made of a window: said when one of its words is another than before, and when it looks for the first time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The network.
+    pub model: ModelRef,
+    /// The source it looks at.
+    pub source: PartName,
+    /// The time of the last reading it looked at.
+    pub at_ms: WallMs,
+    /// What it gives, by the names of its fields.
+    pub fields: BTreeMap<String, Said>,
+    /// The digest of the window it was made from.
+    pub input: Hash,
+    /// From the arrival of the last reading to here, in microseconds.
+    pub latency_us: u64,
+}
+
+impl Body for Answer {
+    const KIND: &'static str = "answer";
+}
+
+/// The value of a field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Said {
+    /// A number.
+    Number(f64),
+    /// A word.
+    Word(String),
+}
+
 /// The two ends of an anomaly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

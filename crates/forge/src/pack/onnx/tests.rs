@@ -2,31 +2,12 @@
 
 use std::path::Path;
 
+use net::graph::read;
+use net::specimen::{bytes, number};
 use package::media::Role;
 use package::requirement::{Kind, Runtime};
 
 use super::*;
-
-/// A field of bytes.
-fn bytes(number: u64, content: impl AsRef<[u8]>) -> Vec<u8> {
-    let content = content.as_ref();
-    [varint(number << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
-}
-
-/// A field of a number.
-fn number(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3), varint(value)].concat()
-}
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
 
 /// A value with a name: floats of these sizes.
 fn value(name: &str, dims: &[Vec<u8>]) -> Vec<u8> {
@@ -77,35 +58,6 @@ fn a_graph_says_what_goes_in_and_comes_out() {
     assert_eq!((graph.parameters, graph.constant_bytes, graph.value_bytes), (6, 24, 12 + 24 + 8));
     assert_eq!(graph.net.operators, ["If", "MatMul", "com.example.Relu"]);
     assert_eq!(variant.requires.ram_bytes, found.bytes + 24 + 44 + BESIDE_BYTES);
-}
-
-#[test]
-fn what_is_no_graph_is_refused_where_it_breaks() {
-    let whole = model(&linear());
-    for end in 0..whole.len() {
-        drop(read(&whole[..end])); // some prefixes are files without a graph or with half of one; none is a panic
-    }
-    fn refused(graph: Vec<Vec<u8>>, expected: &str) {
-        let error = read(&model(&graph)).unwrap_err();
-        assert!(error.to_string().contains(expected), "{error}");
-    }
-    assert!(read(b"").unwrap_err().why.contains("no graph"));
-    refused(vec![bytes(5, constant("w", &[3, 2], 23))], "other bytes than its shape");
-    refused(vec![bytes(5, constant("w", &[1 << 40, 1 << 40], 0))], "2^64 numbers");
-    refused(vec![bytes(5, constant("w", &[u64::MAX], 0))], "2^64 numbers");
-    refused(vec![bytes(5, [number(1, 1 << 50), number(2, 1)].concat())], "other bytes than its shape");
-    refused(vec![bytes(5, [number(1, 1 << 50), number(2, 8), bytes(6, "a")].concat())], "other bytes");
-    refused(vec![bytes(5, [number(1, 1), number(2, 99)].concat())], "no known type");
-    let outside = [number(1, 1), number(2, 1), number(14, 1)].concat();
-    refused(vec![bytes(5, outside)], "one file");
-    refused(vec![bytes(11, bytes(1, "x".repeat(NAME_MAX_BYTES + 1)))], "longer than any honest one");
-    let mut deep = Vec::new();
-    for _ in 0..DEPTH_MAX + 2 {
-        deep = bytes(1, bytes(5, bytes(6, &deep)));
-    }
-    refused(vec![deep], "graphs within graphs");
-    let many: Vec<Vec<u8>> = (0..=ENTRIES_MAX).map(|at| bytes(1, bytes(4, format!("Op{at}")))).collect();
-    refused(many, "more operators");
 }
 
 #[test]

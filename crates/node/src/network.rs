@@ -1,0 +1,352 @@
+//! A network in a flow: windows of a source's readings go in, and what it answers becomes fields on the board.
+//!
+//! Stands where a detector stands. It sees a window when `window` readings came without a gap and without a missing value, and
+//! then again after each `hop`; in between its last answer stands. A gap begins another stream: what the network carries from
+//! step to step starts at zero. A network that fails gives nothing, is loaded again from the bytes at hand after 1 s, and waits
+//! twice as long after each further failure, up to 5 minutes. The rest of the flow goes on meanwhile.
+//!
+//! Pure but for the time that it takes: the file's bytes are handed in, and so is the clock.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use net::after::{Answer, Field};
+use net::before::Window;
+use net::network::{LoadError, Network, Options, RunError};
+use net::recipe::{Recipe, RecipeError};
+use net::runtime::Kind;
+use net::stage::{Material, Stage, StepError};
+use wire::hash::Hash;
+use wire::world::{MonoNs, WallMs};
+
+use crate::why::why;
+
+/// The largest file of a network in a flow, in bytes.
+const FILE_MAX_BYTES: u64 = 512 << 20;
+/// The first wait after a failure.
+const RETRY_FIRST_NS: MonoNs = 1_000_000_000;
+/// The longest.
+const RETRY_LAST_NS: MonoNs = 300_000_000_000;
+
+/// What a flow says of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetworkConfig {
+    /// The ONNX file.
+    pub file: PathBuf,
+    /// Readings that it looks at together.
+    pub window: usize,
+    /// Readings from one look to the next.
+    pub hop: usize,
+    /// A longer silence begins another stream.
+    pub max_gap_ms: i64,
+    /// What stands before and after it.
+    pub recipe: Recipe,
+    /// The runtime; `None`: the default of this build.
+    pub runtime: Option<Kind>,
+}
+
+/// The bytes of a network, and their digest.
+#[derive(Debug, Clone)]
+pub struct NetworkFile {
+    bytes: Arc<[u8]>,
+    digest: Hash,
+}
+
+/// Why there is no network.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// Its file cannot be read.
+    #[error("{} cannot be read", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is larger than a network may be.
+    #[error("{} has {bytes} bytes, more than the {FILE_MAX_BYTES} of a network in a flow", file.display())]
+    Large {
+        /// The file.
+        file: PathBuf,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// The runtime does not take it.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// What stands around it does not fit it.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+}
+
+impl NetworkFile {
+    /// Reads a file.
+    pub fn read(file: &Path) -> Result<NetworkFile, NetworkError> {
+        let unreadable = |source| NetworkError::File { file: file.to_owned(), source };
+        let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
+        if bytes > FILE_MAX_BYTES {
+            return Err(NetworkError::Large { file: file.to_owned(), bytes });
+        }
+        Ok(NetworkFile::of(std::fs::read(file).map_err(unreadable)?))
+    }
+
+    /// Bytes that are at hand.
+    pub fn of(bytes: Vec<u8>) -> NetworkFile {
+        NetworkFile { digest: Hash::of(&bytes), bytes: bytes.into() }
+    }
+
+    /// Of the file.
+    pub fn digest(&self) -> Hash {
+        self.digest
+    }
+}
+
+/// What a reading brought about.
+#[derive(Debug, PartialEq)]
+pub enum Change {
+    /// It looked at a window.
+    Answered(Answer),
+    /// It works again, or for the first time.
+    Ready,
+    /// It failed, and is tried again later.
+    Failed(String),
+    /// Its last answer no longer stands: the stream broke off.
+    Forgot,
+}
+
+/// A network at its place in a flow.
+#[derive(Debug)]
+pub struct Watcher {
+    config: NetworkConfig,
+    file: Option<NetworkFile>,
+    channels: usize,
+    stage: Option<Stage>,
+    /// The last readings, oldest first; shape: `[≤ window, channels]`.
+    values: VecDeque<f32>,
+    /// Readings since the last look.
+    since: usize,
+    has_looked: bool,
+    last_ms: Option<WallMs>,
+    retry_at_ns: MonoNs,
+    wait_ns: MonoNs,
+}
+
+impl Watcher {
+    /// A network that does not know its channels yet, and whose bytes are not there yet.
+    pub fn new(config: NetworkConfig) -> Watcher {
+        Watcher {
+            config,
+            file: None,
+            channels: 0,
+            stage: None,
+            values: VecDeque::new(),
+            since: 0,
+            has_looked: false,
+            last_ms: None,
+            retry_at_ns: 0,
+            wait_ns: RETRY_FIRST_NS,
+        }
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.config
+    }
+
+    /// Whether it can look at windows.
+    pub fn is_ready(&self) -> bool {
+        self.stage.is_some()
+    }
+
+    /// The digest of its file, once that is there.
+    pub fn digest(&self) -> Option<Hash> {
+        self.file.as_ref().map(NetworkFile::digest)
+    }
+
+    /// The runtime that computes.
+    pub fn runtime(&self) -> Option<Kind> {
+        self.stage.as_ref().map(|stage| stage.network().kind())
+    }
+
+    /// Gives it its file and its channels. If that fails it stays without a network, and is tried again.
+    pub fn bind(&mut self, file: NetworkFile, channels: usize, now_ns: MonoNs) -> Result<(), NetworkError> {
+        self.file = Some(file);
+        self.channels = channels;
+        self.forget();
+        self.load().inspect_err(|_| self.postpone(now_ns))
+    }
+
+    /// Takes a reading; a missing value is NaN.
+    pub fn step(&mut self, t_ms: WallMs, values: &[f64], now_ns: MonoNs) -> Option<Change> {
+        let step_ms = self.last_ms.replace(t_ms).map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
+        let is_whole = values.iter().all(|value| value.is_finite());
+        let broke_off = step_ms > self.config.max_gap_ms || step_ms < 0 || !is_whole;
+        let had_answer = broke_off && self.has_looked;
+        if broke_off {
+            self.forget();
+        }
+        if self.stage.is_none() {
+            if self.file.is_none() || now_ns < self.retry_at_ns {
+                return had_answer.then_some(Change::Forgot);
+            }
+            return Some(match self.load() {
+                Ok(()) => Change::Ready,
+                Err(error) => {
+                    self.postpone(now_ns);
+                    Change::Failed(why(&error))
+                }
+            });
+        }
+        if !is_whole {
+            return had_answer.then_some(Change::Forgot);
+        }
+        let held = self.config.window * self.channels;
+        self.values.extend(values.iter().map(|value| *value as f32));
+        while self.values.len() > held {
+            self.values.drain(..self.channels);
+        }
+        self.since += 1;
+        let is_due = !self.has_looked || self.since >= self.config.hop;
+        if self.values.len() < held || !is_due {
+            return had_answer.then_some(Change::Forgot);
+        }
+        self.since = 0;
+        self.has_looked = true;
+        Some(self.look(now_ns))
+    }
+
+    fn look(&mut self, now_ns: MonoNs) -> Change {
+        let stage = self.stage.as_mut().expect("it was asked before");
+        let window = Window { values: self.values.make_contiguous(), channels: self.channels };
+        match stage.step(&Material { window: Some(window), ..Material::default() }) {
+            Ok(answer) => {
+                self.wait_ns = RETRY_FIRST_NS;
+                Change::Answered(answer)
+            }
+            Err(error) => {
+                let is_lasting = !matches!(error, StepError::Lost { .. } | StepError::Run(RunError::TooLarge { .. }));
+                let reason = why(&error);
+                self.forget();
+                if is_lasting {
+                    self.stage = None;
+                    self.postpone(now_ns);
+                }
+                Change::Failed(reason)
+            }
+        }
+    }
+
+    fn load(&mut self) -> Result<(), NetworkError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let options = Options { runtime: self.config.runtime, file_bytes_max: FILE_MAX_BYTES, ..Options::default() };
+        let network = Network::load(&file.bytes, &options)?;
+        self.stage = Some(Stage::new(network, self.config.recipe.clone())?);
+        Ok(())
+    }
+
+    /// Another stream begins.
+    fn forget(&mut self) {
+        self.values.clear();
+        self.since = 0;
+        self.has_looked = false;
+        if let Some(stage) = &mut self.stage
+            && stage.begin().is_err()
+        {
+            self.stage = None;
+        }
+    }
+
+    fn postpone(&mut self, now_ns: MonoNs) {
+        self.retry_at_ns = now_ns.saturating_add(self.wait_ns);
+        self.wait_ns = self.wait_ns.saturating_mul(2).min(RETRY_LAST_NS);
+    }
+}
+
+/// The number of a field, NaN for a word.
+pub fn number(field: &Field) -> f64 {
+    match field {
+        Field::Number(number) => *number,
+        Field::Word(_) => f64::NAN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use net::specimen::{Size, constant, model, node, value};
+
+    use super::*;
+
+    const S: MonoNs = 1_000_000_000;
+
+    /// `y = x w` over windows of two readings of two channels: the sum of all of them.
+    fn summing() -> Vec<u8> {
+        let parts = [node("MatMul", &["x", "w"], &["y"], &[]), constant("w", &[4, 1], &[1.0; 4])];
+        let port = |name, wide| value(name, 1, &[Size::Is(1), Size::Is(wide)]);
+        model(&parts, &[port("x", 4)], &[port("y", 1)])
+    }
+
+    fn watcher() -> Watcher {
+        Watcher::new(NetworkConfig {
+            file: "sum.onnx".into(),
+            window: 2,
+            hop: 3,
+            max_gap_ms: 10_000,
+            recipe: Recipe::default(),
+            runtime: None,
+        })
+    }
+
+    fn said(change: Option<Change>) -> Option<f64> {
+        match change? {
+            Change::Answered(answer) => Some(number(&answer.fields[0].1)),
+            Change::Forgot => Some(f64::NEG_INFINITY),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_looks_at_whole_windows_a_hop_apart() {
+        let mut watcher = watcher();
+        watcher.bind(NetworkFile::of(summing()), 2, 0).unwrap();
+        let mut step = |t_ms: i64, value: f64| said(watcher.step(t_ms * 1000, &[value, 1.0], 0));
+        let told: Vec<_> = (0..9).map(|t| step(t, t as f64)).collect();
+        assert_eq!(told, [None, Some(3.0), None, None, Some(9.0), None, None, Some(15.0), None]);
+        // A missing value, a silence and a step back each begin another stream.
+        let forgot = Some(f64::NEG_INFINITY);
+        assert_eq!([step(9, f64::NAN), step(10, 1.0), step(11, 2.0)], [forgot, None, Some(5.0)]);
+        assert_eq!([step(40, 3.0), step(41, 4.0)], [forgot, Some(9.0)]);
+        assert_eq!([step(40, 5.0), step(41, 6.0)], [forgot, Some(13.0)]);
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_later_and_later() {
+        let mut watcher = watcher();
+        assert!(watcher.bind(NetworkFile::of(b"no network".to_vec()), 2, 0).is_err());
+        let mut failures = Vec::new();
+        for second in 0..40 {
+            match watcher.step(second as i64 * 1000, &[1.0, 1.0], second * S) {
+                None => {}
+                Some(Change::Failed(reason)) => failures.push((second, reason)),
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        let times: Vec<u64> = failures.iter().map(|(second, _)| *second).collect();
+        assert_eq!(times, [1, 3, 7, 15, 31]);
+        assert!(failures[0].1.contains("no ONNX file"), "{failures:?}");
+        // Whole bytes, and it is back.
+        watcher.bind(NetworkFile::of(summing()), 2, 40 * S).unwrap();
+        assert!(watcher.is_ready() && watcher.digest() == Some(Hash::of(&summing())));
+    }
+
+    #[test]
+    fn a_window_that_does_not_fit_is_a_failure_and_not_a_panic() {
+        let mut watcher = watcher();
+        watcher.bind(NetworkFile::of(summing()), 3, 0).unwrap();
+        assert_eq!(watcher.step(0, &[1.0; 3], 0), None);
+        let Some(Change::Failed(reason)) = watcher.step(1, &[1.0; 3], 0) else { panic!() };
+        assert!(reason.contains("takes 4 numbers, and the window has 6"), "{reason}");
+        assert!(!watcher.is_ready());
+        assert_eq!(watcher.step(2, &[1.0; 3], S), Some(Change::Ready));
+    }
+}
