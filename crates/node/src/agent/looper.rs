@@ -54,7 +54,7 @@ pub(super) struct Looper {
 pub(super) struct SourceStates(Vec<OneSource>);
 
 struct OneSource {
-    config: crate::flow::part::SourceConfig,
+    config: crate::flow::source::SourceConfig,
     state: SourceState,
     reason: String,
     refused: u64,
@@ -63,7 +63,7 @@ struct OneSource {
 impl SourceStates {
     /// All waiting.
     pub(super) fn new(config: &Config) -> SourceStates {
-        let waiting = |config: &crate::flow::part::SourceConfig| OneSource {
+        let waiting = |config: &crate::flow::source::SourceConfig| OneSource {
             config: config.clone(),
             state: SourceState::Waiting,
             reason: "nothing has come yet".to_owned(),
@@ -381,12 +381,12 @@ impl Looper {
             }
         });
         let models = models.collect();
-        let rules = self.pipeline.rules().iter().map(|rule| RuleStatus {
+        let rules = self.pipeline.rules().iter().enumerate().map(|(at, rule)| RuleStatus {
             rule: rule.config().name.clone(),
-            when: rule.config().when.clone(),
+            when: rule.config().when.text().to_owned(),
             state: rule.standing().as_str(),
             since_ms: rule.since_ms(),
-            value: rule.value(),
+            value: self.pipeline.rule_value(at),
             severity: rule.config().severity.as_str(),
         });
         let rules = rules.collect();
