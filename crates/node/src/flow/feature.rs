@@ -92,7 +92,11 @@ fn envelope(part: &mut Part<'_, '_>) -> Option<EnvelopeConfig> {
         let count = orders.value.len();
         if count == 0 || count > MAX_ORDERS {
             let message = format!("1 to {MAX_ORDERS} orders can be watched, not {count}");
-            part.problem(orders.span, message, "name what strikes, with how often in a turn: `{ outer = 3.585 }`");
+            part.problem(
+                orders.span,
+                message,
+                "name what strikes, with how often in a turn: `{ outer = 3.585 }`",
+            );
             return None;
         }
         // The names are fields that conditions speak of.

@@ -29,7 +29,12 @@ pub(super) struct Row<'a> {
 }
 
 /// Has a model look at a row. `latency_us`: since the reading came in.
-pub(super) fn consult(model: &mut Model, row: &Row<'_>, latency_us: impl FnOnce() -> u64, out: &mut Vec<Product>) {
+pub(super) fn consult(
+    model: &mut Model,
+    row: &Row<'_>,
+    latency_us: impl FnOnce() -> u64,
+    out: &mut Vec<Product>,
+) {
     if row.doubtful && model.config().without == Without::Skip {
         model.rest();
         return;
@@ -64,7 +69,9 @@ pub(super) fn bind(model: &mut Model, names: &[String], stored: Option<&[u8]>) -
     let (state, reason) = match model.bind(names, stored) {
         Err(error) => ("failed", why(&error)),
         Ok(Err(error)) => ("learning", format!("{}: it learns anew, from {learn} readings", why(&error))),
-        Ok(Ok(())) if model.ready() => ("ready", format!("it learnt from {} readings before", model.samples())),
+        Ok(Ok(())) if model.ready() => {
+            ("ready", format!("it learnt from {} readings before", model.samples()))
+        }
         Ok(Ok(())) => ("learning", format!("it learns from {learn} readings")),
     };
     Product::part(&format!("model.{}", model.config().name), state, reason)

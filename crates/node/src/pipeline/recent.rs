@@ -14,7 +14,21 @@ pub(super) struct Recent {
 
 impl Recent {
     pub(super) fn new(keep: usize) -> Recent {
-        Recent { keep: keep.max(1), rows: VecDeque::with_capacity(keep.max(1)) }
+        Recent { keep: keep.max(1), rows: VecDeque::new() }
+    }
+
+    /// Keeps so many from now on.
+    pub(super) fn resize(&mut self, keep: usize) {
+        self.keep = keep.max(1);
+        while self.rows.len() > self.keep {
+            self.rows.pop_front();
+        }
+    }
+
+    /// Takes over the rows of another.
+    pub(super) fn take_over(&mut self, other: Recent) {
+        self.rows = other.rows;
+        self.resize(self.keep);
     }
 
     /// Forgets them.

@@ -18,9 +18,13 @@ pub(super) struct Watched {
     /// Models that look at it.
     pub(super) models: Vec<usize>,
     feature: Feature,
+    /// Whether it knows its source's channels.
+    bound: bool,
     /// Its numbers that somebody speaks of: which, and where they stand on the board.
     columns: Vec<(usize, Slot)>,
     row: Vec<f64>,
+    /// Whether the row was put there by a rehearsal, and stays.
+    pretended: bool,
 }
 
 impl Watched {
@@ -36,19 +40,48 @@ impl Watched {
         let column = |name: &str| names.iter().position(|known| known == name);
         let columns = slots.filter_map(|(name, slot)| Some((column(name)?, slot))).collect();
         let (name, row) = (config.name.clone(), vec![f64::NAN; names.len()]);
-        Watched { name, recent: Recent::new(lag), models, columns, row, names, feature }
+        Watched {
+            name,
+            recent: Recent::new(lag),
+            models,
+            columns,
+            row,
+            names,
+            feature,
+            bound: false,
+            pretended: false,
+        }
     }
 
-    /// Its source says what its channels are: what it held is forgotten, on the board too.
-    pub(super) fn open(&mut self, source: &PartName, channels: &[String], board: &mut Board) -> Product {
-        self.columns.iter().for_each(|(_, slot)| board.forget(*slot));
+    /// Its source has other channels now: what it held is forgotten.
+    pub(super) fn forget(&mut self) {
+        self.bound = false;
         self.recent.clear();
+    }
+
+    /// Goes on where the same feature of another flow stands.
+    pub(super) fn take_over(&mut self, other: Watched) {
+        (self.feature, self.bound, self.row) = (other.feature, other.bound, other.row);
+        self.recent.take_over(other.recent);
+    }
+
+    /// Its source says what its channels are; nothing comes of it if that is known.
+    pub(super) fn open(
+        &mut self,
+        source: &PartName,
+        channels: &[String],
+        board: &mut Board,
+    ) -> Option<Product> {
+        if std::mem::replace(&mut self.bound, true) {
+            return None;
+        }
+        self.columns.iter().for_each(|(_, slot)| board.forget(*slot));
         let (state, reason) = match self.feature.bind(source, channels) {
             Err(error) => ("failed", why(&error)),
             Ok(()) if self.feature.running() => ("ready", "its rate is written in the flow".to_owned()),
             Ok(()) => ("learning", "it measures the rate of its source".to_owned()),
         };
-        self.tell(state, reason)
+        Some(self.tell(state, reason))
     }
 
     /// Takes a reading of its source; true if a row is due, which then stands on the board too.
@@ -60,14 +93,17 @@ impl Watched {
         board: &mut Board,
         out: &mut Vec<Product>,
     ) -> bool {
-        let Some(step) = self.feature.step(t_ms, values) else { return false };
-        let told = match step {
-            Step::Numbers(numbers) => {
+        let told = match self.feature.step(t_ms, values) {
+            _ if self.pretended => None,
+            None => return false,
+            Some(Step::Numbers(numbers)) => {
                 self.row.copy_from_slice(numbers);
                 None
             }
-            Step::Ready { rate_hz } => Some(("ready", format!("{rate_hz:.3} samples a second were measured"))),
-            Step::Failed(error) => Some(("failed", why(&error))),
+            Some(Step::Ready { rate_hz }) => {
+                Some(("ready", format!("{rate_hz:.3} samples a second were measured")))
+            }
+            Some(Step::Failed(error)) => Some(("failed", why(&error))),
         };
         if let Some((state, reason)) = told {
             out.push(self.tell(state, reason));
@@ -78,6 +114,17 @@ impl Watched {
         }
         self.recent.remember(t_ms, &self.row);
         true
+    }
+
+    /// Gives these numbers from now on, whatever comes; what is not named is missing.
+    pub(super) fn pretend(&mut self, values: &[(String, f64)]) {
+        self.pretended = true;
+        self.row.fill(f64::NAN);
+        for (name, value) in values {
+            if let Some(at) = self.names.iter().position(|known| known == name) {
+                self.row[at] = *value;
+            }
+        }
     }
 
     /// The row that was given last.
