@@ -93,6 +93,7 @@ impl Plant {
                 mean,
                 max: mean + spread,
                 missing,
+                isolated: 0,
             });
         }
         let base = 0.12 + 0.25 * self.chance.unit().powi(4);

@@ -204,7 +204,7 @@ mod tests {
             from_ms: to_ms - 10,
             to_ms,
             count,
-            channels: vec![ChannelSummary { channel: channel.into(), min, mean, max, missing }],
+            channels: vec![ChannelSummary { channel: channel.into(), min, mean, max, missing, isolated: 0 }],
             models: vec![ModelSummary { model, score: mean, probability: (mean > 4.0).then_some(0.5) }],
         }
     }

@@ -48,6 +48,7 @@ fn summary(to_ms: i64, mean: f64) -> Summary {
         mean,
         max: mean + 1.0,
         missing: 0,
+        isolated: 0,
     };
     Summary {
         source: name("pump"),

@@ -20,6 +20,8 @@
 //! ```
 
 mod check;
+mod feature;
+mod health;
 pub mod model;
 pub mod names;
 pub mod params;
@@ -36,6 +38,7 @@ use wire::hash::Hash;
 
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
+use crate::feature::FeatureConfig;
 use check::Checked;
 pub use check::Link;
 pub use model::ModelConfig;
@@ -46,7 +49,7 @@ pub use source::{ReplayConfig, SimulatedConfig, SourceConfig, SourceKind, Speed}
 use test::TestConfig;
 
 /// The kinds of parts, each read in the file of its name.
-const KINDS: [&str; 3] = ["source", "model", "rule"];
+const KINDS: [&str; 4] = ["source", "feature", "model", "rule"];
 
 /// A checked flow.
 #[derive(Debug, Clone)]
@@ -57,6 +60,8 @@ pub struct Flow {
     pub digest: Hash,
     /// In the order of the file.
     pub sources: Vec<SourceConfig>,
+    /// In the order of the file.
+    pub features: Vec<FeatureConfig>,
     /// In the order of the file.
     pub models: Vec<ModelConfig>,
     /// In the order of the file.
@@ -134,6 +139,7 @@ impl Flow {
             let before = drafts.len();
             match kind.as_str() {
                 "source" => drafts.sources.extend(source::read(name, folder, table)),
+                "feature" => drafts.features.extend(feature::read(name, table)),
                 "model" => drafts.models.extend(model::read(name, table)),
                 _ => drafts.rules.extend(rule::read(name, table)),
             }
@@ -148,19 +154,20 @@ impl Flow {
         }
         let checked = check::check(drafts, &mut problems);
         let tests = match (tests, &checked) {
-            (Some(tests), Some(Checked { sources, models, rules, .. })) => {
-                test::read(tests, test::Parts { sources, models, rules }, &mut problems)
+            (Some(tests), Some(Checked { sources, features, models, rules, .. })) => {
+                test::read(tests, test::Parts { sources, features, models, rules }, &mut problems)
             }
             // Of parts that could not be read there is nothing to test.
             _ => Vec::new(),
         };
         let flow = checked.filter(|_| problems.is_empty()).map(|checked| {
-            let Checked { sources, models, rules, order, fields, links } = checked;
+            let Checked { sources, features, models, rules, order, fields, links } = checked;
             let (file, digest) = (file.to_path_buf(), digest(&text, &params, others));
             Flow {
                 file,
                 digest,
                 sources,
+                features,
                 models,
                 rules,
                 order,
@@ -179,7 +186,11 @@ impl Flow {
     pub fn parts(&self) -> impl Iterator<Item = String> {
         let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
         let models = self.models.iter().map(|part| format!("model.{}", part.name));
-        sources.chain(models).chain(self.rules.iter().map(|part| format!("rule.{}", part.name)))
+        let features = self.features.iter().map(|part| format!("feature.{}", part.name));
+        sources
+            .chain(features)
+            .chain(models)
+            .chain(self.rules.iter().map(|part| format!("rule.{}", part.name)))
     }
 
     /// Whether a part says the same in another flow, whatever else does.
@@ -203,7 +214,14 @@ impl Flow {
     /// [`Flow::parse`], which reads no other file, cannot see.
     pub fn check_files(&self) -> Result<(), ConfigErrors> {
         let mut problems = self.problems();
-        check::check_files(&self.sources, &self.models, &self.rules, &self.fields, &mut problems);
+        check::check_files(
+            &self.sources,
+            &self.features,
+            &self.models,
+            &self.rules,
+            &self.fields,
+            &mut problems,
+        );
         problems.or(Some(()))
     }
 }

@@ -8,10 +8,12 @@
 //! Thinking, pure but for the sources:
 //!
 //! - [`source`]: the world → readings;
+//! - [`health`]: readings → those that can be believed; [`feature`]: samples → numbers that say more;
 //! - [`model`]: readings → verdicts, and the two ends of an anomaly; [`network`]: windows → answers of ONNX networks;
 //! - [`board`]: the latest value of each field that conditions speak of; [`expression`]: conditions over it;
 //! - [`decide`]: values → decisions;
 //! - [`pipeline`]: the stations of one flow in a row; [`play`] runs them over files, without a journal and threads.
+//!   [`specimen`]: machines and hearts that do not exist, to try it on.
 //!
 //! Remembering:
 //!
@@ -45,7 +47,9 @@ pub mod desired;
 pub mod device;
 pub mod durable;
 pub mod expression;
+pub mod feature;
 pub mod flow;
+pub mod health;
 pub mod identity;
 pub mod install;
 pub mod inventory;
@@ -61,6 +65,7 @@ pub mod pull;
 pub mod serve;
 pub mod shelf;
 pub mod source;
+pub mod specimen;
 pub mod status;
 pub mod sync;
 pub mod transfer;

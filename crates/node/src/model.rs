@@ -252,6 +252,11 @@ impl Model {
         change
     }
 
+    /// Says nothing of a reading: what it watches cannot be believed.
+    pub fn rest(&mut self) {
+        self.verdict = Verdict::NONE;
+    }
+
     /// What it made of the last reading.
     pub fn verdict(&self) -> Verdict {
         self.verdict

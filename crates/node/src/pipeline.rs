@@ -1,38 +1,47 @@
 //! The thinking of one flow in a row: readings come in, and what is worth remembering comes out.
 //!
-//! Each reading passes window → models → rules, in this order, and is summarised. What a channel, a model or a rule says
-//! and a condition speaks of is written on the board as it comes, and rules read it there: so a condition may speak of
-//! several parts, of several sources too. Pure: time is what the readings say, or what the clock handed in says; the same
-//! readings give the same products, with a journal or without.
+//! Each reading passes window → health → features → models → rules, in this order, and is summarised. What a channel, a
+//! feature, a model or a rule says and a condition speaks of is written on the board as it comes, and rules read it there:
+//! so a condition may speak of several parts, of several sources too. Pure: time is what the readings say, or what the
+//! clock handed in says; the same readings give the same products, with a journal or without.
 //!
 //! A digest of the input stands in every inference and decision. The input is the run of readings the verdict was made
 //! from (the last `lag` for a model, the last one for a channel), written as the JSON of a `readings` body; of several
-//! sources, as a JSON list of such bodies, in the order of the flow. Whoever has the raw readings can compute it again.
+//! sources, as a JSON list of such bodies, in the order of the flow. Whoever has the raw readings can compute it again. Of a
+//! model that looks at a feature it is the feature's rows, named as the feature.
 
+mod look;
 mod products;
+mod recent;
 pub mod replace;
 mod summary;
+mod watched;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use signal::reading::Reading;
 use signal::window::{Window, WindowConfig, Windows};
-use wire::body::{Decision, Inference, PartChange, Ran, Readings, Values};
+use wire::body::{Decision, Ran, Readings};
 use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::{Clock, MonoNs, WallMs};
 
 use crate::board::{Board, Slot};
 use crate::decide::{Rule, Transition};
+use crate::feature::FeatureConfig;
 use crate::flow::Flow;
 use crate::flow::names::{Field, PartAt};
 use crate::flow::source::SourceConfig;
-use crate::model::{Anomaly, Change, Model, Verdict};
+use crate::health::Health;
+use crate::model::{Model, Verdict};
 use crate::source::csv::MAX_COLUMNS;
 use crate::source::queue::Batch;
 use crate::why::why;
+use look::{Row, bind, consult};
 pub use products::Product;
+use recent::{Recent, columns};
 use summary::Tracker;
+use watched::Watched;
 
 /// Readings in one raw record.
 const BLOCK_READINGS: usize = 256;
@@ -46,6 +55,7 @@ const NAMES_MAX_BYTES: usize = 48 * 1024;
 /// The stations of one flow.
 pub struct Pipeline {
     lanes: Vec<Lane>,
+    features: Vec<Watched>,
     models: Vec<Model>,
     rules: Vec<Rule>,
     board: Board,
@@ -65,6 +75,8 @@ pub struct Pipeline {
 struct Lane {
     config: SourceConfig,
     open: Option<Open>,
+    features: Vec<usize>,
+    /// Those that look at the source itself.
     models: Vec<usize>,
     /// In the order in which they are judged.
     rules: Vec<usize>,
@@ -86,9 +98,10 @@ struct Open {
     scratch: Reading,
     block_since_ns: Option<MonoNs>,
     summary: Tracker,
-    /// The last readings, newest last, for digests. At most the largest lag.
-    recent: VecDeque<(WallMs, Vec<f64>)>,
-    keep: usize,
+    /// Whether its sensors can be believed; `None`: nobody asks.
+    health: Option<Health>,
+    /// The last readings as they came, for digests.
+    recent: Recent,
     last_ms: Option<WallMs>,
     last_arrival_ns: MonoNs,
     /// The channels that somebody speaks of: which, and where they stand on the board.
@@ -132,7 +145,12 @@ impl Pipeline {
         let lane = |(at, config): (usize, &SourceConfig)| Lane {
             config: config.clone(),
             open: None,
-            models: (0..flow.models.len()).filter(|model| flow.models[*model].source == at).collect(),
+            features: (0..flow.features.len())
+                .filter(|feature| flow.features[*feature].source == at)
+                .collect(),
+            models: (0..flow.models.len())
+                .filter(|model| flow.models[*model].source == at && flow.models[*model].feature.is_none())
+                .collect(),
             rules: flow
                 .order
                 .iter()
@@ -154,9 +172,16 @@ impl Pipeline {
             });
             gives.collect()
         };
+        let of_feature = |(at, config): (usize, &FeatureConfig)| {
+            let models: Vec<usize> =
+                (0..flow.models.len()).filter(|model| flow.models[*model].feature == Some(at)).collect();
+            let lag = models.iter().map(|model| flow.models[*model].lag).max().unwrap_or(1);
+            Watched::new(config, slots(PartAt::Feature(at)), models, lag)
+        };
         let of_rule = |at: usize| slots(PartAt::Rule(at)).next().map(|(_, slot)| slot);
         Pipeline {
             lanes: flow.sources.iter().enumerate().map(lane).collect(),
+            features: flow.features.iter().enumerate().map(of_feature).collect(),
             models: flow.models.iter().cloned().map(Model::new).collect(),
             rules: flow.rules.iter().cloned().map(Rule::new).collect(),
             board: Board::new(flow.fields.len(), flow.sources.len()),
@@ -198,6 +223,11 @@ impl Pipeline {
         self.pretended[model] = Some(verdict);
     }
 
+    /// For rehearsals: whatever the samples are, this is what a feature gives from now on; what is not named is missing.
+    pub fn pretend_feature(&mut self, feature: usize, values: &[(String, f64)]) {
+        self.features[feature].pretend(values);
+    }
+
     /// Gives a model what it had learnt; it is looked at when its source opens.
     pub fn restore_model(&mut self, model: usize, stored: Vec<u8>) {
         self.stored[model] = Some(stored);
@@ -215,8 +245,7 @@ impl Pipeline {
 
     /// The last reading of a source: its time, and a value for each channel.
     pub fn latest(&self, source: usize) -> Option<(WallMs, &[f64])> {
-        let (t_ms, values) = self.lanes[source].open.as_ref()?.recent.back()?;
-        Some((*t_ms, values))
+        self.lanes[source].open.as_ref()?.recent.last()
     }
 
     /// A source says what its channels are. Models and rules that cannot work with them fail alone, and say so.
@@ -243,11 +272,25 @@ impl Pipeline {
             return Err(OpenError::Names { found });
         }
 
-        let open = Open::new(&lane.config, channels);
+        let settings = lane.config.health.as_ref();
+        let health = settings.map(|settings| Health::new(&lane.config.name, channels, settings));
+        let health = health.transpose().unwrap_or_else(|error| {
+            let part = format!("source.{}.health", lane.config.name);
+            out.push(Product::part(&part, "failed", why(&error)));
+            None
+        });
+        for at in &lane.features {
+            self.features[*at].forget();
+        }
+        let open = Open::new(&lane.config, channels, health);
         for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
             let is_of = match field.part {
                 PartAt::Source(at) => at == source,
-                PartAt::Model(at) => lane.models.contains(&at),
+                PartAt::Feature(at) => lane.features.contains(&at),
+                PartAt::Model(at) => {
+                    let of_feature = |feature: &usize| self.features[*feature].models.contains(&at);
+                    lane.models.contains(&at) || lane.features.iter().any(of_feature)
+                }
                 PartAt::Rule(_) => false,
             };
             if is_of {
@@ -263,27 +306,20 @@ impl Pipeline {
         let lane = &mut self.lanes[source];
         let channels = &open.channels;
         for at in &lane.models {
-            let model = &mut self.models[*at];
-            if model.knows(channels) {
-                continue;
+            if !self.models[*at].knows(channels) {
+                let stored = self.stored[*at].take();
+                out.push(bind(&mut self.models[*at], channels, stored.as_deref()));
             }
-            let learn = model.config().learn;
-            let stored = self.stored[*at].take();
-            let (state, reason) = match model.bind(channels, stored.as_deref()) {
-                Err(error) => ("failed", why(&error)),
-                Ok(Err(error)) => {
-                    ("learning", format!("{}: it learns anew, from {learn} readings", why(&error)))
+        }
+        for at in &lane.features {
+            let watched = &mut self.features[*at];
+            out.extend(watched.open(&lane.config.name, channels, &mut self.board));
+            for at in &watched.models {
+                if !self.models[*at].knows(&watched.names) {
+                    let stored = self.stored[*at].take();
+                    out.push(bind(&mut self.models[*at], &watched.names, stored.as_deref()));
                 }
-                Ok(Ok(())) if model.ready() => {
-                    ("ready", format!("it learnt from {} readings before", model.samples()))
-                }
-                Ok(Ok(())) => ("learning", format!("it learns from {learn} readings")),
-            };
-            out.push(Product::Part(PartChange {
-                part: format!("model.{}", model.config().name),
-                state: state.to_owned(),
-                reason,
-            }));
+            }
         }
         let mut columns = Vec::new();
         for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
@@ -303,10 +339,8 @@ impl Pipeline {
             }
         }
         let keep = lane.models.iter().map(|model| self.models[*model].config().lag).max().unwrap_or(1).max(1);
-        (open.keep, open.columns) = (keep, columns);
-        while open.recent.len() > keep {
-            open.recent.pop_front();
-        }
+        open.recent.resize(keep);
+        open.columns = columns;
         lane.open = Some(open);
     }
 
@@ -337,7 +371,7 @@ impl Pipeline {
         moment: &Moment<'_>,
         out: &mut Vec<Product>,
     ) -> bool {
-        let Pipeline { lanes, models, board, model_slots, pretended, .. } = self;
+        let Pipeline { lanes, features, models, board, model_slots, pretended, .. } = self;
         let lane = &mut lanes[source];
         let Some(open) = &mut lane.open else { return false };
         let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
@@ -348,39 +382,49 @@ impl Pipeline {
         lane.taken += 1;
         open.last_ms = Some(t_ms);
         open.last_arrival_ns = moment.arrived_ns;
-        open.remember(t_ms, values);
-        open.window(t_ms, values, moment.arrived_ns, &lane.config.name, out);
+        let name = &lane.config.name;
+        // What the sensors said is remembered; what can be believed of it is judged.
+        open.recent.remember(t_ms, values);
+        open.window(t_ms, values, moment.arrived_ns, name, out);
         open.summary.begin(t_ms, &lane.config, &open.channels, out);
+        let (believed, doubtful) = match &mut open.health {
+            Some(health) => {
+                health.step(t_ms, values);
+                out.extend(health.changes().iter().cloned().map(Product::Part));
+                (health.believed(), health.isolated() > 0)
+            }
+            None => (values, false),
+        };
         board.step(source, t_ms);
         for (column, slot) in &open.columns {
-            board.number(*slot, source, t_ms, values[*column]);
+            board.number(*slot, source, t_ms, believed[*column]);
         }
+        let (names, recent) = (&open.channels, &open.recent);
+        let row = Row { source: name, part: name, names, t_ms, values: believed, recent, doubtful };
         for (place, at) in lane.models.iter().enumerate() {
-            let model = &mut models[*at];
-            match model.step(t_ms, values) {
-                None => {}
-                Some(Change::Ready) => {
-                    let (part, learn) = (format!("model.{}", model.config().name), model.config().learn);
-                    let reason = format!("it has learnt from {learn} readings");
-                    out.push(Product::part(&part, "ready", reason));
-                }
-                Some(Change::Episode(anomaly)) => {
-                    let input = Hash::of(&json(&open.input(model.config().lag, &lane.config.name)));
-                    let product = inference(model, &lane.config.name, anomaly, t_ms, input, moment);
-                    out.push(Product::Inference(product));
-                }
+            consult(&mut models[*at], &row, || moment.latency_us(), out);
+            let verdict = pretended[*at].unwrap_or(models[*at].verdict());
+            open.summary.judge(place, &models[*at].config().name, verdict);
+            post(board, &model_slots[*at], verdict, source, t_ms);
+        }
+        for at in &lane.features {
+            let feature = &mut features[*at];
+            if !feature.step(source, t_ms, believed, board, out) {
+                continue;
             }
-            let verdict = pretended[*at].unwrap_or(model.verdict());
-            open.summary.judge(place, &model.config().name, verdict);
-            for (gives, slot) in &model_slots[*at] {
-                let value = match gives {
-                    Gives::Probability => verdict.probability,
-                    Gives::Score => verdict.score,
-                };
-                board.number(*slot, source, t_ms, value);
+            let (part, names, recent) = (&feature.name, &feature.names[..], &feature.recent);
+            let row = Row { source: name, part, names, t_ms, values: feature.row(), recent, doubtful };
+            for at in &feature.models {
+                consult(&mut models[*at], &row, || moment.latency_us(), out);
+                let verdict = pretended[*at].unwrap_or(models[*at].verdict());
+                // Found by its name: not each reading has a row.
+                open.summary.judge(usize::MAX, &models[*at].config().name, verdict);
+                post(board, &model_slots[*at], verdict, source, t_ms);
             }
         }
-        open.summary.take(t_ms, values);
+        let isolated =
+            |channel: usize| open.health.as_ref().is_some_and(|health| health.is_isolated(channel));
+        open.summary.take(t_ms, believed, isolated);
         true
     }
 
@@ -445,7 +489,10 @@ impl Pipeline {
         let reads = if reads.is_empty() { &alone } else { reads };
         let of_lane = |(source, readings): (&usize, &usize)| {
             let lane = &self.lanes[*source];
-            Some(lane.open.as_ref()?.input(*readings, &lane.config.name))
+            {
+                let open = lane.open.as_ref()?;
+                Some(open.recent.body(*readings, &lane.config.name, &open.channels))
+            }
         };
         let inputs: Vec<Readings> = reads.iter().filter_map(of_lane).collect();
         match &inputs[..] {
@@ -458,7 +505,7 @@ impl Pipeline {
         let Transition { state, since_ms, at_ms, value, why, slots, floor, confidence } = transition;
         let model = slots.iter().find_map(|slot| match self.fields[slot.0 as usize].part {
             PartAt::Model(model) => Some(&self.models[model]),
-            PartAt::Source(_) | PartAt::Rule(_) => None,
+            PartAt::Source(_) | PartAt::Feature(_) | PartAt::Rule(_) => None,
         });
         let model = model.filter(|_| !floor);
         let config = self.rules[rule].config();
@@ -485,7 +532,7 @@ impl Pipeline {
 }
 
 impl Open {
-    fn new(config: &SourceConfig, channels: &[String]) -> Open {
+    fn new(config: &SourceConfig, channels: &[String], health: Option<Health>) -> Open {
         let len = (BLOCK_VALUES / channels.len()).clamp(1, BLOCK_READINGS);
         let window =
             WindowConfig { channels: channels.len(), len, max_ms: None, max_gap_ms: config.max_gap_ms };
@@ -495,23 +542,12 @@ impl Open {
             scratch: Reading { t_ms: 0, values: Vec::with_capacity(channels.len()) },
             block_since_ns: None,
             summary: Tracker::new(channels.len()),
-            recent: VecDeque::new(),
-            keep: 1,
+            health,
+            recent: Recent::new(1),
             last_ms: None,
             last_arrival_ns: 0,
             columns: Vec::new(),
         }
-    }
-
-    fn remember(&mut self, t_ms: WallMs, values: &[f64]) {
-        let mut slot = match self.recent.len() {
-            len if len == self.keep => self.recent.pop_front().unwrap_or_default(),
-            _ => (0, Vec::with_capacity(values.len())),
-        };
-        slot.0 = t_ms;
-        slot.1.clear();
-        slot.1.extend_from_slice(values);
-        self.recent.push_back(slot);
     }
 
     fn window(
@@ -545,14 +581,6 @@ impl Open {
         let rows = || window.rows();
         Product::Readings(columns(source, &self.channels, window.t_ms.clone(), rows))
     }
-
-    /// The last readings, as a body.
-    fn input(&self, readings: usize, source: &PartName) -> Readings {
-        let skip = self.recent.len().saturating_sub(readings);
-        let t_ms = self.recent.iter().skip(skip).map(|(t_ms, _)| *t_ms).collect();
-        let rows = || self.recent.iter().skip(skip).map(|(_, values)| values.as_slice());
-        columns(source, &self.channels, t_ms, rows)
-    }
 }
 
 /// What digests are made from.
@@ -561,37 +589,13 @@ fn json(input: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(input).expect("readings are plain data")
 }
 
-/// Rows as a `readings` body, which has columns.
-fn columns<'a, I: Iterator<Item = &'a [f64]>>(
-    source: &PartName,
-    channels: &[String],
-    t_ms: Vec<WallMs>,
-    rows: impl Fn() -> I,
-) -> Readings {
-    let column = |at: usize| Values(rows().map(|row| row[at]).collect());
-    let values = (0..channels.len()).map(column).collect();
-    Readings { source: source.clone(), channels: channels.to_vec(), t_ms, values }
-}
-
-fn inference(
-    model: &Model,
-    source: &PartName,
-    anomaly: Anomaly,
-    at_ms: WallMs,
-    input: Hash,
-    moment: &Moment<'_>,
-) -> Inference {
-    let Anomaly { state, since_ms, score, probability, channels } = anomaly;
-    Inference {
-        model: model.reference(),
-        source: source.clone(),
-        state,
-        since_ms,
-        at_ms,
-        score,
-        probability,
-        channels,
-        input,
-        latency_us: moment.latency_us(),
+/// Writes what somebody speaks of in a verdict on the board.
+fn post(board: &mut Board, slots: &[(Gives, Slot)], verdict: Verdict, source: usize, t_ms: WallMs) {
+    for (gives, slot) in slots {
+        let value = match gives {
+            Gives::Probability => verdict.probability,
+            Gives::Score => verdict.score,
+        };
+        board.number(*slot, source, t_ms, value);
     }
 }

@@ -31,6 +31,7 @@ mod metadata;
 mod models;
 mod nab;
 mod passphrase;
+mod plant;
 mod plot;
 mod progress;
 mod recording;

@@ -202,6 +202,9 @@ pub struct Detector {
     cells: Vec<Cell>,
     /// This sample after holding and clamping.
     sample: Vec<Option<f64>>,
+    /// Channels that have been missing for longer than they are held.
+    #[serde(skip)]
+    silent: Vec<bool>,
     surprise: Surprise,
     state: State,
     /// The last samples. Shape: `[lag, channels]`, oldest first.
@@ -316,6 +319,7 @@ impl Detector {
             counts: Counts::default(),
             cells: vec![Cell::default(); channels],
             sample: vec![None; channels],
+            silent: vec![false; channels],
             surprise: Surprise::new(channels, config.memory),
             state,
             embedded: vec![0.0; if config.watches_state() { config.lag * channels } else { 0 }],
@@ -401,6 +405,7 @@ impl Detector {
         size_of::<Detector>()
             + self.cells.capacity() * size_of::<Cell>()
             + self.sample.capacity() * size_of::<Option<f64>>()
+            + self.silent.capacity()
             + self.embedded.capacity() * size_of::<f64>()
             + self.surprise.heap_bytes()
             + self.scores.heap_bytes()
@@ -432,11 +437,17 @@ impl Detector {
         if matches!(self.state, State::Unwatched) {
             return 0.0;
         }
-        // A channel that has been silent too long stays where it was: its residual, not its absence, is judged.
         self.embedded.copy_within(config.channels.., 0);
         let newest = self.embedded.len() - config.channels;
         let learning = matches!(self.state, State::Learning(_));
+        for (silent, cell) in self.silent.iter_mut().zip(&self.cells) {
+            *silent = !learning && cell.held > config.hold;
+        }
         for (channel, (slot, cell)) in self.embedded[newest..].iter_mut().zip(&self.cells).enumerate() {
+            if self.silent[channel] {
+                // What it was taken to be a sample ago is the first guess of what it is now.
+                continue;
+            }
             let value = cell.last.unwrap_or(0.0);
             *slot = if learning { self.surprise.tame(channel, value, LEARN_CLIP) } else { value };
         }
@@ -453,6 +464,14 @@ impl Detector {
                 0.0
             }
             State::Learnt { subspace, smoothed, limit, estranged } => {
+                // A channel that has been silent too long is what the others say: they are judged without it.
+                if self.silent.iter().all(|silent| *silent) {
+                    return 0.0;
+                }
+                if self.silent.contains(&true) {
+                    subspace.impute(&mut self.embedded, &self.silent);
+                    self.embedded.iter_mut().for_each(|x| *x = x.clamp(-LARGEST, LARGEST));
+                }
                 let log = subspace.score(&self.embedded).clamp(1e-3, 1e6).ln();
                 *smoothed += config.smoothing * (log - *smoothed);
                 let score = smoothed.exp() / *limit;
@@ -544,6 +563,7 @@ impl TryFrom<Stored> for Detector {
                 counts,
                 cells,
                 sample,
+                silent: vec![false; channels],
                 surprise,
                 state,
                 embedded,
@@ -653,6 +673,27 @@ mod tests {
         }
         detector.step(&[]);
         assert_eq!(detector.counts(), Counts { samples: 131, missing: 32, held: 11 });
+    }
+
+    #[test]
+    fn a_silent_channel_has_no_say_and_the_others_are_judged_without_it() {
+        let mut detector = after(Config::new(8), 2000);
+        let mut step = |i: u64, fault: f64| {
+            let mut sample = pump(i);
+            sample[3] = f64::NAN;
+            sample[6] += fault;
+            detector.step(&sample)
+        };
+        let quiet: Vec<Score> = (2000..4000).map(|i| step(i, 0.0)).collect();
+        let called = quiet.iter().filter(|score| score.anomalous).count();
+        assert!(called < 40, "{called} of 2000 while one channel is silent");
+        let found = (4000..4200).filter(|i| step(*i, 2.0).anomalous).count();
+        assert!(found > 150, "{found} of 200 readings of a fault elsewhere");
+        assert!(detector.contributions()[0].channel == 6, "{:?}", detector.contributions());
+        for i in 4200..4300 {
+            let score = detector.step(&[f64::NAN; 8]);
+            assert!(i < 4240 || !score.anomalous);
+        }
     }
 
     #[test]

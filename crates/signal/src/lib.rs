@@ -10,11 +10,15 @@
 //! - [`surprise`]: novelty of values and levels, and jumps: what just happened is unlike the stream's own past.
 //! - [`subspace`]: lag-embedded PCA: the state is unlike the one learnt.
 //! - [`detector`]: the one anomaly detector, made of the three above.
+//! - [`health`]: whether a channel's sensor can be believed.
+//! - [`feature`]: numbers that say more of a channel than its samples: spectra, envelopes, heart beats.
 
 #![forbid(unsafe_code)]
 
 pub mod calibrate;
 pub mod detector;
+pub mod feature;
+pub mod health;
 pub mod reading;
 pub mod subspace;
 pub mod surprise;

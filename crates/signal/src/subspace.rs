@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub const KEPT: usize = 400;
 /// A standardised value beyond this says no more.
 const LARGEST: f64 = 1e4;
+/// Rounds of guessing what is missing, at each sample.
+const IMPUTE_ROUNDS: usize = 3;
 
 /// Streams the learning part into a co-moment matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -200,6 +202,27 @@ impl Subspace {
     pub fn score(&mut self, x: &[f64]) -> f64 {
         let (t2, q) = self.measure(x);
         t2 / self.t2_limit + q / self.q_limit
+    }
+
+    /// Sets what `silent` channels would be if the others are as they are and the plant is as it was learnt, so that the
+    /// silent have no say in the score. `x`: `[lag, channels]`; `silent`: `[channels]`.
+    ///
+    /// A few rounds of projecting onto the subspace and back, of which what is silent keeps the result (Nelson, Taylor and
+    /// MacGregor, "Missing data methods in PCA and PLS", 1996). They go on from sample to sample, where `x` moves on by one
+    /// row and the guess with it.
+    pub fn impute(&mut self, x: &mut [f64], silent: &[bool]) {
+        for _ in 0..IMPUTE_ROUNDS {
+            self.measure(x);
+            let size = x.len();
+            for (i, x) in x.iter_mut().enumerate() {
+                if !silent[i % silent.len()] {
+                    continue;
+                }
+                let parts = self.coordinates.iter().enumerate();
+                let z: f32 = parts.map(|(k, coordinate)| coordinate * self.components[k * size + i]).sum();
+                *x = self.mean[i] + self.deviation[i] * f64::from(z);
+            }
+        }
     }
 
     /// Draws the mean towards `x`: `[lag, channels]`, so that slow wander stays normal.

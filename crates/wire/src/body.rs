@@ -95,9 +95,12 @@ pub struct ChannelSummary {
     /// The largest value.
     #[serde(with = "crate::number")]
     pub max: f64,
-    /// How many readings had no value.
+    /// How many readings had no value, or none that could be believed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missing: u64,
+    /// In how many of the readings the channel's sensor was not believed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub isolated: u64,
 }
 
 /// One model's view of a [`Summary`].
@@ -325,7 +328,7 @@ impl Body for SourceChange {
 pub struct PartChange {
     /// The part: `model.pump_health`, `rule.overheat`, `pipeline`, `journal`, `uplink`.
     pub part: String,
-    /// `learning`, `ready` or `failed`.
+    /// `learning`, `ready` or `failed`; of a channel, `source.pump.pressure`: `faulty`, `suspect` or `well`.
     pub state: String,
     /// Why, in words.
     pub reason: String,
@@ -533,6 +536,7 @@ mod tests {
                 mean: f64::NAN,
                 max: 2.5,
                 missing: 1,
+                isolated: 0,
             }],
             models: vec![ModelSummary { model: name("health"), score: 0.25, probability: None }],
         };

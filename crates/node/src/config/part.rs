@@ -66,6 +66,18 @@ pub struct Part<'i, 'p> {
     effective: &'p mut Vec<Effective>,
 }
 
+/// A key that is a table of its own, or `false`.
+pub enum Nested<'i, 'p> {
+    /// It is not there.
+    Absent,
+    /// It is `false`.
+    Off,
+    /// It is neither (noted).
+    Wrong,
+    /// The table.
+    Table(Part<'i, 'p>),
+}
+
 /// Reads a TOML document; syntax errors become problems.
 pub fn parse_document<'i>(text: &'i str, problems: &mut Problems) -> DeTable<'i> {
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -181,6 +193,21 @@ impl<'i, 'p> Part<'i, 'p> {
             let value = read(default).expect("our own defaults can be read");
             Placed { value, span }
         })
+    }
+
+    /// Begins to read a key that is a table of its own, or `false`.
+    pub fn nested(&mut self, key: &'static str) -> Nested<'i, '_> {
+        self.known.push(key);
+        let Some(value) = self.table.remove(key) else { return Nested::Absent };
+        if let DeValue::Boolean(false) = value.get_ref() {
+            self.note(key, "false".to_owned(), Origin::File);
+            return Nested::Off;
+        }
+        let (path, span) = (format!("{}.{key}", self.path), value.span());
+        match Part::new(path, span, value, self.problems, self.effective) {
+            Some(part) => Nested::Table(part),
+            None => Nested::Wrong,
+        }
     }
 
     /// Whether the table has a key.

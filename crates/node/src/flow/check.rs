@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use signal::detector::Detector;
 
+use super::feature::FeatureDraft;
 use super::model::{self, ModelConfig, ModelDraft};
 use super::names::{Book, Field, Gives, Known, PartAt, dangling};
 use super::part::Named;
@@ -15,6 +16,7 @@ use super::source::{SourceConfig, SourceKind};
 use crate::board::Kind;
 use crate::config::part::Placed;
 use crate::config::problem::{Problems, did_you_mean};
+use crate::feature::FeatureConfig;
 use crate::source::csv::{CsvReader, is_read_once};
 use crate::why::why;
 
@@ -27,6 +29,7 @@ const MAX_RULES: usize = 1_000;
 #[derive(Default)]
 pub(super) struct Drafts {
     pub(super) sources: Vec<Named<SourceConfig>>,
+    pub(super) features: Vec<Named<FeatureDraft>>,
     pub(super) models: Vec<Named<ModelDraft>>,
     pub(super) rules: Vec<Named<RuleDraft>>,
     /// Parts that stand in the file but could not be read: what speaks of them is not wrong for that.
@@ -36,13 +39,14 @@ pub(super) struct Drafts {
 impl Drafts {
     /// Parts read.
     pub(super) fn len(&self) -> usize {
-        self.sources.len() + self.models.len() + self.rules.len()
+        self.sources.len() + self.features.len() + self.models.len() + self.rules.len()
     }
 }
 
 /// The parts once they know one another.
 pub(super) struct Checked {
     pub(super) sources: Vec<SourceConfig>,
+    pub(super) features: Vec<FeatureConfig>,
     pub(super) models: Vec<ModelConfig>,
     pub(super) rules: Vec<RuleConfig>,
     /// The rules' places, each after those it speaks of.
@@ -73,6 +77,9 @@ fn links(drafts: &Drafts) -> Vec<Link> {
             holds_back,
         }));
     };
+    for feature in &drafts.features {
+        add(format!("feature.{}", feature.name), &feature.part.inputs, false);
+    }
     for model in &drafts.models {
         add(format!("model.{}", model.name), &model.part.inputs, false);
     }
@@ -86,13 +93,14 @@ fn links(drafts: &Drafts) -> Vec<Link> {
 /// Joins the parts; `None` after a problem.
 pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> {
     let links = links(&drafts);
-    let Drafts { sources, models, rules, broken } = drafts;
+    let Drafts { sources, features, models, rules, broken } = drafts;
     if sources.is_empty() && broken.is_empty() {
         let help = "begin with `[source.pump]` and `type = \"replay\"`";
         problems.add_with_help(0..0, "the flow has no source: nothing would happen", help);
     }
     let counts = [
         ("sources", sources.len(), MAX_PARTS),
+        ("features", features.len(), MAX_PARTS),
         ("models", models.len(), MAX_PARTS),
         ("rules", rules.len(), MAX_RULES),
     ];
@@ -120,6 +128,7 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
         };
         book.parts.insert(format!("source.{name}"), Some(known));
     }
+    let features = check_features(features, &mut book, &sources, problems);
     // One name, one part: a condition names it without saying whether it is a source or a model.
     for model in &models {
         if book.parts.contains_key(&format!("source.{}", model.name)) {
@@ -142,7 +151,7 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
     let mut checked = Vec::new();
     for (at, model) in models.into_iter().enumerate() {
         let path = format!("model.{}", model.name);
-        let Some(config) = check_model(model, &book, &sources, problems) else {
+        let Some(config) = check_model(model, &book, &sources, &features, problems) else {
             checked.push(None);
             continue;
         };
@@ -150,21 +159,111 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
             at: PartAt::Model(at),
             gives: Gives::These(model::GIVES.map(|(name, kind)| (name.to_owned(), kind)).to_vec()),
             steps: BTreeSet::from([config.source]),
-            reads: BTreeMap::from([(config.source, config.lag)]),
+            // What a feature makes of a source is no reading of it.
+            reads: BTreeMap::from([(config.source, if config.feature.is_some() { 1 } else { config.lag })]),
         };
         book.parts.insert(path, Some(known));
         checked.push(Some(config));
     }
     let (rules, order) = check_rules(rules, &mut book, problems)?;
     let sources = sources.into_iter().map(|named| named.part).collect();
+    let features = features.into_iter().collect::<Option<_>>()?;
     let models = checked.into_iter().collect::<Option<_>>()?;
-    Some(Checked { sources, models, rules, order, fields: book.into_fields(), links })
+    Some(Checked { sources, features, models, rules, order, fields: book.into_fields(), links })
+}
+
+/// Joins features to their sources, and says what they give. `None` for those that cannot be.
+fn check_features(
+    drafts: Vec<Named<FeatureDraft>>,
+    book: &mut Book,
+    sources: &[Named<SourceConfig>],
+    problems: &mut Problems,
+) -> Vec<Option<FeatureConfig>> {
+    let mut features = Vec::new();
+    for (at, Named { part: draft, name, span }) in drafts.into_iter().enumerate() {
+        if book.parts.contains_key(&format!("source.{name}")) {
+            let message =
+                format!("there is a source `{name}` already: `{name}.x` in a condition would be either");
+            problems.add_with_help(span, message, format!("name the feature `{name}_shape`"));
+        }
+        let path = format!("feature.{name}");
+        book.parts.insert(path.clone(), None);
+        let config = check_feature(draft, &path, book, sources, problems);
+        if let Some(config) = &config {
+            let names = config.names().into_iter().map(|name| (name, Kind::Number));
+            let known = Known {
+                at: PartAt::Feature(at),
+                gives: Gives::These(names.collect()),
+                steps: BTreeSet::from([config.source]),
+                reads: BTreeMap::from([(config.source, 1)]),
+            };
+            book.parts.insert(path, Some(known));
+        }
+        features.push(config);
+    }
+    features
+}
+
+fn check_feature(
+    draft: FeatureDraft,
+    path: &str,
+    book: &Book,
+    sources: &[Named<SourceConfig>],
+    problems: &mut Problems,
+) -> Option<FeatureConfig> {
+    let FeatureDraft { inputs, config, channel_span } = draft;
+    let [input] = &inputs[..] else {
+        if let Some(second) = inputs.get(1) {
+            let message = format!("`{path}` has more than one input");
+            problems.add_with_help(second.span.clone(), message, "give each channel a feature of its own");
+        }
+        return None;
+    };
+    let source = match book.parts.get(&input.value) {
+        Some(Some(Known { at: PartAt::Source(source), .. })) => *source,
+        Some(Some(_)) => {
+            let message = format!("`{path}` cannot take `{}`", input.value);
+            problems.add_with_help(input.span.clone(), message, "a feature takes a channel of a source");
+            return None;
+        }
+        Some(None) => return None,
+        None => {
+            dangling(input, &["source"], book, problems);
+            return None;
+        }
+    };
+    let config = FeatureConfig { source, ..config };
+    if let Some(channels) = &sources[source].part.channels {
+        check_column(&config, &input.value, channels, &channel_span, problems);
+    }
+    Some(config)
+}
+
+/// A feature takes a channel that is there, or the only one.
+fn check_column(
+    feature: &FeatureConfig,
+    source: &str,
+    channels: &[String],
+    at: &Range<usize>,
+    problems: &mut Problems,
+) {
+    match &feature.channel {
+        Some(channel) => check_channel(channel, source, channels, at, problems),
+        None if channels.len() == 1 => {}
+        None => {
+            let message =
+                format!("`feature.{}` does not say which channel of `{source}` it takes", feature.name);
+            let help = format!("add `channel = {:?}`", channels.first().map_or("", String::as_str));
+            problems.add_with_help(at.clone(), message, help);
+        }
+    }
 }
 
 fn check_model(
     model: Named<ModelDraft>,
     book: &Book,
     sources: &[Named<SourceConfig>],
+    features: &[Option<FeatureConfig>],
     problems: &mut Problems,
 ) -> Option<ModelConfig> {
     let Named { part: draft, name, span } = model;
@@ -173,9 +272,12 @@ fn check_model(
         let known = book.parts.get(&input.value);
         match known {
             Some(Some(Known { at: PartAt::Source(source), .. })) if watched.is_none() => {
-                watched = Some(*source);
+                watched = Some((*source, None));
             }
-            Some(Some(Known { at: PartAt::Source(_), .. })) => {
+            Some(Some(Known { at: PartAt::Feature(feature), .. })) if watched.is_none() => {
+                watched = Some((features.get(*feature)?.as_ref()?.source, Some(*feature)));
+            }
+            Some(Some(Known { at: PartAt::Source(_) | PartAt::Feature(_), .. })) => {
                 let message = format!("`model.{name}` has more than one source");
                 let help = "a detector watches one source: give each source a model, or send both through one source";
                 problems.add_with_help(input.span.clone(), message, help);
@@ -188,23 +290,30 @@ fn check_model(
             }
             Some(_) => return None,
             None => {
-                dangling(input, &["source", "model"], book, problems);
+                dangling(input, &["source", "feature", "model"], book, problems);
                 return None;
             }
         }
     }
-    let source = watched?;
+    let (source, feature) = watched?;
     let config = ModelConfig {
         name,
         source,
+        feature,
+        without: draft.without,
         lag: draft.lag,
         learn: draft.learn,
         refractory: draft.refractory,
         calm: draft.calm,
         lag_span: if draft.lag_span.is_empty() { span } else { draft.lag_span },
     };
-    if let Some(channels) = &sources[source].part.channels {
-        check_size(&config, channels.len(), problems);
+    match feature.and_then(|feature| features.get(feature)?.as_ref()) {
+        Some(feature) => check_size(&config, feature.names().len(), problems),
+        None => {
+            if let Some(channels) = &sources[source].part.channels {
+                check_size(&config, channels.len(), problems);
+            }
+        }
     }
     Some(config)
 }
@@ -258,6 +367,7 @@ fn refuse_loops(models: &[Named<ModelDraft>], problems: &mut Problems) {
 /// Checks the parts against the heads of the files they name. What can be read only once is left to the source.
 pub(super) fn check_files(
     sources: &[SourceConfig],
+    features: &[FeatureConfig],
     models: &[ModelConfig],
     rules: &[RuleConfig],
     fields: &[Field],
@@ -282,7 +392,16 @@ pub(super) fn check_files(
                 check_channel(&field.name, &path, reader.channels(), place, problems);
             }
         }
-        for model in models.iter().filter(|model| model.source == at) {
+        for feature in features.iter().filter(|feature| feature.source == at) {
+            check_column(
+                feature,
+                &format!("source.{}", source.name),
+                reader.channels(),
+                &source.span,
+                problems,
+            );
+        }
+        for model in models.iter().filter(|model| model.source == at && model.feature.is_none()) {
             check_size(model, reader.channels().len(), problems);
         }
     }

@@ -18,8 +18,12 @@ pub(super) const GIVES: [(&str, Kind); 2] = [("p", Kind::Number), ("score", Kind
 pub struct ModelConfig {
     /// Its name.
     pub name: PartName,
-    /// The source it watches: its place in the flow's sources.
+    /// The source at whose readings it steps: its place in the flow's sources.
     pub source: usize,
+    /// The feature of that source that it watches, by its place; `None`: it watches the source itself.
+    pub feature: Option<usize>,
+    /// What it does while a channel that it watches is isolated.
+    pub without: Without,
     /// Readings it looks at together.
     pub lag: usize,
     /// Readings it learns from before it judges.
@@ -30,6 +34,15 @@ pub struct ModelConfig {
     pub calm: u64,
     /// Where its lag stands in the file.
     pub(super) lag_span: Range<usize>,
+}
+
+/// What a model does while a channel that it watches cannot be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Without {
+    /// Judge the others.
+    GoOn,
+    /// Say nothing.
+    Skip,
 }
 
 impl ModelConfig {
@@ -51,6 +64,7 @@ pub(super) struct ModelDraft {
     pub(super) learn: u64,
     pub(super) refractory: u64,
     pub(super) calm: u64,
+    pub(super) without: Without,
     pub(super) lag_span: Range<usize>,
 }
 
@@ -80,6 +94,11 @@ pub(super) fn read(name: PartName, mut part: Part<'_, '_>) -> Option<Named<Model
     if calm.value == 0 {
         part.problem(calm.span, "`calm` must be at least 1", "write `calm = 20`");
     }
+    let without = part.take_text_or("without", "go_on", |word| match word {
+        "go_on" => Ok(Without::GoOn),
+        "skip" => Ok(Without::Skip),
+        other => Err(format!("there is no {other:?} ({})", did_you_mean(other, ["go_on", "skip"]))),
+    });
     part.finish();
     let draft = ModelDraft {
         inputs,
@@ -87,6 +106,7 @@ pub(super) fn read(name: PartName, mut part: Part<'_, '_>) -> Option<Named<Model
         learn: learn.value,
         refractory: refractory.value,
         calm: calm.value,
+        without: without.value,
         lag_span: lag.span,
     };
     Some(Named { part: draft, name, span })

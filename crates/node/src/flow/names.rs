@@ -14,6 +14,8 @@ use crate::expression::names::{Half, Names, Unknown};
 pub enum PartAt {
     /// A source.
     Source(usize),
+    /// A feature.
+    Feature(usize),
     /// A model.
     Model(usize),
     /// A rule.

@@ -13,7 +13,7 @@ use crate::expression::Expression;
 use crate::expression::names::Names as _;
 
 /// What a rule can take.
-const INPUTS: [&str; 3] = ["source", "model", "rule"];
+const INPUTS: [&str; 4] = ["source", "feature", "model", "rule"];
 
 /// The rules in the order of the file, and the order in which they are judged; `None` after a problem.
 pub(super) fn check_rules(

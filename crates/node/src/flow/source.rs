@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use wire::id::PartName;
 
+use super::health;
 use super::part::{Named, positive};
 use crate::config::part::{Part, Placed};
 use crate::config::problem::did_you_mean;
 use crate::config::quantity::duration_ms;
+use crate::health::HealthSettings;
 use crate::source::csv::{CsvOptions, MAX_COLUMNS};
 use crate::source::pump;
 
@@ -24,6 +26,8 @@ pub struct SourceConfig {
     pub channels: Option<Vec<String>>,
     /// The usual time between two readings, if it is declared or known: how much there will be is worked out by it.
     pub interval_ms: Option<f64>,
+    /// What is looked for in its sensors; `None`: nothing.
+    pub health: Option<HealthSettings>,
     /// Time between two summaries, by the source's clock.
     pub summary_ms: i64,
     /// Where its name stands in the file.
@@ -124,11 +128,13 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
             return None;
         }
     };
+    let health = health::read(&mut part);
     part.finish();
     let config = SourceConfig {
         name: name.clone(),
         kind,
         channels,
+        health,
         interval_ms,
         summary_ms: summary.value,
         max_gap_ms: max_gap.value,

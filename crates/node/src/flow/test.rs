@@ -13,6 +13,7 @@ use super::source::SourceConfig;
 use crate::config::part::{Effective, Part, in_text_order};
 use crate::config::problem::{Problems, did_you_mean};
 use crate::config::quantity::duration_ms;
+use crate::feature::FeatureConfig;
 
 /// The most tests of one flow.
 const MAX_TESTS: usize = 256;
@@ -52,6 +53,8 @@ pub enum GivenPart {
     Source(usize, Vec<(String, f64)>),
     /// A source falls silent.
     Silent(usize),
+    /// What a feature gives, whatever the readings are.
+    Feature(usize, Vec<(String, f64)>),
     /// What a model makes of the readings, whatever they are.
     Model(usize, Vec<(String, f64)>),
 }
@@ -75,6 +78,7 @@ pub struct Expect {
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) sources: &'a [SourceConfig],
+    pub(super) features: &'a [FeatureConfig],
     pub(super) models: &'a [ModelConfig],
     pub(super) rules: &'a [RuleConfig],
 }
@@ -197,10 +201,21 @@ impl Reader<'_> {
         span: Range<usize>,
         value: Spanned<DeValue<'_>>,
     ) -> Option<GivenPart> {
-        let Parts { sources, models, .. } = self.parts;
+        let Parts { sources, features, models, .. } = self.parts;
         let source = sources.iter().position(|source| source.name.as_str() == name);
         let model = models.iter().position(|model| model.name.as_str() == name);
         let at = value.span();
+        let feature = features.iter().position(|feature| feature.name.as_str() == name);
+        if let (None, None, Some(feature)) = (source, model, feature) {
+            let known = features[feature].names();
+            return match value.into_inner() {
+                DeValue::Table(table) => {
+                    let values = self.values(in_text_order(table), Some(&known))?;
+                    Some(GivenPart::Feature(feature, values))
+                }
+                _ => self.fail(at, "a feature is given what it says", "write `{ rms = 1.5 }`"),
+            };
+        }
         match (source, model, value.into_inner()) {
             (Some(source), _, DeValue::Table(table)) => {
                 let known = sources[source].channels.as_deref();
@@ -219,8 +234,9 @@ impl Reader<'_> {
             (None, Some(_), _) => self.fail(at, "a model is given what it says", "write `{ p = 0.99 }`"),
             (None, None, _) => {
                 let names = sources.iter().map(|source| source.name.as_str());
+                let names = names.chain(features.iter().map(|feature| feature.name.as_str()));
                 let help = did_you_mean(name, names.chain(models.iter().map(|model| model.name.as_str())));
-                self.fail(span, format!("there is no source or model `{name}`"), help)
+                self.fail(span, format!("there is no source, feature or model `{name}`"), help)
             }
         }
     }

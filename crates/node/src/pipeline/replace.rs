@@ -5,6 +5,7 @@ use wire::hash::Hash;
 
 use super::Pipeline;
 use super::products::Product;
+use super::watched::Watched;
 use crate::board::Slot;
 use crate::decide::Rule;
 use crate::flow::Flow;
@@ -61,10 +62,25 @@ impl Pipeline {
             let was = before.sources.iter().position(|other| other.name == source.name);
             replaced.sources.push(was.filter(|_| replaced.same.contains(&path)));
         }
+        let mut features: Vec<Option<Watched>> =
+            std::mem::take(&mut self.features).into_iter().map(Some).collect();
+        let mut features_go_on = Vec::new();
+        for (at, feature) in after.features.iter().enumerate() {
+            let path = format!("feature.{}", feature.name);
+            let was = before.features.iter().position(|other| other.name == feature.name);
+            let goes_on = replaced.same.contains(&path) && replaced.sources[feature.source].is_some();
+            let watched = was.filter(|_| goes_on).and_then(|was| features[was].take());
+            features_go_on.push(watched.is_some());
+            if let Some(watched) = watched {
+                new.features[at].take_over(watched);
+            }
+        }
         for (at, model) in after.models.iter().enumerate() {
             let path = format!("model.{}", model.name);
             let was = before.models.iter().position(|other| other.name == model.name);
-            let goes_on = replaced.same.contains(&path) && replaced.sources[model.source].is_some();
+            let goes_on = replaced.same.contains(&path)
+                && replaced.sources[model.source].is_some()
+                && model.feature.is_none_or(|feature| features_go_on[feature]);
             match was.filter(|_| goes_on) {
                 Some(was) => new.models[at].take_over(self.models[was].clone()),
                 None => new.stored[at] = stored(model.name.as_str()),
@@ -108,6 +124,7 @@ impl Pipeline {
         }
         let path_of = |flow: &Flow, part: PartAt| match part {
             PartAt::Source(at) => format!("source.{}", flow.sources[at].name),
+            PartAt::Feature(at) => format!("feature.{}", flow.features[at].name),
             PartAt::Model(at) => format!("model.{}", flow.models[at].name),
             PartAt::Rule(at) => format!("rule.{}", flow.rules[at].name),
         };

@@ -25,10 +25,12 @@ struct Channel {
     sum: f64,
     max: f64,
     present: u64,
+    isolated: u64,
 }
 
 impl Channel {
-    const EMPTY: Channel = Channel { min: f64::INFINITY, sum: 0.0, max: f64::NEG_INFINITY, present: 0 };
+    const EMPTY: Channel =
+        Channel { min: f64::INFINITY, sum: 0.0, max: f64::NEG_INFINITY, present: 0, isolated: 0 };
 }
 
 impl Tracker {
@@ -81,11 +83,12 @@ impl Tracker {
         }
     }
 
-    /// Takes the reading itself.
-    pub(super) fn take(&mut self, t_ms: WallMs, values: &[f64]) {
+    /// Takes the reading itself. `isolated`: whether a channel is missing because its sensor is not believed.
+    pub(super) fn take(&mut self, t_ms: WallMs, values: &[f64], isolated: impl Fn(usize) -> bool) {
         self.to_ms = t_ms;
         self.count += 1;
-        for (channel, value) in self.channels.iter_mut().zip(values) {
+        for (at, (channel, value)) in self.channels.iter_mut().zip(values).enumerate() {
+            channel.isolated += u64::from(isolated(at));
             if value.is_nan() {
                 continue;
             }
@@ -102,10 +105,10 @@ impl Tracker {
             return;
         }
         let summarise = |(name, channel): (&String, &mut Channel)| {
-            let Channel { min, sum, max, present } = std::mem::replace(channel, Channel::EMPTY);
+            let Channel { min, sum, max, present, isolated } = std::mem::replace(channel, Channel::EMPTY);
             // Without a value all three are missing: infinities and 0/0 are written as null.
             let mean = sum / present as f64;
-            ChannelSummary { channel: name.clone(), min, mean, max, missing: self.count - present }
+            ChannelSummary { channel: name.clone(), min, mean, max, missing: self.count - present, isolated }
         };
         let summaries = channels.iter().zip(&mut self.channels).map(summarise).collect();
         out.push(Product::Summary(Summary {

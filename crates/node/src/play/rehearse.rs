@@ -121,6 +121,7 @@ fn give(given: &Given, givers: &mut [Giver], pipeline: &mut Pipeline) {
                 }
             }
         }
+        GivenPart::Feature(feature, values) => pipeline.pretend_feature(*feature, values),
         GivenPart::Model(model, values) => {
             let of = |name: &str| {
                 values.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, value)| *value)
