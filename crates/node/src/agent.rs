@@ -7,6 +7,7 @@
 //! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
 //! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
 
+mod acting;
 mod follow;
 mod host;
 mod install;

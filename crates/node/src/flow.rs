@@ -16,6 +16,7 @@
 //! for = "30s"
 //! ```
 
+pub mod actuator;
 mod check;
 pub mod part;
 mod read;

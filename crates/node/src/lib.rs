@@ -32,6 +32,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod act;
 pub mod agent;
 pub mod api;
 pub mod assignments;

@@ -1,5 +1,7 @@
 //! What the records of each kind say. A reader ignores fields it does not know; the stored text keeps them.
 
+pub mod act;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
