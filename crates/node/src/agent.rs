@@ -43,6 +43,7 @@ use crate::inventory;
 use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
+use crate::policy::pseudonym::{KeyError, Pseudonyms};
 use crate::serve::{self, ServeError, Serving};
 use crate::source::http::HttpSource;
 use crate::source::queue::{Outlet, Stopper};
@@ -89,6 +90,9 @@ pub enum StartError {
     /// The language models cannot be served.
     #[error("the language models cannot be served")]
     Serve(#[from] ServeError),
+    /// What the policy hides has no names.
+    #[error(transparent)]
+    Pseudonyms(#[from] KeyError),
     /// The releases cannot be kept.
     #[error("the releases cannot be kept")]
     Install(#[from] InstallError),
@@ -139,12 +143,15 @@ pub fn start<W: World + Clone + 'static>(config: Config, world: W) -> Result<Run
 
 /// Starts a node whose failed sources are tried again after other times than the usual.
 pub fn start_with<W: World + Clone + 'static>(
-    config: Config,
+    mut config: Config,
     mut world: W,
     back_off: BackOff,
 ) -> Result<Running, StartError> {
     let data = config.data.clone();
     std::fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
+    if config.policy.needs_key() {
+        config.policy.pseudonyms = Some(Pseudonyms::open_or_make(&data, &mut world)?);
+    }
     let hub_token =
         config.hub.as_ref().and_then(|hub| hub.token_file.as_deref()).map(read_token).transpose()?;
     let api_token =
@@ -232,6 +239,7 @@ pub fn start_with<W: World + Clone + 'static>(
         outlet,
         boot,
         data,
+        policy: config.policy.clone(),
         clock: Box::new(world.clone()),
         shared: Arc::clone(&shared),
         states: looper::SourceStates::new(&config),
@@ -298,7 +306,7 @@ fn recall(config: &Config, world: &mut dyn Entropy) -> Result<(Pipeline, Journal
     let settings = journal::Settings {
         max_bytes: config.journal.max_bytes,
         min_free_bytes: config.journal.min_free_bytes,
-        leaves: config.leaves.clone(),
+        policy: config.policy.clone(),
     };
     let opened = Journal::open(&config.data, settings, world).map_err(StartError::Journal)?;
     let (version, flow) = (VERSION.to_owned(), config.flow.digest);

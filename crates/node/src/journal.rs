@@ -248,6 +248,7 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let (kept, kept_bytes) = (self.pending.len(), self.pending_bytes);
         for draft in drafts {
+            let draft = self.settings.policy.pass(draft);
             let checked = self.check(&draft);
             self.pending_bytes += draft.body.get().len() as u64 + ROW_BYTES;
             self.pending.push((draft, stamp));
@@ -486,7 +487,7 @@ impl Journal {
         if let Some(index) = self.index.get(&draft.stream) {
             return Ok(*index);
         }
-        let leaves = self.settings.leaves.contains(&draft.class);
+        let leaves = self.settings.policy.leaves(&draft.stream, draft.class);
         let mut position = Position::empty(&draft.stream, draft.class, leaves);
         position.id = position::insert(&self.conn, &position)?;
         self.positions.push(position);

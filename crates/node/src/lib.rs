@@ -54,6 +54,7 @@ pub mod latency;
 pub mod model;
 pub mod pipeline;
 pub mod play;
+pub mod policy;
 pub mod pull;
 pub mod serve;
 pub mod shelf;

@@ -20,6 +20,7 @@ use crate::journal::{Durability, Journal, JournalError};
 use crate::keep;
 use crate::latency::{Latency, LatencySummary};
 use crate::pipeline::{Pipeline, Product};
+use crate::policy::Policy;
 use crate::source::panic_text;
 use crate::source::queue::{Arrival, Event, Outlet, SourceState};
 use crate::status::{JournalStatus, ModelStatus, RuleStatus, SourceStatus, Status, UplinkStatus, rss_bytes};
@@ -43,6 +44,8 @@ pub(super) struct Looper {
     pub(super) outlet: Outlet,
     pub(super) boot: BootId,
     pub(super) data: PathBuf,
+    /// What may be said of sources in logs, too.
+    pub(super) policy: Policy,
     pub(super) clock: Box<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     pub(super) states: SourceStates,
@@ -188,7 +191,8 @@ impl Looper {
                         batch.t_ms.len(),
                         panic_text(&*panic)
                     );
-                    tracing::error!(source = %name, reason, "a batch was given up");
+                    let told = self.policy.text(Some(name.as_str()), &reason).unwrap_or_default();
+                    tracing::error!(source = %name, reason = told, "a batch was given up");
                     round.out.push(Product::part("pipeline", "failed", reason));
                 }
                 let learnt =
@@ -206,6 +210,7 @@ impl Looper {
                     if state == "failed" {
                         // Who brought it from outside has logged it, as loud as it deserves.
                         if !matches!(arrival.event, Event::Part(_)) {
+                            let reason = self.policy.text(None, reason).unwrap_or_default();
                             tracing::error!(part, reason, "a part of the node failed");
                         }
                         round.failed.push(part.clone());
@@ -230,10 +235,13 @@ impl Looper {
         }
         source.state = state;
         source.reason = reason.to_owned();
+        let told = self.policy.text(Some(source.config.name.as_str()), reason).unwrap_or_default();
         match state {
-            SourceState::Failed => tracing::warn!(source = %source.config.name, reason, "a source failed"),
+            SourceState::Failed => {
+                tracing::warn!(source = %source.config.name, reason = told, "a source failed");
+            }
             _ => {
-                tracing::info!(source = %source.config.name, state = state.as_str(), reason, "a source changed");
+                tracing::info!(source = %source.config.name, state = state.as_str(), reason = told, "a source changed");
             }
         }
         round.out.push(Product::Source(SourceChange {
