@@ -10,6 +10,7 @@
 
 pub mod pseudonym;
 mod redact;
+pub mod subject;
 
 use std::collections::BTreeMap;
 
@@ -76,6 +77,9 @@ impl Default for Policy {
 /// What stays is in streams whose names begin so.
 const STAYS: &str = "private.";
 
+/// What was erased is named by numbers and hashes, which must stay what they are.
+const ERASED: &str = "erased";
+
 /// Raw readings that leave, but not as they came, are in streams whose names begin so.
 const SHOWN: &str = "shown.";
 
@@ -106,10 +110,11 @@ impl Policy {
             || source_of_stream(name).is_none() && self.all().any(|say| say.leaves.contains(&class))
     }
 
-    /// The draft as it enters the journal.
-    pub fn pass(&self, draft: Draft) -> Draft {
-        if self.sources.is_empty() && self.usual.is_plain() {
-            return draft;
+    /// The draft as it enters the journal; with it, where evidence was changed so that it may leave, the draft as it was, which
+    /// stays: whom a decision is about has a right to all of its words.
+    pub fn pass(&self, draft: Draft) -> (Draft, Option<Draft>) {
+        if self.sources.is_empty() && self.usual.is_plain() || draft.kind.as_str() == ERASED {
+            return (draft, None);
         }
         let Draft { stream, class, kind, body } = draft;
         let of_stream = source_of_stream(stream.as_str()).map(str::to_owned);
@@ -122,28 +127,36 @@ impl Policy {
             None => self.all().any(|say| say.hides_words),
         };
         let leaves = say.leaves.contains(&class);
-        if class == Class::Raw && (!leaves || say.is_plain()) {
-            return Draft { stream, class, kind, body };
-        }
+        let stays_as_it_came = class == Class::Raw && (!leaves || say.is_plain());
+        let mut body = body;
         if let Some((subject, pseudonyms)) = say.subject.as_ref().zip(self.pseudonyms.as_ref())
             && let Value::Object(fields) = &mut json
         {
             fields.insert("subject".to_owned(), Value::String(pseudonyms.of(subject)));
+            body = written(&json);
         }
+        if stays_as_it_came {
+            return (Draft { stream, class, kind, body }, None);
+        }
+        let before = json.clone();
         redact::drop_channels(&mut json, &say.drop);
         redact::round(&mut json, &say.round);
         if hides_words {
             redact::hide(&mut json, self.pseudonyms.as_ref());
         }
+        let is_changed = json != before;
+        let original = (class == Class::Audit && leaves && is_changed).then(|| {
+            let (stream, kind) = (renamed(STAYS, &stream), kind.clone());
+            Draft { stream, class, kind, body: body.clone() }
+        });
         let stream = match () {
             () if class == Class::Raw => renamed(SHOWN, &stream),
             // Its stream leaves for the sake of others.
             () if !leaves && of_stream.is_none() && self.leaves(&stream, class) => renamed(STAYS, &stream),
             () => stream,
         };
-        // A value that was read writes.
-        let body = serde_json::to_string(&json).ok().and_then(|text| RawValue::from_string(text).ok());
-        Draft { stream, class, kind, body: body.unwrap_or_default() }
+        let body = if is_changed { written(&json) } else { body };
+        (Draft { stream, class, kind, body }, original)
     }
 
     /// What may be said of a source, or of a part, outside of records: `None` where words are hidden.
@@ -168,6 +181,11 @@ fn source_of_body(body: &Value) -> Option<String> {
     let named = body.get("source").and_then(Value::as_str);
     let part = || body.get("part").and_then(Value::as_str)?.strip_prefix("source.");
     named.or_else(part).map(str::to_owned)
+}
+
+fn written(json: &Value) -> Box<RawValue> {
+    // A value that was read writes.
+    serde_json::to_string(json).ok().and_then(|text| RawValue::from_string(text).ok()).unwrap_or_default()
 }
 
 fn renamed(prefix: &str, stream: &StreamName) -> StreamName {

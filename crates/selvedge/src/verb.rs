@@ -21,6 +21,7 @@ mod ls;
 mod node;
 mod pack;
 mod perplexity;
+mod privacy;
 mod prove;
 mod ps;
 mod pull;
@@ -90,6 +91,8 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Audit(audit::Verb),
     Act(act::Args),
+    #[command(subcommand)]
+    Privacy(privacy::Verb),
     #[command(hide = true)]
     Prove(prove::Args),
     #[command(hide = true)]
@@ -145,6 +148,7 @@ impl Verb {
             Verb::Trust(verb) => trust::run(&verb),
             Verb::Audit(verb) => audit::run(verb),
             Verb::Act(args) => act::run(&args),
+            Verb::Privacy(verb) => privacy::run(&verb),
             Verb::Prove(args) => prove::run(&args),
             Verb::Guard(args) => guard::run(&args),
             Verb::Completions { shell } => {

@@ -25,9 +25,6 @@ use self::claim::{Claim, Claims};
 use self::rate::Starts;
 use crate::act::limits::Limits;
 
-/// The condition of an interlock that was not judged for so long does not hold.
-pub const INTERLOCK_FRESH_NS: MonoNs = 5_000_000_000;
-
 /// A number that moves slowly is moved this often.
 pub const STEP_NS: MonoNs = 250_000_000;
 
@@ -274,8 +271,9 @@ impl Envelope {
                 }
             }
             Event::Interlock(holds) => {
-                self.holds_until_ns =
-                    (holds == Some(true)).then(|| now_ns.saturating_add(INTERLOCK_FRESH_NS));
+                // A condition that was not judged for a lease does not hold.
+                let fresh_ns = self.limits.lease_ms.saturating_mul(1_000_000);
+                self.holds_until_ns = (holds == Some(true)).then(|| now_ns.saturating_add(fresh_ns));
             }
             Event::Wrote { id, read, took_ms } => self.wrote(id, read, took_ms, now_ns, &mut out),
             Event::Lapsed => {

@@ -34,6 +34,8 @@ const GROUP_EVENTS: usize = 64;
 const GROUP_READINGS: usize = 1_024;
 /// What models have learnt is stored this often.
 const KEEP_NS: MonoNs = 300_000_000_000;
+/// What the policy keeps no longer is dropped this often.
+const EXPIRE_NS: MonoNs = 600_000_000_000;
 /// The status is renewed this often.
 const STATUS_NS: MonoNs = 1_000_000_000;
 
@@ -80,6 +82,8 @@ impl SourceStates {
 struct Round {
     out: Vec<Product>,
     kept_ns: MonoNs,
+    /// When what is too old was last dropped; `None` before the first time.
+    expired_ns: Option<MonoNs>,
     status_ns: MonoNs,
     keeping: Option<JoinHandle<()>>,
     trouble: Option<String>,
@@ -98,6 +102,7 @@ impl Looper {
         let mut round = Round {
             out: Vec::new(),
             kept_ns: now_ns,
+            expired_ns: None,
             status_ns: 0,
             keeping: None,
             trouble: None,
@@ -132,6 +137,12 @@ impl Looper {
             }
             if now_ns.saturating_sub(round.kept_ns) >= KEEP_NS {
                 self.keep(&mut round);
+            }
+            if round.expired_ns.is_none_or(|last_ns| now_ns.saturating_sub(last_ns) >= EXPIRE_NS) {
+                round.expired_ns = Some(now_ns);
+                if let Err(error) = self.journal.expire(self.stamp()) {
+                    tracing::warn!(error = why(&error), "what the policy keeps no longer could not be dropped");
+                }
             }
             if idle || round.changed || now_ns.saturating_sub(round.status_ns) >= STATUS_NS {
                 round.status_ns = now_ns;

@@ -280,7 +280,7 @@ fn check(seen: &Seen, limits: &Limits) -> Result<(), String> {
         limits.allowed.check(to).map_err(|why| format!("at {t}: {why}"))?;
         // The interlock was told to hold not long before, and not told otherwise since.
         let told = seen.interlock.iter().rev().find(|(r, _)| *r <= t.saturating_sub(SLOWEST));
-        let fresh = |r: &MonoNs| t - r <= INTERLOCK_FRESH_NS + SLOWEST;
+        let fresh = |r: &MonoNs| t - r <= LEASE + SLOWEST;
         let since = seen.interlock.iter().filter(|(r, _)| *r <= *t && *r > t.saturating_sub(SLOWEST));
         let held = told.into_iter().chain(since).any(|(r, holds)| *holds && fresh(r));
         if !held {
@@ -413,7 +413,7 @@ fn the_checker_is_no_rubber_stamp() {
     let wrong: [(&str, &dyn Fn(&mut Seen)); 6] = [
         ("not among", &|seen| seen.device = vec![(2 * S, word("d"))]),
         ("interlock", &|seen| seen.interlock = vec![(S / 2, false)]),
-        ("interlock", &|seen| seen.device = vec![(9 * S, word("b"))]),
+        ("interlock", &|seen| seen.device = vec![(40 * S, word("b"))]),
         ("for nobody", &|seen| seen.device = vec![(2 * S, word("c"))]),
         ("for nobody", &|seen| seen.settings = vec![(60 * S, word("b"))]),
         ("too often", &|seen| seen.device = (0..4).map(|i| (2 * S + i * MS, word("b"))).collect()),
@@ -502,9 +502,10 @@ fn a_missing_interlock_is_none() {
     at(31, Event::Interlock(None));
     assert_eq!(at(31, ask(1, "b", None)), refused);
     at(32, Event::Interlock(Some(true)));
-    assert_eq!(at(32, ask(1, "b", None)), ["write b", "person a1: b done: because"]);
+    assert_eq!(at(32, ask(1, "b", Some(300_000))), ["write b", "person a1: b done: because"]);
     // Nobody judges it any more.
-    let over = at(37, Event::Tick);
+    assert!(at(60, ask(1, "b", Some(300_000))).is_empty());
+    let over = at(62, Event::Tick);
     assert_eq!(over[..2], ["person a1: b over: the interlock does not hold any more", "write safe"]);
 }
 
