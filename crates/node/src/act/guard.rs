@@ -23,7 +23,8 @@ use wire::body::act::Setting;
 use wire::world::{Clock, MonoNs};
 
 use self::post::{Post, Todo};
-use super::device::{self, Device, DeviceError};
+use super::device;
+use super::device::face::{Device, DeviceError};
 use super::word::{Held, LINE_MAX_BYTES, Order, Said, read_line, write_line};
 use crate::why::why;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wire::body::act::Setting;
 use wire::world::{Clock as _, System};
 
-use super::{ANSWER_MAX_BYTES, Device, DeviceError, shortened};
+use super::face::{ANSWER_MAX_BYTES, Device, DeviceError, shortened};
 use crate::act::limits::Allowed;
 
 /// How often a program is looked at: it begins with the first, and waits twice as long each time up to the second.

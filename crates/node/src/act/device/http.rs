@@ -8,7 +8,7 @@ use reqwest::{Client, Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 use wire::body::act::Setting;
 
-use super::{ANSWER_MAX_BYTES, Device, DeviceError, shortened};
+use super::face::{ANSWER_MAX_BYTES, Device, DeviceError, shortened};
 use crate::act::limits::Allowed;
 use crate::config::read_token;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use wire::body::act::{Setting, WORD_MAX_BYTES};
 
-use super::{Device, DeviceError};
+use super::face::{Device, DeviceError};
 use crate::act::limits::Allowed;
 use crate::durable;
 
