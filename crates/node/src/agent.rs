@@ -12,11 +12,13 @@ mod follow;
 mod host;
 mod install;
 mod looper;
+mod reining;
 mod report;
 mod restore;
 pub(crate) mod shared;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -51,10 +53,12 @@ use crate::source::{BackOff, build, supervise};
 use crate::status::Status;
 use crate::uplink::{self, Uplink, UplinkError};
 use crate::why::why;
+use acting::Acting;
 use follow::Follower;
 use host::AgentHost;
 use install::{InstallError, Installing, Surroundings};
 use looper::Looper;
+use reining::Reining;
 use shared::Shared;
 pub use shared::VERSION;
 
@@ -134,6 +138,7 @@ pub struct Running {
     api: Option<SocketAddr>,
     serving: Option<Serving>,
     installing: Option<Installing>,
+    acting: Option<Acting>,
 }
 
 /// Starts a node.
@@ -233,6 +238,20 @@ pub fn start_with<W: World + Clone + 'static>(
 
     let messenger = outlet.messenger();
     let (reports, filed) = report::reports(outlet.messenger());
+    let acting = match config.flow.actuators.is_empty() {
+        true => None,
+        false => Some(acting::start(
+            config.flow.actuators.clone(),
+            acting::Around {
+                data: data.clone(),
+                clock: Box::new(world.clone()),
+                reports: reports.clone(),
+                messenger: outlet.messenger(),
+                command: guard_command().map_err(StartError::Thread)?,
+            },
+        )
+        .map_err(StartError::Thread)?),
+    };
     let looper = Looper {
         pipeline,
         journal,
@@ -244,6 +263,7 @@ pub fn start_with<W: World + Clone + 'static>(
         shared: Arc::clone(&shared),
         states: looper::SourceStates::new(&config),
         reports: filed,
+        reining: acting.as_ref().map(|acting| Reining::new(&config.flow, acting.actors())),
     };
     let installing = match prepared {
         Some(prepared) => {
@@ -273,7 +293,13 @@ pub fn start_with<W: World + Clone + 'static>(
     let host =
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
     let io = spawn("io", move || run_io(api, uplink, identity, host, world, &stop))?;
-    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving, installing })
+    let api = api_addr;
+    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api, serving, installing, acting })
+}
+
+/// The guard of actuators is this very program.
+fn guard_command() -> std::io::Result<Vec<OsString>> {
+    Ok(vec![std::env::current_exe()?.into_os_string(), "guard".into()])
 }
 
 /// The door for neighbours at the local API, if they may fetch what the slots reach.
@@ -428,6 +454,10 @@ impl Running {
 
     /// Stops: takes no more readings, finishes those that wait, stores what models have learnt, closes the journal.
     pub fn stop(self) -> Result<(), StopError> {
+        if let Some(acting) = self.acting {
+            // While the journal still takes what there is to tell of it.
+            acting.stop();
+        }
         self.shared.stopping.store(true, Relaxed);
         self.stopper.stop();
         if let Some(installing) = self.installing {

@@ -19,7 +19,7 @@ pub mod time;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::flow::part::{SourceConfig, SourceKind};
+use crate::flow::source::{SourceConfig, SourceKind};
 use crate::why::why;
 use bring::{Source, SourceError};
 use queue::{Event, Inlet, SourceState, Stopped};

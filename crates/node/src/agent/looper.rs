@@ -13,6 +13,7 @@ use wire::id::BootId;
 use wire::record::Stamp;
 use wire::world::{Clock, MonoNs};
 
+use super::reining::Reining;
 use super::report::Filed;
 use super::shared::{Shared, VERSION};
 use crate::config::Config;
@@ -53,13 +54,15 @@ pub(super) struct Looper {
     pub(super) states: SourceStates,
     /// What other parts of the node have to say in the journal.
     pub(super) reports: Receiver<Filed>,
+    /// What actuators hear of rules; `None` without actuators.
+    pub(super) reining: Option<Reining>,
 }
 
 /// How each source is, in the order of the flow.
 pub(super) struct SourceStates(Vec<OneSource>);
 
 struct OneSource {
-    config: crate::flow::part::SourceConfig,
+    config: crate::flow::source::SourceConfig,
     state: SourceState,
     reason: String,
     refused: u64,
@@ -68,7 +71,7 @@ struct OneSource {
 impl SourceStates {
     /// All waiting.
     pub(super) fn new(config: &Config) -> SourceStates {
-        let waiting = |config: &crate::flow::part::SourceConfig| OneSource {
+        let waiting = |config: &crate::flow::source::SourceConfig| OneSource {
             config: config.clone(),
             state: SourceState::Waiting,
             reason: "nothing has come yet".to_owned(),
@@ -129,7 +132,11 @@ impl Looper {
             }
             let now_ns = self.clock.mono_ns();
             self.pipeline.tick(now_ns, &mut round.out);
+            let decided = round.out.iter().any(|product| matches!(product, Product::Decision(_)));
             self.remember(&mut round);
+            if let Some(reining) = &mut self.reining {
+                reining.look(&self.pipeline, now_ns, decided);
+            }
             self.file(&mut round);
             let idle = arrivals.is_empty();
             for arrival in &arrivals {
@@ -400,12 +407,12 @@ impl Looper {
             }
         });
         let models = models.collect();
-        let rules = self.pipeline.rules().iter().map(|rule| RuleStatus {
+        let rules = self.pipeline.rules().iter().enumerate().map(|(at, rule)| RuleStatus {
             rule: rule.config().name.clone(),
-            when: rule.config().when.clone(),
+            when: rule.config().when.text().to_owned(),
             state: rule.standing().as_str(),
             since_ms: rule.since_ms(),
-            value: rule.value(),
+            value: self.pipeline.rule_value(at),
             severity: rule.config().severity.as_str(),
         });
         let rules = rules.collect();

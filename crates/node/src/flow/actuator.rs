@@ -1,17 +1,22 @@
 //! Reads the actuators of a flow: what they are, and the envelope that nobody leaves.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
-use serde::Deserialize;
 use wire::body::act::{Setting, WORD_MAX_BYTES};
 use wire::id::PartName;
 
+use super::names::Book;
+use super::part::{Named, inside};
 use crate::act::device::{Driver, Exec, Http};
 use crate::act::limits::{Allowed, Limits, Rate, WORDS_MAX, slew_per_s};
+use crate::act::reins::Then;
+use crate::board::Kind;
 use crate::config::part::{Part, Placed};
-use crate::config::problem::did_you_mean;
+use crate::config::problem::{Problems, did_you_mean};
 use crate::config::quantity::duration_ms;
+use crate::expression::Expression;
 
 const KINDS: [&str; 3] = ["simulated", "exec", "http"];
 
@@ -27,26 +32,41 @@ pub struct ActuatorConfig {
     /// The unit of its numbers.
     pub unit: Option<String>,
     /// It may only leave its safe setting while this condition holds.
-    pub interlock: Option<Placed<String>>,
+    pub interlock: Option<Interlock>,
     /// It only says what it would do.
     pub dry_run: bool,
     /// Whether it is asked what it is set to, each time.
     pub confirm: bool,
     /// How long it may take until it says so.
     pub settle_ms: u64,
-    /// Where its name stands in the file.
-    pub(super) span: Range<usize>,
 }
 
-impl ActuatorConfig {
-    /// Where its name stands in the file.
-    pub fn span(&self) -> Range<usize> {
-        self.span.clone()
-    }
+/// A condition that keeps an actuator in its safe setting while it does not hold.
+#[derive(Debug, Clone)]
+pub struct Interlock {
+    /// The condition.
+    pub when: Expression,
+    /// Sources, by their place in the flow, at whose readings it is judged.
+    pub sources: BTreeSet<usize>,
+}
+
+/// An actuator before the names in its interlock mean anything.
+pub(super) struct ActuatorDraft {
+    config: ActuatorConfig,
+    interlock: Option<Placed<String>>,
+}
+
+/// What a rule asks of an actuator, before it is known whether there is such a one.
+pub(super) struct ThenDraft {
+    rule: PartName,
+    actuator: String,
+    to: Setting,
+    hold_ms: u64,
+    span: Range<usize>,
 }
 
 /// Reads `[actuator.x]`; relative paths in it are relative to `folder`.
-pub(super) fn actuator(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Option<ActuatorConfig> {
+pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Option<Named<ActuatorDraft>> {
     let span = part.span.clone();
     let kind = part.require::<String>("type", "\"simulated\"")?;
     let write = part.take_or("write", false, "false");
@@ -113,7 +133,84 @@ pub(super) fn actuator(name: PartName, folder: &Path, mut part: Part<'_, '_>) ->
         tolerance: tolerance.map_or(1e-9, |placed| placed.value),
     };
     let (driver, confirm) = (driver?, confirm.value);
-    Some(ActuatorConfig { name, driver, limits, unit, interlock, dry_run, confirm, settle_ms, span })
+    let config = ActuatorConfig {
+        name: name.clone(),
+        driver,
+        limits,
+        unit,
+        interlock: None,
+        dry_run,
+        confirm,
+        settle_ms,
+    };
+    Some(Named { part: ActuatorDraft { config, interlock }, name, span })
+}
+
+/// Gives the names in interlocks their meaning: they may speak of every part. `None` after a problem.
+pub(super) fn check(
+    drafts: Vec<Named<ActuatorDraft>>,
+    book: &Book,
+    problems: &mut Problems,
+) -> Option<Vec<ActuatorConfig>> {
+    let mut sound = true;
+    let mut configs = Vec::new();
+    for Named { part: ActuatorDraft { mut config, interlock }, .. } in drafts {
+        if let Some(text) = interlock {
+            let scope = book.scope(book.parts.keys().map(String::as_str));
+            match Expression::parse(&text.value, Kind::Bool, &scope) {
+                Ok(when) => {
+                    let used = scope.used();
+                    let parts = book.parts.values().flatten().filter(|known| used.contains(&known.at));
+                    let sources: BTreeSet<usize> = parts.flat_map(|known| known.steps.clone()).collect();
+                    config.interlock = Some(Interlock { when, sources });
+                }
+                Err(bad) => {
+                    sound = false;
+                    if !scope.broken() {
+                        let message = format!("`interlock` of `actuator.{}`: {}", config.name, bad.message);
+                        problems.add_with_help(inside(problems, &text, &bad.span), message, bad.help);
+                    }
+                }
+            }
+        }
+        configs.push(config);
+    }
+    sound.then_some(configs)
+}
+
+/// Reads what a rule asks while it fires: `then = { valve = "closed" }`, and `hold`.
+pub(super) fn read_then(rule: &PartName, part: &mut Part<'_, '_>) -> Vec<ThenDraft> {
+    let then = part.take::<BTreeMap<String, Setting>>("then");
+    let hold_ms = part.take_text_or("hold", "0s", |text| within(text, 0, 86_400_000)).value;
+    let Some(Placed { value, span }) = then else { return Vec::new() };
+    let draft = |(actuator, to)| ThenDraft { rule: rule.clone(), actuator, to, hold_ms, span: span.clone() };
+    value.into_iter().map(draft).collect()
+}
+
+/// Finds the actuators that rules ask for.
+pub(super) fn check_thens(
+    drafts: Vec<ThenDraft>,
+    actuators: &[ActuatorConfig],
+    problems: &mut Problems,
+) -> Vec<Then> {
+    let mut thens = Vec::new();
+    for ThenDraft { rule, actuator, to, hold_ms, span } in drafts {
+        let names = || actuators.iter().map(|config| config.name.as_str());
+        match names().position(|name| name == actuator) {
+            None => {
+                let message = format!("`rule.{rule}` would set `actuator.{actuator}`, which the flow has not");
+                problems.add_with_help(span, message, did_you_mean(&actuator, names()));
+            }
+            Some(at) => match actuators[at].limits.allowed.check(&to) {
+                Ok(()) => thens.push(Then { rule, actuator: at, to, hold_ms }),
+                Err(why) => {
+                    let message = format!("`rule.{rule}` would set `actuator.{actuator}` to {to}: {why}");
+                    problems.add_with_help(span, message, "give one of its settings");
+                }
+            },
+        }
+    }
+    thens
 }
 
 /// `values` or `range`, and the unit.
@@ -224,11 +321,6 @@ fn http(folder: &Path, part: &mut Part<'_, '_>) -> Option<Driver> {
     let (method, pointer) = (method.value, pointer.value);
     Some(Driver::Http(Http { url, method, body, read_url, pointer, token_file, timeout_ms }))
 }
-
-/// What a rule asks of actuators while it fires: `then = { valve = "closed" }`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(transparent)]
-pub(super) struct ThenTable(pub(super) std::collections::BTreeMap<String, Setting>);
 
 /// The most actuators of one flow.
 pub(super) const ACTUATORS_MAX: usize = 64;
