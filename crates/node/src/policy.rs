@@ -94,7 +94,8 @@ impl Policy {
     }
 
     fn of(&self, source: Option<&str>) -> &Say {
-        source.and_then(|source| self.sources.get(source)).unwrap_or(&self.usual)
+        let found = source.and_then(|source| self.sources.iter().find(|(name, _)| name.as_str() == source));
+        found.map_or(&self.usual, |(_, say)| say)
     }
 
     /// Whether the records of a stream leave the node.

@@ -22,9 +22,9 @@ use wire::world::{Clock as _, System};
 /// How long the node may take to begin, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// "Within a second", with the noise of a machine that compiles meanwhile told apart: what took longer is printed, and above this
-/// is a failure.
-const BACK: Duration = Duration::from_secs(1);
+/// Far below the lease of half a minute, and far above what it takes on a machine with nothing else to do: tens of milliseconds.
+/// What it took is printed.
+const BACK: Duration = Duration::from_secs(10);
 
 /// A valve behind a server: `PUT` sets it, `GET` tells.
 struct Valve {
@@ -126,6 +126,8 @@ impl House {
             let set = ["--why", "a test", "--for", "10m", "--who", "kim", actuator, to];
             let mut told = String::new();
             wait("it is set", PATIENCE, || {
+                // Who asks too often is not heard.
+                sleep(Duration::from_millis(200));
                 let output = self.act(&set);
                 told = String::from_utf8_lossy(&output.stdout).into_owned();
                 output.status.success()
@@ -146,7 +148,7 @@ impl House {
 
     /// What the journal says of acts: who, what, how it came out.
     fn acts(&self) -> Vec<[String; 4]> {
-        let reader = Reader::open(&self.folder.path().join("data")).unwrap();
+        let Ok(reader) = Reader::open(&self.folder.path().join("data")) else { return Vec::new() };
         assert!(verify(&reader).unwrap().iter().all(|stream| stream.broken.is_none()));
         let records = reader.records(&StreamName::new("acts").unwrap(), 0, 1_000).unwrap();
         let field = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -218,10 +220,10 @@ fn a_node_that_is_killed_leaves_nothing_open() {
 
 #[test]
 fn a_node_that_hangs_loses_its_lease() {
-    let house = House::new("2s", false);
+    let house = House::new("5s", false);
     house.open();
     house.signal("-STOP");
-    let took = wait("the devices are back", Duration::from_secs(2) + BACK, || house.is_safe());
+    let took = wait("the devices are back", Duration::from_secs(5) + BACK, || house.is_safe());
     println!("back after the hang in {} ms", took.as_millis());
     assert!(took > Duration::from_millis(1_000), "a lease is not a moment: {took:?}");
     house.signal("-CONT");
@@ -260,6 +262,7 @@ fn a_dry_run_moves_nothing() {
     let house = House::new("30s", true);
     let mut told = String::new();
     wait("it is set", PATIENCE, || {
+        sleep(Duration::from_millis(200));
         let output = house.act(&["file", "open", "--why", "a test"]);
         told = String::from_utf8_lossy(&output.stdout).into_owned();
         output.status.success()
@@ -272,6 +275,61 @@ fn a_dry_run_moves_nothing() {
     });
     let refused = house.act(&["file", "ajar", "--why", "a test"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not among its values"), "{refused:?}");
+}
+
+/// Readings come in, a rule fires, the valve closes; it opens again when the rule clears, when the interlock fails, and when nothing
+/// comes any more.
+#[test]
+fn a_rule_holds_a_valve_while_it_fires() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    write("node.toml", format!("[node]\nname = \"n\"\n[api]\nlisten = \"{api}\"\n"));
+    write(
+        "flow.toml",
+        "[source.pump]\ntype = \"http\"\n[rule.leak]\ninputs = [\"source.pump\"]\nwhen = \"pump.flow > 40\"\n\
+         then = { file = \"closed\" }\n[actuator.file]\ntype = \"simulated\"\nfile = \"file\"\n\
+         values = [\"open\", \"closed\"]\nsafe = \"open\"\nwrite = true\ndry_run = false\nrate = \"100/s\"\n\
+         lease = \"4s\"\ninterlock = \"pump.pressure < 3.0\"\n"
+            .to_owned(),
+    );
+    let valve = Valve::open();
+    let house = House { node: start(folder.path()), folder, valve };
+    let clock = System::new();
+    let post = |flow: f64, pressure: Option<f64>| {
+        let mut values = json!({"flow": flow});
+        if let Some(pressure) = pressure {
+            values["pressure"] = json!(pressure);
+        }
+        let body = json!({"t_ms": clock.wall_ms(), "values": values}).to_string();
+        let Ok(mut stream) = std::net::TcpStream::connect(api) else { return };
+        let head = format!(
+            "POST /v1/readings/pump HTTP/1.1\r\nhost: {api}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        drop(stream.write_all((head + &body).as_bytes()));
+        drop(stream.read_to_string(&mut String::new()));
+        sleep(Duration::from_millis(50));
+    };
+    let until = |what: &str, is: &str, flow: f64, pressure: Option<f64>| {
+        wait(what, PATIENCE, || {
+            post(flow, pressure);
+            house.is()[0] == is
+        });
+    };
+    until("it begins safe", "open", 10.0, Some(1.0));
+    until("the rule fires", "closed", 50.0, Some(1.0));
+    until("the rule clears", "open", 10.0, Some(1.0));
+    until("it fires again", "closed", 50.0, Some(1.0));
+    until("the interlock fails", "open", 50.0, Some(5.0));
+    until("the interlock holds again", "closed", 50.0, Some(1.0));
+    wait("nothing is heard any more", PATIENCE, || house.is()[0] == "open");
+    wait("the journal tells", PATIENCE, || {
+        let acts = house.acts();
+        let is = |who: &str, outcome: &str| acts.iter().any(|act| act[1] == who && act[3] == outcome);
+        is("rule", "done") && is("rule", "over") && is("rule", "waits") && is("node", "done")
+    });
 }
 
 /// What a stranger says to a guard ends it with a word, and with the devices as they were.
