@@ -240,17 +240,19 @@ pub fn start_with<W: World + Clone + 'static>(
     let (reports, filed) = report::reports(outlet.messenger());
     let acting = match config.flow.actuators.is_empty() {
         true => None,
-        false => Some(acting::start(
-            config.flow.actuators.clone(),
-            acting::Around {
-                data: data.clone(),
-                clock: Box::new(world.clone()),
-                reports: reports.clone(),
-                messenger: outlet.messenger(),
-                command: guard_command().map_err(StartError::Thread)?,
-            },
-        )
-        .map_err(StartError::Thread)?),
+        false => Some(
+            acting::start(
+                config.flow.actuators.clone(),
+                acting::Around {
+                    data: data.clone(),
+                    clock: Box::new(world.clone()),
+                    reports: reports.clone(),
+                    messenger: outlet.messenger(),
+                    command: guard_command().map_err(StartError::Thread)?,
+                },
+            )
+            .map_err(StartError::Thread)?,
+        ),
     };
     let looper = Looper {
         pipeline,

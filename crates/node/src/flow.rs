@@ -35,11 +35,11 @@ use std::sync::Arc;
 
 use wire::hash::Hash;
 
+use crate::act::reins::Then;
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
-use check::Checked;
-use crate::act::reins::Then;
 pub use actuator::ActuatorConfig;
+use check::Checked;
 pub use check::Link;
 pub use model::ModelConfig;
 pub use names::{Field, PartAt};

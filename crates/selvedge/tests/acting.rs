@@ -91,7 +91,10 @@ impl House {
         let at = |name: &str| folder.path().join(name);
         let write = |name: &str, text: &str| std::fs::write(at(name), text).unwrap();
         write("node.toml", "[node]\nname = \"n\"\ndata = \"data\"\n");
-        write("set.sh", &format!("printf '%s' \"$1\" > '{0}.new' && mv '{0}.new' '{0}'\n", at("program").display()));
+        write(
+            "set.sh",
+            &format!("printf '%s' \"$1\" > '{0}.new' && mv '{0}.new' '{0}'\n", at("program").display()),
+        );
         let common = format!("write = true\ndry_run = {dry_run}\nlease = \"{lease}\"\nrate = \"100/s\"");
         let words = "values = [\"open\", \"closed\"]\nsafe = \"closed\"";
         write(
@@ -215,7 +218,10 @@ fn a_node_that_is_killed_leaves_nothing_open() {
     let count = |wanted: [&str; 4]| acts.iter().filter(|act| **act == wanted.map(str::to_owned)).count();
     assert_eq!(count(["file", "person", "open", "done"]), 2, "{acts:?}");
     assert_eq!(count(["program", "person", "40.0", "done"]), 2, "{acts:?}");
-    assert!(count(["server", "node", "closed", "done"]) >= 3, "twice at the begin, once at the end: {acts:?}");
+    assert!(
+        count(["server", "node", "closed", "done"]) >= 3,
+        "twice at the begin, once at the end: {acts:?}"
+    );
 }
 
 #[test]
@@ -229,9 +235,10 @@ fn a_node_that_hangs_loses_its_lease() {
     house.signal("-CONT");
     // What was asked before does not come true behind anybody's back.
     wait("the journal tells of it", PATIENCE, || {
-        house.acts().iter().any(|[actuator, who, _, outcome]| {
-            actuator == "file" && who == "person" && outcome == "over"
-        })
+        house
+            .acts()
+            .iter()
+            .any(|[actuator, who, _, outcome]| actuator == "file" && who == "person" && outcome == "over")
     });
     assert!(house.is_safe());
     house.open();
@@ -245,7 +252,9 @@ fn a_guard_that_is_killed_is_replaced() {
         let children = format!("/proc/{0}/task", house.node.id());
         let tasks = std::fs::read_dir(children).ok()?;
         let pids = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
-        let pids: Vec<u32> = pids.flat_map(|pids| pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect();
+        let pids: Vec<u32> = pids
+            .flat_map(|pids| pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+            .collect();
         pids.into_iter().find(|pid| {
             std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("\0guard"))
         })

@@ -172,7 +172,10 @@ fn events_only_says_no_word_of_the_data() {
         assert!(!text.is_empty(), "{what} is empty");
         for word in [CANARY, "patient-17", "spo2"] {
             let at = text.find(word);
-            let around = at.map(|at| &text[text.floor_char_boundary(at.saturating_sub(200))..text.ceil_char_boundary((at + 60).min(text.len()))]);
+            let around = at.map(|at| {
+                &text[text.floor_char_boundary(at.saturating_sub(200))
+                    ..text.ceil_char_boundary((at + 60).min(text.len()))]
+            });
             assert_eq!(around, None, "{word} is in {what}");
         }
     }

@@ -317,7 +317,11 @@ impl Envelope {
             let ticket = asked.ticket;
             if ticket.is_some() {
                 let (why, until_ns) = ("renewed".to_owned(), Some(until_ns));
-                out.push(Effect::Tell(Told { until_ns, remember: false, ..told(&asked, Outcome::Done, why) }));
+                out.push(Effect::Tell(Told {
+                    until_ns,
+                    remember: false,
+                    ..told(&asked, Outcome::Done, why)
+                }));
             }
             return;
         }
@@ -490,13 +494,7 @@ impl Envelope {
         }
     }
 
-    fn tell_node(
-        &mut self,
-        outcome: Outcome,
-        why: String,
-        receipt: Option<Receipt>,
-        out: &mut Vec<Effect>,
-    ) {
+    fn tell_node(&mut self, outcome: Outcome, why: String, receipt: Option<Receipt>, out: &mut Vec<Effect>) {
         out.push(Effect::Tell(Told {
             who: Actor { kind: ActorKind::Node, name: String::new() },
             asked: self.limits.safe.clone(),

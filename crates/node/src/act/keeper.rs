@@ -40,7 +40,8 @@ impl Keeper {
         devices: Vec<Held>,
         hear: impl Fn(Option<Said>) + Send + 'static,
     ) -> io::Result<Keeper> {
-        let (program, words) = command.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
+        let (program, words) =
+            command.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
         let mut command = Command::new(program);
         // What a terminal tells the node is not for the guard, which outlives it.
         #[cfg(unix)]

@@ -70,7 +70,8 @@ impl Reins {
         for Rein { then, until_ns } in &mut self.0 {
             let Then { rule, actuator, to, hold_ms } = then;
             let (actuator, who) = (*actuator, Actor { kind: ActorKind::Rule, name: rule.to_string() });
-            let ask = |why: &str| Pull::Ask { actuator, who: who.clone(), to: to.clone(), why: why.to_owned() };
+            let ask =
+                |why: &str| Pull::Ask { actuator, who: who.clone(), to: to.clone(), why: why.to_owned() };
             match (fires(rule), *until_ns) {
                 (None, _) => {}
                 (Some(true), _) => {
@@ -110,7 +111,10 @@ mod tests {
             hold_ms,
         };
         let said = |pulls: Vec<Pull>| -> Vec<&'static str> {
-            pulls.iter().map(|pull| if matches!(pull, Pull::Ask { .. }) { "ask" } else { "release" }).collect()
+            pulls
+                .iter()
+                .map(|pull| if matches!(pull, Pull::Ask { .. }) { "ask" } else { "release" })
+                .collect()
         };
         let mut reins = Reins::new(vec![then(0), then(2_000)]);
         let mut look = |s: u64, fires: Option<bool>| said(reins.look(|_| fires, s * S));

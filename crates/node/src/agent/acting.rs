@@ -68,7 +68,8 @@ impl Actors {
     fn ask(&self, ask: Ask) -> Answer {
         let (tell, told) = sync_channel(1);
         drop(self.0.send(Word::Asked(ask, tell)));
-        let none = |_| Answer::Refused { why: "the node is stopping, or its device takes too long".to_owned() };
+        let none =
+            |_| Answer::Refused { why: "the node is stopping, or its device takes too long".to_owned() };
         told.recv_timeout(door::PATIENCE).unwrap_or_else(none)
     }
 }
@@ -149,10 +150,8 @@ struct Thread {
 impl Thread {
     fn new(configs: Vec<ActuatorConfig>, around: Around, words: Sender<Word>) -> Thread {
         let now_ns = around.clock.mono_ns();
-        let one = |config: ActuatorConfig| One {
-            envelope: Envelope::new(config.limits.clone(), now_ns),
-            config,
-        };
+        let one =
+            |config: ActuatorConfig| One { envelope: Envelope::new(config.limits.clone(), now_ns), config };
         let ones: Vec<One> = configs.into_iter().map(one).collect();
         let is_needed = ones.iter().any(|one| !one.config.dry_run);
         #[cfg(unix)]
@@ -388,7 +387,9 @@ impl Thread {
     fn asked(&mut self, ask: Ask, tell: SyncSender<Answer>) {
         let (actuator, who) = match &ask {
             Ask::List => return drop(tell.send(Answer::List { actuators: self.views() })),
-            Ask::Set { actuator, who, .. } | Ask::Release { actuator, who } => (actuator.clone(), who.clone()),
+            Ask::Set { actuator, who, .. } | Ask::Release { actuator, who } => {
+                (actuator.clone(), who.clone())
+            }
         };
         let refuse = |tell: SyncSender<Answer>, why: String| drop(tell.send(Answer::Refused { why }));
         let Some(at) = self.ones.iter().position(|one| one.config.name == actuator) else {
@@ -430,7 +431,8 @@ impl Thread {
         let view = |(at, One { config, envelope }): (usize, &One)| {
             let stand = envelope.stand(now_ns);
             let (holder, until_ns) = stand.holder.unzip();
-            let trouble = if self.is_held(at) { stand.trouble } else { Some("its guard is not there".to_owned()) };
+            let trouble =
+                if self.is_held(at) { stand.trouble } else { Some("its guard is not there".to_owned()) };
             View {
                 actuator: config.name.clone(),
                 kind: config.driver.kind().to_owned(),

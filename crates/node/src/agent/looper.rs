@@ -148,7 +148,10 @@ impl Looper {
             if round.expired_ns.is_none_or(|last_ns| now_ns.saturating_sub(last_ns) >= EXPIRE_NS) {
                 round.expired_ns = Some(now_ns);
                 if let Err(error) = self.journal.expire(self.stamp()) {
-                    tracing::warn!(error = why(&error), "what the policy keeps no longer could not be dropped");
+                    tracing::warn!(
+                        error = why(&error),
+                        "what the policy keeps no longer could not be dropped"
+                    );
                 }
             }
             if idle || round.changed || now_ns.saturating_sub(round.status_ns) >= STATUS_NS {

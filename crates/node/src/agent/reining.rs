@@ -30,7 +30,8 @@ impl Reining {
     /// For the actuators of a flow.
     pub(super) fn new(flow: &Flow, actors: Actors) -> Reining {
         let interlocks = flow.actuators.iter().enumerate();
-        let interlocks = interlocks.filter_map(|(at, config)| Some((at, config.interlock.clone()?))).collect();
+        let interlocks =
+            interlocks.filter_map(|(at, config)| Some((at, config.interlock.clone()?))).collect();
         let (reins, counts) = (Reins::new(flow.thens.clone()), vec![0; flow.sources.len()]);
         Reining { actors, reins, interlocks, counts, looked_ns: 0 }
     }

@@ -33,7 +33,10 @@ const AUDIT_LEAST_MS: u64 = 183 * 86_400_000;
 
 /// `leaves`, as written.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "expected \"everything\", \"features\", \"events\", \"nothing\", or a list of classes")]
+#[serde(
+    untagged,
+    expecting = "expected \"everything\", \"features\", \"events\", \"nothing\", or a list of classes"
+)]
 enum Leaves {
     Word(String),
     Classes(Vec<String>),
@@ -107,7 +110,9 @@ pub(super) fn read(mut part: Part<'_, '_>) -> PolicyConfig {
         match (PartName::new(&name), say(&table, &usual)) {
             (Ok(name), Ok(say)) => drop(config.sources.insert(name, say)),
             (Err(bad), _) => part.problem(span, bad.to_string(), "give the name of a source of the flow"),
-            (_, Err((message, help))) => part.problem(span, format!("`policy.source.{name}`: {message}"), help),
+            (_, Err((message, help))) => {
+                part.problem(span, format!("`policy.source.{name}`: {message}"), help)
+            }
         }
     }
     for (name, table, span) in tables(&mut part, "region") {
@@ -121,10 +126,7 @@ pub(super) fn read(mut part: Part<'_, '_>) -> PolicyConfig {
     config
 }
 
-fn tables(
-    part: &mut Part<'_, '_>,
-    key: &'static str,
-) -> Vec<(String, Table, std::ops::Range<usize>)> {
+fn tables(part: &mut Part<'_, '_>, key: &'static str) -> Vec<(String, Table, std::ops::Range<usize>)> {
     let Some(Placed { value, span }) = part.take::<BTreeMap<String, Table>>(key) else { return Vec::new() };
     value.into_iter().map(|(name, table)| (name, table, span.clone())).collect()
 }
@@ -167,7 +169,10 @@ fn say(table: &Table, usual: &Say) -> Result<Say, (String, String)> {
         Some("plain") => false,
         Some("hidden") => true,
         Some(other) => {
-            return Err((format!("words are \"plain\" or \"hidden\", not {other:?}"), "write `words = \"hidden\"`".into()));
+            return Err((
+                format!("words are \"plain\" or \"hidden\", not {other:?}"),
+                "write `words = \"hidden\"`".into(),
+            ));
         }
     };
     if let Some((name, step)) = table.round.iter().find(|(_, step)| !(**step > 0.0 && step.is_finite())) {

@@ -118,7 +118,11 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     let confirm = part.take_or("confirm", reads, if reads { "true" } else { "false" });
     if confirm.value && !reads && driver.is_some() {
         let message = format!("`{}` cannot be asked what it is set to, so it confirms nothing", part.path);
-        part.problem(confirm.span, message, "say how it is read (`read`, `read_url`), or leave `confirm` out");
+        part.problem(
+            confirm.span,
+            message,
+            "say how it is read (`read`, `read_url`), or leave `confirm` out",
+        );
     }
     let settle_ms = part.take_text_or("settle", "0s", |text| within(text, 0, 5_000)).value;
     part.finish();
@@ -198,7 +202,8 @@ pub(super) fn check_thens(
         let names = || actuators.iter().map(|config| config.name.as_str());
         match names().position(|name| name == actuator) {
             None => {
-                let message = format!("`rule.{rule}` would set `actuator.{actuator}`, which the flow has not");
+                let message =
+                    format!("`rule.{rule}` would set `actuator.{actuator}`, which the flow has not");
                 problems.add_with_help(span, message, did_you_mean(&actuator, names()));
             }
             Some(at) => match actuators[at].limits.allowed.check(&to) {
@@ -227,8 +232,7 @@ fn allowed(part: &mut Part<'_, '_>) -> Option<(Allowed, Option<String>)> {
             if !(2..=WORDS_MAX).contains(&value.len())
                 || !value.iter().all(|word| is_good(word) && seen.insert(word.clone()))
             {
-                let message =
-                    format!("`values` of `{}` must be 2 to {WORDS_MAX} different words", part.path);
+                let message = format!("`values` of `{}` must be 2 to {WORDS_MAX} different words", part.path);
                 part.problem(span, message, "write `values = [\"open\", \"closed\"]`");
                 return None;
             }
@@ -236,7 +240,8 @@ fn allowed(part: &mut Part<'_, '_>) -> Option<(Allowed, Option<String>)> {
         }
         (None, Some(Placed { value: [min, max], span })) => {
             if !(min < max && min.is_finite() && max.is_finite()) {
-                let message = format!("`range` of `{}` must be two numbers, the smaller one first", part.path);
+                let message =
+                    format!("`range` of `{}` must be two numbers, the smaller one first", part.path);
                 part.problem(span, message, "write `range = [0, 100]`");
                 return None;
             }
@@ -248,7 +253,8 @@ fn allowed(part: &mut Part<'_, '_>) -> Option<(Allowed, Option<String>)> {
             None
         }
         (None, None) => {
-            let (span, message) = (part.span.clone(), format!("`{}` does not say what it is set to", part.path));
+            let (span, message) =
+                (part.span.clone(), format!("`{}` does not say what it is set to", part.path));
             part.problem(span, message, "add `values = [\"open\", \"closed\"]` or `range = [0, 100]`");
             None
         }

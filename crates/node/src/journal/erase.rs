@@ -54,7 +54,13 @@ impl Journal {
                 let body = kept.record.body.get();
                 if kept.record.kind.as_str() != Erased::KIND && body != BLANK && is_meant(body) {
                     let body_bytes = body.len() as u64;
-                    found.push((position.stream.clone(), position.id, kept.record.seq, kept.hash, body_bytes));
+                    found.push((
+                        position.stream.clone(),
+                        position.id,
+                        kept.record.seq,
+                        kept.hash,
+                        body_bytes,
+                    ));
                 }
                 true
             })?;
@@ -88,10 +94,13 @@ impl Journal {
         })?;
         self.seen = None;
         // The log beside the file holds the old pages until it is written back.
-        let mut checkpoint = self.conn.prepare("PRAGMA wal_checkpoint(TRUNCATE)").map_err(DatabaseError::from)?;
+        let mut checkpoint =
+            self.conn.prepare("PRAGMA wal_checkpoint(TRUNCATE)").map_err(DatabaseError::from)?;
         let busy: i64 = checkpoint.query_row([], |row| row.get(0)).map_err(DatabaseError::from)?;
         if busy != 0 {
-            tracing::warn!("another process reads the journal: pages of what was erased stay in its log for now");
+            tracing::warn!(
+                "another process reads the journal: pages of what was erased stay in its log for now"
+            );
         }
         Ok(found.len() as u64)
     }

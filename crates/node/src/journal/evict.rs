@@ -41,7 +41,8 @@ pub(crate) fn evict_block(
             continue;
         }
         // Evidence that leaves waits for the hub. What never leaves would wait for ever, and makes room for newer evidence.
-        let may = |p: &Position| p.class == class && p.last >= p.first && !(class == Class::Audit && p.leaves);
+        let may =
+            |p: &Position| p.class == class && p.last >= p.first && !(class == Class::Audit && p.leaves);
         if let Some(index) = oldest(conn, positions, may)? {
             let position = &mut positions[index];
             let records = drop_oldest(conn, position, position.last, block_bytes)?;

@@ -46,7 +46,11 @@ impl Journal {
 }
 
 /// The last record of the run from the oldest on in which all are older than `before_ms`.
-fn last_expired(conn: &Connection, position: &Position, before_ms: WallMs) -> Result<Option<u64>, DatabaseError> {
+fn last_expired(
+    conn: &Connection,
+    position: &Position,
+    before_ms: WallMs,
+) -> Result<Option<u64>, DatabaseError> {
     let young: Option<i64> = conn
         .prepare_cached("SELECT min(seq) FROM records WHERE stream = ?1 AND wall_ms >= ?2")?
         .query_row(params![position.id, before_ms], |row| row.get(0))?;
@@ -55,10 +59,9 @@ fn last_expired(conn: &Connection, position: &Position, before_ms: WallMs) -> Re
         "SELECT max(seq) FROM records WHERE stream = ?1 AND wall_ms BETWEEN ?2 AND ?3 AND seq < ?4",
     )?;
     let old: Option<i64> = select
-        .query_row(
-            params![position.id, PLAUSIBLE_MS, before_ms - 1, young.unwrap_or(i64::MAX)],
-            |row| row.get(0),
-        )?;
+        .query_row(params![position.id, PLAUSIBLE_MS, before_ms - 1, young.unwrap_or(i64::MAX)], |row| {
+            row.get(0)
+        })?;
     Ok(old.map(unsigned))
 }
 
@@ -69,8 +72,9 @@ fn drop_upto(conn: &Connection, position: &mut Position, upto: u64) -> Result<u6
              FROM records WHERE stream = ?1 AND seq = ?2",
         )?
         .query_row(params![position.id, signed(upto)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let hash = Hash::from_slice(&hash)
-        .ok_or_else(|| DatabaseError::Damaged { why: format!("the hash of record {upto} of {}", position.stream) })?;
+    let hash = Hash::from_slice(&hash).ok_or_else(|| DatabaseError::Damaged {
+        why: format!("the hash of record {upto} of {}", position.stream),
+    })?;
     let gone = conn
         .prepare_cached("DELETE FROM records WHERE stream = ?1 AND seq <= ?2")?
         .execute(params![position.id, signed(upto)])?;

@@ -209,12 +209,7 @@ fn reason_word(reason: GapReason) -> &'static str {
 }
 
 fn reason(word: &str) -> GapReason {
-    let all = [
-        GapReason::ByteCap,
-        GapReason::DiskFull,
-        GapReason::Retired,
-        GapReason::Erased,
-        GapReason::Expired,
-    ];
+    let all =
+        [GapReason::ByteCap, GapReason::DiskFull, GapReason::Retired, GapReason::Erased, GapReason::Expired];
     all.into_iter().find(|reason| reason_word(*reason) == word).unwrap_or(GapReason::Other)
 }

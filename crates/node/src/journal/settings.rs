@@ -18,10 +18,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            max_bytes: 64 << 20,
-            min_free_bytes: 64 << 20,
-            policy: Policy::default(),
-        }
+        Settings { max_bytes: 64 << 20, min_free_bytes: 64 << 20, policy: Policy::default() }
     }
 }

@@ -56,7 +56,10 @@ struct Erasures {
 
 /// Whether the stream with erasures has all its records.
 fn is_whole(positions: &[Position]) -> bool {
-    positions.iter().filter(|position| position.stream.as_str() == "audit").all(|position| position.first == 1)
+    positions
+        .iter()
+        .filter(|position| position.stream.as_str() == "audit")
+        .all(|position| position.first == 1)
 }
 
 fn verify_stream(

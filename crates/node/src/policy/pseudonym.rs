@@ -65,7 +65,8 @@ impl Pseudonyms {
         match std::fs::read(&path) {
             Ok(bytes) => {
                 let bytes = Zeroizing::new(bytes);
-                let key = <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| KeyError::Form { path })?;
+                let key =
+                    <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| KeyError::Form { path })?;
                 Ok(Pseudonyms { key: Zeroizing::new(key) })
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -9,9 +9,9 @@ use super::pseudonym::Pseudonyms;
 
 /// Fields whose texts come from the node's own settings and vocabulary. Whatever else is a text came with the data.
 const OURS: [&str; 28] = [
-    "source", "model", "rule", "actuator", "state", "severity", "ran", "input", "digest", "index", "manifest",
-    "version", "flow", "variant", "kind", "id", "outcome", "phase", "part", "release", "rollout", "boot", "subject",
-    "asked", "feature", "sink", "class", "stream",
+    "source", "model", "rule", "actuator", "state", "severity", "ran", "input", "digest", "index",
+    "manifest", "version", "flow", "variant", "kind", "id", "outcome", "phase", "part", "release", "rollout",
+    "boot", "subject", "asked", "feature", "sink", "class", "stream",
 ];
 
 /// Free texts, which may say anything.
@@ -83,7 +83,11 @@ pub(super) fn drop_channels(body: &mut Value, drop: &[String]) {
                 items.retain(|item| !item.get("channel").is_some_and(is_dropped));
             }
         }
-        if value.get("when").and_then(Value::as_str).is_some_and(|when| drop.iter().any(|it| speaks_of(when, it))) {
+        if value
+            .get("when")
+            .and_then(Value::as_str)
+            .is_some_and(|when| drop.iter().any(|it| speaks_of(when, it)))
+        {
             value.insert("value".to_owned(), Value::Null);
             // It names the value.
             value.insert("why".to_owned(), Value::String(WITHHELD.to_owned()));
@@ -105,14 +109,18 @@ pub(super) fn round(body: &mut Value, steps: &BTreeMap<String, f64>) {
         }
     }
     each_object(body, &mut |value| {
-        let step = value.get("channel").and_then(Value::as_str).and_then(|channel| steps.get(channel)).copied();
+        let step =
+            value.get("channel").and_then(Value::as_str).and_then(|channel| steps.get(channel)).copied();
         if let Some(step) = step {
-            for (_, value) in value.iter_mut().filter(|(key, _)| !["share", "missing", "count"].contains(&key.as_str())) {
+            for (_, value) in
+                value.iter_mut().filter(|(key, _)| !["share", "missing", "count"].contains(&key.as_str()))
+            {
                 each_number(value, &|number| to_step(number, step));
             }
         }
         let when = value.get("when").and_then(Value::as_str).unwrap_or_default();
-        let coarsest = steps.iter().filter(|(name, _)| speaks_of(when, name)).map(|(_, step)| *step).reduce(f64::max);
+        let coarsest =
+            steps.iter().filter(|(name, _)| speaks_of(when, name)).map(|(_, step)| *step).reduce(f64::max);
         if let Some(step) = coarsest {
             if let Some(value) = value.get_mut("value") {
                 each_number(value, &|number| to_step(number, step));

@@ -47,7 +47,9 @@ impl Subject {
         match value {
             Value::String(text) => is_word(text),
             Value::Array(items) => items.iter().any(|item| self.stands_in(item)),
-            Value::Object(fields) => fields.iter().any(|(name, value)| is_word(name) || self.stands_in(value)),
+            Value::Object(fields) => {
+                fields.iter().any(|(name, value)| is_word(name) || self.stands_in(value))
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
     }

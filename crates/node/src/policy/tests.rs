@@ -109,7 +109,10 @@ fn channels_are_dropped_and_rounded() {
         {"channel": "ecg", "min": 0.1}, {"channel": "t", "min": 36.6, "mean": 36.71, "max": 37.3, "missing": 3}]});
     let passed = pass(&policy, draft("summary.bed", Class::Metric, "summary", &body));
     let json: Value = serde_json::from_str(passed.body.get()).unwrap();
-    assert_eq!(json["channels"], json!([{"channel": "t", "min": 36.5, "mean": 36.5, "max": 37.5, "missing": 3}]));
+    assert_eq!(
+        json["channels"],
+        json!([{"channel": "t", "min": 36.5, "mean": 36.5, "max": 37.5, "missing": 3}])
+    );
     assert_eq!(json["count"], 7);
 
     let decision = |when: &str| {

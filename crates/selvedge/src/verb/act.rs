@@ -131,12 +131,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Answer::Told { outcome, why, receipt, for_ms } = args.node.ask(&question)? else {
         bail!("the node answers with something else; is it of this version?");
     };
-    let stands =
-        for_ms.map_or_else(String::new, |ms| format!(", for {}", show_duration(i64::try_from(ms).unwrap_or(i64::MAX))));
+    let stands = for_ms.map_or_else(String::new, |ms| {
+        format!(", for {}", show_duration(i64::try_from(ms).unwrap_or(i64::MAX)))
+    });
     match outcome {
         Outcome::Done => writeln!(out, "{actuator} is set to {setting}{stands}{}", said(receipt.as_ref()))?,
         Outcome::Dry => {
-            writeln!(out, "{actuator} would be set to {setting}{stands}: it is on a dry run, nothing was done")?;
+            writeln!(
+                out,
+                "{actuator} would be set to {setting}{stands}: it is on a dry run, nothing was done"
+            )?;
         }
         Outcome::Waits | Outcome::Refused | Outcome::Failed | Outcome::Over => {
             bail!("{actuator} is not set to {setting}: {why}")

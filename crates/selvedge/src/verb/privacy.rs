@@ -86,7 +86,9 @@ fn explain(args: &Explain) -> anyhow::Result<()> {
     // Of a record that leaves in other words, the one with all of its words stays here: that one is shown.
     let whole: BTreeSet<_> = found
         .iter()
-        .filter_map(|(stream, record)| Some((stream.as_str().strip_prefix("private.")?.to_owned(), moment(record))))
+        .filter_map(|(stream, record)| {
+            Some((stream.as_str().strip_prefix("private.")?.to_owned(), moment(record)))
+        })
         .collect();
     found.retain(|(stream, record)| !whole.contains(&(stream.to_string(), moment(record))));
     let mut out = io::stdout().lock();

@@ -57,8 +57,10 @@ impl Server {
             // What moves something is sent where the flow says, and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(1);
-        let is_plain =
-            [Some(&http.url), http.read_url.as_ref()].into_iter().flatten().all(|url| url.starts_with("http://"));
+        let is_plain = [Some(&http.url), http.read_url.as_ref()]
+            .into_iter()
+            .flatten()
+            .all(|url| url.starts_with("http://"));
         // No TLS, so no certificates: reading the system's costs time, and fails where there are none.
         let client = if is_plain { client.tls_certs_only([]) } else { client };
         let client = client.build().map_err(|error| web(crate::why::why(&error)))?;
@@ -149,9 +151,7 @@ impl Device for Server {
     fn read(&mut self) -> Result<Option<Setting>, DeviceError> {
         let Some(url) = &self.http.read_url else { return Ok(None) };
         let body = self.call(url, |url| self.client.get(url))?;
-        setting(&body, &self.http.pointer, &self.allowed)
-            .map(Some)
-            .map_err(|why| DeviceError::Answer { why })
+        setting(&body, &self.http.pointer, &self.allowed).map(Some).map_err(|why| DeviceError::Answer { why })
     }
 }
 

@@ -30,7 +30,8 @@ impl Device for File {
     }
 
     fn read(&mut self) -> Result<Option<Setting>, DeviceError> {
-        let bytes = durable::read(&self.path, WORD_MAX_BYTES as u64 + 1).map_err(|error| self.failed(error))?;
+        let bytes =
+            durable::read(&self.path, WORD_MAX_BYTES as u64 + 1).map_err(|error| self.failed(error))?;
         let Some(bytes) = bytes else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes);
         self.allowed.read(&text).map(Some).map_err(|why| DeviceError::Answer { why })

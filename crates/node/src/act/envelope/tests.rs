@@ -46,12 +46,23 @@ fn numbers() -> Limits {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Ask { who: usize, to: usize, for_ms: Option<u64> },
-    Release { who: usize },
+    Ask {
+        who: usize,
+        to: usize,
+        for_ms: Option<u64>,
+    },
+    Release {
+        who: usize,
+    },
     Interlock(Option<bool>),
-    Wait { ms: u64, holds: bool },
+    Wait {
+        ms: u64,
+        holds: bool,
+    },
     /// The node does nothing for a while.
-    Hang { ms: u64 },
+    Hang {
+        ms: u64,
+    },
     /// The node begins again, and its guard too.
     Restart,
     /// The guard dies: a write under way may have reached the device.
@@ -294,10 +305,7 @@ fn check(seen: &Seen, limits: &Limits) -> Result<(), String> {
         seen.asked.iter().any(|(a, asked)| {
             let for_ns = asked.for_ms.map_or(LEASE, |ms| ms * MS);
             let most = if asked.who.kind == ActorKind::Person { LONGEST } else { LEASE };
-            let over = seen
-                .released
-                .iter()
-                .any(|(r, who)| *who == asked.who && *r > *a && *r + SLACK < t);
+            let over = seen.released.iter().any(|(r, who)| *who == asked.who && *r > *a && *r + SLACK < t);
             *a <= t
                 && for_ns <= most
                 && t <= a + for_ns + SLACK
@@ -340,7 +348,8 @@ fn check(seen: &Seen, limits: &Limits) -> Result<(), String> {
                 if before.1 == *safe {
                     departures.push(*t);
                 } else if i >= 2 && seen.device[i - 2].1 != *safe {
-                    let turn = (number(to) - number(&before.1)) * (number(&before.1) - number(&seen.device[i - 2].1));
+                    let turn = (number(to) - number(&before.1))
+                        * (number(&before.1) - number(&seen.device[i - 2].1));
                     if turn < 0.0 {
                         departures.push(*t);
                     }
@@ -483,13 +492,20 @@ fn who_goes_before_whom() {
     assert_eq!(person[..2], ["write safe", "rule a0: c waits: the word of person a1 stands"]);
     assert_eq!(at(25, ask(3, "b", None)), ["rule a3: b waits: the word of person a1 stands"]);
     let released = at(45, Event::Release { who: actor(1), why: "enough".into() });
-    assert_eq!(released[..3], ["person a1: safe over: enough", "write c", "rule a3: b waits: the word of rule a0 stands"]);
+    assert_eq!(
+        released[..3],
+        ["person a1: safe over: enough", "write c", "rule a3: b waits: the word of rule a0 stands"]
+    );
     // A rule that nobody renews ends; the other one gets its turn.
     let over = at(53, Event::Tick);
     assert_eq!(over, ["rule a0: c over: the lease ran out", "write b", "rule a3: b done: because"]);
     assert_eq!(
         at(56, Event::Tick),
-        ["rule a3: b over: the lease ran out", "write safe", "the node: safe done: rule a3: the lease ran out"]
+        [
+            "rule a3: b over: the lease ran out",
+            "write safe",
+            "the node: safe done: rule a3: the lease ran out"
+        ]
     );
 }
 
@@ -517,7 +533,8 @@ fn who_asks_too_often_is_not_written_down() {
     let mut remembered = 0;
     for i in 0..10_000 {
         let out = envelope.step(ask(2, "nonsense", None), 30 * S + i * MS);
-        remembered += out.iter().filter(|effect| matches!(effect, Effect::Tell(told) if told.remember)).count();
+        remembered +=
+            out.iter().filter(|effect| matches!(effect, Effect::Tell(told) if told.remember)).count();
     }
     assert_eq!(remembered, ASKS as usize);
 }
