@@ -7,16 +7,19 @@
 //! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
 //! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
 
+mod acting;
 mod follow;
 mod host;
 mod install;
 mod looper;
 pub mod reload;
+mod reining;
 mod report;
 mod restore;
 pub(crate) mod shared;
 pub(crate) mod sources;
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -43,17 +46,20 @@ use crate::inventory;
 use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
+use crate::policy::pseudonym::{KeyError, Pseudonyms};
 use crate::serve::{self, ServeError, Serving};
 use crate::source::BackOff;
 use crate::source::queue::{Outlet, Stopper};
 use crate::status::Status;
 use crate::uplink::{self, Uplink, UplinkError};
 use crate::why::why;
+use acting::Acting;
 use follow::Follower;
 use host::AgentHost;
 use install::{InstallError, Installing, Surroundings};
 use looper::Looper;
 use reload::{Reloaded, Reloader};
+use reining::Reining;
 use shared::Shared;
 pub use shared::VERSION;
 use sources::{Sources, Threads};
@@ -90,6 +96,9 @@ pub enum StartError {
     /// The language models cannot be served.
     #[error("the language models cannot be served")]
     Serve(#[from] ServeError),
+    /// What the policy hides has no names.
+    #[error(transparent)]
+    Pseudonyms(#[from] KeyError),
     /// The releases cannot be kept.
     #[error("the releases cannot be kept")]
     Install(#[from] InstallError),
@@ -132,6 +141,7 @@ pub struct Running {
     api: Option<SocketAddr>,
     serving: Option<Serving>,
     installing: Option<Installing>,
+    acting: Option<Acting>,
 }
 
 /// Starts a node.
@@ -141,12 +151,15 @@ pub fn start<W: World + Clone + 'static>(config: Config, world: W) -> Result<Run
 
 /// Starts a node whose failed sources are tried again after other times than the usual.
 pub fn start_with<W: World + Clone + 'static>(
-    config: Config,
+    mut config: Config,
     mut world: W,
     back_off: BackOff,
 ) -> Result<Running, StartError> {
     let data = config.data.clone();
     std::fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
+    if config.policy.needs_key() {
+        config.policy.pseudonyms = Some(Pseudonyms::open_or_make(&data, &mut world)?);
+    }
     let hub_token =
         config.hub.as_ref().and_then(|hub| hub.token_file.as_deref()).map(read_token).transpose()?;
     let api_token =
@@ -222,18 +235,36 @@ pub fn start_with<W: World + Clone + 'static>(
 
     let messenger = outlet.messenger();
     let (reports, filed) = report::reports(outlet.messenger());
+    let acting = match config.flow.actuators.is_empty() {
+        true => None,
+        false => Some(
+            acting::start(
+                config.flow.actuators.clone(),
+                acting::Around {
+                    data: data.clone(),
+                    clock: Box::new(world.clone()),
+                    reports: reports.clone(),
+                    messenger: outlet.messenger(),
+                    command: guard_command().map_err(StartError::Thread)?,
+                },
+            )
+            .map_err(StartError::Thread)?,
+        ),
+    };
     let looper = Looper {
         pipeline,
         journal,
         outlet,
         boot,
         data,
+        policy: config.policy.clone(),
         clock: Box::new(world.clone()),
         shared: Arc::clone(&shared),
         states: looper::SourceStates::new(&config.flow),
         reports: filed,
         flow: config.flow.clone(),
         sources,
+        reining: acting.as_ref().map(|acting| Reining::new(&config.flow, acting.actors())),
     };
     let installing = match prepared {
         Some(prepared) => {
@@ -264,7 +295,24 @@ pub fn start_with<W: World + Clone + 'static>(
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
     let io = spawn("io", move || run_io(api, uplink, identity, host, world, &stop))?;
     let api = api_addr;
-    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api, serving, installing, reloader })
+    Ok(Running {
+        shared,
+        stopper,
+        agent,
+        io,
+        sources: threads,
+        io_stop,
+        api,
+        serving,
+        installing,
+        acting,
+        reloader,
+    })
+}
+
+/// The guard of actuators is this very program.
+fn guard_command() -> std::io::Result<Vec<OsString>> {
+    Ok(vec![std::env::current_exe()?.into_os_string(), "guard".into()])
 }
 
 /// The door for neighbours at the local API, if they may fetch what the slots reach.
@@ -297,7 +345,7 @@ fn recall(config: &Config, world: &mut dyn Entropy) -> Result<(Pipeline, Journal
     let settings = journal::Settings {
         max_bytes: config.journal.max_bytes,
         min_free_bytes: config.journal.min_free_bytes,
-        leaves: config.leaves.clone(),
+        policy: config.policy.clone(),
     };
     let opened = Journal::open(&config.data, settings, world).map_err(StartError::Journal)?;
     let (version, flow) = (VERSION.to_owned(), config.flow.digest);
@@ -429,6 +477,10 @@ impl Running {
 
     /// Stops: takes no more readings, finishes those that wait, stores what models have learnt, closes the journal.
     pub fn stop(self) -> Result<(), StopError> {
+        if let Some(acting) = self.acting {
+            // While the journal still takes what there is to tell of it.
+            acting.stop();
+        }
         self.shared.stopping.store(true, Relaxed);
         self.stopper.stop();
         if let Some(installing) = self.installing {

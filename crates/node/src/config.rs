@@ -34,6 +34,7 @@
 pub mod neighbours;
 pub mod packages;
 pub mod part;
+pub mod policy;
 pub mod problem;
 pub mod quantity;
 pub mod serve;
@@ -48,7 +49,6 @@ use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::DeValue;
-use wire::class::Class;
 use wire::id::NodeId;
 
 use crate::flow::Flow;
@@ -56,10 +56,12 @@ use crate::flow::params::{Param, Params};
 use neighbours::NeighboursConfig;
 use packages::PackagesConfig;
 use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
+use policy::PolicyConfig;
 use problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use quantity::size_bytes;
 use serve::ServeConfig;
 
+use crate::policy::Policy;
 use crate::zone::Zone;
 
 /// Everything a node is told.
@@ -89,8 +91,8 @@ pub struct Config {
     pub packages: Option<PackagesConfig>,
     /// The journal's limits.
     pub journal: JournalConfig,
-    /// The classes of records that leave the node.
-    pub leaves: Vec<Class>,
+    /// What of its records leaves the node.
+    pub policy: Policy,
     /// What it does.
     pub flow: Flow,
     /// Its own values for parameters of the flow.
@@ -159,7 +161,10 @@ impl Config {
         });
         let settings = problems.or(settings);
         match (settings, flow) {
-            (Ok(settings), Some(Ok(flow))) => Ok(settings.with(file, effective, flow)),
+            (Ok(settings), Some(Ok(flow))) => {
+                settings.policy_speaks_of(&flow, file, &text)?;
+                Ok(settings.with(file, effective, flow))
+            }
             (Err(mut errors), Some(Err(more))) => {
                 errors.0.extend(more.0);
                 Err(errors)
@@ -184,7 +189,7 @@ struct Settings {
     neighbours: Option<NeighboursConfig>,
     packages: Option<PackagesConfig>,
     journal: JournalConfig,
-    leaves: Vec<Class>,
+    policy: PolicyConfig,
     params: Vec<(String, Range<usize>, Param)>,
 }
 
@@ -193,11 +198,24 @@ impl Settings {
         self.params.iter().map(|(name, _, param)| (name.clone(), param.clone())).collect()
     }
 
+    /// A policy for a source that is not there would keep nothing in.
+    fn policy_speaks_of(&self, flow: &Flow, file: &Path, text: &Arc<str>) -> Result<(), ConfigErrors> {
+        let mut problems = Problems::new(file, Arc::clone(text));
+        let names = || flow.sources.iter().map(|source| source.name.as_str());
+        for source in self.policy.sources().filter(|source| names().all(|name| name != source.as_str())) {
+            let at = text.find(&format!("source.{source}")).unwrap_or_default();
+            let span = at..at + if at > 0 { "source.".len() + source.as_str().len() } else { 0 };
+            let message = format!("the policy speaks of `source.{source}`, which the flow has not");
+            problems.add_with_help(span, message, did_you_mean(source.as_str(), names()));
+        }
+        problems.or(Some(()))
+    }
+
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
         let params = self.params();
-        let Settings { node, hub, api, serve, packages, neighbours, journal, leaves, .. } = self;
+        let Settings { node, hub, api, serve, packages, neighbours, journal, policy, .. } = self;
         let NodeTable { name, data, labels, hub_labels, zone, .. } = node;
-        let file = file.to_path_buf();
+        let (file, policy) = (file.to_path_buf(), policy.of(labels.get("region")));
         Config {
             file,
             name,
@@ -211,7 +229,7 @@ impl Settings {
             packages,
             neighbours,
             journal,
-            leaves,
+            policy,
             flow,
             params,
             effective,
@@ -236,7 +254,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
     let mut problems = Problems::new(file, Arc::clone(text));
     let mut effective = Vec::new();
     let (mut node, mut hub, mut api, mut serve, mut neighbours) = (None, None, None, None, None);
-    let (mut journal, mut leaves) = (None, None);
+    let (mut journal, mut policy) = (None, None);
     let (mut packages, mut trust) = (None, None);
     let mut params = Vec::new();
     let mut has_node = false;
@@ -266,7 +284,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "trust" => trust = Some((part.span.clone(), packages::read_trust(folder, part))),
             "neighbours" => neighbours = neighbours::read(folder, part),
             "journal" => journal = Some(read_journal(part)),
-            _ => leaves = Some(read_policy(part)),
+            _ => policy = Some(policy::read(part)),
         }
     }
     if neighbours.as_ref().is_some_and(|neighbours| neighbours.serve) && api.is_none() {
@@ -290,19 +308,17 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         let read = |text| size_bytes(text).expect("our own defaults can be read");
         JournalConfig { max_bytes: read(MAX_BYTES), min_free_bytes: read(MIN_FREE_BYTES) }
     });
-    let leaves = leaves.unwrap_or_else(|| {
-        default("policy.leaves", LEAVES_SHOWN);
-        LEAVES.to_vec()
+    let policy = policy.unwrap_or_else(|| {
+        default("policy.leaves", policy::LEAVES_SHOWN);
+        PolicyConfig::default()
     });
     let settings =
-        node.map(|node| Settings { node, hub, api, serve, packages, neighbours, journal, leaves, params });
+        node.map(|node| Settings { node, hub, api, serve, packages, neighbours, journal, policy, params });
     (settings, effective, problems)
 }
 
 const MAX_BYTES: &str = "256MiB";
 const MIN_FREE_BYTES: &str = "64MiB";
-const LEAVES: [Class; 3] = [Class::Audit, Class::Event, Class::Metric];
-const LEAVES_SHOWN: &str = "[\"audit\", \"event\", \"metric\"]";
 
 /// Releases need somebody who vouches for them, and a server in which they answer.
 fn join(
@@ -409,24 +425,6 @@ fn read_journal(mut part: Part<'_, '_>) -> JournalConfig {
     }
     part.finish();
     JournalConfig { max_bytes: max.value, min_free_bytes }
-}
-
-fn read_policy(mut part: Part<'_, '_>) -> Vec<Class> {
-    let words = part.take_or("leaves", LEAVES.map(|class| class.as_str().to_owned()).to_vec(), LEAVES_SHOWN);
-    let mut leaves = Vec::new();
-    for word in &words.value {
-        match Class::parse(word) {
-            Some(class) if leaves.contains(&class) => {}
-            Some(class) => leaves.push(class),
-            None => {
-                let help = did_you_mean(word, Class::ALL.map(Class::as_str));
-                part.problem(words.span.clone(), format!("there is no class {word:?}"), help);
-            }
-        }
-    }
-    part.finish();
-    leaves.sort();
-    leaves
 }
 
 /// `[params]`: what they mean is seen when the flow is there.

@@ -19,6 +19,7 @@
 //! for = "30s"
 //! ```
 
+pub mod actuator;
 mod check;
 mod feature;
 mod health;
@@ -36,9 +37,11 @@ use std::sync::Arc;
 
 use wire::hash::Hash;
 
+use crate::act::reins::Then;
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use crate::feature::FeatureConfig;
+pub use actuator::ActuatorConfig;
 use check::Checked;
 pub use check::Link;
 pub use model::ModelConfig;
@@ -49,7 +52,7 @@ pub use source::{ReplayConfig, SimulatedConfig, SourceConfig, SourceKind, Speed}
 use test::TestConfig;
 
 /// The kinds of parts, each read in the file of its name.
-const KINDS: [&str; 4] = ["source", "feature", "model", "rule"];
+const KINDS: [&str; 5] = ["source", "feature", "model", "rule", "actuator"];
 
 /// A checked flow.
 #[derive(Debug, Clone)]
@@ -66,6 +69,10 @@ pub struct Flow {
     pub models: Vec<ModelConfig>,
     /// In the order of the file.
     pub rules: Vec<RuleConfig>,
+    /// In the order of the file.
+    pub actuators: Vec<ActuatorConfig>,
+    /// What rules ask of actuators.
+    pub thens: Vec<Then>,
     /// The rules' places, in the order in which they are judged: each after those it speaks of.
     pub order: Vec<usize>,
     /// The fields that conditions speak of, by their slot on the board.
@@ -141,6 +148,7 @@ impl Flow {
                 "source" => drafts.sources.extend(source::read(name, folder, table)),
                 "feature" => drafts.features.extend(feature::read(name, table)),
                 "model" => drafts.models.extend(model::read(name, table)),
+                "actuator" => drafts.actuators.extend(actuator::read(name, folder, table)),
                 _ => drafts.rules.extend(rule::read(name, table)),
             }
             if drafts.len() == before {
@@ -161,7 +169,7 @@ impl Flow {
             _ => Vec::new(),
         };
         let flow = checked.filter(|_| problems.is_empty()).map(|checked| {
-            let Checked { sources, features, models, rules, order, fields, links } = checked;
+            let Checked { sources, features, models, rules, actuators, thens, order, fields, links } = checked;
             let (file, digest) = (file.to_path_buf(), digest(&text, &params, others));
             Flow {
                 file,
@@ -170,6 +178,8 @@ impl Flow {
                 features,
                 models,
                 rules,
+                actuators,
+                thens,
                 order,
                 fields,
                 links,

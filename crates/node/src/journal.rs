@@ -14,7 +14,9 @@
 //!   (`journal::outbox`). Writers wait for each other only as long as one small transaction takes, readers never.
 
 mod database;
+pub mod erase;
 mod evict;
+mod expire;
 pub mod fork;
 mod open;
 pub mod outbox;
@@ -248,7 +250,13 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let (kept, kept_bytes) = (self.pending.len(), self.pending_bytes);
         for draft in drafts {
-            let checked = self.check(&draft);
+            let (draft, original) = self.settings.policy.pass(draft);
+            let mut checked = self.check(&draft);
+            if let Some(original) = original {
+                checked = checked.and_then(|()| self.check(&original));
+                self.pending_bytes += original.body.get().len() as u64 + ROW_BYTES;
+                self.pending.push((original, stamp));
+            }
             self.pending_bytes += draft.body.get().len() as u64 + ROW_BYTES;
             self.pending.push((draft, stamp));
             if let Err(error) = checked {
@@ -486,7 +494,7 @@ impl Journal {
         if let Some(index) = self.index.get(&draft.stream) {
             return Ok(*index);
         }
-        let leaves = self.settings.leaves.contains(&draft.class);
+        let leaves = self.settings.policy.leaves(&draft.stream, draft.class);
         let mut position = Position::empty(&draft.stream, draft.class, leaves);
         position.id = position::insert(&self.conn, &position)?;
         self.positions.push(position);

@@ -35,6 +35,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod act;
 pub mod agent;
 pub mod api;
 pub mod assignments;
@@ -61,6 +62,7 @@ pub mod model;
 pub mod network;
 pub mod pipeline;
 pub mod play;
+pub mod policy;
 pub mod pull;
 pub mod serve;
 pub mod shelf;

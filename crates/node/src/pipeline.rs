@@ -203,6 +203,11 @@ impl Pipeline {
         &mut self.models
     }
 
+    /// The latest values that conditions speak of.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// The rules, in the order of the flow.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

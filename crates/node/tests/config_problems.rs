@@ -309,7 +309,7 @@ fn a_node() {
     assert_eq!(config.hub.as_ref().unwrap().url, "http://hub:8420");
     assert_eq!(config.api.as_ref().unwrap().listen.to_string(), "127.0.0.1:8421");
     assert_eq!((config.journal.max_bytes, config.journal.min_free_bytes), (2 << 20, 64 << 20));
-    assert_eq!(config.leaves, [Class::Audit, Class::Metric]);
+    assert_eq!(config.policy.usual.leaves, [Class::Audit, Class::Metric]);
     let shown: Vec<String> = config
         .effective()
         .map(|value| format!("{} = {} ({})", value.key, value.value, value.origin.as_str()))

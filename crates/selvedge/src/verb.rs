@@ -1,5 +1,6 @@
 //! The verbs. Each file holds the verb's arguments, whose docs are its manual, and what it does.
 
+mod act;
 mod audit;
 mod bench;
 mod detect;
@@ -10,6 +11,7 @@ mod fit;
 mod fleet;
 mod flow;
 mod grant;
+mod guard;
 mod hub;
 mod imatrix;
 mod import;
@@ -19,6 +21,7 @@ mod ls;
 mod node;
 mod pack;
 mod perplexity;
+mod privacy;
 mod prove;
 mod ps;
 mod pull;
@@ -87,8 +90,13 @@ pub(crate) enum Verb {
     Trust(trust::Verb),
     #[command(subcommand)]
     Audit(audit::Verb),
+    Act(act::Args),
+    #[command(subcommand)]
+    Privacy(privacy::Verb),
     #[command(hide = true)]
     Prove(prove::Args),
+    #[command(hide = true)]
+    Guard(guard::Args),
     /// Write a completion script for a shell to standard output.
     Completions {
         /// Which shell.
@@ -139,7 +147,10 @@ impl Verb {
             Verb::Experiment(verb) => experiment::run(&verb),
             Verb::Trust(verb) => trust::run(&verb),
             Verb::Audit(verb) => audit::run(verb),
+            Verb::Act(args) => act::run(&args),
+            Verb::Privacy(verb) => privacy::run(&verb),
             Verb::Prove(args) => prove::run(&args),
+            Verb::Guard(args) => guard::run(&args),
             Verb::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "selvedge", &mut std::io::stdout());
                 Ok(())

@@ -96,6 +96,10 @@ pub enum GapReason {
     DiskFull,
     /// The hub asked for records that it once had and the node no longer keeps.
     Retired,
+    /// The record was erased for the sake of somebody whom it is about.
+    Erased,
+    /// The node's policy keeps records of this class no longer.
+    Expired,
     /// A reason that a newer version knows.
     #[serde(other)]
     Other,

@@ -83,6 +83,8 @@ pub fn reason_word(reason: GapReason) -> &'static str {
         GapReason::ByteCap => "byte-cap",
         GapReason::DiskFull => "disk-full",
         GapReason::Retired => "retired",
+        GapReason::Erased => "erased",
+        GapReason::Expired => "expired",
         GapReason::Other => "other",
     }
 }

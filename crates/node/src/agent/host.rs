@@ -14,6 +14,7 @@ use super::follow::{Asked, Follower, Stands};
 use super::shared::{Shared, VERSION};
 use crate::config::Config;
 use crate::inventory::Told;
+use crate::policy::Policy;
 use crate::source::queue::Messenger;
 use crate::status::{StreamStatus, rss_bytes};
 use crate::uplink::{Host, Notice, Work};
@@ -31,6 +32,7 @@ pub(super) struct AgentHost {
     clock: Box<dyn Clock>,
     follower: Follower,
     told: Told,
+    policy: Policy,
 }
 
 impl AgentHost {
@@ -43,7 +45,8 @@ impl AgentHost {
         follower: Follower,
     ) -> AgentHost {
         let (node, flow, told) = (config.name.clone(), config.flow.digest, Told::default());
-        AgentHost { node, flow, shared, messenger, boot, clock, follower, told }
+        let policy = config.policy.clone();
+        AgentHost { node, flow, shared, messenger, boot, clock, follower, told, policy }
     }
 }
 
@@ -69,7 +72,9 @@ impl Host for AgentHost {
         let sources = status.sources.iter().map(|source| SourceState {
             source: source.source.clone(),
             state: source.state.to_owned(),
-            reason: (source.state != "running").then(|| source.reason.clone()),
+            reason: (source.state != "running")
+                .then(|| self.policy.text(Some(source.source.as_str()), &source.reason).map(str::to_owned))
+                .flatten(),
             readings: source.readings,
             refused: source.refused,
             extra: Map::new(),

@@ -13,6 +13,7 @@ use wire::id::BootId;
 use wire::record::Stamp;
 use wire::world::{Clock, MonoNs};
 
+use super::reining::Reining;
 use super::report::Filed;
 use super::shared::{Shared, VERSION};
 use super::sources::Sources;
@@ -25,6 +26,7 @@ use crate::keep;
 use crate::latency::{Latency, LatencySummary};
 use crate::pipeline::replace::Replaced;
 use crate::pipeline::{Pipeline, Product};
+use crate::policy::Policy;
 use crate::source::panic_text;
 use crate::source::queue::{Arrival, Event, Outlet, SourceState};
 use crate::status::{JournalStatus, ModelStatus, RuleStatus, SourceStatus, Status, UplinkStatus, rss_bytes};
@@ -38,6 +40,8 @@ const GROUP_EVENTS: usize = 64;
 const GROUP_READINGS: usize = 1_024;
 /// What models have learnt is stored this often.
 const KEEP_NS: MonoNs = 300_000_000_000;
+/// What the policy keeps no longer is dropped this often.
+const EXPIRE_NS: MonoNs = 600_000_000_000;
 /// The status is renewed this often.
 const STATUS_NS: MonoNs = 1_000_000_000;
 
@@ -48,6 +52,8 @@ pub(super) struct Looper {
     pub(super) outlet: Outlet,
     pub(super) boot: BootId,
     pub(super) data: PathBuf,
+    /// What may be said of sources in logs, too.
+    pub(super) policy: Policy,
     pub(super) clock: Box<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     pub(super) states: SourceStates,
@@ -56,6 +62,8 @@ pub(super) struct Looper {
     /// The flow that runs.
     pub(super) flow: Flow,
     pub(super) sources: Sources,
+    /// What actuators hear of rules; `None` without actuators.
+    pub(super) reining: Option<Reining>,
 }
 
 /// How each source is, in the order of the flow.
@@ -96,6 +104,8 @@ impl OneSource {
 struct Round {
     out: Vec<Product>,
     kept_ns: MonoNs,
+    /// When what is too old was last dropped; `None` before the first time.
+    expired_ns: Option<MonoNs>,
     status_ns: MonoNs,
     keeping: Option<JoinHandle<()>>,
     trouble: Option<String>,
@@ -114,6 +124,7 @@ impl Looper {
         let mut round = Round {
             out: Vec::new(),
             kept_ns: now_ns,
+            expired_ns: None,
             status_ns: 0,
             keeping: None,
             trouble: None,
@@ -143,7 +154,11 @@ impl Looper {
             }
             let now_ns = self.clock.mono_ns();
             self.pipeline.tick(now_ns, &mut round.out);
+            let decided = round.out.iter().any(|product| matches!(product, Product::Decision(_)));
             self.remember(&mut round);
+            if let Some(reining) = &mut self.reining {
+                reining.look(&self.pipeline, now_ns, decided);
+            }
             self.file(&mut round);
             let idle = arrivals.is_empty();
             for arrival in &arrivals {
@@ -151,6 +166,15 @@ impl Looper {
             }
             if now_ns.saturating_sub(round.kept_ns) >= KEEP_NS {
                 self.keep(&mut round);
+            }
+            if round.expired_ns.is_none_or(|last_ns| now_ns.saturating_sub(last_ns) >= EXPIRE_NS) {
+                round.expired_ns = Some(now_ns);
+                if let Err(error) = self.journal.expire(self.stamp()) {
+                    tracing::warn!(
+                        error = why(&error),
+                        "what the policy keeps no longer could not be dropped"
+                    );
+                }
             }
             if idle || round.changed || now_ns.saturating_sub(round.status_ns) >= STATUS_NS {
                 round.status_ns = now_ns;
@@ -216,7 +240,8 @@ impl Looper {
                         batch.t_ms.len(),
                         panic_text(&*panic)
                     );
-                    tracing::error!(source = %name, reason, "a batch was given up");
+                    let told = self.policy.text(Some(name.as_str()), &reason).unwrap_or_default();
+                    tracing::error!(source = %name, reason = told, "a batch was given up");
                     round.out.push(Product::part("pipeline", "failed", reason));
                 }
                 let learnt =
@@ -234,6 +259,7 @@ impl Looper {
                     if state == "failed" {
                         // Who brought it from outside has logged it, as loud as it deserves.
                         if !matches!(arrival.event, Event::Part(_)) {
+                            let reason = self.policy.text(None, reason).unwrap_or_default();
                             tracing::error!(part, reason, "a part of the node failed");
                         }
                         round.failed.push(part.clone());
@@ -297,10 +323,13 @@ impl Looper {
         }
         source.state = state;
         source.reason = reason.to_owned();
+        let told = self.policy.text(Some(source.config.name.as_str()), reason).unwrap_or_default();
         match state {
-            SourceState::Failed => tracing::warn!(source = %source.config.name, reason, "a source failed"),
+            SourceState::Failed => {
+                tracing::warn!(source = %source.config.name, reason = told, "a source failed");
+            }
             _ => {
-                tracing::info!(source = %source.config.name, state = state.as_str(), reason, "a source changed");
+                tracing::info!(source = %source.config.name, state = state.as_str(), reason = told, "a source changed");
             }
         }
         round.out.push(Product::Source(SourceChange {

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use signal::detector::Detector;
 
+use super::actuator::{self, ACTUATORS_MAX, ActuatorConfig, ActuatorDraft, check_thens};
 use super::feature::FeatureDraft;
 use super::model::{self, ModelConfig, ModelDraft};
 use super::names::{Book, Field, Gives, Known, PartAt, dangling};
@@ -13,6 +14,7 @@ use super::part::Named;
 use super::rule::{RuleConfig, RuleDraft};
 use super::rules::check_rules;
 use super::source::{SourceConfig, SourceKind};
+use crate::act::reins::Then;
 use crate::board::Kind;
 use crate::config::part::Placed;
 use crate::config::problem::{Problems, did_you_mean};
@@ -32,6 +34,7 @@ pub(super) struct Drafts {
     pub(super) features: Vec<Named<FeatureDraft>>,
     pub(super) models: Vec<Named<ModelDraft>>,
     pub(super) rules: Vec<Named<RuleDraft>>,
+    pub(super) actuators: Vec<Named<ActuatorDraft>>,
     /// Parts that stand in the file but could not be read: what speaks of them is not wrong for that.
     pub(super) broken: Vec<String>,
 }
@@ -39,7 +42,8 @@ pub(super) struct Drafts {
 impl Drafts {
     /// Parts read.
     pub(super) fn len(&self) -> usize {
-        self.sources.len() + self.features.len() + self.models.len() + self.rules.len()
+        let parts = self.sources.len() + self.features.len() + self.models.len();
+        parts + self.rules.len() + self.actuators.len()
     }
 }
 
@@ -49,6 +53,9 @@ pub(super) struct Checked {
     pub(super) features: Vec<FeatureConfig>,
     pub(super) models: Vec<ModelConfig>,
     pub(super) rules: Vec<RuleConfig>,
+    pub(super) actuators: Vec<ActuatorConfig>,
+    /// What rules ask of actuators.
+    pub(super) thens: Vec<Then>,
     /// The rules' places, each after those it speaks of.
     pub(super) order: Vec<usize>,
     /// The fields that have slots, by slot.
@@ -93,7 +100,8 @@ fn links(drafts: &Drafts) -> Vec<Link> {
 /// Joins the parts; `None` after a problem.
 pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> {
     let links = links(&drafts);
-    let Drafts { sources, features, models, rules, broken } = drafts;
+    let Drafts { sources, features, models, mut rules, actuators, broken } = drafts;
+    let thens = rules.iter_mut().flat_map(|rule| std::mem::take(&mut rule.part.then)).collect();
     if sources.is_empty() && broken.is_empty() {
         let help = "begin with `[source.pump]` and `type = \"replay\"`";
         problems.add_with_help(0..0, "the flow has no source: nothing would happen", help);
@@ -103,6 +111,7 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
         ("features", features.len(), MAX_PARTS),
         ("models", models.len(), MAX_PARTS),
         ("rules", rules.len(), MAX_RULES),
+        ("actuators", actuators.len(), ACTUATORS_MAX),
     ];
     for (what, count, max) in counts {
         if count > max {
@@ -166,10 +175,13 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
         checked.push(Some(config));
     }
     let (rules, order) = check_rules(rules, &mut book, problems)?;
+    let actuators = actuator::check(actuators, &book, problems)?;
+    let thens = check_thens(thens, &actuators, problems);
     let sources = sources.into_iter().map(|named| named.part).collect();
     let features = features.into_iter().collect::<Option<_>>()?;
     let models = checked.into_iter().collect::<Option<_>>()?;
-    Some(Checked { sources, features, models, rules, order, fields: book.into_fields(), links })
+    let fields = book.into_fields();
+    Some(Checked { sources, features, models, rules, actuators, thens, order, fields, links })
 }
 
 /// Joins features to their sources, and says what they give. `None` for those that cannot be.

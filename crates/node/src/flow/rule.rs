@@ -6,6 +6,7 @@ use std::ops::Range;
 use wire::body::Severity;
 use wire::id::PartName;
 
+use super::actuator::{ThenDraft, read_then};
 use super::part::{Named, inputs, inside, positive};
 use crate::board::{Kind, Slot};
 use crate::config::part::{Part, Placed};
@@ -118,6 +119,8 @@ pub(super) struct RuleDraft {
     pub(super) floor_below: Option<Placed<f64>>,
     pub(super) stale_after_ms: Option<i64>,
     pub(super) labels: BTreeMap<String, String>,
+    /// What it asks of actuators.
+    pub(super) then: Vec<ThenDraft>,
 }
 
 /// Reads one.
@@ -148,6 +151,7 @@ pub(super) fn read(name: PartName, mut part: Part<'_, '_>) -> Option<Named<RuleD
     let stale_after_ms =
         part.take_text("stale_after", |text| positive(duration_ms(text)?)).map(|placed| placed.value);
     let labels = labels(&mut part);
+    let then = read_then(&name, &mut part);
     part.finish();
     let draft = RuleDraft {
         inputs,
@@ -162,6 +166,7 @@ pub(super) fn read(name: PartName, mut part: Part<'_, '_>) -> Option<Named<RuleD
         floor_below,
         stale_after_ms,
         labels,
+        then,
     };
     Some(Named { part: draft, name, span })
 }

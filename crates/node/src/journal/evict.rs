@@ -1,7 +1,8 @@
 //! Makes room: drops the oldest records that the hub has, then the least precious ones that it has not.
 //!
 //! Drops in blocks, in the transaction of the write that needs the room, and moves the stream's `first` with them, so
-//! that what the hub lacks is a gap it will hear of. Audit records that the hub lacks are never dropped.
+//! that what the hub lacks is a gap it will hear of. Audit records that the hub lacks are never dropped; those that the policy
+//! keeps here go for the sake of newer ones.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use wire::class::Class;
@@ -36,10 +37,13 @@ pub(crate) fn evict_block(
     }
     // The least precious first; never for the sake of something less precious, and never audit.
     for class in Class::ALL.into_iter().rev() {
-        if class < for_class || class == Class::Audit {
+        if class < for_class {
             continue;
         }
-        if let Some(index) = oldest(conn, positions, |p| p.class == class && p.last >= p.first)? {
+        // Evidence that leaves waits for the hub. What never leaves would wait for ever, and makes room for newer evidence.
+        let may =
+            |p: &Position| p.class == class && p.last >= p.first && !(class == Class::Audit && p.leaves);
+        if let Some(index) = oldest(conn, positions, may)? {
             let position = &mut positions[index];
             let records = drop_oldest(conn, position, position.last, block_bytes)?;
             position.reason = reason;

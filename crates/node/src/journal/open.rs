@@ -134,7 +134,7 @@ fn prepare(
         database::quick_check(&conn)?;
     }
     for mut position in position::load_all(&conn)? {
-        let leaves = settings.leaves.contains(&position.class);
+        let leaves = settings.policy.leaves(&position.stream, position.class);
         if position.leaves != leaves {
             position.leaves = leaves;
             database::write(&conn, |conn| position::save(conn, &position))?;

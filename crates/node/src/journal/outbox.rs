@@ -15,7 +15,7 @@ use wire::record::{Gap, GapReason, Record};
 use super::database::{self, DatabaseError, signed};
 use super::fork::{self, ForkReport};
 use super::position::{self, Position};
-use super::row::{self, ROW_BYTES};
+use super::row::{self, BLANK, ROW_BYTES};
 
 /// A run of one stream, right after what the hub has settled.
 #[derive(Debug)]
@@ -122,13 +122,25 @@ impl Outbox {
             else {
                 return Ok(None);
             };
-            let gap = position.gap();
+            let mut gap = position.gap();
             let (first, mut head) = gap
                 .as_ref()
                 .map_or((position.acked + 1, position.acked_hash), |gap| (gap.last + 1, gap.hash));
-            let mut records = Vec::new();
-            let mut bytes = 0;
+            let mut records: Vec<Record> = Vec::new();
+            let (mut bytes, mut begun) = (0, first);
             row::each(conn, &position, first, position.durable, |kept| {
+                if kept.record.body.get() == BLANK {
+                    // Nobody can reckon its hash any more: the hub hears of it as a gap, which begins a run.
+                    if records.is_empty() {
+                        let (seq, hash) = (kept.record.seq, kept.hash);
+                        let begin = gap.as_ref().map_or(seq, |gap| gap.first);
+                        let reason = gap.as_ref().map_or(GapReason::Erased, |gap| gap.reason);
+                        gap = Some(Gap { first: begin, last: seq, reason, hash });
+                        (begun, head) = (seq + 1, hash);
+                        return true;
+                    }
+                    return false;
+                }
                 bytes += kept.record.body.get().len() + ROW_BYTES as usize;
                 if !records.is_empty() && (bytes > max_bytes || records.len() >= max_records) {
                     return false;
@@ -137,7 +149,7 @@ impl Outbox {
                 records.push(kept.record);
                 true
             })?;
-            let holes = records.iter().zip(first..).any(|(record, seq)| record.seq != seq);
+            let holes = records.iter().zip(begun..).any(|(record, seq)| record.seq != seq);
             if holes || gap.is_none() && records.is_empty() {
                 let why = format!("records of {stream} are missing after {}", first - 1);
                 return Err(DatabaseError::Damaged { why });

@@ -202,11 +202,14 @@ fn reason_word(reason: GapReason) -> &'static str {
         GapReason::ByteCap => "byte-cap",
         GapReason::DiskFull => "disk-full",
         GapReason::Retired => "retired",
+        GapReason::Erased => "erased",
+        GapReason::Expired => "expired",
         GapReason::Other => "other",
     }
 }
 
 fn reason(word: &str) -> GapReason {
-    let all = [GapReason::ByteCap, GapReason::DiskFull, GapReason::Retired];
+    let all =
+        [GapReason::ByteCap, GapReason::DiskFull, GapReason::Retired, GapReason::Erased, GapReason::Expired];
     all.into_iter().find(|reason| reason_word(*reason) == word).unwrap_or(GapReason::Other)
 }

@@ -14,6 +14,9 @@ use super::position::Position;
 /// What a record's row takes beside its body, about: its hash, its times, its kind and its place in the index.
 pub(crate) const ROW_BYTES: u64 = 160;
 
+/// The body of a record that was erased; see `journal::erase`.
+pub(crate) const BLANK: &str = "{\"erased\":true}";
+
 /// A record with its place.
 pub(crate) struct Kept {
     /// Its place in the order of writing.

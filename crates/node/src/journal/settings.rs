@@ -1,6 +1,6 @@
 //! How a journal is kept.
 
-use wire::class::Class;
+use crate::policy::Policy;
 
 /// The smallest cap that can be set, in bytes.
 pub const MAX_BYTES_LEAST: u64 = 96 * 1024;
@@ -12,16 +12,12 @@ pub struct Settings {
     pub max_bytes: u64,
     /// The file does not grow while its disk has less free space than this.
     pub min_free_bytes: u64,
-    /// The classes that the data policy lets leave the node.
-    pub leaves: Vec<Class>,
+    /// What leaves the node, and in which words.
+    pub policy: Policy,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            max_bytes: 64 << 20,
-            min_free_bytes: 64 << 20,
-            leaves: vec![Class::Audit, Class::Event, Class::Metric],
-        }
+        Settings { max_bytes: 64 << 20, min_free_bytes: 64 << 20, policy: Policy::default() }
     }
 }

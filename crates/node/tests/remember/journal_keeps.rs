@@ -4,6 +4,7 @@ use crate::stand::{body, capped, draft, folder, open, stamp, stream};
 use node::journal::reader::Reader;
 use node::journal::verify::verify;
 use node::journal::{Durability, Journal, JournalError, OpenError, Settings};
+use node::policy::{Policy, Say};
 use wire::batch::Watermark;
 use wire::class::Class;
 use wire::hash::Hash;
@@ -122,6 +123,10 @@ fn a_run_keeps_to_its_limits_and_gives_at_least_one_record() {
     assert!(outbox.next_run(&stream("none"), 1 << 20, 10).unwrap().is_none());
 }
 
+fn all_leaves() -> Policy {
+    Policy { usual: Say { leaves: Class::ALL.to_vec(), ..Say::usual() }, ..Policy::default() }
+}
+
 #[test]
 fn raw_stays_unless_the_policy_lets_it_leave() {
     let (dir, mut world) = (folder(), Simulated::new(1));
@@ -130,7 +135,7 @@ fn raw_stays_unless_the_policy_lets_it_leave() {
     journal.commit(Durability::Full).unwrap();
     assert!(journal.outbox().unwrap().next_run(&stream("raw"), 1000, 10).unwrap().is_none());
     drop(journal);
-    let settings = Settings { leaves: Class::ALL.to_vec(), ..capped(1 << 20) };
+    let settings = Settings { policy: all_leaves(), ..capped(1 << 20) };
     let journal = Journal::open(dir.path(), settings, &mut world).unwrap().journal;
     assert!(journal.outbox().unwrap().next_run(&stream("raw"), 1000, 10).unwrap().is_some());
 }
