@@ -392,12 +392,12 @@ impl Pipeline {
         open.recent.remember(t_ms, values);
         open.window(t_ms, values, moment.arrived_ns, name, out);
         open.summary.begin(t_ms, &lane.config, &open.channels, out);
-        let (believed, doubtful) = match &mut open.health {
-            Some(health) => {
-                health.step(t_ms, values);
-                out.extend(health.changes().iter().cloned().map(Product::Part));
-                (health.believed(), health.isolated() > 0)
-            }
+        if let Some(health) = &mut open.health {
+            health.step(t_ms, values);
+            out.extend(health.changes().iter().cloned().map(Product::Part));
+        }
+        let (believed, doubtful) = match &open.health {
+            Some(health) => (health.believed(), health.isolated() > 0),
             None => (values, false),
         };
         board.step(source, t_ms);
