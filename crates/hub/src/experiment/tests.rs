@@ -21,6 +21,7 @@ use crate::rollout::member::{Happened, Standing};
 use crate::rollout::plan::{Rate, Target};
 
 mod fleet;
+mod shadows;
 
 /// 2026-11-22T01:00:00Z.
 const MADE_MS: WallMs = 1_795_309_200_000;

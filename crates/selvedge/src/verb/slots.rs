@@ -218,6 +218,10 @@ fn candidate_state(view: &View) -> Option<String> {
             state += &format!(", {failed} failed");
         }
     }
+    if let Some(beside) = &candidate.beside {
+        let enough = beside.limits.answers;
+        state += &format!(", ordered beside what runs: {} of {enough} answers", beside.compared);
+    }
     if candidate.misses > 0 {
         state += &format!(", {} time without a result", candidate.misses);
     }
@@ -287,11 +291,13 @@ fn wait(
         let standing = node.standing()?;
         let view = standing.models.get(model).cloned().unwrap_or_default();
         let Kept { current, candidate, wanted, refused, unfit, .. } = &view.kept;
+        // What answers beside the current one is not what a person waits for.
+        let candidate = candidate.as_ref().filter(|candidate| candidate.beside.is_none());
         if current.as_ref().is_some_and(|slot| slot.release == release) && candidate.is_none() {
             break Ok(());
         }
         let is_under_way = wanted.as_ref().is_some_and(|order| order.release == release)
-            || candidate.as_ref().is_some_and(|candidate| candidate.slot.release == release);
+            || candidate.is_some_and(|candidate| candidate.slot.release == release);
         if !is_under_way {
             let refusal = refused.iter().rev().find(|refusal| !before.contains(&refusal.manifest));
             let why = refusal.map(|refusal| refusal.why.clone());
@@ -301,7 +307,7 @@ fn wait(
         let state =
             candidate_state(&view).or(view.told).unwrap_or_else(|| "its index is being read".to_owned());
         bar.set_message(format!("{model} {release}: {state}"));
-        let phase = candidate.as_ref().map_or("ordered", |candidate| candidate.phase.as_str());
+        let phase = candidate.map_or("ordered", |candidate| candidate.phase.as_str());
         if told != phase {
             bar.suspend(|| writeln!(out, "{model} {release}: {phase}"))?;
             phase.clone_into(&mut told);
