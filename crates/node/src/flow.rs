@@ -21,6 +21,7 @@
 
 mod check;
 pub mod model;
+mod network;
 pub mod names;
 pub mod params;
 mod part;
@@ -36,6 +37,7 @@ use wire::hash::Hash;
 
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
+use crate::network::NetworkConfig;
 use check::Checked;
 pub use check::Link;
 pub use model::ModelConfig;
@@ -59,6 +61,8 @@ pub struct Flow {
     pub sources: Vec<SourceConfig>,
     /// In the order of the file.
     pub models: Vec<ModelConfig>,
+    /// In the order of the file.
+    pub networks: Vec<NetworkConfig>,
     /// In the order of the file.
     pub rules: Vec<RuleConfig>,
     /// The rules' places, in the order in which they are judged: each after those it speaks of.
@@ -134,6 +138,9 @@ impl Flow {
             let before = drafts.len();
             match kind.as_str() {
                 "source" => drafts.sources.extend(source::read(name, folder, table)),
+                "model" if table.peek("type") == Some("network") => {
+                    drafts.networks.extend(network::read(name, folder, table));
+                }
                 "model" => drafts.models.extend(model::read(name, table)),
                 _ => drafts.rules.extend(rule::read(name, table)),
             }
@@ -155,13 +162,14 @@ impl Flow {
             _ => Vec::new(),
         };
         let flow = checked.filter(|_| problems.is_empty()).map(|checked| {
-            let Checked { sources, models, rules, order, fields, links } = checked;
+            let Checked { sources, models, networks, rules, order, fields, links } = checked;
             let (file, digest) = (file.to_path_buf(), digest(&text, &params, others));
             Flow {
                 file,
                 digest,
                 sources,
                 models,
+                networks,
                 rules,
                 order,
                 fields,
@@ -179,7 +187,8 @@ impl Flow {
     pub fn parts(&self) -> impl Iterator<Item = String> {
         let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
         let models = self.models.iter().map(|part| format!("model.{}", part.name));
-        sources.chain(models).chain(self.rules.iter().map(|part| format!("rule.{}", part.name)))
+        let networks = self.networks.iter().map(|part| format!("model.{}", part.name));
+        sources.chain(models).chain(networks).chain(self.rules.iter().map(|part| format!("rule.{}", part.name)))
     }
 
     /// Whether a part says the same in another flow, whatever else does.

@@ -9,6 +9,7 @@
 //! from (the last `lag` for a model, the last one for a channel), written as the JSON of a `readings` body; of several
 //! sources, as a JSON list of such bodies, in the order of the flow. Whoever has the raw readings can compute it again.
 
+mod networks;
 mod products;
 pub mod replace;
 mod summary;
@@ -32,6 +33,7 @@ use crate::source::csv::MAX_COLUMNS;
 use crate::source::queue::Batch;
 use crate::why::why;
 pub use products::Product;
+use networks::{At, Networks};
 use summary::Tracker;
 
 /// Readings in one raw record.
@@ -47,6 +49,7 @@ const NAMES_MAX_BYTES: usize = 48 * 1024;
 pub struct Pipeline {
     lanes: Vec<Lane>,
     models: Vec<Model>,
+    networks: Networks,
     rules: Vec<Rule>,
     board: Board,
     /// What stands on the board, by slot.
@@ -158,6 +161,7 @@ impl Pipeline {
         Pipeline {
             lanes: flow.sources.iter().enumerate().map(lane).collect(),
             models: flow.models.iter().cloned().map(Model::new).collect(),
+            networks: Networks::new(flow),
             rules: flow.rules.iter().cloned().map(Rule::new).collect(),
             board: Board::new(flow.fields.len(), flow.sources.len()),
             model_slots: (0..flow.models.len()).map(of_model).collect(),
@@ -248,12 +252,14 @@ impl Pipeline {
             let is_of = match field.part {
                 PartAt::Source(at) => at == source,
                 PartAt::Model(at) => lane.models.contains(&at),
+                PartAt::Network(at) => self.networks.get(at).config().source == source,
                 PartAt::Rule(_) => false,
             };
             if is_of {
                 self.board.forget(slot);
             }
         }
+        self.networks.close(source);
         self.go_on(source, open, out);
         Ok(())
     }
@@ -285,6 +291,7 @@ impl Pipeline {
                 reason,
             }));
         }
+        self.networks.open(source, channels.len(), out);
         let mut columns = Vec::new();
         for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
             if field.part != PartAt::Source(source) {
@@ -302,7 +309,7 @@ impl Pipeline {
                 out.push(Product::part(&part, "failed", reason));
             }
         }
-        let keep = lane.models.iter().map(|model| self.models[*model].config().lag).max().unwrap_or(1).max(1);
+        let keep = lane.models.iter().map(|model| self.models[*model].config().lag).max().unwrap_or(1).max(self.networks.keep(source));
         (open.keep, open.columns) = (keep, columns);
         while open.recent.len() > keep {
             open.recent.pop_front();
@@ -337,7 +344,7 @@ impl Pipeline {
         moment: &Moment<'_>,
         out: &mut Vec<Product>,
     ) -> bool {
-        let Pipeline { lanes, models, board, model_slots, pretended, .. } = self;
+        let Pipeline { lanes, models, networks, board, model_slots, pretended, .. } = self;
         let lane = &mut lanes[source];
         let Some(open) = &mut lane.open else { return false };
         let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
@@ -379,6 +386,12 @@ impl Pipeline {
                 };
                 board.number(*slot, source, t_ms, value);
             }
+        }
+        let now_ns = moment.clock.mono_ns();
+        for at in networks.step(&At { source, t_ms, values, now_ns }, board, out) {
+            let input = Hash::of(&json(&open.input(networks.get(at).config().window, &lane.config.name)));
+            let answer = networks.record(at, &lane.config.name, t_ms, input, moment.latency_us());
+            out.push(Product::Answer(answer));
         }
         open.summary.take(t_ms, values);
         true
@@ -457,7 +470,8 @@ impl Pipeline {
     fn decision(&self, rule: usize, source: usize, transition: Transition, moment: &Moment<'_>) -> Decision {
         let Transition { state, since_ms, at_ms, value, why, slots, floor, confidence } = transition;
         let model = slots.iter().find_map(|slot| match self.fields[slot.0 as usize].part {
-            PartAt::Model(model) => Some(&self.models[model]),
+            PartAt::Model(model) => Some(self.models[model].reference()),
+            PartAt::Network(network) => Some(self.networks.get(network).model()),
             PartAt::Source(_) | PartAt::Rule(_) => None,
         });
         let model = model.filter(|_| !floor);
@@ -471,9 +485,9 @@ impl Pipeline {
             at_ms,
             when: config.when.text().to_owned(),
             value,
-            model: model.map(Model::reference),
-            input: self.input(rule, source),
             ran: if model.is_some() { Ran::Local } else { Ran::Rule },
+            model,
+            input: self.input(rule, source),
             why,
             // A detector's probability says how rare the reading is, not how likely the decision is to be right.
             confidence,

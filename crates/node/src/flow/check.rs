@@ -7,6 +7,7 @@ use std::ops::Range;
 use signal::detector::Detector;
 
 use super::model::{self, ModelConfig, ModelDraft};
+use super::network::{self, NetworkDraft};
 use super::names::{Book, Field, Gives, Known, PartAt, dangling};
 use super::part::Named;
 use super::rule::{RuleConfig, RuleDraft};
@@ -15,6 +16,7 @@ use super::source::{SourceConfig, SourceKind};
 use crate::board::Kind;
 use crate::config::part::Placed;
 use crate::config::problem::{Problems, did_you_mean};
+use crate::network::NetworkConfig;
 use crate::source::csv::{CsvReader, is_read_once};
 use crate::why::why;
 
@@ -28,6 +30,7 @@ const MAX_RULES: usize = 1_000;
 pub(super) struct Drafts {
     pub(super) sources: Vec<Named<SourceConfig>>,
     pub(super) models: Vec<Named<ModelDraft>>,
+    pub(super) networks: Vec<Named<NetworkDraft>>,
     pub(super) rules: Vec<Named<RuleDraft>>,
     /// Parts that stand in the file but could not be read: what speaks of them is not wrong for that.
     pub(super) broken: Vec<String>,
@@ -36,7 +39,7 @@ pub(super) struct Drafts {
 impl Drafts {
     /// Parts read.
     pub(super) fn len(&self) -> usize {
-        self.sources.len() + self.models.len() + self.rules.len()
+        self.sources.len() + self.models.len() + self.networks.len() + self.rules.len()
     }
 }
 
@@ -44,6 +47,7 @@ impl Drafts {
 pub(super) struct Checked {
     pub(super) sources: Vec<SourceConfig>,
     pub(super) models: Vec<ModelConfig>,
+    pub(super) networks: Vec<NetworkConfig>,
     pub(super) rules: Vec<RuleConfig>,
     /// The rules' places, each after those it speaks of.
     pub(super) order: Vec<usize>,
@@ -76,6 +80,9 @@ fn links(drafts: &Drafts) -> Vec<Link> {
     for model in &drafts.models {
         add(format!("model.{}", model.name), &model.part.inputs, false);
     }
+    for network in &drafts.networks {
+        add(format!("model.{}", network.name), &network.part.inputs, false);
+    }
     for rule in &drafts.rules {
         add(format!("rule.{}", rule.name), &rule.part.inputs, false);
         add(format!("rule.{}", rule.name), &rule.part.inhibit_by, true);
@@ -86,14 +93,14 @@ fn links(drafts: &Drafts) -> Vec<Link> {
 /// Joins the parts; `None` after a problem.
 pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> {
     let links = links(&drafts);
-    let Drafts { sources, models, rules, broken } = drafts;
+    let Drafts { sources, models, networks, rules, broken } = drafts;
     if sources.is_empty() && broken.is_empty() {
         let help = "begin with `[source.pump]` and `type = \"replay\"`";
         problems.add_with_help(0..0, "the flow has no source: nothing would happen", help);
     }
     let counts = [
         ("sources", sources.len(), MAX_PARTS),
-        ("models", models.len(), MAX_PARTS),
+        ("models", models.len() + networks.len(), MAX_PARTS),
         ("rules", rules.len(), MAX_RULES),
     ];
     for (what, count, max) in counts {
@@ -155,10 +162,12 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
         book.parts.insert(path, Some(known));
         checked.push(Some(config));
     }
+    let networks = network::check(networks, &sources, &mut book, problems);
     let (rules, order) = check_rules(rules, &mut book, problems)?;
     let sources = sources.into_iter().map(|named| named.part).collect();
     let models = checked.into_iter().collect::<Option<_>>()?;
-    Some(Checked { sources, models, rules, order, fields: book.into_fields(), links })
+    let networks = networks?;
+    Some(Checked { sources, models, networks, rules, order, fields: book.into_fields(), links })
 }
 
 fn check_model(

@@ -16,6 +16,8 @@ pub enum PartAt {
     Source(usize),
     /// A model.
     Model(usize),
+    /// A network.
+    Network(usize),
     /// A rule.
     Rule(usize),
 }
