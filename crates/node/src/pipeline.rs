@@ -499,7 +499,7 @@ impl Pipeline {
 }
 
 impl Open {
-    fn new(config: &SourceConfig, channels: &[String], keep: usize, columns: Vec<(usize, Slot)>) -> Open {
+    fn new(config: &SourceConfig, channels: &[String]) -> Open {
         let len = (BLOCK_VALUES / channels.len()).clamp(1, BLOCK_READINGS);
         let window =
             WindowConfig { channels: channels.len(), len, max_ms: None, max_gap_ms: config.max_gap_ms };
