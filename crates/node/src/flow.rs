@@ -24,6 +24,7 @@ mod check;
 mod feature;
 mod health;
 pub mod model;
+mod network;
 pub mod names;
 pub mod params;
 mod part;
@@ -41,6 +42,7 @@ use crate::act::reins::Then;
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use crate::feature::FeatureConfig;
+use crate::network::NetworkConfig;
 pub use actuator::ActuatorConfig;
 use check::Checked;
 pub use check::Link;
@@ -67,6 +69,8 @@ pub struct Flow {
     pub features: Vec<FeatureConfig>,
     /// In the order of the file.
     pub models: Vec<ModelConfig>,
+    /// In the order of the file.
+    pub networks: Vec<NetworkConfig>,
     /// In the order of the file.
     pub rules: Vec<RuleConfig>,
     /// In the order of the file.
@@ -147,6 +151,9 @@ impl Flow {
             match kind.as_str() {
                 "source" => drafts.sources.extend(source::read(name, folder, table)),
                 "feature" => drafts.features.extend(feature::read(name, table)),
+                "model" if table.peek("type") == Some("network") => {
+                    drafts.networks.extend(network::read(name, folder, table));
+                }
                 "model" => drafts.models.extend(model::read(name, table)),
                 "actuator" => drafts.actuators.extend(actuator::read(name, folder, table)),
                 _ => drafts.rules.extend(rule::read(name, table)),
@@ -169,7 +176,8 @@ impl Flow {
             _ => Vec::new(),
         };
         let flow = checked.filter(|_| problems.is_empty()).map(|checked| {
-            let Checked { sources, features, models, rules, actuators, thens, order, fields, links } = checked;
+            let Checked { sources, features, models, networks, rules, actuators, thens, order, fields, links } =
+                checked;
             let (file, digest) = (file.to_path_buf(), digest(&text, &params, others));
             Flow {
                 file,
@@ -177,6 +185,7 @@ impl Flow {
                 sources,
                 features,
                 models,
+                networks,
                 rules,
                 actuators,
                 thens,
@@ -197,10 +206,9 @@ impl Flow {
         let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
         let models = self.models.iter().map(|part| format!("model.{}", part.name));
         let features = self.features.iter().map(|part| format!("feature.{}", part.name));
-        sources
-            .chain(features)
-            .chain(models)
-            .chain(self.rules.iter().map(|part| format!("rule.{}", part.name)))
+        let networks = self.networks.iter().map(|part| format!("model.{}", part.name));
+        let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
+        sources.chain(features).chain(models).chain(networks).chain(rules)
     }
 
     /// Whether a part says the same in another flow, whatever else does.

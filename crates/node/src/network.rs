@@ -2,22 +2,23 @@
 //!
 //! Stands where a detector stands. It sees a window when `window` readings came without a gap and without a missing value, and
 //! then again after each `hop`; in between its last answer stands. A gap begins another stream: what the network carries from
-//! step to step starts at zero. A network that fails gives nothing, is loaded again from the bytes at hand after 1 s, and waits
-//! twice as long after each further failure, up to 5 minutes. The rest of the flow goes on meanwhile.
+//! step to step starts at zero. A network that fails gives nothing, is loaded again after 1 s, and waits twice as long after each
+//! further failure, up to 5 minutes. The rest of the flow goes on meanwhile.
 //!
-//! Pure but for the time that it takes: the file's bytes are handed in, and so is the clock.
+//! Pure but for its file, which is read when its source opens and after each failure: whoever mends the file mends the network.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use net::after::{Answer, Field};
+use net::after::Answer;
 use net::before::Window;
 use net::network::{LoadError, Network, Options, RunError};
 use net::recipe::{Recipe, RecipeError};
 use net::runtime::Kind;
 use net::stage::{Material, Stage, StepError};
+use wire::body::ModelRef;
 use wire::hash::Hash;
+use wire::id::PartName;
 use wire::world::{MonoNs, WallMs};
 
 use crate::why::why;
@@ -32,6 +33,10 @@ const RETRY_LAST_NS: MonoNs = 300_000_000_000;
 /// What a flow says of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkConfig {
+    /// Its name.
+    pub name: PartName,
+    /// The source it looks at: its place in the flow's sources.
+    pub source: usize,
     /// The ONNX file.
     pub file: PathBuf,
     /// Readings that it looks at together.
@@ -44,13 +49,6 @@ pub struct NetworkConfig {
     pub recipe: Recipe,
     /// The runtime; `None`: the default of this build.
     pub runtime: Option<Kind>,
-}
-
-/// The bytes of a network, and their digest.
-#[derive(Debug, Clone)]
-pub struct NetworkFile {
-    bytes: Arc<[u8]>,
-    digest: Hash,
 }
 
 /// Why there is no network.
@@ -80,26 +78,14 @@ pub enum NetworkError {
     Recipe(#[from] RecipeError),
 }
 
-impl NetworkFile {
-    /// Reads a file.
-    pub fn read(file: &Path) -> Result<NetworkFile, NetworkError> {
-        let unreadable = |source| NetworkError::File { file: file.to_owned(), source };
-        let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
-        if bytes > FILE_MAX_BYTES {
-            return Err(NetworkError::Large { file: file.to_owned(), bytes });
-        }
-        Ok(NetworkFile::of(std::fs::read(file).map_err(unreadable)?))
+/// Reads the bytes of a network.
+fn read(file: &Path) -> Result<Vec<u8>, NetworkError> {
+    let unreadable = |source| NetworkError::File { file: file.to_owned(), source };
+    let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
+    if bytes > FILE_MAX_BYTES {
+        return Err(NetworkError::Large { file: file.to_owned(), bytes });
     }
-
-    /// Bytes that are at hand.
-    pub fn of(bytes: Vec<u8>) -> NetworkFile {
-        NetworkFile { digest: Hash::of(&bytes), bytes: bytes.into() }
-    }
-
-    /// Of the file.
-    pub fn digest(&self) -> Hash {
-        self.digest
-    }
+    std::fs::read(file).map_err(unreadable)
 }
 
 /// What a reading brought about.
@@ -119,9 +105,10 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Watcher {
     config: NetworkConfig,
-    file: Option<NetworkFile>,
     channels: usize,
     stage: Option<Stage>,
+    /// Of the file that was loaded last.
+    digest: Option<Hash>,
     /// The last readings, oldest first; shape: `[≤ window, channels]`.
     values: VecDeque<f32>,
     /// Readings since the last look.
@@ -133,13 +120,13 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// A network that does not know its channels yet, and whose bytes are not there yet.
+    /// A network that does not know its channels yet.
     pub fn new(config: NetworkConfig) -> Watcher {
         Watcher {
             config,
-            file: None,
             channels: 0,
             stage: None,
+            digest: None,
             values: VecDeque::new(),
             since: 0,
             has_looked: false,
@@ -154,27 +141,40 @@ impl Watcher {
         &self.config
     }
 
+    /// Whether its source is open.
+    pub fn is_open(&self) -> bool {
+        self.channels > 0
+    }
+
+    /// Its source has other channels from now on.
+    pub fn close(&mut self) {
+        self.channels = 0;
+        self.stage = None;
+    }
+
     /// Whether it can look at windows.
     pub fn is_ready(&self) -> bool {
         self.stage.is_some()
     }
 
-    /// The digest of its file, once that is there.
-    pub fn digest(&self) -> Option<Hash> {
-        self.file.as_ref().map(NetworkFile::digest)
+    /// Which network this is, for records.
+    pub fn model(&self) -> ModelRef {
+        let runtime = self.stage.as_ref().map_or("none", |stage| stage.network().kind().word());
+        let NetworkConfig { name, window, hop, .. } = &self.config;
+        let variant = format!("network {runtime} window={window} hop={hop}");
+        ModelRef { name: name.clone(), variant, digest: self.digest }
     }
 
-    /// The runtime that computes.
-    pub fn runtime(&self) -> Option<Kind> {
-        self.stage.as_ref().map(|stage| stage.network().kind())
-    }
-
-    /// Gives it its file and its channels. If that fails it stays without a network, and is tried again.
-    pub fn bind(&mut self, file: NetworkFile, channels: usize, now_ns: MonoNs) -> Result<(), NetworkError> {
-        self.file = Some(file);
+    /// Its source opens with so many channels. If it cannot be loaded it is tried again later.
+    pub fn open(&mut self, channels: usize, now_ns: MonoNs) -> Result<(), NetworkError> {
         self.channels = channels;
         self.forget();
         self.load().inspect_err(|_| self.postpone(now_ns))
+    }
+
+    /// It stands at another place of another flow now, and says and does the same.
+    pub fn moved(&mut self, config: NetworkConfig) {
+        self.config = config;
     }
 
     /// Takes a reading; a missing value is NaN.
@@ -187,7 +187,7 @@ impl Watcher {
             self.forget();
         }
         if self.stage.is_none() {
-            if self.file.is_none() || now_ns < self.retry_at_ns {
+            if now_ns < self.retry_at_ns {
                 return had_answer.then_some(Change::Forgot);
             }
             return Some(match self.load() {
@@ -238,10 +238,11 @@ impl Watcher {
     }
 
     fn load(&mut self) -> Result<(), NetworkError> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let bytes = read(&self.config.file)?;
         let options = Options { runtime: self.config.runtime, file_bytes_max: FILE_MAX_BYTES, ..Options::default() };
-        let network = Network::load(&file.bytes, &options)?;
+        let network = Network::load(&bytes, &options)?;
         self.stage = Some(Stage::new(network, self.config.recipe.clone())?);
+        self.digest = Some(Hash::of(&bytes));
         Ok(())
     }
 
@@ -263,16 +264,9 @@ impl Watcher {
     }
 }
 
-/// The number of a field, NaN for a word.
-pub fn number(field: &Field) -> f64 {
-    match field {
-        Field::Number(number) => *number,
-        Field::Word(_) => f64::NAN,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use net::after::Field;
     use net::specimen::{Size, constant, model, node, value};
 
     use super::*;
@@ -286,20 +280,30 @@ mod tests {
         model(&parts, &[port("x", 4)], &[port("y", 1)])
     }
 
-    fn watcher() -> Watcher {
-        Watcher::new(NetworkConfig {
-            file: "sum.onnx".into(),
+    /// With a file of these bytes, in a folder that lives as long as it is held.
+    fn watcher(bytes: &[u8]) -> (Watcher, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sum.onnx");
+        std::fs::write(&file, bytes).unwrap();
+        let watcher = Watcher::new(NetworkConfig {
+            name: PartName::new("sum").unwrap(),
+            source: 0,
+            file,
             window: 2,
             hop: 3,
             max_gap_ms: 10_000,
             recipe: Recipe::default(),
             runtime: None,
-        })
+        });
+        (watcher, folder)
     }
 
     fn said(change: Option<Change>) -> Option<f64> {
         match change? {
-            Change::Answered(answer) => Some(number(&answer.fields[0].1)),
+            Change::Answered(answer) => match answer.fields[0].1 {
+                Field::Number(number) => Some(number),
+                Field::Word(_) => None,
+            },
             Change::Forgot => Some(f64::NEG_INFINITY),
             other => panic!("{other:?}"),
         }
@@ -307,8 +311,8 @@ mod tests {
 
     #[test]
     fn it_looks_at_whole_windows_a_hop_apart() {
-        let mut watcher = watcher();
-        watcher.bind(NetworkFile::of(summing()), 2, 0).unwrap();
+        let (mut watcher, _folder) = watcher(&summing());
+        watcher.open(2, 0).unwrap();
         let mut step = |t_ms: i64, value: f64| said(watcher.step(t_ms * 1000, &[value, 1.0], 0));
         let told: Vec<_> = (0..9).map(|t| step(t, t as f64)).collect();
         assert_eq!(told, [None, Some(3.0), None, None, Some(9.0), None, None, Some(15.0), None]);
@@ -321,8 +325,8 @@ mod tests {
 
     #[test]
     fn what_fails_is_tried_again_later_and_later() {
-        let mut watcher = watcher();
-        assert!(watcher.bind(NetworkFile::of(b"no network".to_vec()), 2, 0).is_err());
+        let (mut watcher, _folder) = watcher(b"no network");
+        assert!(watcher.open(2, 0).is_err());
         let mut failures = Vec::new();
         for second in 0..40 {
             match watcher.step(second as i64 * 1000, &[1.0, 1.0], second * S) {
@@ -334,15 +338,16 @@ mod tests {
         let times: Vec<u64> = failures.iter().map(|(second, _)| *second).collect();
         assert_eq!(times, [1, 3, 7, 15, 31]);
         assert!(failures[0].1.contains("no ONNX file"), "{failures:?}");
-        // Whole bytes, and it is back.
-        watcher.bind(NetworkFile::of(summing()), 2, 40 * S).unwrap();
-        assert!(watcher.is_ready() && watcher.digest() == Some(Hash::of(&summing())));
+        // Whole bytes, and it is back by itself.
+        std::fs::write(&watcher.config().file, summing()).unwrap();
+        assert_eq!(watcher.step(63_000, &[1.0, 1.0], 63 * S), Some(Change::Ready));
+        assert_eq!(watcher.model().digest, Some(Hash::of(&summing())));
     }
 
     #[test]
     fn a_window_that_does_not_fit_is_a_failure_and_not_a_panic() {
-        let mut watcher = watcher();
-        watcher.bind(NetworkFile::of(summing()), 3, 0).unwrap();
+        let (mut watcher, _folder) = watcher(&summing());
+        watcher.open(3, 0).unwrap();
         assert_eq!(watcher.step(0, &[1.0; 3], 0), None);
         let Some(Change::Failed(reason)) = watcher.step(1, &[1.0; 3], 0) else { panic!() };
         assert!(reason.contains("takes 4 numbers, and the window has 6"), "{reason}");

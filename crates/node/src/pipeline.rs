@@ -11,6 +11,7 @@
 //! model that looks at a feature it is the feature's rows, named as the feature.
 
 mod look;
+mod networks;
 mod products;
 mod recent;
 pub mod replace;
@@ -40,6 +41,7 @@ use crate::why::why;
 use look::{Row, bind, consult};
 pub use products::Product;
 use recent::{Recent, columns};
+use networks::{At, Networks};
 use summary::Tracker;
 use watched::Watched;
 
@@ -57,6 +59,7 @@ pub struct Pipeline {
     lanes: Vec<Lane>,
     features: Vec<Watched>,
     models: Vec<Model>,
+    networks: Networks,
     rules: Vec<Rule>,
     board: Board,
     /// What stands on the board, by slot.
@@ -183,6 +186,7 @@ impl Pipeline {
             lanes: flow.sources.iter().enumerate().map(lane).collect(),
             features: flow.features.iter().enumerate().map(of_feature).collect(),
             models: flow.models.iter().cloned().map(Model::new).collect(),
+            networks: Networks::new(flow),
             rules: flow.rules.iter().cloned().map(Rule::new).collect(),
             board: Board::new(flow.fields.len(), flow.sources.len()),
             model_slots: (0..flow.models.len()).map(of_model).collect(),
@@ -296,12 +300,14 @@ impl Pipeline {
                     let of_feature = |feature: &usize| self.features[*feature].models.contains(&at);
                     lane.models.contains(&at) || lane.features.iter().any(of_feature)
                 }
+                PartAt::Network(at) => self.networks.get(at).config().source == source,
                 PartAt::Rule(_) => false,
             };
             if is_of {
                 self.board.forget(slot);
             }
         }
+        self.networks.close(source);
         self.go_on(source, open, out);
         Ok(())
     }
@@ -326,6 +332,7 @@ impl Pipeline {
                 }
             }
         }
+        self.networks.open(source, channels.len(), out);
         let mut columns = Vec::new();
         for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
             if field.part != PartAt::Source(source) {
@@ -343,8 +350,8 @@ impl Pipeline {
                 out.push(Product::part(&part, "failed", reason));
             }
         }
-        let keep = lane.models.iter().map(|model| self.models[*model].config().lag).max().unwrap_or(1).max(1);
-        open.recent.resize(keep);
+        let lags = lane.models.iter().map(|model| self.models[*model].config().lag);
+        open.recent.resize(lags.max().unwrap_or(1).max(self.networks.keep(source)));
         open.columns = columns;
         lane.open = Some(open);
     }
@@ -376,7 +383,7 @@ impl Pipeline {
         moment: &Moment<'_>,
         out: &mut Vec<Product>,
     ) -> bool {
-        let Pipeline { lanes, features, models, board, model_slots, pretended, .. } = self;
+        let Pipeline { lanes, features, models, networks, board, model_slots, pretended, .. } = self;
         let lane = &mut lanes[source];
         let Some(open) = &mut lane.open else { return false };
         let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
@@ -426,6 +433,12 @@ impl Pipeline {
                 open.summary.judge(usize::MAX, &models[*at].config().name, verdict);
                 post(board, &model_slots[*at], verdict, source, t_ms);
             }
+        }
+        let now_ns = moment.clock.mono_ns();
+        for at in networks.step(&At { source, t_ms, values: believed, now_ns }, board, out) {
+            let input = recent.body(networks.get(at).config().window, name, names);
+            let answer = networks.record(at, name, t_ms, Hash::of(&json(&input)), moment.latency_us());
+            out.push(Product::Answer(answer));
         }
         let isolated =
             |channel: usize| open.health.as_ref().is_some_and(|health| health.is_isolated(channel));
@@ -509,7 +522,8 @@ impl Pipeline {
     fn decision(&self, rule: usize, source: usize, transition: Transition, moment: &Moment<'_>) -> Decision {
         let Transition { state, since_ms, at_ms, value, why, slots, floor, confidence } = transition;
         let model = slots.iter().find_map(|slot| match self.fields[slot.0 as usize].part {
-            PartAt::Model(model) => Some(&self.models[model]),
+            PartAt::Model(model) => Some(self.models[model].reference()),
+            PartAt::Network(network) => Some(self.networks.get(network).model()),
             PartAt::Source(_) | PartAt::Feature(_) | PartAt::Rule(_) => None,
         });
         let model = model.filter(|_| !floor);
@@ -523,9 +537,9 @@ impl Pipeline {
             at_ms,
             when: config.when.text().to_owned(),
             value,
-            model: model.map(Model::reference),
-            input: self.input(rule, source),
             ran: if model.is_some() { Ran::Local } else { Ran::Rule },
+            model,
+            input: self.input(rule, source),
             why,
             // A detector's probability says how rare the reading is, not how likely the decision is to be right.
             confidence,

@@ -215,6 +215,11 @@ impl<'i, 'p> Part<'i, 'p> {
         self.table.contains_key(key)
     }
 
+    /// A text that stays in the table.
+    pub fn peek(&self, key: &str) -> Option<&str> {
+        self.table.get(key).and_then(|value| value.get_ref().as_str())
+    }
+
     /// What is wrong so far, and the file's text.
     pub fn problems(&self) -> &Problems {
         self.problems

@@ -9,6 +9,7 @@ use signal::detector::Detector;
 use super::actuator::{self, ACTUATORS_MAX, ActuatorConfig, ActuatorDraft, check_thens};
 use super::feature::FeatureDraft;
 use super::model::{self, ModelConfig, ModelDraft};
+use super::network::{self, NetworkDraft};
 use super::names::{Book, Field, Gives, Known, PartAt, dangling};
 use super::part::Named;
 use super::rule::{RuleConfig, RuleDraft};
@@ -19,6 +20,7 @@ use crate::board::Kind;
 use crate::config::part::Placed;
 use crate::config::problem::{Problems, did_you_mean};
 use crate::feature::FeatureConfig;
+use crate::network::NetworkConfig;
 use crate::source::csv::{CsvReader, is_read_once};
 use crate::why::why;
 
@@ -33,6 +35,7 @@ pub(super) struct Drafts {
     pub(super) sources: Vec<Named<SourceConfig>>,
     pub(super) features: Vec<Named<FeatureDraft>>,
     pub(super) models: Vec<Named<ModelDraft>>,
+    pub(super) networks: Vec<Named<NetworkDraft>>,
     pub(super) rules: Vec<Named<RuleDraft>>,
     pub(super) actuators: Vec<Named<ActuatorDraft>>,
     /// Parts that stand in the file but could not be read: what speaks of them is not wrong for that.
@@ -42,8 +45,8 @@ pub(super) struct Drafts {
 impl Drafts {
     /// Parts read.
     pub(super) fn len(&self) -> usize {
-        let parts = self.sources.len() + self.features.len() + self.models.len();
-        parts + self.rules.len() + self.actuators.len()
+        let models = self.models.len() + self.networks.len();
+        self.sources.len() + self.features.len() + models + self.rules.len() + self.actuators.len()
     }
 }
 
@@ -52,6 +55,7 @@ pub(super) struct Checked {
     pub(super) sources: Vec<SourceConfig>,
     pub(super) features: Vec<FeatureConfig>,
     pub(super) models: Vec<ModelConfig>,
+    pub(super) networks: Vec<NetworkConfig>,
     pub(super) rules: Vec<RuleConfig>,
     pub(super) actuators: Vec<ActuatorConfig>,
     /// What rules ask of actuators.
@@ -90,6 +94,9 @@ fn links(drafts: &Drafts) -> Vec<Link> {
     for model in &drafts.models {
         add(format!("model.{}", model.name), &model.part.inputs, false);
     }
+    for network in &drafts.networks {
+        add(format!("model.{}", network.name), &network.part.inputs, false);
+    }
     for rule in &drafts.rules {
         add(format!("rule.{}", rule.name), &rule.part.inputs, false);
         add(format!("rule.{}", rule.name), &rule.part.inhibit_by, true);
@@ -100,7 +107,7 @@ fn links(drafts: &Drafts) -> Vec<Link> {
 /// Joins the parts; `None` after a problem.
 pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> {
     let links = links(&drafts);
-    let Drafts { sources, features, models, mut rules, actuators, broken } = drafts;
+    let Drafts { sources, features, models, networks, mut rules, actuators, broken } = drafts;
     let thens = rules.iter_mut().flat_map(|rule| std::mem::take(&mut rule.part.then)).collect();
     if sources.is_empty() && broken.is_empty() {
         let help = "begin with `[source.pump]` and `type = \"replay\"`";
@@ -109,7 +116,7 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
     let counts = [
         ("sources", sources.len(), MAX_PARTS),
         ("features", features.len(), MAX_PARTS),
-        ("models", models.len(), MAX_PARTS),
+        ("models", models.len() + networks.len(), MAX_PARTS),
         ("rules", rules.len(), MAX_RULES),
         ("actuators", actuators.len(), ACTUATORS_MAX),
     ];
@@ -174,14 +181,16 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
         book.parts.insert(path, Some(known));
         checked.push(Some(config));
     }
+    let networks = network::check(networks, &sources, &mut book, problems);
     let (rules, order) = check_rules(rules, &mut book, problems)?;
     let actuators = actuator::check(actuators, &book, problems)?;
     let thens = check_thens(thens, &actuators, problems);
     let sources = sources.into_iter().map(|named| named.part).collect();
     let features = features.into_iter().collect::<Option<_>>()?;
     let models = checked.into_iter().collect::<Option<_>>()?;
+    let networks = networks?;
     let fields = book.into_fields();
-    Some(Checked { sources, features, models, rules, actuators, thens, order, fields, links })
+    Some(Checked { sources, features, models, networks, rules, actuators, thens, order, fields, links })
 }
 
 /// Joins features to their sources, and says what they give. `None` for those that cannot be.

@@ -73,7 +73,7 @@ pub(super) fn read(name: PartName, mut part: Part<'_, '_>) -> Option<Named<Model
     let kind = part.require::<String>("type", "\"subspace\"")?;
     let span = part.span.clone();
     if kind.value != "subspace" {
-        let help = did_you_mean(&kind.value, ["subspace"]);
+        let help = did_you_mean(&kind.value, ["subspace", "network"]);
         part.problem(kind.span, format!("there is no model of type {:?}", kind.value), help);
         return None;
     }

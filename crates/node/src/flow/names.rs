@@ -18,6 +18,8 @@ pub enum PartAt {
     Feature(usize),
     /// A model.
     Model(usize),
+    /// A network.
+    Network(usize),
     /// A rule.
     Rule(usize),
 }

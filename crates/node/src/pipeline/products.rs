@@ -1,6 +1,6 @@
 //! What a pipeline gives, and the stream and class it is remembered under.
 
-use wire::body::{Body, Decision, Inference, PartChange, Readings, SourceChange, Start, Summary};
+use wire::body::{Answer, Body, Decision, Inference, PartChange, Readings, SourceChange, Start, Summary};
 use wire::class::Class;
 use wire::id::{PartName, StreamName};
 use wire::record::Draft;
@@ -14,6 +14,8 @@ pub enum Product {
     Summary(Summary),
     /// An anomaly begins or ends: stream `inferences`, class event.
     Inference(Inference),
+    /// A network says another word than before: stream `inferences`, class event.
+    Answer(Answer),
     /// A rule fires or clears: stream `decisions`, class audit.
     Decision(Decision),
     /// A source changed its state: stream `events`, class event.
@@ -36,6 +38,7 @@ impl Product {
             Product::Readings(body) => body.draft(&of_source("readings", &body.source), Class::Raw),
             Product::Summary(body) => body.draft(&of_source("summary", &body.source), Class::Metric),
             Product::Inference(body) => body.draft(&named("inferences"), Class::Event),
+            Product::Answer(body) => body.draft(&named("inferences"), Class::Event),
             Product::Decision(body) => body.draft(&named("decisions"), Class::Audit),
             Product::Source(body) => body.draft(&named("events"), Class::Event),
             Product::Part(body) => body.draft(&named("events"), Class::Event),

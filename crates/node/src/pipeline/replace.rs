@@ -86,6 +86,13 @@ impl Pipeline {
                 None => new.stored[at] = stored(model.name.as_str()),
             }
         }
+        for (at, network) in after.networks.iter().enumerate() {
+            let was = before.networks.iter().position(|other| other.name == network.name);
+            let goes_on = replaced.same.contains(&format!("model.{}", network.name));
+            if let Some(was) = was.filter(|_| goes_on && replaced.sources[network.source].is_some()) {
+                new.networks.take_over(at, &mut self.networks, was);
+            }
+        }
         new.take_board(&self, before, after, &replaced);
         for (at, was) in replaced.sources.iter().enumerate() {
             let Some(was) = was else { continue };
@@ -126,6 +133,7 @@ impl Pipeline {
             PartAt::Source(at) => format!("source.{}", flow.sources[at].name),
             PartAt::Feature(at) => format!("feature.{}", flow.features[at].name),
             PartAt::Model(at) => format!("model.{}", flow.models[at].name),
+            PartAt::Network(at) => format!("model.{}", flow.networks[at].name),
             PartAt::Rule(at) => format!("rule.{}", flow.rules[at].name),
         };
         for (field, slot) in after.fields.iter().zip((0..).map(Slot)) {

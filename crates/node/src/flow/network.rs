@@ -1,0 +1,122 @@
+//! `[model.x]` of type `network`: an ONNX file that looks at windows of a source, and what stands before and after it.
+
+use std::ops::Range;
+use std::path::Path;
+
+use net::after::Meaning;
+use net::recipe::Recipe;
+use net::runtime::Kind as Runtime;
+use wire::id::PartName;
+
+use super::names::{Book, Gives, Known, PartAt, dangling};
+use super::part::{Named, inputs};
+use super::source::SourceConfig;
+use crate::board::Kind;
+use crate::config::part::{Part, Placed};
+use crate::config::problem::Problems;
+use crate::network::NetworkConfig;
+
+/// The most readings that a network looks at together.
+const WINDOW_MAX: usize = 1 << 20;
+
+/// A network before it is known what it looks at.
+pub(super) struct NetworkDraft {
+    pub(super) inputs: Vec<Placed<String>>,
+    config: NetworkConfig,
+}
+
+/// Reads one. `table` says `type = "network"`.
+pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Option<Named<NetworkDraft>> {
+    let span = part.span.clone();
+    part.take::<String>("type");
+    let inputs = inputs(&mut part);
+    let file = part.require::<String>("file", "\"model.onnx\"");
+    let window = part.take_or("window", 1usize, "1");
+    if window.value == 0 || window.value > WINDOW_MAX {
+        let message = format!("`window` must be from 1 to {WINDOW_MAX} readings");
+        part.problem(window.span.clone(), message, "write how many readings the network looks at together");
+    }
+    let hop = part.take_or("hop", window.value, &window.value.to_string());
+    if hop.value == 0 {
+        part.problem(hop.span, "`hop` must be at least 1", "write how many readings it moves on by");
+    }
+    let runtime = part.take::<Runtime>("runtime").map(|placed| placed.value);
+    let recipe = part.take::<Recipe>("recipe").map(|placed| placed.value).unwrap_or_default();
+    part.finish();
+    let config = NetworkConfig {
+        name: name.clone(),
+        source: 0,
+        file: folder.join(file?.value),
+        window: window.value,
+        hop: hop.value,
+        max_gap_ms: i64::MAX,
+        recipe,
+        runtime,
+    };
+    Some(Named { part: NetworkDraft { inputs, config }, name, span })
+}
+
+/// Joins networks with the sources they look at; `None` after a problem.
+pub(super) fn check(
+    drafts: Vec<Named<NetworkDraft>>,
+    sources: &[Named<SourceConfig>],
+    book: &mut Book,
+    problems: &mut Problems,
+) -> Option<Vec<NetworkConfig>> {
+    let mut checked = Vec::new();
+    for (at, Named { part: draft, name, span }) in drafts.into_iter().enumerate() {
+        let path = format!("model.{name}");
+        if book.parts.contains_key(&format!("source.{name}")) {
+            let message = format!("there is a source `{name}` already: `{name}.x` in a condition would be either");
+            problems.add_with_help(span, message, format!("name the network `{name}_net`"));
+        }
+        let Some(source) = looked_at(&path, &draft.inputs, book, problems) else {
+            book.parts.insert(path, None);
+            checked.push(None);
+            continue;
+        };
+        let max_gap_ms = sources[source].part.max_gap_ms;
+        let config = NetworkConfig { source, max_gap_ms, ..draft.config };
+        let known = Known {
+            at: PartAt::Network(at),
+            gives: gives(&config.recipe.answers),
+            steps: [source].into(),
+            reads: [(source, config.window)].into(),
+        };
+        book.parts.insert(path, Some(known));
+        checked.push(Some(config));
+    }
+    checked.into_iter().collect()
+}
+
+/// What conditions can speak of. Without a declaration: numbers, whose names are known once the network is loaded.
+fn gives(answers: &[Meaning]) -> Gives {
+    if answers.is_empty() {
+        return Gives::Later;
+    }
+    let fields = answers.iter().flat_map(Meaning::fields);
+    Gives::These(fields.map(|(name, is_word)| (name, if is_word { Kind::Text } else { Kind::Number })).collect())
+}
+
+/// The one source among the inputs.
+fn looked_at(path: &str, inputs: &[Placed<String>], book: &Book, problems: &mut Problems) -> Option<usize> {
+    let mut found: Option<(usize, Range<usize>)> = None;
+    for input in inputs {
+        match book.parts.get(&input.value) {
+            Some(Some(Known { at: PartAt::Source(source), .. })) if found.is_none() => {
+                found = Some((*source, input.span.clone()));
+            }
+            Some(Some(_)) => {
+                let message = format!("`{path}` looks at one source, and at nothing else");
+                problems.add_with_help(input.span.clone(), message, "leave one source in `inputs`");
+                return None;
+            }
+            Some(None) => return None,
+            None => {
+                dangling(input, &["source"], book, problems);
+                return None;
+            }
+        }
+    }
+    found.map(|(source, _)| source)
+}

@@ -1,0 +1,173 @@
+//! The networks of a flow at their place in the pipeline: what they answer goes onto the board, and into records when a word is
+//! another than before.
+
+use net::after::{Answer, Field as Value};
+use wire::body::{self, Said};
+use wire::hash::Hash;
+use wire::id::PartName;
+use wire::world::{MonoNs, WallMs};
+
+use super::products::Product;
+use crate::board::{Board, Kind, Slot};
+use crate::flow::Flow;
+use crate::flow::names::PartAt;
+use crate::network::{Change, Watcher};
+use crate::why::why;
+
+/// The networks of a flow.
+#[derive(Debug)]
+pub(super) struct Networks {
+    placed: Vec<Placed>,
+}
+
+/// A network, and where its fields stand.
+#[derive(Debug)]
+struct Placed {
+    watcher: Watcher,
+    /// What somebody speaks of.
+    slots: Vec<(String, Kind, Slot)>,
+    /// What it answered last, if that still stands.
+    last: Option<Answer>,
+}
+
+/// A reading on its way through the networks of its source.
+pub(super) struct At<'a> {
+    pub(super) source: usize,
+    pub(super) t_ms: WallMs,
+    pub(super) values: &'a [f64],
+    pub(super) now_ns: MonoNs,
+}
+
+impl Networks {
+    pub(super) fn new(flow: &Flow) -> Networks {
+        let placed = |(at, config): (usize, &crate::network::NetworkConfig)| {
+            let fields = flow.fields.iter().zip((0..).map(Slot)).filter(|(field, _)| field.part == PartAt::Network(at));
+            Placed {
+                watcher: Watcher::new(config.clone()),
+                slots: fields.map(|(field, slot)| (field.name.clone(), field.kind, slot)).collect(),
+                last: None,
+            }
+        };
+        Networks { placed: flow.networks.iter().enumerate().map(placed).collect() }
+    }
+
+    /// A network of the flow.
+    pub(super) fn get(&self, at: usize) -> &Watcher {
+        &self.placed[at].watcher
+    }
+
+    /// The most readings that a network of this source looks at.
+    pub(super) fn keep(&self, source: usize) -> usize {
+        self.of(source).map(|placed| placed.watcher.config().window).max().unwrap_or(1)
+    }
+
+    fn of(&self, source: usize) -> impl Iterator<Item = &Placed> {
+        self.placed.iter().filter(move |placed| placed.watcher.config().source == source)
+    }
+
+    /// Takes over a network of the flow before, with its window and its state.
+    pub(super) fn take_over(&mut self, at: usize, before: &mut Networks, was: usize) {
+        let (now, old) = (&mut self.placed[at], &mut before.placed[was]);
+        let config = now.watcher.config().clone();
+        std::mem::swap(&mut now.watcher, &mut old.watcher);
+        now.watcher.moved(config);
+        now.last = old.last.take();
+    }
+
+    /// A source has other channels from now on.
+    pub(super) fn close(&mut self, source: usize) {
+        for placed in self.placed.iter_mut().filter(|placed| placed.watcher.config().source == source) {
+            placed.watcher.close();
+            placed.last = None;
+        }
+    }
+
+    /// A source opens: its networks are loaded, or say why not. Those that go on from before a change of the flow do so.
+    pub(super) fn open(&mut self, source: usize, channels: usize, out: &mut Vec<Product>) {
+        for placed in self.placed.iter_mut().filter(|placed| placed.watcher.config().source == source) {
+            if placed.watcher.is_open() {
+                continue;
+            }
+            // The first retry is then at the first reading a second after the clock's beginning.
+            let (state, reason) = match placed.watcher.open(channels, 0) {
+                Ok(()) => ("ready", placed.watcher.model().variant),
+                Err(error) => ("failed", why(&error)),
+            };
+            out.push(Product::part(&placed.path(), state, reason));
+        }
+    }
+
+    /// Has the networks of a source look at a reading; gives those whose answer is worth a record.
+    pub(super) fn step(&mut self, at: &At<'_>, board: &mut Board, out: &mut Vec<Product>) -> Vec<usize> {
+        let mut news = Vec::new();
+        for (place, placed) in self.placed.iter_mut().enumerate() {
+            if placed.watcher.config().source != at.source {
+                continue;
+            }
+            match placed.watcher.step(at.t_ms, at.values, at.now_ns) {
+                None => {}
+                Some(Change::Ready) => {
+                    let variant = placed.watcher.model().variant;
+                    out.push(Product::part(&placed.path(), "ready", variant));
+                }
+                Some(Change::Failed(reason)) => {
+                    placed.last = None;
+                    out.push(Product::part(&placed.path(), "failed", reason));
+                }
+                Some(Change::Forgot) => placed.last = None,
+                Some(Change::Answered(answer)) => {
+                    let is_news = placed.last.as_ref().is_none_or(|last| words(last) != words(&answer));
+                    if is_news {
+                        news.push(place);
+                    }
+                    placed.last = Some(answer);
+                }
+            }
+            placed.write(at, board);
+        }
+        news
+    }
+
+    /// What a network answered last, as a record says it.
+    pub(super) fn record(&self, at: usize, source: &PartName, at_ms: WallMs, input: Hash, latency_us: u64) -> body::Answer {
+        let Placed { watcher, last, .. } = &self.placed[at];
+        let fields = last.iter().flat_map(|last| &last.fields).map(|(name, value)| {
+            let said = match value {
+                Value::Number(number) => Said::Number(*number),
+                Value::Word(word) => Said::Word(word.clone()),
+            };
+            (name.clone(), said)
+        });
+        body::Answer { model: watcher.model(), source: source.clone(), at_ms, fields: fields.collect(), input, latency_us }
+    }
+}
+
+/// The words of an answer: what is worth a record when it changes.
+fn words(answer: &Answer) -> Vec<(&str, &str)> {
+    let mut words = Vec::new();
+    for (name, value) in &answer.fields {
+        if let Value::Word(word) = value {
+            words.push((name.as_str(), word.as_str()));
+        }
+    }
+    words
+}
+
+impl Placed {
+    fn path(&self) -> String {
+        format!("model.{}", self.watcher.config().name)
+    }
+
+    /// Writes what stands onto the board: at each reading, so that it is as old as the reading that keeps it standing.
+    fn write(&self, at: &At<'_>, board: &mut Board) {
+        for (name, kind, slot) in &self.slots {
+            let value = self.last.as_ref().and_then(|last| last.fields.iter().find(|(field, _)| field == name));
+            match (kind, value.map(|(_, value)| value)) {
+                (Kind::Text, Some(Value::Word(word))) => board.text(*slot, at.source, at.t_ms, Some(word)),
+                (Kind::Text, _) => board.text(*slot, at.source, at.t_ms, None),
+                (_, Some(Value::Number(number))) => board.number(*slot, at.source, at.t_ms, *number),
+                (_, _) => board.number(*slot, at.source, at.t_ms, f64::NAN),
+            }
+        }
+    }
+}
