@@ -185,11 +185,13 @@ impl Flow {
         problems.or(flow)
     }
 
-    /// The paths of its parts: sources, models, rules, each in the order of the file.
+    /// The paths of its parts: sources, models, rules, actuators, each in the order of the file.
     pub fn parts(&self) -> impl Iterator<Item = String> {
         let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
         let models = self.models.iter().map(|part| format!("model.{}", part.name));
-        sources.chain(models).chain(self.rules.iter().map(|part| format!("rule.{}", part.name)))
+        let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
+        let actuators = self.actuators.iter().map(|part| format!("actuator.{}", part.name));
+        sources.chain(models).chain(rules).chain(actuators)
     }
 
     /// Whether a part says the same in another flow, whatever else does.
