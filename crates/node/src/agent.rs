@@ -229,8 +229,9 @@ pub fn start_with<W: World + Clone + 'static>(
         sources.start(source).map_err(StartError::Thread)?;
     }
     let (posted, threads) = (sources.posted(), sources.threads());
+    let bound = config.policy.sources.keys().cloned().collect();
     let reloader =
-        Reloader::new(&config.flow, config.params.clone(), Arc::clone(&shared), outlet.messenger());
+        Reloader::new(&config.flow, config.params.clone(), bound, Arc::clone(&shared), outlet.messenger());
 
     let messenger = outlet.messenger();
     let (reports, filed) = report::reports(outlet.messenger());

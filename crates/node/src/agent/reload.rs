@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wire::body::PartChange;
 use wire::hash::Hash;
+use wire::id::PartName;
 
 use super::shared::Shared;
 use crate::config::part::Effective;
@@ -35,6 +36,8 @@ pub(super) struct Reloader {
     messenger: Messenger,
     /// What is declared of actuators. Their envelopes and their guard know it from the start on.
     actuators: Vec<Effective>,
+    /// Sources that the data policy speaks of: by another name they would say what they may not.
+    bound: Vec<PartName>,
     state: Mutex<State>,
 }
 
@@ -47,11 +50,17 @@ struct State {
 
 impl Reloader {
     /// For a node that runs `flow`.
-    pub(super) fn new(flow: &Flow, params: Params, shared: Arc<Shared>, messenger: Messenger) -> Reloader {
+    pub(super) fn new(
+        flow: &Flow,
+        params: Params,
+        bound: Vec<PartName>,
+        shared: Arc<Shared>,
+        messenger: Messenger,
+    ) -> Reloader {
         let file = flow.file.clone();
         let mark = mark(&file);
         let state = Mutex::new(State { digest: flow.digest, read: mark, seen: mark });
-        Reloader { file, params, shared, messenger, actuators: actuators(flow), state }
+        Reloader { file, params, shared, messenger, actuators: actuators(flow), bound, state }
     }
 
     /// Reads the file if it has changed since it was read last, and has come to rest: a file that is still being written is
@@ -81,6 +90,12 @@ impl Reloader {
                 self.shared.status().flow_problem = None;
                 Reloaded::Same
             }
+            Ok(flow) if self.unbound(&flow).is_some() => {
+                let source = self.unbound(&flow).map(PartName::as_str).unwrap_or_default();
+                self.refuse(format!(
+                    "the data policy speaks of `source.{source}`, which it has not: change node.toml, and start the node again"
+                ))
+            }
             Ok(flow) if actuators(&flow) != self.actuators => {
                 self.refuse("its actuators are others, which takes a new start of the node".to_owned())
             }
@@ -97,6 +112,11 @@ impl Reloader {
                 self.refuse(format!("{first}{more}"))
             }
         }
+    }
+
+    /// A source that the data policy speaks of, and the flow has not.
+    fn unbound(&self, flow: &Flow) -> Option<&PartName> {
+        self.bound.iter().find(|bound| flow.sources.iter().all(|source| source.name != **bound))
     }
 
     fn refuse(&self, why: String) -> Reloaded {
