@@ -12,8 +12,8 @@ mod follow;
 mod host;
 mod install;
 mod looper;
-pub mod reload;
 mod reining;
+pub mod reload;
 mod report;
 mod restore;
 pub(crate) mod shared;
@@ -58,8 +58,8 @@ use follow::Follower;
 use host::AgentHost;
 use install::{InstallError, Installing, Surroundings};
 use looper::Looper;
-use reload::{Reloaded, Reloader};
 use reining::Reining;
+use reload::{Reloaded, Reloader};
 use shared::Shared;
 pub use shared::VERSION;
 use sources::{Sources, Threads};
@@ -230,8 +230,9 @@ pub fn start_with<W: World + Clone + 'static>(
         sources.start(source).map_err(StartError::Thread)?;
     }
     let (posted, threads) = (sources.posted(), sources.threads());
+    let bound = config.policy.sources.keys().cloned().collect();
     let reloader =
-        Reloader::new(&config.flow, config.params.clone(), Arc::clone(&shared), outlet.messenger());
+        Reloader::new(&config.flow, config.params.clone(), bound, Arc::clone(&shared), outlet.messenger());
 
     let messenger = outlet.messenger();
     let (reports, filed) = report::reports(outlet.messenger());
@@ -262,9 +263,9 @@ pub fn start_with<W: World + Clone + 'static>(
         shared: Arc::clone(&shared),
         states: looper::SourceStates::new(&config.flow),
         reports: filed,
+        reining: acting.as_ref().map(|acting| Reining::new(&config.flow, acting.actors())),
         flow: config.flow.clone(),
         sources,
-        reining: acting.as_ref().map(|acting| Reining::new(&config.flow, acting.actors())),
     };
     let installing = match prepared {
         Some(prepared) => {

@@ -201,14 +201,15 @@ impl Flow {
         problems.or(flow)
     }
 
-    /// The paths of its parts: sources, models, rules, each in the order of the file.
+    /// The paths of its parts: sources, models, rules, actuators, each in the order of the file.
     pub fn parts(&self) -> impl Iterator<Item = String> {
         let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
         let models = self.models.iter().map(|part| format!("model.{}", part.name));
         let features = self.features.iter().map(|part| format!("feature.{}", part.name));
         let networks = self.networks.iter().map(|part| format!("model.{}", part.name));
         let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
-        sources.chain(features).chain(models).chain(networks).chain(rules)
+        let actuators = self.actuators.iter().map(|part| format!("actuator.{}", part.name));
+        sources.chain(features).chain(models).chain(networks).chain(rules).chain(actuators)
     }
 
     /// Whether a part says the same in another flow, whatever else does.

@@ -544,6 +544,7 @@ impl Envelope {
         for claim in self.claims.take_ended(now_ns) {
             self.over(claim, "the lease ran out", out);
         }
+        self.holds_until_ns = self.holds_until_ns.filter(|until_ns| now_ns < *until_ns);
         if !self.may_act(now_ns) {
             let safe = self.limits.safe.clone();
             for claim in self.claims.take_impatient(|claim| claim.to != safe) {

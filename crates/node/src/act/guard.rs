@@ -80,7 +80,7 @@ enum Heard {
 pub fn guard(
     orders: impl BufRead + Send + 'static,
     mut say: impl Write,
-    clock: &(dyn Clock + Sync),
+    clock: &dyn Clock,
     patience: Duration,
 ) -> Result<(), GuardError> {
     let (tell, heard) = channel();

@@ -63,6 +63,14 @@ impl Reins {
         Reins(thens.into_iter().map(|then| Rein { then, until_ns: None }).collect())
     }
 
+    /// Another flow takes over: what its rules ask in the same words goes on, what they ask no more ends with its lease.
+    pub fn follow(&mut self, thens: Vec<Then>) {
+        let before = std::mem::take(&mut self.0);
+        let until =
+            |then: &Then| before.iter().find(|rein| rein.then == *then).and_then(|rein| rein.until_ns);
+        self.0 = thens.into_iter().map(|then| Rein { until_ns: until(&then), then }).collect();
+    }
+
     /// Looks at the rules. `fires` says whether a rule fires as far as is known now: `None` if it was not judged for a while, by
     /// which its word is neither renewed nor taken back, so that it ends with its lease.
     pub fn look(&mut self, fires: impl Fn(&PartName) -> Option<bool>, now_ns: MonoNs) -> Vec<Pull> {

@@ -59,11 +59,11 @@ pub(super) struct Looper {
     pub(super) states: SourceStates,
     /// What other parts of the node have to say in the journal.
     pub(super) reports: Receiver<Filed>,
+    /// What actuators hear of rules; `None` without actuators.
+    pub(super) reining: Option<Reining>,
     /// The flow that runs.
     pub(super) flow: Flow,
     pub(super) sources: Sources,
-    /// What actuators hear of rules; `None` without actuators.
-    pub(super) reining: Option<Reining>,
 }
 
 /// How each source is, in the order of the flow.
@@ -312,6 +312,9 @@ impl Looper {
         }
         round.failed.retain(|part| replaced.same.contains(part));
         round.changed = true;
+        if let Some(reining) = &mut self.reining {
+            reining.follow(&flow);
+        }
         self.flow = flow;
     }
 

@@ -36,6 +36,13 @@ impl Reining {
         Reining { actors, reins, interlocks, counts, looked_ns: 0 }
     }
 
+    /// Another flow takes over; its actuators are the same.
+    pub(super) fn follow(&mut self, flow: &Flow) {
+        self.interlocks = interlocks(flow);
+        self.counts = vec![0; flow.sources.len()];
+        self.reins.follow(flow.thens.clone());
+    }
+
     /// Looks, if it is time or `at_once`.
     pub(super) fn look(&mut self, pipeline: &Pipeline, now_ns: MonoNs, at_once: bool) {
         if !at_once && now_ns.saturating_sub(self.looked_ns) < LOOK_NS {
@@ -65,4 +72,10 @@ impl Reining {
             self.actors.pull(pull);
         }
     }
+}
+
+/// By actuator.
+fn interlocks(flow: &Flow) -> Vec<(usize, Interlock)> {
+    let all = flow.actuators.iter().enumerate();
+    all.filter_map(|(at, config)| Some((at, config.interlock.clone()?))).collect()
 }

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wire::body::PartChange;
 use wire::hash::Hash;
+use wire::id::PartName;
 
 use super::shared::Shared;
+use crate::config::part::Effective;
 use crate::flow::Flow;
 use crate::flow::params::Params;
 use crate::source::queue::Messenger;
@@ -32,6 +34,10 @@ pub(super) struct Reloader {
     params: Params,
     shared: Arc<Shared>,
     messenger: Messenger,
+    /// What is declared of actuators. Their envelopes and their guard know it from the start on.
+    actuators: Vec<Effective>,
+    /// Sources that the data policy speaks of: by another name they would say what they may not.
+    bound: Vec<PartName>,
     state: Mutex<State>,
 }
 
@@ -44,11 +50,17 @@ struct State {
 
 impl Reloader {
     /// For a node that runs `flow`.
-    pub(super) fn new(flow: &Flow, params: Params, shared: Arc<Shared>, messenger: Messenger) -> Reloader {
+    pub(super) fn new(
+        flow: &Flow,
+        params: Params,
+        bound: Vec<PartName>,
+        shared: Arc<Shared>,
+        messenger: Messenger,
+    ) -> Reloader {
         let file = flow.file.clone();
         let mark = mark(&file);
         let state = Mutex::new(State { digest: flow.digest, read: mark, seen: mark });
-        Reloader { file, params, shared, messenger, state }
+        Reloader { file, params, shared, messenger, actuators: actuators(flow), bound, state }
     }
 
     /// Reads the file if it has changed since it was read last, and has come to rest: a file that is still being written is
@@ -78,6 +90,15 @@ impl Reloader {
                 self.shared.status().flow_problem = None;
                 Reloaded::Same
             }
+            Ok(flow) if self.unbound(&flow).is_some() => {
+                let source = self.unbound(&flow).map(PartName::as_str).unwrap_or_default();
+                self.refuse(format!(
+                    "the data policy speaks of `source.{source}`, which it has not: change node.toml, and start the node again"
+                ))
+            }
+            Ok(flow) if actuators(&flow) != self.actuators => {
+                self.refuse("its actuators are others, which takes a new start of the node".to_owned())
+            }
             Ok(flow) => {
                 state.digest = flow.digest;
                 self.shared.next_flow(flow);
@@ -88,15 +109,29 @@ impl Reloader {
                 let more = problems.0.len() - 1;
                 let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
                 let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-                let reason = format!("{first}{more}; the flow before goes on");
-                tracing::error!(reason, "the flow was not taken");
-                self.shared.status().flow_problem = Some(reason.clone());
-                let (part, state) = ("flow".to_owned(), "failed".to_owned());
-                self.messenger.tell(PartChange { part, state, reason: reason.clone() });
-                Reloaded::Refused(reason)
+                self.refuse(format!("{first}{more}"))
             }
         }
     }
+
+    /// A source that the data policy speaks of, and the flow has not.
+    fn unbound(&self, flow: &Flow) -> Option<&PartName> {
+        self.bound.iter().find(|bound| flow.sources.iter().all(|source| source.name != **bound))
+    }
+
+    fn refuse(&self, why: String) -> Reloaded {
+        let reason = format!("{why}; the flow before goes on");
+        tracing::error!(reason, "the flow was not taken");
+        self.shared.status().flow_problem = Some(reason.clone());
+        let (part, state) = ("flow".to_owned(), "failed".to_owned());
+        self.messenger.tell(PartChange { part, state, reason: reason.clone() });
+        Reloaded::Refused(reason)
+    }
+}
+
+/// What a flow declares of actuators.
+fn actuators(flow: &Flow) -> Vec<Effective> {
+    flow.effective.iter().filter(|value| value.key.starts_with("actuator.")).cloned().collect()
 }
 
 fn mark(file: &std::path::Path) -> Option<Mark> {

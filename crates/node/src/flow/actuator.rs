@@ -65,6 +65,13 @@ pub(super) struct ThenDraft {
     span: Range<usize>,
 }
 
+impl ThenDraft {
+    /// The path of the actuator.
+    pub(super) fn path(&self) -> String {
+        format!("actuator.{}", self.actuator)
+    }
+}
+
 /// Reads `[actuator.x]`; relative paths in it are relative to `folder`.
 pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Option<Named<ActuatorDraft>> {
     let span = part.span.clone();

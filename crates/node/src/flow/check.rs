@@ -100,6 +100,9 @@ fn links(drafts: &Drafts) -> Vec<Link> {
     for rule in &drafts.rules {
         add(format!("rule.{}", rule.name), &rule.part.inputs, false);
         add(format!("rule.{}", rule.name), &rule.part.inhibit_by, true);
+        for then in &rule.part.then {
+            add(then.path(), &[Placed { value: format!("rule.{}", rule.name), span: 0..0 }], false);
+        }
     }
     links
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod journal_caps;
+mod journal_erased;
 mod journal_keeps;
 mod journal_mends;
 mod stand;
