@@ -387,14 +387,13 @@ impl Pipeline {
         open.recent.remember(t_ms, values);
         open.window(t_ms, values, moment.arrived_ns, name, out);
         open.summary.begin(t_ms, &lane.config, &open.channels, out);
-        let (believed, doubtful) = match &mut open.health {
-            Some(health) => {
-                health.step(t_ms, values);
-                out.extend(health.changes().iter().cloned().map(Product::Part));
-                (health.believed(), health.isolated() > 0)
-            }
-            None => (values, false),
-        };
+        if let Some(health) = &mut open.health {
+            health.step(t_ms, values);
+            out.extend(health.changes().iter().cloned().map(Product::Part));
+        }
+        let health = open.health.as_ref();
+        let believed = health.map_or(values, Health::believed);
+        let doubtful = health.is_some_and(|health| health.isolated() > 0);
         board.step(source, t_ms);
         for (column, slot) in &open.columns {
             board.number(*slot, source, t_ms, believed[*column]);
@@ -422,8 +421,7 @@ impl Pipeline {
                 post(board, &model_slots[*at], verdict, source, t_ms);
             }
         }
-        let isolated =
-            |channel: usize| open.health.as_ref().is_some_and(|health| health.is_isolated(channel));
+        let isolated = |channel: usize| health.is_some_and(|health| health.is_isolated(channel));
         open.summary.take(t_ms, believed, isolated);
         true
     }
