@@ -403,10 +403,9 @@ impl Pipeline {
             health.step(t_ms, values);
             out.extend(health.changes().iter().cloned().map(Product::Part));
         }
-        let (believed, doubtful) = match &open.health {
-            Some(health) => (health.believed(), health.isolated() > 0),
-            None => (values, false),
-        };
+        let health = open.health.as_ref();
+        let believed = health.map_or(values, Health::believed);
+        let doubtful = health.is_some_and(|health| health.isolated() > 0);
         board.step(source, t_ms);
         for (column, slot) in &open.columns {
             board.number(*slot, source, t_ms, believed[*column]);
@@ -440,8 +439,7 @@ impl Pipeline {
             let answer = networks.record(at, name, t_ms, Hash::of(&json(&input)), moment.latency_us());
             out.push(Product::Answer(answer));
         }
-        let isolated =
-            |channel: usize| open.health.as_ref().is_some_and(|health| health.is_isolated(channel));
+        let isolated = |channel: usize| health.is_some_and(|health| health.is_isolated(channel));
         open.summary.take(t_ms, believed, isolated);
         true
     }

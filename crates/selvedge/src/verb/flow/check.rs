@@ -55,11 +55,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let features = match flow.features.len() {
+        0 => String::new(),
+        features => format!(", {}", count(features, "feature")),
+    };
     writeln!(
         out,
-        "{}: {}, {}, {}, {} passed: nothing wrong",
+        "{}: {}{}, {}, {}, {} passed: nothing wrong",
         flow.file.display(),
         count(flow.sources.len(), "source"),
+        features,
         count(flow.models.len(), "model"),
         count(flow.rules.len(), "rule"),
         count(tests, "test"),

@@ -46,7 +46,10 @@ struct ModelSize {
 pub(super) fn size(flow: &Flow) -> Size {
     let sources = flow.sources.iter().map(source).collect();
     let model = |model: &node::flow::ModelConfig| {
-        let channels = flow.sources[model.source].channels.as_ref().map(Vec::len);
+        let channels = match model.feature {
+            Some(feature) => Some(flow.features[feature].names().len()),
+            None => flow.sources[model.source].channels.as_ref().map(Vec::len),
+        };
         let detector = channels.and_then(|channels| Detector::new(model.detector(channels)).ok());
         let memory_bytes = detector.map(|detector| detector.state_bytes() as u64);
         ModelSize { model: model.name.to_string(), memory_bytes }
