@@ -7,7 +7,7 @@
 //!
 //! Thinking, pure but for the sources:
 //!
-//! - [`source`]: the world → readings;
+//! - [`source`]: the world → readings; [`mqtt`]: brokers, for sources and sinks;
 //! - [`model`]: readings → verdicts, and the two ends of an anomaly;
 //! - [`decide`]: values → decisions;
 //! - [`pipeline`]: the stations of one flow in a row; [`play`] runs them over files, without a journal and threads.
@@ -15,6 +15,7 @@
 //! Remembering:
 //!
 //! - [`journal`]: drafts → records, numbered, chained, on disk;
+//! - [`sink`]: records → brokers, web addresses, files;
 //! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them;
 //! - [`identity`]: who this node is to its hub; [`judged`]: by which time certificates are judged.
 //!
@@ -51,11 +52,13 @@ pub mod judged;
 pub mod keep;
 pub mod latency;
 pub mod model;
+pub mod mqtt;
 pub mod pipeline;
 pub mod play;
 pub mod pull;
 pub mod serve;
 pub mod shelf;
+pub mod sink;
 pub mod source;
 pub mod status;
 pub mod sync;

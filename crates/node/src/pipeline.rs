@@ -55,6 +55,9 @@ struct Lane {
     rules: Vec<usize>,
     taken: u64,
     late: u64,
+    /// Readings that batches brought, and those of them that were looked at: fewer only while a batch is given up.
+    brought: u64,
+    seen: u64,
 }
 
 /// A source whose channels are known.
@@ -63,6 +66,8 @@ struct Open {
     windows: Windows,
     scratch: Reading,
     block_since_ns: Option<MonoNs>,
+    /// Which of the readings brought is the first in the block that is not written yet.
+    block_first: u64,
     summary: Tracker,
     /// The last readings, newest last, for digests. At most the largest lag.
     recent: VecDeque<(WallMs, Vec<f64>)>,
@@ -118,6 +123,8 @@ impl Pipeline {
             rules: (0..flow.rules.len()).filter(|rule| on_source(&flow.rules[*rule].target) == at).collect(),
             taken: 0,
             late: 0,
+            brought: 0,
+            seen: 0,
         };
         Pipeline {
             lanes: flow.sources.iter().enumerate().map(lane).collect(),
@@ -155,6 +162,24 @@ impl Pipeline {
     /// Readings taken from a source, and readings refused because they came late.
     pub fn counts(&self, source: usize) -> (u64, u64) {
         (self.lanes[source].taken, self.lanes[source].late)
+    }
+
+    /// How many of the readings that a source brought, the first ones, wait for nothing any more: what came of them was
+    /// given out, or they were given up.
+    pub fn settled(&self, source: usize) -> u64 {
+        let lane = &self.lanes[source];
+        match &lane.open {
+            Some(open) if open.windows.held() > 0 => open.block_first.saturating_sub(1),
+            _ => lane.brought,
+        }
+    }
+
+    /// Gives the readings of a source that wait for their block to fill.
+    pub fn settle(&mut self, source: usize, out: &mut Vec<Product>) {
+        let lane = &mut self.lanes[source];
+        if let Some(open) = &mut lane.open {
+            open.close_block(&lane.config.name, out);
+        }
     }
 
     /// The channels of a source, once it is open.
@@ -242,10 +267,14 @@ impl Pipeline {
     ) {
         let Pipeline { lanes, models, rules, .. } = self;
         let lane = &mut lanes[source];
+        // What a panic left unseen in the batch before was given up.
+        lane.seen = lane.brought;
+        lane.brought += batch.t_ms.len() as u64;
         let Some(open) = &mut lane.open else { return };
         let moment = Moment { arrived_ns, clock };
         for (t_ms, values) in batch.t_ms.iter().zip(batch.values.chunks_exact(open.channels.len())) {
             let t_ms = *t_ms;
+            lane.seen += 1;
             let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
             if (-lane.config.max_gap_ms..0).contains(&step_ms) {
                 lane.late += 1;
@@ -254,7 +283,7 @@ impl Pipeline {
             lane.taken += 1;
             open.last_ms = Some(t_ms);
             open.remember(t_ms, values);
-            open.window(t_ms, values, arrived_ns, &lane.config.name, out);
+            open.window(t_ms, values, lane.seen, arrived_ns, &lane.config.name, out);
             open.summary.begin(t_ms, &lane.config, &open.channels, out);
 
             for (place, at) in lane.models.iter().enumerate() {
@@ -348,6 +377,7 @@ impl Open {
             windows: Windows::new(window).expect("a block of 1 to 256 readings, and a gap above 0"),
             scratch: Reading { t_ms: 0, values: Vec::with_capacity(channels.len()) },
             block_since_ns: None,
+            block_first: 0,
             summary: Tracker::new(channels.len()),
             recent: VecDeque::with_capacity(keep),
             keep,
@@ -372,6 +402,7 @@ impl Open {
         &mut self,
         t_ms: WallMs,
         values: &[f64],
+        number: u64,
         arrived_ns: MonoNs,
         source: &PartName,
         out: &mut Vec<Product>,
@@ -382,6 +413,9 @@ impl Open {
         if let Some(window) = self.windows.push(&self.scratch) {
             out.push(self.block(&window, source));
             self.block_since_ns = None;
+        }
+        if self.windows.held() == 1 {
+            self.block_first = number;
         }
         if self.windows.held() > 0 {
             self.block_since_ns.get_or_insert(arrived_ns);

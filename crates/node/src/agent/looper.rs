@@ -127,6 +127,7 @@ impl Looper {
             for arrival in &arrivals {
                 self.outlet.done(arrival);
             }
+            self.settle(&round);
             if now_ns.saturating_sub(round.kept_ns) >= KEEP_NS {
                 self.keep(&mut round);
             }
@@ -160,6 +161,7 @@ impl Looper {
         let (at, before) = (arrival.source, round.out.len());
         match &arrival.event {
             Event::Wake => {}
+            Event::Settle => self.pipeline.settle(at, &mut round.out),
             Event::Part(change) => round.out.push(Product::Part(change.clone())),
             Event::State { state, reason } => {
                 self.note_refused(arrival);
@@ -285,6 +287,15 @@ impl Looper {
         round.trouble = trouble;
     }
 
+    /// Tells the sources what is in the journal; nothing while it does not take all records.
+    fn settle(&self, round: &Round) {
+        if round.trouble.is_none() {
+            for source in 0..self.states.0.len() {
+                self.outlet.settle(source, self.pipeline.settled(source));
+            }
+        }
+    }
+
     /// Writes down what other parts have handed in, and tells them once it is durable.
     fn file(&mut self, round: &mut Round) {
         let filed: Vec<Filed> = self.reports.try_iter().collect();
@@ -341,6 +352,7 @@ impl Looper {
     fn finish(mut self, mut round: Round) -> Result<(), JournalError> {
         self.pipeline.flush(&mut round.out);
         self.remember(&mut round);
+        self.settle(&round);
         self.file(&mut round);
         if let Some(keeping) = round.keeping.take() {
             // A panic there cost a file that is written again below.

@@ -2,12 +2,16 @@
 //!
 //! A source that brings more than the pipeline takes waits ([`Inlet::send`]) or is told to come again
 //! ([`Inlet::offer`]). Because each has an allowance of its own, a fast source cannot keep a slow one out.
+//!
+//! A source that has to acknowledge what it brings looks at [`Inlet::settled`]: so many of its readings are in the
+//! journal, or given up there with a record that says so.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use wire::body::PartChange;
 use wire::world::{Clock, MonoNs, WallMs};
 
@@ -40,6 +44,8 @@ pub enum Event {
     },
     /// Readings.
     Batch(Batch),
+    /// Whoever sent the readings waits for them to be settled, and sends no more until they are.
+    Settle,
     /// It is in another state now.
     State {
         /// Which.
@@ -112,6 +118,9 @@ pub enum NotTaken {
 struct Allowance {
     used: Mutex<usize>,
     freed: Condvar,
+    /// The same for a source that does not block.
+    stirred: Notify,
+    settled: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -134,6 +143,7 @@ pub struct Inlet {
     allowance: Arc<Allowance>,
     clock: Box<dyn Clock>,
     refused: u64,
+    sent: u64,
 }
 
 impl Inlet {
@@ -146,7 +156,30 @@ impl Inlet {
         }
         *used += cells;
         drop(used);
-        self.tell(Event::Batch(batch))
+        let readings = batch.t_ms.len() as u64;
+        self.tell(Event::Batch(batch))?;
+        self.sent += readings;
+        Ok(())
+    }
+
+    /// Whether readings of so many cells (times and values) could be handed over now without waiting.
+    pub fn has_room(&self, cells: usize) -> bool {
+        Allowance::fits(*self.allowance.lock(), cells)
+    }
+
+    /// Readings handed over since the process began.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of them, the first ones, are settled: in the journal, or given up there with a record that says so.
+    pub fn settled(&self) -> u64 {
+        self.allowance.settled.load(Relaxed)
+    }
+
+    /// Until there may be room, more may be settled, or the node stops.
+    pub async fn stirred(&self) {
+        self.allowance.stirred.notified().await;
     }
 
     /// Hands over readings if there is room.
@@ -158,7 +191,10 @@ impl Inlet {
         }
         *used += cells;
         drop(used);
-        self.tell(Event::Batch(batch)).map_err(|Stopped| NotTaken::Stopped)
+        let readings = batch.t_ms.len() as u64;
+        self.tell(Event::Batch(batch)).map_err(|Stopped| NotTaken::Stopped)?;
+        self.sent += readings;
+        Ok(())
     }
 
     /// Says something that is not readings. Rare, so it needs no allowance.
@@ -192,7 +228,8 @@ impl Inlet {
         &*self.clock
     }
 
-    fn stopping(&self) -> bool {
+    /// Whether the node is stopping.
+    pub fn stopping(&self) -> bool {
         self.allowance.stopping.load(Relaxed)
     }
 }
@@ -214,7 +251,7 @@ impl Outlet {
     /// The end of source number `source`.
     pub fn inlet(&self, source: usize, clock: Box<dyn Clock>) -> Inlet {
         let allowance = Arc::clone(&self.allowances[source]);
-        Inlet { source, to: self.to.clone(), allowance, clock, refused: 0 }
+        Inlet { source, to: self.to.clone(), allowance, clock, refused: 0, sent: 0 }
     }
 
     /// The next event, if one comes in time. It counts as waiting until [`Outlet::done`].
@@ -235,6 +272,15 @@ impl Outlet {
             *used = used.saturating_sub(batch.cells());
             drop(used);
             allowance.freed.notify_all();
+            allowance.stirred.notify_one();
+        }
+    }
+
+    /// Tells a source how many of its readings are settled, since the process began.
+    pub fn settle(&self, source: usize, readings: u64) {
+        let allowance = &self.allowances[source];
+        if allowance.settled.swap(readings, Relaxed) != readings {
+            allowance.stirred.notify_one();
         }
     }
 
@@ -282,6 +328,7 @@ impl Stopper {
             let _used = allowance.lock();
             allowance.stopping.store(true, Relaxed);
             allowance.freed.notify_all();
+            allowance.stirred.notify_one();
         }
         // The pipeline is gone if this fails, which is as good.
         let _ = self.to.send(Arrival { source: 0, arrived_ns: 0, refused: 0, event: Event::Wake });
