@@ -2,7 +2,7 @@
 //! does: source → pipeline → journal ⇒ uplink.
 //!
 //! Threads: `agent` runs the pipeline and owns the journal; `io` runs the local API and the uplink on one tokio
-//! runtime; `install` has releases brought and proven; `serve` answers; each blocking source has its own. Nothing that thinks waits for the network or the wall clock.
+//! runtime; `install` has releases brought and proven; `serve` answers; each blocking source and each sink has its own. Nothing that thinks waits for the network or the wall clock.
 //!
 //! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
 //! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
@@ -14,6 +14,7 @@ mod looper;
 mod report;
 mod restore;
 pub(crate) mod shared;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -55,6 +56,7 @@ use install::{InstallError, Installing, Surroundings};
 use looper::Looper;
 use shared::Shared;
 pub use shared::VERSION;
+use sinks::Sinks;
 
 /// Calls that are being answered when the node stops have so long to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -125,6 +127,7 @@ pub struct Running {
     agent: JoinHandle<Result<(), journal::JournalError>>,
     io: JoinHandle<()>,
     sources: Vec<JoinHandle<()>>,
+    sinks: Sinks,
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
     serving: Option<Serving>,
@@ -210,7 +213,7 @@ pub fn start_with<W: World + Clone + 'static>(
     let mut posted = BTreeMap::new();
     for (at, source) in config.flow.sources.iter().enumerate() {
         let inlet = outlet.inlet(at, Box::new(world.clone()));
-        match build(source) {
+        match build(source, &config.name) {
             Some(built) => {
                 let thread =
                     spawn(&format!("source.{}", source.name), move || supervise(built, inlet, back_off))?;
@@ -225,6 +228,7 @@ pub fn start_with<W: World + Clone + 'static>(
 
     let messenger = outlet.messenger();
     let (reports, filed) = report::reports(outlet.messenger());
+    let (ring, rung) = watch::channel(0);
     let looper = Looper {
         pipeline,
         journal,
@@ -235,7 +239,9 @@ pub fn start_with<W: World + Clone + 'static>(
         shared: Arc::clone(&shared),
         states: looper::SourceStates::new(&config),
         reports: filed,
+        ring,
     };
+    let sinks = sinks::start(&config, &shared, &messenger, &rung, back_off).map_err(StartError::Thread)?;
     let installing = match prepared {
         Some(prepared) => {
             let (world, shared) = (world.clone(), Arc::clone(&shared));
@@ -264,7 +270,8 @@ pub fn start_with<W: World + Clone + 'static>(
     let host =
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
     let io = spawn("io", move || run_io(api, uplink, identity, host, world, &stop))?;
-    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving, installing })
+    let sources = threads;
+    Ok(Running { shared, stopper, agent, io, sources, sinks, io_stop, api: api_addr, serving, installing })
 }
 
 /// The door for neighbours at the local API, if they may fetch what the slots reach.
@@ -432,6 +439,8 @@ impl Running {
             let _ = source.join();
         }
         let closed = self.agent.join();
+        // The journal is closed, and all of it may be passed on.
+        self.sinks.stop();
         self.io_stop.send_replace(true);
         let _ = self.io.join();
         match closed {

@@ -16,9 +16,13 @@
 //! for = "30s"
 //! ```
 
+mod broker;
 mod check;
+mod pairs;
 pub mod part;
 mod read;
+mod sink;
+mod source;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +31,7 @@ use wire::hash::Hash;
 
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
+use crate::sink::SinkConfig;
 pub use part::{
     ModelConfig, ReplayConfig, RuleConfig, SimulatedConfig, SourceConfig, SourceKind, Speed, Target,
 };
@@ -44,6 +49,8 @@ pub struct Flow {
     pub models: Vec<ModelConfig>,
     /// In the order of the file.
     pub rules: Vec<RuleConfig>,
+    /// In the order of the file.
+    pub sinks: Vec<SinkConfig>,
     /// Every value in force, with where it came from.
     pub effective: Vec<Effective>,
     text: Arc<str>,
@@ -66,8 +73,8 @@ impl Flow {
             return problems.or(None);
         }
         for (kind, span, value) in in_text_order(document) {
-            if !["source", "model", "rule"].contains(&kind.as_str()) {
-                let help = did_you_mean(&kind, ["source", "model", "rule"]);
+            if !["source", "model", "rule", "sink"].contains(&kind.as_str()) {
+                let help = did_you_mean(&kind, ["source", "model", "rule", "sink"]);
                 problems.add_with_help(span, format!("a flow has no `[{kind}]`"), help);
                 continue;
             }
@@ -82,6 +89,7 @@ impl Flow {
 
         let folder = file.parent().unwrap_or(Path::new(""));
         let mut drafts = read::Drafts::default();
+        let mut sinks = Vec::new();
         for (kind, name, span, value) in tables {
             let Some(name) = read::part_name(&name, &span, &mut problems) else { continue };
             let path = format!("{kind}.{name}");
@@ -91,16 +99,25 @@ impl Flow {
             match kind.as_str() {
                 "source" => drafts.sources.extend(read::source(name, folder, part)),
                 "model" => drafts.models.extend(read::model(name, part)),
+                "sink" => {
+                    sinks.extend(sink::read(name, folder, part));
+                    continue;
+                }
                 _ => drafts.rules.extend(read::rule(name, part)),
             }
             if drafts.len() == before {
                 drafts.broken.push(path);
             }
         }
+        let known = sink::Known {
+            parts: drafts.paths(),
+            rules: drafts.rules.iter().map(|rule| rule.name.to_string()).collect(),
+        };
+        let sinks = sink::join(sinks, &known, &mut problems);
         let checked = check::check(drafts, &mut problems);
         let flow = checked.filter(|_| problems.is_empty()).map(|(sources, models, rules)| {
             let (file, digest) = (file.to_path_buf(), Hash::of(text.as_bytes()));
-            Flow { file, digest, sources, models, rules, effective, text }
+            Flow { file, digest, sources, models, rules, sinks, effective, text }
         });
         problems.or(flow)
     }

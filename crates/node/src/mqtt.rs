@@ -251,18 +251,15 @@ impl Link {
         let asked = match &self.client {
             Client::V4(client) => {
                 let qos = if qos == 0 { v4::QoS::AtMostOnce } else { v4::QoS::AtLeastOnce };
-                let asked =
-                    client.try_subscribe_many(filters.map(|filter| v4::SubscribeFilterInput::new(filter, qos)));
+                let asked = client
+                    .try_subscribe_many(filters.map(|filter| v4::SubscribeFilterInput::new(filter, qos)));
                 asked.map_err(|error| why(&error))
             }
             Client::V5(client) => {
-                let qos = if qos == 0 {
-                    v5::mqttbytes::QoS::AtMostOnce
-                } else {
-                    v5::mqttbytes::QoS::AtLeastOnce
-                };
-                let asked =
-                    client.try_subscribe_many(filters.map(|filter| v5::SubscribeFilterInput::new(filter, qos)));
+                let qos =
+                    if qos == 0 { v5::mqttbytes::QoS::AtMostOnce } else { v5::mqttbytes::QoS::AtLeastOnce };
+                let asked = client
+                    .try_subscribe_many(filters.map(|filter| v5::SubscribeFilterInput::new(filter, qos)));
                 asked.map_err(|error| why(&error))
             }
         };
@@ -272,12 +269,8 @@ impl Link {
     /// Acknowledges a message that this link brought.
     pub fn acknowledge(&self, receipt: Receipt) -> Result<(), LinkError> {
         let sent = match (&self.client, receipt.0) {
-            (Client::V4(client), Ack::V4(ack)) => {
-                client.try_manual_ack(ack).map_err(|error| why(&error))
-            }
-            (Client::V5(client), Ack::V5(ack)) => {
-                client.try_manual_ack(ack).map_err(|error| why(&error))
-            }
+            (Client::V4(client), Ack::V4(ack)) => client.try_manual_ack(ack).map_err(|error| why(&error)),
+            (Client::V5(client), Ack::V5(ack)) => client.try_manual_ack(ack).map_err(|error| why(&error)),
             _ => unreachable!("a receipt is given to the link that it came from"),
         };
         sent.map_err(|why| self.stuck(why))

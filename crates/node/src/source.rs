@@ -29,15 +29,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::flow::part::{SourceConfig, SourceKind};
+use wire::id::NodeId;
+
 use crate::why::why;
 use bring::{Source, SourceError};
+use exec::Exec;
+use modbus::Modbus;
+use mqtt::MqttSource;
 use queue::{Event, Inlet, SourceState, Stopped};
 use replay::Replay;
+use serial::Serial;
 use simulated::SimulatedPump;
 
-/// Makes a source that needs a thread; `None` for one that does not.
-pub fn build(config: &SourceConfig) -> Option<Box<dyn Source>> {
+/// Makes a source that needs a thread; `None` for one that does not. `node`: whose it is.
+pub fn build(config: &SourceConfig, node: &NodeId) -> Option<Box<dyn Source>> {
+    let declared = config.channels.as_deref();
     match &config.kind {
+        SourceKind::Mqtt(settings) => {
+            let usual = || format!("selvedge-{node}-{}", config.name);
+            let client_id = settings.client_id.clone().unwrap_or_else(usual);
+            Some(Box::new(MqttSource::new(settings.clone(), client_id, declared)))
+        }
+        SourceKind::Modbus(settings) => Some(Box::new(Modbus::new(settings.clone()))),
+        SourceKind::Exec(settings) => Some(Box::new(Exec::new(settings.clone(), declared))),
+        SourceKind::Serial(settings) => Some(Box::new(Serial::new(settings.clone(), declared))),
         SourceKind::Replay(replay) => Some(Box::new(Replay::new(replay.clone()))),
         SourceKind::Simulated(simulated) => Some(Box::new(SimulatedPump::new(simulated.clone()))),
         SourceKind::Http => None,

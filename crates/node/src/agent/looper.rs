@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use wire::body::{PartChange, SourceChange};
 use wire::id::BootId;
 use wire::record::Stamp;
@@ -48,6 +49,8 @@ pub(super) struct Looper {
     pub(super) states: SourceStates,
     /// What other parts of the node have to say in the journal.
     pub(super) reports: Receiver<Filed>,
+    /// Rung when the journal has grown, for the sinks.
+    pub(super) ring: watch::Sender<u64>,
 }
 
 /// How each source is, in the order of the flow.
@@ -273,6 +276,7 @@ impl Looper {
         let arrivals = round.deciding.drain(..);
         match committed {
             Ok(_) => {
+                self.ring.send_modify(|rung| *rung += 1);
                 let now_ns = self.clock.mono_ns();
                 arrivals.for_each(|arrived_ns| round.decided.note(now_ns.saturating_sub(arrived_ns)));
             }
@@ -305,7 +309,10 @@ impl Looper {
         let (drafts, kept): (Vec<_>, Vec<_>) = filed.into_iter().map(|it| (it.draft, it.kept)).unzip();
         let appended = self.journal.append(drafts, self.stamp());
         match appended.and_then(|()| self.journal.commit(Durability::Full)) {
-            Ok(_) => kept.into_iter().for_each(|kept| kept()),
+            Ok(_) => {
+                self.ring.send_modify(|rung| *rung += 1);
+                kept.into_iter().for_each(|kept| kept());
+            }
             // Whoever handed it in does so again in its next life.
             Err(error) => round.trouble = Some(why(&error)),
         }
@@ -466,6 +473,7 @@ pub(super) fn first_status(config: &Config) -> Status {
         sources: Vec::new(),
         models: Vec::new(),
         rules: Vec::new(),
+        sinks: Vec::new(),
         slots: Vec::new(),
         trust: None,
         journal: JournalStatus::default(),

@@ -58,8 +58,13 @@ pub(super) fn broker(folder: &Path, part: &mut Part<'_, '_>) -> Option<Broker> {
 /// Reads `client_id`.
 pub(super) fn client_id(part: &mut Part<'_, '_>) -> Option<String> {
     let placed = part.take_text("client_id", |text| {
-        let good = !text.is_empty() && text.len() <= CLIENT_ID_MAX_BYTES && !text.chars().any(char::is_control);
-        if good { Ok(text.to_owned()) } else { Err(format!("a client id has 1 to {CLIENT_ID_MAX_BYTES} bytes of plain text")) }
+        let good =
+            !text.is_empty() && text.len() <= CLIENT_ID_MAX_BYTES && !text.chars().any(char::is_control);
+        if good {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("a client id has 1 to {CLIENT_ID_MAX_BYTES} bytes of plain text"))
+        }
     })?;
     Some(placed.value)
 }

@@ -9,6 +9,10 @@ use wire::id::PartName;
 
 use crate::config::condition::Condition;
 use crate::source::csv::CsvOptions;
+use crate::source::exec::ExecSettings;
+use crate::source::modbus::{Line, ModbusSettings};
+use crate::source::mqtt::settings::MqttSettings;
+use crate::source::serial::SerialSettings;
 
 /// Where readings come from.
 #[derive(Debug, Clone)]
@@ -37,6 +41,30 @@ pub enum SourceKind {
     Http,
     /// A pump station that does not exist.
     Simulated(SimulatedConfig),
+    /// A broker of MQTT is listened to.
+    Mqtt(MqttSettings),
+    /// A device is asked for its registers.
+    Modbus(ModbusSettings),
+    /// A program prints lines.
+    Exec(ExecSettings),
+    /// Lines come over a serial line.
+    Serial(SerialSettings),
+}
+
+impl SourceKind {
+    /// The word for it in a flow.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            SourceKind::Replay(_) => "replay",
+            SourceKind::Http => "http",
+            SourceKind::Simulated(_) => "simulated",
+            SourceKind::Mqtt(_) => "mqtt",
+            SourceKind::Modbus(ModbusSettings { line: Line::Tcp { .. }, .. }) => "modbus-tcp",
+            SourceKind::Modbus(ModbusSettings { line: Line::Rtu(_), .. }) => "modbus-rtu",
+            SourceKind::Exec(_) => "exec",
+            SourceKind::Serial(_) => "serial",
+        }
+    }
 }
 
 /// A file to play.

@@ -10,6 +10,7 @@ use wire::body::Severity;
 use wire::id::PartName;
 
 use super::part::{ReplayConfig, SimulatedConfig, SourceConfig, SourceKind, Speed};
+use super::source::{lines, modbus, mqtt};
 use crate::config::condition::{self, Condition};
 use crate::config::part::{Part, Placed};
 use crate::config::problem::{Problems, did_you_mean};
@@ -28,6 +29,14 @@ pub(super) struct Drafts {
 }
 
 impl Drafts {
+    /// What can be named as `source.pump`, those that could not be read too.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
+        let models = self.models.iter().map(|part| format!("model.{}", part.name));
+        let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
+        sources.chain(models).chain(rules).chain(self.broken.iter().cloned()).collect()
+    }
+
     /// Parts read.
     pub(super) fn len(&self) -> usize {
         self.sources.len() + self.models.len() + self.rules.len()
@@ -85,7 +94,8 @@ pub(super) fn part_name(name: &str, span: &Range<usize>, problems: &mut Problems
 }
 
 pub(super) fn source(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Option<Named<SourceConfig>> {
-    const KINDS: [&str; 3] = ["replay", "http", "simulated"];
+    const KINDS: [&str; 8] =
+        ["replay", "http", "mqtt", "modbus-tcp", "modbus-rtu", "exec", "serial", "simulated"];
     let kind = part.require::<String>("type", "\"replay\"")?;
     let span = part.span.clone();
     let summary = part.take_text_or("summary", "1s", |text| positive(duration_ms(text)?));
@@ -101,6 +111,11 @@ pub(super) fn source(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> O
     let kind = match kind.value.as_str() {
         "replay" => SourceKind::Replay(replay(folder, channels.clone(), &mut part)?),
         "http" => SourceKind::Http,
+        "mqtt" => SourceKind::Mqtt(mqtt::read(folder, &mut channels, &mut part)?),
+        "modbus-tcp" => SourceKind::Modbus(modbus::read(false, &mut channels, &mut part)?),
+        "modbus-rtu" => SourceKind::Modbus(modbus::read(true, &mut channels, &mut part)?),
+        "exec" => SourceKind::Exec(lines::exec(folder, &mut channels, &mut part)?),
+        "serial" => SourceKind::Serial(lines::serial(&mut channels, &mut part)?),
         "simulated" => {
             let known = pump::CHANNELS.map(str::to_owned).to_vec();
             if channels.is_some() {
@@ -265,7 +280,7 @@ fn inside(part: &Part<'_, '_>, string: &Placed<String>, within: &Range<usize>) -
     }
 }
 
-fn inputs(part: &mut Part<'_, '_>) -> Vec<Placed<String>> {
+pub(super) fn inputs(part: &mut Part<'_, '_>) -> Vec<Placed<String>> {
     if !part.has("inputs") {
         let (span, message) = (part.span.clone(), format!("`{}` has no `inputs`", part.path));
         part.problem(span, message, "add `inputs = [\"source.…\"]`: a flow says what feeds what");

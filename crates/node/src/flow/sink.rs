@@ -7,7 +7,7 @@ use wire::id::PartName;
 
 use super::broker::{broker, client_id};
 use crate::config::part::{Part, Placed};
-use crate::config::problem::did_you_mean;
+use crate::config::problem::{Problems, did_you_mean};
 use crate::config::quantity::{duration_ms, size_bytes};
 use crate::sink::choose::Choice;
 use crate::sink::cursor::From;
@@ -17,7 +17,7 @@ use crate::sink::webhook::WebhookSettings;
 use crate::sink::{SinkConfig, SinkKind};
 
 const KINDS: [&str; 4] = ["mqtt", "webhook", "file", "stdout"];
-/// The kinds of records that have no part, or are of no use to a stranger, can be had by their names too.
+/// What is passed on if nothing is said.
 const RECORDS: [&str; 2] = ["decision", "inference"];
 
 /// What a sink says of parts of the flow, for whoever knows them all.
@@ -35,7 +35,7 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         part.problem(kind.span, format!("there is no sink of type {:?}", kind.value), help);
         return None;
     }
-    let inputs = if part.has("inputs") { super::part::inputs(&mut part) } else { Vec::new() };
+    let inputs = if part.has("inputs") { super::read::inputs(&mut part) } else { Vec::new() };
     let from = part.take_text_or("from", "now", |text| match text {
         "now" => Ok(From::Now),
         "beginning" => Ok(From::Beginning),
@@ -64,6 +64,42 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     Some(SinkDraft { config, inputs })
 }
 
+/// The most sinks of one flow.
+const MAX_SINKS: usize = 64;
+
+/// What a sink can speak of.
+pub(super) struct Known {
+    /// `source.pump`, `rule.hot` ….
+    pub(super) parts: Vec<String>,
+    /// The rules' names.
+    pub(super) rules: Vec<String>,
+}
+
+/// Joins the sinks with the parts that they speak of.
+pub(super) fn join(sinks: Vec<SinkDraft>, known: &Known, problems: &mut Problems) -> Vec<SinkConfig> {
+    if sinks.len() > MAX_SINKS {
+        problems.add(0..0, format!("the flow has {} sinks, the most is {MAX_SINKS}", sinks.len()));
+    }
+    let mut joined = Vec::new();
+    for SinkDraft { mut config, inputs } in sinks {
+        for Placed { value: input, span } in inputs {
+            let found = match input.strip_suffix('*') {
+                Some(begin) => ["source.", "model.", "rule."].iter().any(|kind| begin.starts_with(kind)),
+                None => known.parts.contains(&input),
+            };
+            if !found {
+                let help = did_you_mean(&input, known.parts.iter().map(String::as_str));
+                problems.add_with_help(span, format!("there is no `{input}` to pass on"), help);
+            }
+        }
+        if let SinkKind::Mqtt(settings) = &mut config.kind {
+            settings.rules.clone_from(&known.rules);
+        }
+        joined.push(config);
+    }
+    joined
+}
+
 fn mqtt(folder: &Path, part: &mut Part<'_, '_>) -> Option<MqttSinkSettings> {
     let broker = broker(folder, part);
     let client_id = client_id(part);
@@ -90,11 +126,16 @@ fn mqtt(folder: &Path, part: &mut Part<'_, '_>) -> Option<MqttSinkSettings> {
 fn webhook(folder: &Path, part: &mut Part<'_, '_>) -> Option<WebhookSettings> {
     let url = part.require::<String>("url", "\"https://example.org/alarms\"");
     if let Some(url) = &url
-        && !reqwest::Url::parse(&url.value)
-            .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host() && url.username().is_empty())
+        && !reqwest::Url::parse(&url.value).is_ok_and(|url| {
+            ["http", "https"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()
+        })
     {
         let message = format!("`url` of `{}` is no address of the web", part.path);
-        part.problem(url.span.clone(), message, "write \"https://example.org/alarms\"; a token goes into `token_file`");
+        part.problem(
+            url.span.clone(),
+            message,
+            "write \"https://example.org/alarms\"; a token goes into `token_file`",
+        );
     }
     let token_file = part.take::<String>("token_file").map(|placed| folder.join(placed.value));
     let timeout = part.take_text_or("timeout", "10s", |text| {

@@ -163,7 +163,13 @@ mod tests {
         check(&["decision"], &["source.pump"], "decision", decision, Some("rule.hot"));
         check(&["decision"], &["rule.cold"], "decision", decision, None);
         check(&["inference"], &[], "decision", decision, None);
-        check(&["inference"], &["model.health"], "inference", r#"{"model":{"name":"health"}}"#, Some("model.health"));
+        check(
+            &["inference"],
+            &["model.health"],
+            "inference",
+            r#"{"model":{"name":"health"}}"#,
+            Some("model.health"),
+        );
         check(&["part"], &["rule.hot"], "part", r#"{"part":"rule.hot"}"#, Some("rule.hot"));
         check(&["start"], &[], "start", "{}", Some(""));
 

@@ -51,7 +51,9 @@ impl Cursor {
     pub fn begin(journal: JournalId, from: From, positions: &[Position]) -> Cursor {
         let streams = match from {
             From::Beginning => BTreeMap::new(),
-            From::Now => positions.iter().map(|position| (position.stream.clone(), position.durable)).collect(),
+            From::Now => {
+                positions.iter().map(|position| (position.stream.clone(), position.durable)).collect()
+            }
         };
         Cursor { journal, streams }
     }
@@ -137,7 +139,11 @@ mod tests {
         let cursor = Cursor::begin(life, From::Now, &positions);
         assert!(cursor.waiting(&positions).is_empty());
         positions.push(position("summary.a", Class::Metric, 1, 2));
-        assert_eq!(shown(&cursor.waiting(&positions)), ["summary.a None 0..2"], "a stream that is new is new");
+        assert_eq!(
+            shown(&cursor.waiting(&positions)),
+            ["summary.a None 0..2"],
+            "a stream that is new is new"
+        );
     }
 
     #[test]

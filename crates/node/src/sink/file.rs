@@ -96,8 +96,7 @@ impl Sink for FileSink {
             while let Some(group) = feed.next().await? {
                 file = self.rotate(file)?;
                 let written = file.write_all(&lines(&group)).and_then(|()| file.sync_data());
-                written
-                    .map_err(|source| SinkError::File { path: self.settings.path.clone(), source })?;
+                written.map_err(|source| SinkError::File { path: self.settings.path.clone(), source })?;
                 feed.tell("running", format!("it writes {}", self.settings.path.display()));
                 feed.done(group)?;
             }
@@ -130,7 +129,10 @@ impl Sink for Stdout {
             while let Some(group) = feed.next().await? {
                 let mut out = std::io::stdout().lock();
                 let written = out.write_all(&lines(&group)).and_then(|()| out.flush());
-                written.map_err(|source| SinkError::File { path: PathBuf::from("the standard output"), source })?;
+                written.map_err(|source| SinkError::File {
+                    path: PathBuf::from("the standard output"),
+                    source,
+                })?;
                 drop(out);
                 feed.tell("running", "it writes to the standard output".to_owned());
                 feed.done(group)?;

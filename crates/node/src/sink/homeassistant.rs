@@ -80,7 +80,9 @@ impl Announcer {
     pub fn say(&mut self, item: &Item) -> Vec<Retained> {
         match item.kind.as_str() {
             "decision" => {
-                let Ok(decision) = serde_json::from_str::<Decision>(item.body.get()) else { return Vec::new() };
+                let Ok(decision) = serde_json::from_str::<Decision>(item.body.get()) else {
+                    return Vec::new();
+                };
                 let rule = decision.rule.to_string();
                 let mut said: Vec<Retained> = self.rule(&rule).into_iter().collect();
                 said.push(Retained {
@@ -182,7 +184,8 @@ mod tests {
 
     #[test]
     fn entities() {
-        let mut announcer = Announcer::new("homeassistant", "selvedge/oslo-7", &NodeId::new("oslo-7").unwrap());
+        let mut announcer =
+            Announcer::new("homeassistant", "selvedge/oslo-7", &NodeId::new("oslo-7").unwrap());
         let rule = announcer.rule("hot").unwrap();
         assert_eq!(rule.topic, "homeassistant/binary_sensor/selvedge_oslo-7/rule_hot/config");
         insta::assert_snapshot!(rule.payload, @"");

@@ -56,11 +56,11 @@ impl MqttSink {
         let MqttSinkSettings { broker, client_id, discovery, rules, .. } = &self.settings;
         let base = format!("selvedge/{}", feed.node());
         let mut announcer = discovery.as_ref().map(|prefix| Announcer::new(prefix, &base, feed.node()));
-        let will = announcer.as_ref().map(|announcer| Will {
-            topic: announcer.availability(),
-            payload: "offline".to_owned(),
-        });
-        let id = client_id.clone().unwrap_or_else(|| format!("selvedge-{}-sink-{}", feed.node(), feed.name()));
+        let will = announcer
+            .as_ref()
+            .map(|announcer| Will { topic: announcer.availability(), payload: "offline".to_owned() });
+        let id =
+            client_id.clone().unwrap_or_else(|| format!("selvedge-{}-sink-{}", feed.node(), feed.name()));
         let mut link = Link::open(broker, &id, Session::Clean, will.as_ref())?;
         while !matches!(link.next().await?, Event::Connected { .. }) {}
         feed.tell("running", format!("{broker} takes records"));
@@ -70,7 +70,8 @@ impl MqttSink {
             let firing = firing(feed)?;
             first.extend(rules.iter().map(|rule| announcer.rule_is(rule, firing.contains(rule))));
             first.push(Retained { topic: topic.clone(), payload: "online".to_owned() });
-            let first = first.into_iter().map(|Retained { topic, payload }| (topic, payload.into_bytes(), true));
+            let first =
+                first.into_iter().map(|Retained { topic, payload }| (topic, payload.into_bytes(), true));
             publish(&mut link, first.collect()).await?;
         }
         loop {
@@ -145,16 +146,16 @@ async fn publish(link: &mut Link, messages: Vec<(String, Vec<u8>, bool)>) -> Res
     };
     match timeout(TAKE, all).await {
         Ok(taken) => taken,
-        Err(_) => Err(SinkError::Outside(format!("the broker did not take records within {} s", TAKE.as_secs()))),
+        Err(_) => {
+            Err(SinkError::Outside(format!("the broker did not take records within {} s", TAKE.as_secs())))
+        }
     }
 }
 
 impl Sink for MqttSink {
     fn run(&mut self, feed: &mut Feed) -> Result<(), SinkError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(SinkError::Runtime)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SinkError::Runtime)?;
         runtime.block_on(self.pass(feed))
     }
 }

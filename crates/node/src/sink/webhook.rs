@@ -99,7 +99,8 @@ impl Webhook {
         if status.is_success() {
             return Ok(None);
         }
-        let later = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let later =
+            answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let word = first_bytes(answer).await;
         let why = format!("it answered {status}{}{word}", if word.is_empty() { "" } else { ": " });
         match (status, later) {
@@ -126,10 +127,8 @@ async fn first_bytes(mut answer: reqwest::Response) -> String {
 
 impl Sink for Webhook {
     fn run(&mut self, feed: &mut Feed) -> Result<(), SinkError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(SinkError::Runtime)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SinkError::Runtime)?;
         runtime.block_on(self.pass(feed))
     }
 }

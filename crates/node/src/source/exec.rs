@@ -89,7 +89,9 @@ impl Exec {
         let status = match timeout(LEAVE, child.wait()).await {
             Ok(Ok(status)) => status,
             Ok(Err(error)) => return Err(SourceError::Outside(format!("`{program}` was lost: {error}"))),
-            Err(_) => return Err(SourceError::Outside(format!("`{program}` prints no more, and does not end"))),
+            Err(_) => {
+                return Err(SourceError::Outside(format!("`{program}` prints no more, and does not end")));
+            }
         };
         if self.settings.once && status.success() {
             return Ok(format!("`{program}` came to its end"));

@@ -92,12 +92,7 @@ mod tests {
         gather.push(2_000, &sample(&[(1, 5.0)]), 2_000_000_000, &mut batch);
         gather.close(&mut batch);
         gather.close(&mut batch);
-        let expected = [
-            (10, "[1.0, 2.0]"),
-            (20, "[3.0, NaN]"),
-            (30, "[4.0, NaN]"),
-            (2_000, "[NaN, 5.0]"),
-        ];
+        let expected = [(10, "[1.0, 2.0]"), (20, "[3.0, NaN]"), (30, "[4.0, NaN]"), (2_000, "[NaN, 5.0]")];
         assert_eq!(rows(&batch), expected.map(|(t_ms, row)| (t_ms, row.to_owned())));
     }
 

@@ -85,7 +85,9 @@ impl Intake {
             let (t_ms, misdated) = moment(sample.device_ms, now_ms);
             self.misdated += u64::from(misdated);
             if misdated && self.misdated == 1 {
-                tracing::warn!("a device's clock cannot be believed: its readings get the time of their arrival");
+                tracing::warn!(
+                    "a device's clock cannot be believed: its readings get the time of their arrival"
+                );
             }
             gather.push(t_ms, sample, now_ns, &mut self.batch);
         }

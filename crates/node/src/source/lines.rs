@@ -53,7 +53,11 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             }
             if end.is_some() {
                 let line = std::mem::take(&mut self.line);
-                return Ok(if std::mem::take(&mut self.skipping) { Line::TooLong } else { Line::Whole(line) });
+                return Ok(if std::mem::take(&mut self.skipping) {
+                    Line::TooLong
+                } else {
+                    Line::Whole(line)
+                });
             }
         }
     }

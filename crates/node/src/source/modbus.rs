@@ -101,8 +101,10 @@ impl Modbus {
         let slave = Slave(self.settings.unit);
         match &self.settings.line {
             Line::Tcp { host, port } => {
-                let failed = |why: String| SourceError::Outside(format!("{host}:{port} cannot be reached: {why}"));
-                let connected = timeout(self.settings.timeout, TcpStream::connect((host.as_str(), *port))).await;
+                let failed =
+                    |why: String| SourceError::Outside(format!("{host}:{port} cannot be reached: {why}"));
+                let connected =
+                    timeout(self.settings.timeout, TcpStream::connect((host.as_str(), *port))).await;
                 let stream = match connected {
                     Ok(Ok(stream)) => stream,
                     Ok(Err(error)) => return Err(failed(error.to_string())),
@@ -167,12 +169,17 @@ impl Modbus {
             Ok(Ok(Ok(words))) if words.len() == usize::from(*count) => Ok(Ok(words)),
             Ok(Ok(Ok(words))) => {
                 let found = words.len();
-                Err(SourceError::Outside(format!("the device gave {found} values of {count} from {table} {address}")))
+                Err(SourceError::Outside(format!(
+                    "the device gave {found} values of {count} from {table} {address}"
+                )))
             }
             // A gateway says by these that the device behind it is away.
             Ok(Ok(Err(
                 exception @ (ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice),
-            ))) => Err(SourceError::Outside(format!("the gateway does not reach unit {}: {exception}", self.settings.unit))),
+            ))) => Err(SourceError::Outside(format!(
+                "the gateway does not reach unit {}: {exception}",
+                self.settings.unit
+            ))),
             Ok(Ok(Err(exception))) => Ok(Err(exception)),
             Ok(Err(error)) => Err(SourceError::Outside(format!("{table} {address}: {error}"))),
             Err(_) => Err(SourceError::Outside(format!(

@@ -100,12 +100,7 @@ impl Reader {
     }
 
     /// Reads a payload into `samples`; nothing of it if it is refused.
-    pub fn read(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        samples: &mut Vec<Sample>,
-    ) -> Result<(), BadPayload> {
+    pub fn read(&mut self, topic: &str, payload: &[u8], samples: &mut Vec<Sample>) -> Result<(), BadPayload> {
         match &self.form {
             Form::Json { values, time } => {
                 let document = json(payload)?;
@@ -113,11 +108,8 @@ impl Reader {
                     None => None,
                     Some(place) => Some(read_time(&mut self.times, place, &document)?),
                 };
-                let found = if values.is_empty() {
-                    flat("", &document)?
-                } else {
-                    at_places(values, &document)?
-                };
+                let found =
+                    if values.is_empty() { flat("", &document)? } else { at_places(values, &document)? };
                 samples.push(Sample { device_ms, values: self.arrange(found)? });
             }
             Form::Number { values } => {
@@ -155,7 +147,8 @@ impl Reader {
                 samples.push(Sample { device_ms: None, values });
             }
             Form::Lines { unit_ns } => {
-                let brought = line::read(text(payload)?, *unit_ns).map_err(|refusal| bad(refusal.to_string()))?;
+                let brought =
+                    line::read(text(payload)?, *unit_ns).map_err(|refusal| bad(refusal.to_string()))?;
                 if brought.is_empty() {
                     return Err(bad("it has no reading"));
                 }
@@ -188,8 +181,8 @@ impl Reader {
                     String::new()
                 } else {
                     let known = devices.iter().find(|(_, id)| uplink.is_from(id));
-                    let (name, _) = known
-                        .ok_or_else(|| bad(format!("{} is not in `devices`", shown(&uplink.device))))?;
+                    let (name, _) =
+                        known.ok_or_else(|| bad(format!("{} is not in `devices`", shown(&uplink.device))))?;
                     format!("{name}_")
                 };
                 let device_ms = uplink.time.as_deref().and_then(|text| self.times.read(text));
@@ -279,7 +272,9 @@ fn read_time(times: &mut TimeReader, place: &Place, document: &Value) -> Result<
 fn flat(prefix: &str, document: &Value) -> Result<Vec<(String, f64)>, BadPayload> {
     let Value::Object(fields) = document else { return Err(bad("it is no JSON object")) };
     let numbers = fields.iter().filter_map(|(name, value)| match value {
-        Value::Number(_) | Value::Bool(_) | Value::Null => Some((format!("{prefix}{name}"), as_number(value)?)),
+        Value::Number(_) | Value::Bool(_) | Value::Null => {
+            Some((format!("{prefix}{name}"), as_number(value)?))
+        }
         _ => None,
     });
     Ok(numbers.collect())
@@ -343,7 +338,9 @@ mod tests {
                 let channels = reader.channels().unwrap();
                 let found: Vec<(&str, f64)> = samples
                     .iter()
-                    .flat_map(|sample| sample.values.iter().map(|(at, value)| (channels[*at].as_str(), *value)))
+                    .flat_map(|sample| {
+                        sample.values.iter().map(|(at, value)| (channels[*at].as_str(), *value))
+                    })
                     .collect();
                 assert_eq!(found, expected, "{payload}");
             }
@@ -419,7 +416,12 @@ mod tests {
     #[test]
     fn lines() {
         let mut reader = Reader::new(Form::Lines { unit_ns: 1_000_000 }, None);
-        check(&mut reader, "", "m a=1,b=2 5\nm a=3,b=4 6", Ok(&[("a", 1.0), ("b", 2.0), ("a", 3.0), ("b", 4.0)]));
+        check(
+            &mut reader,
+            "",
+            "m a=1,b=2 5\nm a=3,b=4 6",
+            Ok(&[("a", 1.0), ("b", 2.0), ("a", 3.0), ("b", 4.0)]),
+        );
         check(&mut reader, "", "m a=1 5\nm z=3 6", Err("no channel \"z\""));
         check(&mut reader, "", "", Err("no reading"));
     }

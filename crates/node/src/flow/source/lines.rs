@@ -13,7 +13,7 @@ use crate::source::serial::{Parity, Port, SerialSettings};
 const ALLOWED: Allowed = Allowed { forms: &["json", "lines", "columns"], gather: "0s" };
 
 /// Reads a program; `None` after a problem.
-pub(super) fn exec(
+pub(in crate::flow) fn exec(
     folder: &Path,
     declared: &mut Option<Vec<String>>,
     part: &mut Part<'_, '_>,
@@ -34,7 +34,10 @@ pub(super) fn exec(
 }
 
 /// Reads a serial line; `None` after a problem.
-pub(super) fn serial(declared: &mut Option<Vec<String>>, part: &mut Part<'_, '_>) -> Option<SerialSettings> {
+pub(in crate::flow) fn serial(
+    declared: &mut Option<Vec<String>>,
+    part: &mut Part<'_, '_>,
+) -> Option<SerialSettings> {
     let port = port(part, "none");
     let silence = silence(part);
     let intake = intake(&ALLOWED, declared, part);
@@ -42,7 +45,7 @@ pub(super) fn serial(declared: &mut Option<Vec<String>>, part: &mut Part<'_, '_>
 }
 
 /// Reads `device`, `baud`, `parity` and `stop_bits`; `None` after a problem.
-pub(super) fn port(part: &mut Part<'_, '_>, parity: &str) -> Option<Port> {
+pub(in crate::flow) fn port(part: &mut Part<'_, '_>, parity: &str) -> Option<Port> {
     let device = part.require::<String>("device", "\"/dev/ttyUSB0\"");
     let baud = part.take_or("baud", 9_600u32, "9600");
     if !(50..=12_000_000).contains(&baud.value) {
@@ -65,7 +68,11 @@ pub(super) fn port(part: &mut Part<'_, '_>, parity: &str) -> Option<Port> {
 fn silence(part: &mut Part<'_, '_>) -> Option<Duration> {
     let placed = part.take_text("silence", |text| {
         let ms = duration_ms(text)?;
-        if ms > 0 { Ok(Duration::from_millis(ms as u64)) } else { Err("must be longer than nothing".to_owned()) }
+        if ms > 0 {
+            Ok(Duration::from_millis(ms as u64))
+        } else {
+            Err("must be longer than nothing".to_owned())
+        }
     })?;
     Some(placed.value)
 }

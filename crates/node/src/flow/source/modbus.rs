@@ -10,7 +10,7 @@ use crate::source::modbus::map::{Register, WordOrder};
 use crate::source::modbus::{Line, ModbusSettings};
 
 /// Reads it; `None` after a problem.
-pub(super) fn read(
+pub(in crate::flow) fn read(
     rtu: bool,
     declared: &mut Option<Vec<String>>,
     part: &mut Part<'_, '_>,
@@ -61,7 +61,9 @@ pub(super) fn read(
     for Pair { name, text, span } in pairs(part, "registers", example) {
         match Register::read(&text) {
             Ok(register) => registers.push((name, register)),
-            Err(message) => part.problem(span, message, "addresses count from 0: 40101 in a manual is `@100`"),
+            Err(message) => {
+                part.problem(span, message, "addresses count from 0: 40101 in a manual is `@100`")
+            }
         }
     }
     if registers.is_empty() {

@@ -12,7 +12,7 @@ use crate::source::mqtt::settings::MqttSettings;
 const MAX_TOPICS: usize = 100;
 
 /// Reads it; `None` after a problem.
-pub(super) fn read(
+pub(in crate::flow) fn read(
     folder: &Path,
     declared: &mut Option<Vec<String>>,
     part: &mut Part<'_, '_>,

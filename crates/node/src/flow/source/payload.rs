@@ -95,7 +95,11 @@ pub(super) fn intake(
     let gather = part.take_text_or("gather", default, duration_ms);
     let most = part.take_text_or("max_payload", "256KiB", |text| {
         let bytes = size_bytes(text)?;
-        if (1..=1 << 20).contains(&bytes) { Ok(bytes as usize) } else { Err("must be from 1 B to 1 MiB".to_owned()) }
+        if (1..=1 << 20).contains(&bytes) {
+            Ok(bytes as usize)
+        } else {
+            Err("must be from 1 B to 1 MiB".to_owned())
+        }
     });
     let settings = IntakeSettings { form, gather_ms: gather.value, max_payload_bytes: most.value };
     Some((settings, word))

@@ -140,8 +140,7 @@ impl Register {
         }
         if !rest.is_empty() {
             let plain = rest.strip_prefix('+').unwrap_or(rest).trim();
-            let plain =
-                plain.strip_prefix('(').and_then(|inside| inside.strip_suffix(')')).unwrap_or(plain);
+            let plain = plain.strip_prefix('(').and_then(|inside| inside.strip_suffix(')')).unwrap_or(plain);
             if !rest.starts_with(['+', '-']) {
                 return Err(format!("{rest:?} after the address is neither `*` nor `+`: {form}"));
             }
