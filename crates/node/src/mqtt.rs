@@ -24,8 +24,9 @@ pub use tls::TlsError;
 pub const PACKET_MAX_BYTES: u32 = 4 << 20;
 /// Messages that a broker of MQTT 5 may send before the first of them is acknowledged. Others have limits of their own.
 const IN_FLIGHT: u16 = 8_192;
-/// Requests (acknowledgements, messages) that wait for the connection.
-const REQUESTS: usize = 16_384;
+/// Requests (acknowledgements, messages) that wait for the connection. As many acknowledgements as there are packet ids fit, so that
+/// none is ever refused.
+const REQUESTS: usize = 1 << 16;
 /// Packets read, and acknowledgements written, at a time.
 const AT_ONCE: usize = 256;
 /// The connection proves itself this often when nothing is said.

@@ -187,7 +187,17 @@ mod tests {
         let choice = Choice { kinds: vec!["decision".into()], inputs: Vec::new() };
         let body = r#"{"rule":"hot","source":"pump","value":81.5}"#;
         let item = choice.take(&node, life, &stream, record("decision", body)).unwrap();
-        let text = [item.json(), Item::gap(&node, life, &stream, 3, 5).json()].join(&b'\n');
-        insta::assert_snapshot!(String::from_utf8(text).unwrap(), @r#""#);
+        let text = String::from_utf8(item.json()).unwrap();
+        let expected = format!(
+            "{{\"id\":\"{life}-decisions-7\",\"node\":\"oslo-7\",\"stream\":\"decisions\",\"seq\":7,\"kind\":\"decision\",\
+             \"part\":\"rule.hot\",\"wall_ms\":1000,\"clock\":\"unchecked\",\"body\":{body}}}"
+        );
+        assert_eq!(text, expected);
+        let gap = String::from_utf8(Item::gap(&node, life, &stream, 3, 5).json()).unwrap();
+        let expected = format!(
+            "{{\"id\":\"{life}-decisions-3-5\",\"node\":\"oslo-7\",\"stream\":\"decisions\",\"seq\":5,\"kind\":\"gap\",\
+             \"body\":{{\"first\":3,\"last\":5}}}}"
+        );
+        assert_eq!(gap, expected);
     }
 }

@@ -188,7 +188,18 @@ mod tests {
             Announcer::new("homeassistant", "selvedge/oslo-7", &NodeId::new("oslo-7").unwrap());
         let rule = announcer.rule("hot").unwrap();
         assert_eq!(rule.topic, "homeassistant/binary_sensor/selvedge_oslo-7/rule_hot/config");
-        insta::assert_snapshot!(rule.payload, @"");
+        let device = json!({"identifiers": ["selvedge_oslo-7"], "name": "oslo-7", "model": "Selvedge node",
+            "sw_version": env!("CARGO_PKG_VERSION")});
+        let origin = json!({"name": "Selvedge", "sw_version": env!("CARGO_PKG_VERSION")});
+        let expected = json!({
+            "name": "hot", "unique_id": "selvedge_oslo-7_rule_hot", "device_class": "problem",
+            "state_topic": "selvedge/oslo-7/rule/hot/state", "payload_on": "ON", "payload_off": "OFF",
+            "json_attributes_topic": "selvedge/oslo-7/rule/hot/attributes",
+            "availability_topic": "selvedge/oslo-7/availability",
+            "payload_available": "online", "payload_not_available": "offline",
+            "device": device, "origin": origin,
+        });
+        assert_eq!(serde_json::from_str::<Value>(&rule.payload).unwrap(), expected);
         assert_eq!(announcer.rule("hot"), None, "once");
         let summary = r#"{"source":"pump","from_ms":0,"to_ms":1,"count":1,"channels":[
             {"channel":"p 'x'","min":1.0,"mean":1.5,"max":2.0,"missing":0},
@@ -196,7 +207,15 @@ mod tests {
         let said = announcer.say(&item("summary", summary));
         assert_eq!(said.len(), 3);
         assert_eq!(said[0].topic, "homeassistant/sensor/selvedge_oslo-7/source_pump_p__x_/config");
-        insta::assert_snapshot!(said[0].payload, @"");
+        let expected = json!({
+            "name": "pump p 'x'", "unique_id": "selvedge_oslo-7_source_pump_p__x_",
+            "state_topic": "selvedge/oslo-7/source/pump/state", "state_class": "measurement",
+            "value_template": "{{ value_json['p \\'x\\''] }}",
+            "availability_topic": "selvedge/oslo-7/availability",
+            "payload_available": "online", "payload_not_available": "offline",
+            "device": device, "origin": origin,
+        });
+        assert_eq!(serde_json::from_str::<Value>(&said[0].payload).unwrap(), expected);
         assert_eq!(said[2].topic, "selvedge/oslo-7/source/pump/state");
         assert_eq!(said[2].payload, r#"{"p 'x'":1.5,"t":null}"#);
         assert_eq!(announcer.say(&item("summary", summary)).len(), 1);

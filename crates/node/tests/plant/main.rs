@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "says what is skipped, and what was counted")]
 
 mod broker;
+mod flows;
 mod lines;
 mod modbus;
 mod mqtt;

@@ -127,3 +127,49 @@ fn uplinks_of_a_lorawan_network_have_the_networks_time() {
     assert_eq!(decision["value"].as_f64(), Some(12.5));
     node.stop().unwrap();
 }
+
+/// Where the process of a node that is to be killed finds its folder.
+const FOLDER: &str = "PLANT_NODE";
+
+/// Not a test: the process that [`a_node_that_is_killed_loses_nothing`] kills.
+#[test]
+fn a_node_to_be_killed() {
+    let Some(dir) = std::env::var_os(FOLDER) else { return };
+    let _node = run(std::path::Path::new(&dir));
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_node_that_is_killed_loses_nothing() {
+    let Some(broker) = mosquitto(false) else { return };
+    let dir = folder(&flow(broker.port, "topics = [\"plant/#\"]\nvalues = { n = \"n\" }\n"));
+    let begin = || {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "mqtt::a_node_to_be_killed"])
+            .env(FOLDER, dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let mut node = begin();
+    until("the connection", || reasons(dir.path()).contains("1 channels"));
+    for round in 0..5u64 {
+        let messages: Vec<(String, String)> = (round * 400..(round + 1) * 400)
+            .map(|n| ("plant/pump".to_owned(), format!("{{\"n\":{n}}}")))
+            .collect();
+        broker.publish(Version::V5, &messages);
+        // As the kernel does it when memory is short, in the middle of what is under way.
+        node.kill().unwrap();
+        node.wait().unwrap();
+        node = begin();
+    }
+    until("all messages", || counted(&values(dir.path(), "plant", "n")).len() == 2_000);
+    node.kill().unwrap();
+    node.wait().unwrap();
+    let counts = counted(&values(dir.path(), "plant", "n"));
+    let twice = counts.values().filter(|count| **count > 1).count();
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), (0..2_000).collect::<Vec<_>>());
+    eprintln!("killed 5 times: 2000 messages, none lost, {twice} came more than once");
+}
