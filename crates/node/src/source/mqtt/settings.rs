@@ -1,7 +1,7 @@
 //! What a flow says of a source that listens to a broker.
 
-use super::super::intake::IntakeSettings;
 use crate::mqtt::broker::Broker;
+use crate::source::intake::IntakeSettings;
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq)]
