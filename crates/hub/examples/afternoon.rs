@@ -162,6 +162,7 @@ impl Plant {
             confidence: Some(1.0 - 0.02 / strength.powi(3)),
             latency_us: 160,
             joules: None,
+            labels: std::collections::BTreeMap::new(),
         };
         self.node.write("decisions", Class::Audit, at_ms, &body);
     }

@@ -91,6 +91,7 @@ fn decision(state: RuleState, at_ms: i64, why: &str) -> Decision {
         confidence: None,
         latency_us: 9,
         joules: None,
+        labels: std::collections::BTreeMap::new(),
     }
 }
 

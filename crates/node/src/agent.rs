@@ -11,12 +11,13 @@ mod follow;
 mod host;
 mod install;
 mod looper;
+pub mod reload;
 mod report;
 mod restore;
 pub(crate) mod shared;
 mod sinks;
+pub(crate) mod sources;
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,7 +32,7 @@ use tokio::sync::watch;
 use wire::body::Start;
 use wire::id::BootId;
 use wire::record::Stamp;
-use wire::world::{ClockQuality, Entropy, World};
+use wire::world::{Clock, ClockQuality, Entropy, World};
 
 use crate::api::Api;
 use crate::api::blobs::Door;
@@ -44,9 +45,8 @@ use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
 use crate::serve::{self, ServeError, Serving};
-use crate::source::http::HttpSource;
+use crate::source::BackOff;
 use crate::source::queue::{Outlet, Stopper};
-use crate::source::{BackOff, build, supervise};
 use crate::status::Status;
 use crate::uplink::{self, Uplink, UplinkError};
 use crate::why::why;
@@ -54,9 +54,11 @@ use follow::Follower;
 use host::AgentHost;
 use install::{InstallError, Installing, Surroundings};
 use looper::Looper;
+use reload::{Reloaded, Reloader};
 use shared::Shared;
 pub use shared::VERSION;
 use sinks::Sinks;
+use sources::{Sources, Threads};
 
 /// Calls that are being answered when the node stops have so long to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -126,8 +128,9 @@ pub struct Running {
     stopper: Stopper,
     agent: JoinHandle<Result<(), journal::JournalError>>,
     io: JoinHandle<()>,
-    sources: Vec<JoinHandle<()>>,
-    sinks: Sinks,
+    sources: Threads,
+    sinks: Arc<Sinks>,
+    reloader: Reloader,
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
     serving: Option<Serving>,
@@ -199,7 +202,7 @@ pub fn start_with<W: World + Clone + 'static>(
         tracing::error!(error = why(&error), "the journal did not take the start of the node");
     }
 
-    let outlet = Outlet::new(config.flow.sources.len());
+    let outlet = Outlet::new(0);
     let stopper = outlet.stopper();
     let shared = Arc::new(Shared::new(looper::first_status(&config), world.mono_ns()));
     {
@@ -209,26 +212,21 @@ pub fn start_with<W: World + Clone + 'static>(
     }
     let follower = Follower::open(&data, config.labels.clone(), config.hub_labels, Arc::clone(&shared))?;
 
-    let mut threads = Vec::new();
-    let mut posted = BTreeMap::new();
-    for (at, source) in config.flow.sources.iter().enumerate() {
-        let inlet = outlet.inlet(at, Box::new(world.clone()));
-        match build(source, &config.name) {
-            Some(built) => {
-                let thread =
-                    spawn(&format!("source.{}", source.name), move || supervise(built, inlet, back_off))?;
-                threads.push(thread);
-            }
-            None => {
-                let http = HttpSource::new(inlet, source.channels.clone());
-                posted.insert(source.name.to_string(), Mutex::new(http));
-            }
-        }
+    let clocks = world.clone();
+    let clock = Box::new(move || Box::new(clocks.clone()) as Box<dyn Clock>);
+    let mut sources = Sources::new(config.name.clone(), outlet.intake(), clock, back_off);
+    for source in &config.flow.sources {
+        sources.start(source).map_err(StartError::Thread)?;
     }
+    let (posted, threads) = (sources.posted(), sources.threads());
+    let reloader =
+        Reloader::new(&config.flow, config.params.clone(), Arc::clone(&shared), outlet.messenger());
 
     let messenger = outlet.messenger();
     let (reports, filed) = report::reports(outlet.messenger());
     let (ring, rung) = watch::channel(0);
+    let sinks = Arc::new(Sinks::new(&config, &shared, outlet.messenger(), rung, back_off));
+    sinks.follow(&config.flow.sinks).map_err(StartError::Thread)?;
     let looper = Looper {
         pipeline,
         journal,
@@ -237,11 +235,13 @@ pub fn start_with<W: World + Clone + 'static>(
         data,
         clock: Box::new(world.clone()),
         shared: Arc::clone(&shared),
-        states: looper::SourceStates::new(&config),
+        states: looper::SourceStates::new(&config.flow),
         reports: filed,
+        flow: config.flow.clone(),
+        sources,
+        sinks: Arc::clone(&sinks),
         ring,
     };
-    let sinks = sinks::start(&config, &shared, &messenger, &rung, back_off).map_err(StartError::Thread)?;
     let installing = match prepared {
         Some(prepared) => {
             let (world, shared) = (world.clone(), Arc::clone(&shared));
@@ -270,8 +270,9 @@ pub fn start_with<W: World + Clone + 'static>(
     let host =
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
     let io = spawn("io", move || run_io(api, uplink, identity, host, world, &stop))?;
+    let api = api_addr;
     let sources = threads;
-    Ok(Running { shared, stopper, agent, io, sources, sinks, io_stop, api: api_addr, serving, installing })
+    Ok(Running { shared, stopper, agent, io, sources, sinks, io_stop, api, serving, installing, reloader })
 }
 
 /// The door for neighbours at the local API, if they may fetch what the slots reach.
@@ -419,6 +420,16 @@ impl Running {
         self.shared.ended.load(Relaxed)
     }
 
+    /// Reads the flow again: a good one takes the old one's place without losing what did not change.
+    pub fn reload(&self) -> Reloaded {
+        self.reloader.reload()
+    }
+
+    /// The same, if the file has changed and has come to rest since the last look.
+    pub fn look_at_flow(&self) -> Option<Reloaded> {
+        self.reloader.look()
+    }
+
     /// Whether the pipeline's thread has died, which nothing should bring about.
     pub fn failed(&self) -> bool {
         self.agent.is_finished()
@@ -434,7 +445,8 @@ impl Running {
         if let Some(serving) = self.serving {
             serving.stop();
         }
-        for source in self.sources {
+        let sources = std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
+        for source in sources {
             // A source's panic was caught and told already.
             let _ = source.join();
         }

@@ -26,9 +26,11 @@
 //!
 //! [neighbours]                # absent: none; see `config::neighbours`
 //! peers = ["http://gateway-2:8421"]
+//!
+//! [params]                    # other values for parameters of the flow
+//! limit = 85.0
 //! ```
 
-pub mod condition;
 pub mod neighbours;
 pub mod packages;
 pub mod part;
@@ -44,10 +46,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use toml::Spanned;
+use toml::de::DeValue;
 use wire::class::Class;
 use wire::id::NodeId;
 
 use crate::flow::Flow;
+use crate::flow::params::{Param, Params};
 use neighbours::NeighboursConfig;
 use packages::PackagesConfig;
 use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
@@ -88,6 +93,8 @@ pub struct Config {
     pub leaves: Vec<Class>,
     /// What it does.
     pub flow: Flow,
+    /// Its own values for parameters of the flow.
+    pub params: Params,
     effective: Vec<Effective>,
 }
 
@@ -142,8 +149,14 @@ impl Config {
     /// Reads `node.toml` and its flow. All problems of both files are found at once.
     pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         let text = read_text(file)?;
-        let (settings, effective, problems) = settings(file, &text);
-        let flow = settings.as_ref().map(|settings| Flow::load(&settings.node.flow));
+        let (settings, effective, mut problems) = settings(file, &text);
+        let flow = settings.as_ref().map(|settings| {
+            let flow = Flow::load_with(&settings.node.flow, &settings.params());
+            if let Ok(flow) = &flow {
+                check_params(&settings.params, &flow.params, &mut problems);
+            }
+            flow
+        });
         let settings = problems.or(settings);
         match (settings, flow) {
             (Ok(settings), Some(Ok(flow))) => Ok(settings.with(file, effective, flow)),
@@ -172,11 +185,17 @@ struct Settings {
     packages: Option<PackagesConfig>,
     journal: JournalConfig,
     leaves: Vec<Class>,
+    params: Vec<(String, Range<usize>, Param)>,
 }
 
 impl Settings {
+    fn params(&self) -> Params {
+        self.params.iter().map(|(name, _, param)| (name.clone(), param.clone())).collect()
+    }
+
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
-        let Settings { node, hub, api, serve, packages, neighbours, journal, leaves } = self;
+        let params = self.params();
+        let Settings { node, hub, api, serve, packages, neighbours, journal, leaves, .. } = self;
         let NodeTable { name, data, labels, hub_labels, zone, .. } = node;
         let file = file.to_path_buf();
         Config {
@@ -194,6 +213,7 @@ impl Settings {
             journal,
             leaves,
             flow,
+            params,
             effective,
         }
     }
@@ -210,14 +230,15 @@ struct NodeTable {
 }
 
 fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, Problems) {
-    const TABLES: [&str; 9] =
-        ["node", "hub", "api", "serve", "packages", "trust", "neighbours", "journal", "policy"];
+    const TABLES: [&str; 10] =
+        ["node", "hub", "api", "serve", "packages", "trust", "neighbours", "journal", "policy", "params"];
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut problems = Problems::new(file, Arc::clone(text));
     let mut effective = Vec::new();
     let (mut node, mut hub, mut api, mut serve, mut neighbours) = (None, None, None, None, None);
     let (mut journal, mut leaves) = (None, None);
     let (mut packages, mut trust) = (None, None);
+    let mut params = Vec::new();
     let mut has_node = false;
     let document = parse_document(text, &mut problems);
     if !problems.is_empty() {
@@ -231,6 +252,10 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             continue;
         }
         has_node |= key == "node";
+        if key == "params" {
+            params = read_params(value, &mut problems);
+            continue;
+        }
         let Some(part) = Part::new(key.clone(), span, value, &mut problems, &mut effective) else { continue };
         match key.as_str() {
             "node" => node = read_node(folder, part),
@@ -269,7 +294,8 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         default("policy.leaves", LEAVES_SHOWN);
         LEAVES.to_vec()
     });
-    let settings = node.map(|node| Settings { node, hub, api, serve, packages, neighbours, journal, leaves });
+    let settings =
+        node.map(|node| Settings { node, hub, api, serve, packages, neighbours, journal, leaves, params });
     (settings, effective, problems)
 }
 
@@ -401,6 +427,44 @@ fn read_policy(mut part: Part<'_, '_>) -> Vec<Class> {
     part.finish();
     leaves.sort();
     leaves
+}
+
+/// `[params]`: what they mean is seen when the flow is there.
+fn read_params(value: Spanned<DeValue<'_>>, problems: &mut Problems) -> Vec<(String, Range<usize>, Param)> {
+    let span = value.span();
+    let DeValue::Table(table) = value.into_inner() else {
+        problems.add_with_help(span, "`params` must be a table", "write `[params]` on a line of its own");
+        return Vec::new();
+    };
+    let mut params = Vec::new();
+    for (name, span, value) in in_text_order(table) {
+        let written = problems.text_at(&value.span()).to_owned();
+        match Param::of(value.get_ref(), &written) {
+            Some(param) => params.push((name, span, param)),
+            None => {
+                let message = format!("the parameter `{name}` is no text, number, true or false");
+                problems.add_with_help(value.span(), message, "write `limit = 80.0`");
+            }
+        }
+    }
+    params
+}
+
+/// A node's own value is of the same kind as the flow's, for a parameter that the flow has.
+fn check_params(own: &[(String, Range<usize>, Param)], flow: &Params, problems: &mut Problems) {
+    for (name, span, param) in own {
+        match flow.get(name) {
+            None => {
+                let help = did_you_mean(name, flow.keys().map(String::as_str));
+                problems.add_with_help(span.clone(), format!("the flow has no parameter `{name}`"), help);
+            }
+            Some(other) if other.kind() != param.kind() => {
+                let message = format!("the flow's `{name}` is {}, this is {}", other.kind(), param.kind());
+                problems.add_with_help(span.clone(), message, format!("write it as `{}`", other.written()));
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 /// Reads a token: the first line of its file.

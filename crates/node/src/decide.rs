@@ -1,5 +1,5 @@
 //! The last thinking station: values → decisions. A rule fires when its condition has held for `for`, and clears when
-//! it has failed for `clear_after`.
+//! it has failed, or its `clear_when` has held, for `clear_after`.
 //!
 //! Pure, and by the source's clock alone: the wall clock and the pace of a replay change nothing. What always holds:
 //!
@@ -8,15 +8,19 @@
 //!   twice the longest of the last eight intervals: nobody saw the condition hold. (The second part keeps a source that
 //!   speaks every five minutes able to fire a rule that waits for thirty seconds.) So does a clock that was set back.
 //! - A rule that fired stays firing through silences and restarts, until readings say otherwise.
+//! - A rule that is held back (`inhibit_by`) goes on waiting, and fires when nothing holds it back any more.
+//! - What `dedup` swallows is told later if it lasts: a rule that fires is told of in the end, or clears untold.
 
 use wire::body::RuleState;
 use wire::world::WallMs;
 
+use crate::board::{Board, Pace, Slot};
 use crate::config::quantity::show_duration;
-use crate::flow::part::RuleConfig;
+use crate::expression::Expression;
+use crate::flow::rule::{Floor, RuleConfig, Standing};
 
-/// How many intervals are remembered to know what is usual.
-const INTERVALS: usize = 8;
+/// Clocks of several sources are not one: a step back of at most this much is their difference, not a clock set back.
+const CLOCKS_APART_MS: i64 = 60_000;
 
 /// A rule and where it stands.
 #[derive(Debug, Clone)]
@@ -25,9 +29,11 @@ pub struct Rule {
     firing: Option<WallMs>,
     /// Since when the values contradict the state: hold while it is quiet, fail while it fires.
     contradicted: Option<WallMs>,
-    last_ms: Option<WallMs>,
-    intervals_ms: [i64; INTERVALS],
-    value: f64,
+    pace: Pace,
+    judged: bool,
+    /// Whether the firing it is in was told, and when one was told last.
+    told: bool,
+    told_ms: Option<WallMs>,
 }
 
 /// A rule changed its mind.
@@ -37,32 +43,29 @@ pub struct Transition {
     pub state: RuleState,
     /// When the condition began to hold, or to fail.
     pub since_ms: WallMs,
-    /// The value it was judged on.
+    /// When it changed.
+    pub at_ms: WallMs,
+    /// What stood on the left of the first comparison that decided; NaN if none did.
     pub value: f64,
     /// Why, in words.
     pub why: String,
+    /// What the comparisons that decided have read.
+    pub slots: Vec<Slot>,
+    /// Whether the floor answered in the models' place.
+    pub floor: bool,
+    /// The lowest confidence of the models, where it matters to the rule.
+    pub confidence: Option<f64>,
 }
 
-/// Where a rule stands, for screens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// The condition fails.
-    Quiet,
-    /// The condition holds, not yet for long enough.
-    Pending,
-    /// It fires.
-    Firing,
-}
-
-impl Standing {
-    /// The word for screens.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Standing::Quiet => "quiet",
-            Standing::Pending => "pending",
-            Standing::Firing => "firing",
-        }
-    }
+/// What the conditions say at a time.
+struct Verdict<'a> {
+    /// Whether the rule should fire.
+    holds: bool,
+    /// The condition that says so.
+    by: &'a Expression,
+    /// Why the floor had to answer, if it did.
+    floor: Option<String>,
+    confidence: Option<f64>,
 }
 
 impl Rule {
@@ -72,9 +75,10 @@ impl Rule {
             config,
             firing: None,
             contradicted: None,
-            last_ms: None,
-            intervals_ms: [0; INTERVALS],
-            value: f64::NAN,
+            pace: Pace::default(),
+            judged: false,
+            told: false,
+            told_ms: None,
         }
     }
 
@@ -86,6 +90,28 @@ impl Rule {
     /// It was firing when the node stopped.
     pub fn restore_firing(&mut self, since_ms: WallMs) {
         self.firing = Some(since_ms);
+        (self.judged, self.told) = (true, true);
+    }
+
+    /// That it fires was last told then.
+    pub fn restore_told(&mut self, at_ms: WallMs) {
+        self.told_ms = Some(at_ms);
+    }
+
+    /// Goes on from where the same condition stood in another flow.
+    pub fn take_over(&mut self, other: &Rule) {
+        let config = self.config.clone();
+        *self = Rule { config, ..other.clone() };
+    }
+
+    /// When it was last judged, by its own clock.
+    pub fn last_ms(&self) -> Option<WallMs> {
+        self.pace.last_ms()
+    }
+
+    /// When a firing that it is still in, and that was told, began.
+    pub fn told_since_ms(&self) -> Option<WallMs> {
+        self.firing.filter(|_| self.told)
     }
 
     /// Where it stands.
@@ -97,82 +123,162 @@ impl Rule {
         }
     }
 
+    /// Whether it fires; `None` before it was first judged.
+    pub fn firing(&self) -> Option<bool> {
+        self.judged.then_some(self.firing.is_some())
+    }
+
     /// Since when it has been firing or pending.
     pub fn since_ms(&self) -> Option<WallMs> {
         self.firing.or(self.contradicted)
     }
 
-    /// The last value it was judged on; NaN before the first.
-    pub fn value(&self) -> f64 {
-        self.value
-    }
-
-    /// Judges one value, NaN if it is missing.
-    pub fn step(&mut self, t_ms: WallMs, value: f64) -> Option<Transition> {
-        if value.is_nan() {
-            return None;
-        }
-        let wait_ms = if self.firing.is_some() { self.config.clear_after_ms } else { self.config.for_ms };
-        if self.was_silent(t_ms, wait_ms) {
+    /// Judges what stands on the board at a time. `held_back`: a rule fires that this one makes way for. Gives whether
+    /// it could be judged, and what is to be told.
+    pub fn step(&mut self, t_ms: WallMs, board: &Board, held_back: bool) -> (bool, Option<Transition>) {
+        let was_firing = self.firing.is_some();
+        let Some(verdict) = judge(&self.config, was_firing, board, t_ms) else { return (false, None) };
+        let holds = verdict.holds;
+        let wait_ms = if was_firing { self.config.clear_after_ms } else { self.config.for_ms };
+        let now_ms = match self.pace.last_ms() {
+            Some(last_ms)
+                if self.config.sources.len() > 1 && (0..=CLOCKS_APART_MS).contains(&(last_ms - t_ms)) =>
+            {
+                last_ms
+            }
+            _ => t_ms,
+        };
+        let silent = was_silent(&mut self.pace, now_ms, wait_ms);
+        self.judged = true;
+        if silent {
             self.contradicted = None;
         }
-        self.value = value;
-        let holds = self.config.condition.compare.holds(value, self.config.condition.limit);
-        if holds == self.firing.is_some() {
+        if holds == was_firing {
             self.contradicted = None;
-            return None;
+            return (true, self.tell_late(now_ms, board, t_ms, held_back));
         }
-        let since_ms = *self.contradicted.get_or_insert(t_ms);
-        let waited_ms = t_ms.saturating_sub(since_ms);
-        if waited_ms < wait_ms {
-            return None;
+        let since_ms = *self.contradicted.get_or_insert(now_ms);
+        let waited_ms = now_ms.saturating_sub(since_ms);
+        if waited_ms < wait_ms || (holds && held_back) {
+            return (true, None);
         }
+        let state = if holds { RuleState::Firing } else { RuleState::Cleared };
+        let was_told = self.told;
+        let told = if holds { !self.too_soon(now_ms) } else { was_told };
+        // Verdicts borrow the settings, so the words come before the change.
+        let verdict = judge(&self.config, was_firing, board, t_ms);
+        let transition = verdict
+            .filter(|_| told)
+            .map(|verdict| transition(&verdict, state, (since_ms, now_ms), waited_ms, board, t_ms));
         self.contradicted = None;
         self.firing = holds.then_some(since_ms);
-        let state = if holds { RuleState::Firing } else { RuleState::Cleared };
-        Some(Transition { state, since_ms, value, why: self.why(value, holds, waited_ms) })
-    }
-
-    /// Notes the interval before this value; whether it breaks a wait.
-    fn was_silent(&mut self, t_ms: WallMs, wait_ms: i64) -> bool {
-        let Some(last_ms) = self.last_ms.replace(t_ms) else { return false };
-        let interval_ms = t_ms.saturating_sub(last_ms);
-        if interval_ms < 0 {
-            return true;
+        self.told = holds && told;
+        if self.told {
+            self.told_ms = Some(now_ms);
         }
-        let longest_ms = self.intervals_ms.iter().copied().max().unwrap_or(0);
-        self.intervals_ms.rotate_left(1);
-        self.intervals_ms[INTERVALS - 1] = interval_ms;
-        // Before the first interval nothing is usual.
-        longest_ms > 0 && interval_ms > wait_ms && interval_ms > longest_ms.saturating_mul(2)
+        (true, transition)
     }
 
-    /// `temperature was 93.1, above 80, for 30 s`.
-    fn why(&self, value: f64, holds: bool, waited_ms: i64) -> String {
-        let condition = &self.config.condition;
-        let what = match condition.field.as_str() {
-            field @ ("p" | "score") => format!("{}.{field}", condition.part),
-            field => field.to_owned(),
-        };
-        let (not, words) = (if holds { "" } else { "not " }, condition.compare.in_words());
-        let (value, limit) = (show_number(value), show_number(condition.limit));
-        let held = if waited_ms > 0 { format!(", for {}", show_duration(waited_ms)) } else { String::new() };
-        format!("{what} was {value}, {not}{words} {limit}{held}")
+    /// Whether that it fires was told so lately that it is not told again.
+    fn too_soon(&self, now_ms: WallMs) -> bool {
+        self.told_ms.is_some_and(|told_ms| (0..self.config.dedup_ms).contains(&(now_ms - told_ms)))
+    }
+
+    /// A firing that was swallowed and lasts is told when its time has come.
+    fn tell_late(
+        &mut self,
+        now_ms: WallMs,
+        board: &Board,
+        t_ms: WallMs,
+        held_back: bool,
+    ) -> Option<Transition> {
+        let since_ms = self.firing.filter(|_| !self.told && !held_back && !self.too_soon(now_ms))?;
+        // While it fires a `clear_when` that fails is why; before, `when` was.
+        let verdict = judge(&self.config, false, board, t_ms).filter(|verdict| verdict.holds);
+        let verdict = verdict.or_else(|| judge(&self.config, true, board, t_ms))?;
+        let waited_ms = now_ms.saturating_sub(since_ms);
+        let told = transition(&verdict, RuleState::Firing, (since_ms, now_ms), waited_ms, board, t_ms);
+        (self.told, self.told_ms) = (true, Some(now_ms));
+        Some(told)
     }
 }
 
-/// A number with as many digits as a person wants to read: five that count.
-fn show_number(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return value.to_string();
+/// What the conditions say; `None` if a value that matters is missing.
+fn judge<'a>(config: &'a RuleConfig, is_firing: bool, board: &Board, t_ms: WallMs) -> Option<Verdict<'a>> {
+    let mut confidence = None;
+    if let Some(floor) = &config.floor {
+        match answers(floor, config.stale_after_ms, board, t_ms) {
+            Ok(lowest) => confidence = lowest,
+            Err(reason) => {
+                let holds = floor.when.holds(board, t_ms)?;
+                return Some(Verdict { holds, by: &floor.when, floor: Some(reason), confidence: None });
+            }
+        }
     }
-    let size = value.abs().log10().floor();
-    if !(-5.0..15.0).contains(&size) {
-        return format!("{value:.4e}");
+    if is_firing && let Some(clear) = &config.clear_when {
+        let holds = !clear.holds(board, t_ms)?;
+        return Some(Verdict { holds, by: clear, floor: None, confidence });
     }
-    let decimals = (4.0 - size).clamp(0.0, 9.0) as usize;
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    let holds = config.when.holds(board, t_ms)?;
+    Some(Verdict { holds, by: &config.when, floor: None, confidence })
+}
+
+/// Whether the models answer, with their lowest confidence if it matters; otherwise why they do not.
+fn answers(
+    floor: &Floor,
+    stale_after_ms: Option<i64>,
+    board: &Board,
+    t_ms: WallMs,
+) -> Result<Option<f64>, String> {
+    let view = board.at(t_ms, stale_after_ms);
+    let mut lowest: Option<f64> = None;
+    for model in &floor.models {
+        if model.values.iter().any(|slot| !view.has(*slot)) {
+            return Err(format!("{} had nothing to say", model.name));
+        }
+        let Some((slot, below)) = model.confidence.zip(floor.below) else { continue };
+        let confidence = view.number(slot);
+        if confidence.is_nan() {
+            return Err(format!("{} did not say how sure it was", model.name));
+        }
+        if confidence < below {
+            return Err(format!("{} was sure to {confidence:.2}, below {below:.2}", model.name));
+        }
+        lowest = Some(lowest.map_or(confidence, |lowest| lowest.min(confidence)));
+    }
+    Ok(lowest)
+}
+
+/// `temperature was 93.1, above 80, for 30 s`.
+fn transition(
+    verdict: &Verdict<'_>,
+    state: RuleState,
+    (since_ms, at_ms): (WallMs, WallMs),
+    waited_ms: i64,
+    board: &Board,
+    t_ms: WallMs,
+) -> Transition {
+    let reasons = verdict.by.why(board, t_ms);
+    let floor = verdict.floor.as_ref().map_or(String::new(), |why| format!("{why}, so the floor answers: "));
+    let held = if waited_ms > 0 { format!(", for {}", show_duration(waited_ms)) } else { String::new() };
+    Transition {
+        state,
+        since_ms,
+        at_ms,
+        value: reasons.value,
+        why: format!("{floor}{}{held}", reasons.words),
+        slots: reasons.slots,
+        floor: verdict.floor.is_some(),
+        confidence: verdict.confidence,
+    }
+}
+
+/// Notes the interval before this judgement; whether it breaks a wait.
+fn was_silent(pace: &mut Pace, t_ms: WallMs, wait_ms: i64) -> bool {
+    let longest_ms = pace.longest_ms();
+    let Some(interval_ms) = pace.note(t_ms) else { return false };
+    // Before the first interval nothing is usual.
+    interval_ms < 0 || (longest_ms > 0 && interval_ms > wait_ms && interval_ms > longest_ms.saturating_mul(2))
 }
 
 #[cfg(test)]
@@ -188,10 +294,17 @@ mod tests {
         Rule::new(Flow::parse("flow.toml".as_ref(), text.into()).unwrap().rules[0].clone())
     }
 
+    /// Judges a rule on one value.
+    fn judged(rule: &mut Rule, t_ms: i64, value: f64) -> Option<Transition> {
+        let mut board = Board::new(1, 1);
+        board.number(Slot(0), 0, t_ms, value);
+        rule.step(t_ms, &board, false).1
+    }
+
     /// Feeds (seconds, value), gives (seconds, state, since in seconds).
     fn told(rule: &mut Rule, values: &[(i64, f64)]) -> Vec<(i64, RuleState, i64)> {
         let step = |(t_s, value): &(i64, f64)| {
-            let transition = rule.step(t_s * 1_000, *value)?;
+            let transition = judged(rule, t_s * 1_000, *value)?;
             Some((*t_s, transition.state, transition.since_ms / 1_000))
         };
         values.iter().filter_map(step).collect()
@@ -260,25 +373,12 @@ mod tests {
     #[test]
     fn why() {
         let mut rule = rule("30s", "5m");
-        rule.step(0, 9.3100001);
-        assert_eq!(rule.step(30_000, 9.3100001).unwrap().why, "pressure was 9.31, above 8, for 30 s");
-        rule.step(31_000, 1.0);
+        judged(&mut rule, 0, 9.3100001);
+        assert_eq!(judged(&mut rule, 30_000, 9.3100001).unwrap().why, "pressure was 9.31, above 8, for 30 s");
+        judged(&mut rule, 31_000, 1.0);
         assert_eq!(
-            rule.step(331_000, -0.00123456).unwrap().why,
+            judged(&mut rule, 331_000, -0.00123456).unwrap().why,
             "pressure was -0.0012346, not above 8, for 5 min"
         );
-    }
-
-    #[test]
-    fn numbers() {
-        fn check(value: f64, expected: &str) {
-            assert_eq!(show_number(value), expected);
-        }
-        check(0.0, "0");
-        check(80.0, "80");
-        check(123_456.789, "123457");
-        check(0.999_999_9, "1");
-        check(1e-9, "1.0000e-9");
-        check(-3.5e20, "-3.5000e20");
     }
 }

@@ -10,19 +10,27 @@
 //! type = "subspace"
 //! inputs = ["source.pump"]
 //!
+//! [params]                 # other values for a node stand in its node.toml
+//! limit = 80.0
+//!
 //! [rule.overheat]
 //! inputs = ["source.pump"]
-//! when = "pump.temperature > 80.0"
+//! when = "pump.temperature > ${params.limit}"
 //! for = "30s"
 //! ```
 
 mod broker;
 mod check;
+pub mod model;
+pub mod names;
 mod pairs;
-pub mod part;
-mod read;
+pub mod params;
+mod part;
+pub mod rule;
+mod rules;
 mod sink;
-mod source;
+pub mod source;
+pub mod test;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,16 +40,24 @@ use wire::hash::Hash;
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use crate::sink::SinkConfig;
-pub use part::{
-    ModelConfig, ReplayConfig, RuleConfig, SimulatedConfig, SourceConfig, SourceKind, Speed, Target,
-};
+use check::Checked;
+pub use check::Link;
+pub use model::ModelConfig;
+pub use names::{Field, PartAt};
+use params::Params;
+pub use rule::RuleConfig;
+pub use source::{ReplayConfig, SimulatedConfig, SourceConfig, SourceKind, Speed};
+use test::TestConfig;
+
+/// The kinds of parts, each read in the file of its name.
+const KINDS: [&str; 4] = ["source", "model", "rule", "sink"];
 
 /// A checked flow.
 #[derive(Debug, Clone)]
 pub struct Flow {
     /// The file it was read from.
     pub file: PathBuf,
-    /// The digest of the file's text.
+    /// The digest of the file's text, and of the values that this node has in it.
     pub digest: Hash,
     /// In the order of the file.
     pub sources: Vec<SourceConfig>,
@@ -51,6 +67,16 @@ pub struct Flow {
     pub rules: Vec<RuleConfig>,
     /// In the order of the file.
     pub sinks: Vec<SinkConfig>,
+    /// The rules' places, in the order in which they are judged: each after those it speaks of.
+    pub order: Vec<usize>,
+    /// The fields that conditions speak of, by their slot on the board.
+    pub fields: Vec<Field>,
+    /// What feeds what, and what holds back what.
+    pub links: Vec<Link>,
+    /// The parameters, with the values they have on this node.
+    pub params: Params,
+    /// What its rules must say of given values.
+    pub tests: Vec<TestConfig>,
     /// Every value in force, with where it came from.
     pub effective: Vec<Effective>,
     text: Arc<str>,
@@ -59,22 +85,39 @@ pub struct Flow {
 impl Flow {
     /// Reads and checks a flow. Relative paths in it are relative to its folder.
     pub fn load(file: &Path) -> Result<Flow, ConfigErrors> {
-        Flow::parse(file, read_text(file)?)
+        Flow::load_with(file, &Params::new())
+    }
+
+    /// The same, with other values for some of its parameters; those that it does not have change nothing.
+    pub fn load_with(file: &Path, others: &Params) -> Result<Flow, ConfigErrors> {
+        Flow::parse_with(file, read_text(file)?, others)
     }
 
     /// Checks the text of a flow.
     pub fn parse(file: &Path, text: Arc<str>) -> Result<Flow, ConfigErrors> {
+        Flow::parse_with(file, text, &Params::new())
+    }
+
+    /// The same, with other values for some of its parameters.
+    pub fn parse_with(file: &Path, text: Arc<str>, others: &Params) -> Result<Flow, ConfigErrors> {
         let mut problems = Problems::new(file, Arc::clone(&text));
         let mut effective = Vec::new();
         let mut tables = Vec::new();
-        let document = parse_document(&text, &mut problems);
+        let params;
+        let mut document = parse_document(&text, &mut problems);
         if !problems.is_empty() {
             // Half a document would only give problems that are none.
             return problems.or(None);
         }
+        params = match document.remove("params") {
+            Some(table) => params::read(table, others, &mut problems, &mut effective),
+            None => Params::new(),
+        };
+        params::expand(&mut document, &params, &mut problems);
+        let tests = document.remove("test");
         for (kind, span, value) in in_text_order(document) {
-            if !["source", "model", "rule", "sink"].contains(&kind.as_str()) {
-                let help = did_you_mean(&kind, ["source", "model", "rule", "sink"]);
+            if !KINDS.contains(&kind.as_str()) {
+                let help = did_you_mean(&kind, KINDS);
                 problems.add_with_help(span, format!("a flow has no `[{kind}]`"), help);
                 continue;
             }
@@ -88,25 +131,30 @@ impl Flow {
         tables.sort_by_key(|(_, _, span, _)| span.start);
 
         let folder = file.parent().unwrap_or(Path::new(""));
-        let mut drafts = read::Drafts::default();
+        let mut drafts = check::Drafts::default();
         let mut sinks = Vec::new();
         for (kind, name, span, value) in tables {
-            let Some(name) = read::part_name(&name, &span, &mut problems) else { continue };
+            let Some(name) = part::part_name(&name, &span, &mut problems) else { continue };
             let path = format!("{kind}.{name}");
-            let Some(part) = Part::new(path, span, value, &mut problems, &mut effective) else { continue };
-            let path = part.path.clone();
+            let Some(table) = Part::new(path, span, value, &mut problems, &mut effective) else { continue };
+            let path = table.path.clone();
             let before = drafts.len();
             match kind.as_str() {
-                "source" => drafts.sources.extend(read::source(name, folder, part)),
-                "model" => drafts.models.extend(read::model(name, part)),
+                "source" => drafts.sources.extend(source::read(name, folder, table)),
+                "model" => drafts.models.extend(model::read(name, table)),
                 "sink" => {
-                    sinks.extend(sink::read(name, folder, part));
+                    sinks.extend(sink::read(name, folder, table));
                     continue;
                 }
-                _ => drafts.rules.extend(read::rule(name, part)),
+                _ => drafts.rules.extend(rule::read(name, table)),
             }
             if drafts.len() == before {
                 drafts.broken.push(path);
+            }
+        }
+        for value in &mut effective {
+            if let Some(shown) = params::shown(&value.value, &params) {
+                value.value = shown;
             }
         }
         let known = sink::Known {
@@ -115,18 +163,73 @@ impl Flow {
         };
         let sinks = sink::join(sinks, &known, &mut problems);
         let checked = check::check(drafts, &mut problems);
-        let flow = checked.filter(|_| problems.is_empty()).map(|(sources, models, rules)| {
-            let (file, digest) = (file.to_path_buf(), Hash::of(text.as_bytes()));
-            Flow { file, digest, sources, models, rules, sinks, effective, text }
+        let tests = match (tests, &checked) {
+            (Some(tests), Some(Checked { sources, models, rules, .. })) => {
+                test::read(tests, test::Parts { sources, models, rules }, &mut problems)
+            }
+            // Of parts that could not be read there is nothing to test.
+            _ => Vec::new(),
+        };
+        let flow = checked.filter(|_| problems.is_empty()).map(|checked| {
+            let Checked { sources, models, rules, order, fields, links } = checked;
+            let (file, digest) = (file.to_path_buf(), digest(&text, &params, others));
+            Flow {
+                file,
+                digest,
+                sources,
+                models,
+                rules,
+                sinks,
+                order,
+                fields,
+                links,
+                params,
+                tests,
+                effective,
+                text,
+            }
         });
         problems.or(flow)
+    }
+
+    /// The paths of its parts: sources, models, rules, sinks, each in the order of the file.
+    pub fn parts(&self) -> impl Iterator<Item = String> {
+        let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
+        let models = self.models.iter().map(|part| format!("model.{}", part.name));
+        let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
+        let sinks = self.sinks.iter().map(|part| format!("sink.{}", part.name));
+        sources.chain(models).chain(rules).chain(sinks)
+    }
+
+    /// Whether a part says the same in another flow, whatever else does.
+    pub fn same(&self, other: &Flow, path: &str) -> bool {
+        let says = |flow: &Flow| -> Vec<(String, String)> {
+            let of_part =
+                |value: &&Effective| value.key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+            flow.effective.iter().filter(of_part).map(|it| (it.key.clone(), it.value.clone())).collect()
+        };
+        says(self) == says(other)
+            && self.parts().any(|part| part == path)
+            && other.parts().any(|part| part == path)
+    }
+
+    /// Collects what is wrong with this flow, once more is known than its text says.
+    pub(crate) fn problems(&self) -> Problems {
+        Problems::new(&self.file, Arc::clone(&self.text))
     }
 
     /// Opens the head of every file the flow names and checks the rules against the channels found there: what
     /// [`Flow::parse`], which reads no other file, cannot see.
     pub fn check_files(&self) -> Result<(), ConfigErrors> {
-        let mut problems = Problems::new(&self.file, Arc::clone(&self.text));
-        check::check_files(&self.sources, &self.models, &self.rules, &mut problems);
+        let mut problems = self.problems();
+        check::check_files(&self.sources, &self.models, &self.rules, &self.fields, &mut problems);
         problems.or(Some(()))
     }
+}
+
+/// Of the file's bytes alone, unless this node has values of its own in it.
+fn digest(text: &str, params: &Params, others: &Params) -> Hash {
+    let own = params.iter().filter(|(name, _)| others.contains_key(*name));
+    let own: String = own.map(|(name, param)| format!("params.{name} = {}\n", param.written())).collect();
+    if own.is_empty() { Hash::of(text.as_bytes()) } else { Hash::of(format!("{text}\n{own}").as_bytes()) }
 }

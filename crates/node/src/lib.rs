@@ -9,6 +9,7 @@
 //!
 //! - [`source`]: the world → readings; [`mqtt`]: brokers, for sources and sinks;
 //! - [`model`]: readings → verdicts, and the two ends of an anomaly;
+//! - [`board`]: the latest value of each field that conditions speak of; [`expression`]: conditions over it;
 //! - [`decide`]: values → decisions;
 //! - [`pipeline`]: the stations of one flow in a row; [`play`] runs them over files, without a journal and threads.
 //!
@@ -37,12 +38,14 @@ pub mod agent;
 pub mod api;
 pub mod assignments;
 pub mod behaviour;
+pub mod board;
 pub mod config;
 pub mod control;
 pub mod decide;
 pub mod desired;
 pub mod device;
 pub mod durable;
+pub mod expression;
 pub mod flow;
 pub mod identity;
 pub mod install;

@@ -14,7 +14,7 @@ use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::WallMs;
 
-use crate::flow::part::ModelConfig;
+use crate::flow::model::ModelConfig;
 
 /// The most channels named with an anomaly.
 const MAX_SHARES: usize = 16;
@@ -133,6 +133,16 @@ impl Model {
     /// Its settings.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Goes on from what it was in another flow, with the same settings.
+    pub fn take_over(&mut self, other: Model) {
+        (self.bound, self.verdict) = (other.bound, other.verdict);
+    }
+
+    /// Whether it knows these channels already.
+    pub fn knows(&self, channels: &[String]) -> bool {
+        self.bound.as_ref().is_some_and(|bound| bound.channels == channels)
     }
 
     /// Gives it its channels, and what it had learnt if `stored` is that. A model bound to the same channels already

@@ -1,16 +1,19 @@
 //! The thinking of one flow in a row: readings come in, and what is worth remembering comes out.
 //!
-//! Each reading passes window → models → rules, in this order, and is summarised. Pure: time is what the readings say,
-//! or what the clock handed in says; the same readings give the same products, with a journal or without.
+//! Each reading passes window → models → rules, in this order, and is summarised. What a channel, a model or a rule says
+//! and a condition speaks of is written on the board as it comes, and rules read it there: so a condition may speak of
+//! several parts, of several sources too. Pure: time is what the readings say, or what the clock handed in says; the same
+//! readings give the same products, with a journal or without.
 //!
 //! A digest of the input stands in every inference and decision. The input is the run of readings the verdict was made
-//! from (the last `lag` for a model, the last one for a channel), written as the JSON of a `readings` body: whoever
-//! has the raw readings can compute it again.
+//! from (the last `lag` for a model, the last one for a channel), written as the JSON of a `readings` body; of several
+//! sources, as a JSON list of such bodies, in the order of the flow. Whoever has the raw readings can compute it again.
 
 mod products;
+pub mod replace;
 mod summary;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use signal::reading::Reading;
 use signal::window::{Window, WindowConfig, Windows};
@@ -19,9 +22,11 @@ use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::{Clock, MonoNs, WallMs};
 
+use crate::board::{Board, Slot};
 use crate::decide::{Rule, Transition};
 use crate::flow::Flow;
-use crate::flow::part::{SourceConfig, Target};
+use crate::flow::names::{Field, PartAt};
+use crate::flow::source::SourceConfig;
 use crate::model::{Anomaly, Change, Model, Verdict};
 use crate::source::csv::MAX_COLUMNS;
 use crate::source::queue::Batch;
@@ -43,6 +48,15 @@ pub struct Pipeline {
     lanes: Vec<Lane>,
     models: Vec<Model>,
     rules: Vec<Rule>,
+    board: Board,
+    /// What stands on the board, by slot.
+    fields: Vec<Field>,
+    /// Per model: what of its verdict somebody speaks of, and where it stands.
+    model_slots: Vec<Vec<(Gives, Slot)>>,
+    /// Per rule: where it stands on the board, if somebody speaks of it.
+    rule_slots: Vec<Option<Slot>>,
+    /// What models are made to say, in rehearsals.
+    pretended: Vec<Option<Verdict>>,
     /// Learnt states that wait for their source to open, by model.
     stored: Vec<Option<Vec<u8>>>,
 }
@@ -52,12 +66,20 @@ struct Lane {
     config: SourceConfig,
     open: Option<Open>,
     models: Vec<usize>,
+    /// In the order in which they are judged.
     rules: Vec<usize>,
     taken: u64,
     late: u64,
     /// Readings that batches brought, and those of them that were looked at: fewer only while a batch is given up.
     brought: u64,
     seen: u64,
+}
+
+/// A value of a detector's verdict.
+#[derive(Debug, Clone, Copy)]
+enum Gives {
+    Probability,
+    Score,
 }
 
 /// A source whose channels are known.
@@ -74,8 +96,8 @@ struct Open {
     keep: usize,
     last_ms: Option<WallMs>,
     last_arrival_ns: MonoNs,
-    /// Per rule of the lane: the rule, and the channel it is judged on (a rule on a model has none).
-    judged: Vec<(usize, Option<usize>)>,
+    /// The channels that somebody speaks of: which, and where they stand on the board.
+    columns: Vec<(usize, Slot)>,
 }
 
 /// A source that cannot be opened.
@@ -112,24 +134,43 @@ impl Moment<'_> {
 impl Pipeline {
     /// A pipeline whose sources are not open yet.
     pub fn new(flow: &Flow) -> Pipeline {
-        let on_source = |target: &Target| match target {
-            Target::Channel { source, .. } => *source,
-            Target::Probability { model } | Target::Score { model } => flow.models[*model].source,
-        };
         let lane = |(at, config): (usize, &SourceConfig)| Lane {
             config: config.clone(),
             open: None,
             models: (0..flow.models.len()).filter(|model| flow.models[*model].source == at).collect(),
-            rules: (0..flow.rules.len()).filter(|rule| on_source(&flow.rules[*rule].target) == at).collect(),
+            rules: flow
+                .order
+                .iter()
+                .copied()
+                .filter(|rule| flow.rules[*rule].sources.contains(&at))
+                .collect(),
             taken: 0,
             late: 0,
             brought: 0,
             seen: 0,
         };
+        let slots = |part: PartAt| {
+            let fields = flow.fields.iter().zip(0..).filter(move |(field, _)| field.part == part);
+            fields.map(|(field, slot)| (field.name.as_str(), Slot(slot)))
+        };
+        let of_model = |at: usize| {
+            let gives = slots(PartAt::Model(at)).filter_map(|(name, slot)| match name {
+                "p" => Some((Gives::Probability, slot)),
+                "score" => Some((Gives::Score, slot)),
+                _ => None,
+            });
+            gives.collect()
+        };
+        let of_rule = |at: usize| slots(PartAt::Rule(at)).next().map(|(_, slot)| slot);
         Pipeline {
             lanes: flow.sources.iter().enumerate().map(lane).collect(),
             models: flow.models.iter().cloned().map(Model::new).collect(),
             rules: flow.rules.iter().cloned().map(Rule::new).collect(),
+            board: Board::new(flow.fields.len(), flow.sources.len()),
+            model_slots: (0..flow.models.len()).map(of_model).collect(),
+            rule_slots: (0..flow.rules.len()).map(of_rule).collect(),
+            fields: flow.fields.clone(),
+            pretended: vec![None; flow.models.len()],
             stored: vec![None; flow.models.len()],
         }
     }
@@ -152,6 +193,16 @@ impl Pipeline {
     /// The rules, to restore what they said before a restart.
     pub fn rules_mut(&mut self) -> &mut [Rule] {
         &mut self.rules
+    }
+
+    /// What stands on the left of a rule's first comparison; NaN if it is missing, or there is none.
+    pub fn rule_value(&self, rule: usize) -> f64 {
+        self.rules[rule].config().when.first_value(&self.board)
+    }
+
+    /// For rehearsals: whatever a model makes of its readings, this is what it says from now on.
+    pub fn pretend(&mut self, model: usize, verdict: Verdict) {
+        self.pretended[model] = Some(verdict);
     }
 
     /// Gives a model what it had learnt; it is looked at when its source opens.
@@ -217,8 +268,30 @@ impl Pipeline {
             return Err(OpenError::Names { found });
         }
 
+        let open = Open::new(&lane.config, channels);
+        for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
+            let is_of = match field.part {
+                PartAt::Source(at) => at == source,
+                PartAt::Model(at) => lane.models.contains(&at),
+                PartAt::Rule(_) => false,
+            };
+            if is_of {
+                self.board.forget(slot);
+            }
+        }
+        self.go_on(source, open, out);
+        Ok(())
+    }
+
+    /// Joins an open source to the models that watch it and the conditions that speak of it.
+    fn go_on(&mut self, source: usize, mut open: Open, out: &mut Vec<Product>) {
+        let lane = &mut self.lanes[source];
+        let channels = &open.channels;
         for at in &lane.models {
             let model = &mut self.models[*at];
+            if model.knows(channels) {
+                continue;
+            }
             let learn = model.config().learn;
             let stored = self.stored[*at].take();
             let (state, reason) = match model.bind(channels, stored.as_deref()) {
@@ -237,23 +310,29 @@ impl Pipeline {
                 reason,
             }));
         }
-        let mut judged = Vec::new();
-        for at in &lane.rules {
-            match &self.rules[*at].config().target {
-                Target::Channel { channel, .. } => match channels.iter().position(|name| name == channel) {
-                    Some(channel) => judged.push((*at, Some(channel))),
-                    None => out.push(Product::Part(PartChange {
-                        part: format!("rule.{}", self.rules[*at].config().name),
-                        state: "failed".to_owned(),
-                        reason: format!("`source.{}` has no channel `{channel}`", lane.config.name),
-                    })),
-                },
-                Target::Probability { .. } | Target::Score { .. } => judged.push((*at, None)),
+        let mut columns = Vec::new();
+        for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
+            if field.part != PartAt::Source(source) {
+                continue;
+            }
+            let channel = &field.name;
+            if let Some(at) = channels.iter().position(|name| name == channel) {
+                columns.push((at, slot));
+                continue;
+            }
+            // Whatever else such a rule speaks of it still hears: to it the value is missing.
+            for rule in self.rules.iter().filter(|rule| rule.config().slots().any(|read| read == slot)) {
+                let part = format!("rule.{}", rule.config().name);
+                let reason = format!("`source.{}` has no channel `{channel}`", lane.config.name);
+                out.push(Product::part(&part, "failed", reason));
             }
         }
         let keep = lane.models.iter().map(|model| self.models[*model].config().lag).max().unwrap_or(1).max(1);
-        lane.open = Some(Open::new(&lane.config, channels, keep, judged));
-        Ok(())
+        (open.keep, open.columns) = (keep, columns);
+        while open.recent.len() > keep {
+            open.recent.pop_front();
+        }
+        lane.open = Some(open);
     }
 
     /// Takes a batch of a source that is open; appends what comes of it.
@@ -265,64 +344,91 @@ impl Pipeline {
         clock: &dyn Clock,
         out: &mut Vec<Product>,
     ) {
-        let Pipeline { lanes, models, rules, .. } = self;
-        let lane = &mut lanes[source];
+        let moment = Moment { arrived_ns, clock };
+        let lane = &mut self.lanes[source];
         // What a panic left unseen in the batch before was given up.
         lane.seen = lane.brought;
         lane.brought += batch.t_ms.len() as u64;
-        let Some(open) = &mut lane.open else { return };
-        let moment = Moment { arrived_ns, clock };
-        for (t_ms, values) in batch.t_ms.iter().zip(batch.values.chunks_exact(open.channels.len())) {
-            let t_ms = *t_ms;
-            lane.seen += 1;
-            let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
-            if (-lane.config.max_gap_ms..0).contains(&step_ms) {
-                lane.late += 1;
-                continue;
+        let Some(channels) = self.channels(source).map(<[String]>::len) else { return };
+        for (t_ms, values) in batch.t_ms.iter().zip(batch.values.chunks_exact(channels)) {
+            if self.watch(source, *t_ms, values, &moment, out) {
+                self.judge(source, *t_ms, &moment, out);
             }
-            lane.taken += 1;
-            open.last_ms = Some(t_ms);
-            open.remember(t_ms, values);
-            open.window(t_ms, values, lane.seen, arrived_ns, &lane.config.name, out);
-            open.summary.begin(t_ms, &lane.config, &open.channels, out);
-
-            for (place, at) in lane.models.iter().enumerate() {
-                let model = &mut models[*at];
-                match model.step(t_ms, values) {
-                    None => {}
-                    Some(Change::Ready) => {
-                        let (part, learn) = (format!("model.{}", model.config().name), model.config().learn);
-                        let reason = format!("it has learnt from {learn} readings");
-                        out.push(Product::Part(PartChange { part, state: "ready".to_owned(), reason }));
-                    }
-                    Some(Change::Episode(anomaly)) => {
-                        let input = open.digest(model.config().lag, &lane.config.name);
-                        let product = inference(model, &lane.config.name, anomaly, t_ms, input, &moment);
-                        out.push(Product::Inference(product));
-                    }
-                }
-                open.summary.judge(place, &model.config().name, model.verdict());
-            }
-            for (at, channel) in &open.judged {
-                let rule = &mut rules[*at];
-                let (value, model) = match (&rule.config().target, channel) {
-                    (Target::Channel { .. }, Some(channel)) => (values[*channel], None),
-                    (Target::Probability { model }, _) => {
-                        (models[*model].verdict().probability, Some(&models[*model]))
-                    }
-                    (Target::Score { model }, _) => (models[*model].verdict().score, Some(&models[*model])),
-                    (Target::Channel { .. }, None) => (f64::NAN, None),
-                };
-                if let Some(transition) = rule.step(t_ms, value) {
-                    let readings = model.map_or(1, |model| model.config().lag);
-                    let input = open.digest(readings, &lane.config.name);
-                    let product = decision(rule, &lane.config.name, transition, t_ms, model, input, &moment);
-                    out.push(Product::Decision(product));
-                }
-            }
-            open.summary.take(t_ms, values);
         }
-        open.last_arrival_ns = arrived_ns;
+    }
+
+    /// Has everything but the rules look at a reading; false if it came late and is refused.
+    fn watch(
+        &mut self,
+        source: usize,
+        t_ms: WallMs,
+        values: &[f64],
+        moment: &Moment<'_>,
+        out: &mut Vec<Product>,
+    ) -> bool {
+        let Pipeline { lanes, models, board, model_slots, pretended, .. } = self;
+        let lane = &mut lanes[source];
+        lane.seen += 1;
+        let Some(open) = &mut lane.open else { return false };
+        let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
+        if (-lane.config.max_gap_ms..0).contains(&step_ms) {
+            lane.late += 1;
+            return false;
+        }
+        lane.taken += 1;
+        open.last_ms = Some(t_ms);
+        open.last_arrival_ns = moment.arrived_ns;
+        open.remember(t_ms, values);
+        open.window(t_ms, values, lane.seen, moment.arrived_ns, &lane.config.name, out);
+        open.summary.begin(t_ms, &lane.config, &open.channels, out);
+        board.step(source, t_ms);
+        for (column, slot) in &open.columns {
+            board.number(*slot, source, t_ms, values[*column]);
+        }
+        for (place, at) in lane.models.iter().enumerate() {
+            let model = &mut models[*at];
+            match model.step(t_ms, values) {
+                None => {}
+                Some(Change::Ready) => {
+                    let (part, learn) = (format!("model.{}", model.config().name), model.config().learn);
+                    let reason = format!("it has learnt from {learn} readings");
+                    out.push(Product::part(&part, "ready", reason));
+                }
+                Some(Change::Episode(anomaly)) => {
+                    let input = Hash::of(&json(&open.input(model.config().lag, &lane.config.name)));
+                    let product = inference(model, &lane.config.name, anomaly, t_ms, input, moment);
+                    out.push(Product::Inference(product));
+                }
+            }
+            let verdict = pretended[*at].unwrap_or(model.verdict());
+            open.summary.judge(place, &model.config().name, verdict);
+            for (gives, slot) in &model_slots[*at] {
+                let value = match gives {
+                    Gives::Probability => verdict.probability,
+                    Gives::Score => verdict.score,
+                };
+                board.number(*slot, source, t_ms, value);
+            }
+        }
+        open.summary.take(t_ms, values);
+        true
+    }
+
+    /// Has the rules that follow a source look at the board after a reading.
+    fn judge(&mut self, source: usize, t_ms: WallMs, moment: &Moment<'_>, out: &mut Vec<Product>) {
+        for place in 0..self.lanes[source].rules.len() {
+            let at = self.lanes[source].rules[place];
+            let firing = |other: &usize| self.rules[*other].firing() == Some(true);
+            let held_back = self.rules[at].config().inhibit_by.iter().any(firing);
+            let (judged, transition) = self.rules[at].step(t_ms, &self.board, held_back);
+            if let (true, Some(slot)) = (judged, self.rule_slots[at]) {
+                self.board.truth(slot, source, t_ms, self.rules[at].firing());
+            }
+            if let Some(transition) = transition {
+                let decision = self.decision(at, source, transition, moment);
+                out.push(Product::Decision(decision));
+            }
+        }
     }
 
     /// Gives what has waited long enough by the node's clock: raw readings whose block did not fill, summaries of
@@ -360,15 +466,56 @@ impl Pipeline {
     pub fn verdict(&self, model: usize) -> Verdict {
         self.models[model].verdict()
     }
+
+    /// The digest of what a rule was judged on. `source`: whose reading had it judged; its last one is the input of a rule
+    /// that speaks of rules alone.
+    fn input(&self, rule: usize, source: usize) -> Hash {
+        let alone = BTreeMap::from([(source, 1)]);
+        let reads = &self.rules[rule].config().reads;
+        let reads = if reads.is_empty() { &alone } else { reads };
+        let of_lane = |(source, readings): (&usize, &usize)| {
+            let lane = &self.lanes[*source];
+            Some(lane.open.as_ref()?.input(*readings, &lane.config.name))
+        };
+        let inputs: Vec<Readings> = reads.iter().filter_map(of_lane).collect();
+        match &inputs[..] {
+            [one] => Hash::of(&json(one)),
+            several => Hash::of(&json(&several)),
+        }
+    }
+
+    fn decision(&self, rule: usize, source: usize, transition: Transition, moment: &Moment<'_>) -> Decision {
+        let Transition { state, since_ms, at_ms, value, why, slots, floor, confidence } = transition;
+        let model = slots.iter().find_map(|slot| match self.fields[slot.0 as usize].part {
+            PartAt::Model(model) => Some(&self.models[model]),
+            PartAt::Source(_) | PartAt::Rule(_) => None,
+        });
+        let model = model.filter(|_| !floor);
+        let config = self.rules[rule].config();
+        Decision {
+            rule: config.name.clone(),
+            state,
+            severity: config.severity,
+            source: self.lanes[source].config.name.clone(),
+            since_ms,
+            at_ms,
+            when: config.when.text().to_owned(),
+            value,
+            model: model.map(Model::reference),
+            input: self.input(rule, source),
+            ran: if model.is_some() { Ran::Local } else { Ran::Rule },
+            why,
+            // A detector's probability says how rare the reading is, not how likely the decision is to be right.
+            confidence,
+            latency_us: moment.latency_us(),
+            joules: None,
+            labels: config.labels.clone(),
+        }
+    }
 }
 
 impl Open {
-    fn new(
-        config: &SourceConfig,
-        channels: &[String],
-        keep: usize,
-        judged: Vec<(usize, Option<usize>)>,
-    ) -> Open {
+    fn new(config: &SourceConfig, channels: &[String]) -> Open {
         let len = (BLOCK_VALUES / channels.len()).clamp(1, BLOCK_READINGS);
         let window =
             WindowConfig { channels: channels.len(), len, max_ms: None, max_gap_ms: config.max_gap_ms };
@@ -379,11 +526,11 @@ impl Open {
             block_since_ns: None,
             block_first: 0,
             summary: Tracker::new(channels.len()),
-            recent: VecDeque::with_capacity(keep),
-            keep,
+            recent: VecDeque::new(),
+            keep: 1,
             last_ms: None,
             last_arrival_ns: 0,
-            judged,
+            columns: Vec::new(),
         }
     }
 
@@ -434,15 +581,19 @@ impl Open {
         Product::Readings(columns(source, &self.channels, window.t_ms.clone(), rows))
     }
 
-    /// The digest of the last readings.
-    fn digest(&self, readings: usize, source: &PartName) -> Hash {
+    /// The last readings, as a body.
+    fn input(&self, readings: usize, source: &PartName) -> Readings {
         let skip = self.recent.len().saturating_sub(readings);
         let t_ms = self.recent.iter().skip(skip).map(|(t_ms, _)| *t_ms).collect();
         let rows = || self.recent.iter().skip(skip).map(|(_, values)| values.as_slice());
-        let body = columns(source, &self.channels, t_ms, rows);
-        // Numbers, strings and lists.
-        Hash::of(&serde_json::to_vec(&body).expect("readings are plain data"))
+        columns(source, &self.channels, t_ms, rows)
     }
+}
+
+/// What digests are made from.
+fn json(input: &impl serde::Serialize) -> Vec<u8> {
+    // Numbers, strings and lists.
+    serde_json::to_vec(input).expect("readings are plain data")
 }
 
 /// Rows as a `readings` body, which has columns.
@@ -477,35 +628,5 @@ fn inference(
         channels,
         input,
         latency_us: moment.latency_us(),
-    }
-}
-
-fn decision(
-    rule: &Rule,
-    source: &PartName,
-    transition: Transition,
-    at_ms: WallMs,
-    model: Option<&Model>,
-    input: Hash,
-    moment: &Moment<'_>,
-) -> Decision {
-    let Transition { state, since_ms, value, why } = transition;
-    Decision {
-        rule: rule.config().name.clone(),
-        state,
-        severity: rule.config().severity,
-        source: source.clone(),
-        since_ms,
-        at_ms,
-        when: rule.config().when.clone(),
-        value,
-        model: model.map(Model::reference),
-        input,
-        ran: if model.is_some() { Ran::Local } else { Ran::Rule },
-        why,
-        // A detector's probability says how rare the reading is, not how likely the decision is to be right.
-        confidence: None,
-        latency_us: moment.latency_us(),
-        joules: None,
     }
 }

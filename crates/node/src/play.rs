@@ -4,10 +4,12 @@
 //! All sources of the flow are played once, merged by time. A simulated source ends after a number of readings; an
 //! HTTP source brings nothing.
 
+pub mod rehearse;
+
 use wire::world::{Simulated, WallMs};
 
 use crate::flow::Flow;
-use crate::flow::part::{SourceConfig, SourceKind};
+use crate::flow::source::{SourceConfig, SourceKind};
 use crate::pipeline::{OpenError, Pipeline, Product};
 use crate::source::csv::{CsvError, CsvReader, Row};
 use crate::source::pump::{CHANNELS, Pump};

@@ -31,7 +31,7 @@ use trouble::SinkError;
 use webhook::{Webhook, WebhookSettings};
 
 /// A sink of a flow.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkConfig {
     /// Its name.
     pub name: PartName,
@@ -44,7 +44,7 @@ pub struct SinkConfig {
 }
 
 /// Where records go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkKind {
     /// To a broker.
     Mqtt(MqttSinkSettings),

@@ -7,9 +7,9 @@
 pub mod bring;
 pub mod csv;
 pub mod exec;
+pub mod funnel;
 mod gather;
 pub mod http;
-pub mod intake;
 mod lines;
 pub mod modbus;
 mod moment;
@@ -28,9 +28,9 @@ pub mod time;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::flow::part::{SourceConfig, SourceKind};
 use wire::id::NodeId;
 
+use crate::flow::source::{SourceConfig, SourceKind};
 use crate::why::why;
 use bring::{Source, SourceError};
 use exec::Exec;

@@ -5,9 +5,10 @@
 use std::fs;
 use std::path::Path;
 
+use node::board::Kind;
 use node::config::Config;
 use node::config::part::Origin;
-use node::flow::{Flow, SourceKind, Speed, Target};
+use node::flow::{Field, Flow, PartAt, SourceKind, Speed};
 use wire::class::Class;
 
 fn flow(text: &str) -> Result<Flow, String> {
@@ -48,9 +49,12 @@ fn a_sound_flow() {
     );
     assert_eq!((flow.models[0].lag, flow.models[0].source), (5, 0));
     let overheat = &flow.rules[0];
-    assert_eq!(overheat.target, Target::Channel { source: 0, channel: "temperature".into() });
+    let field = |part, name: &str| Field { part, name: name.to_owned(), kind: Kind::Number };
+    let fields = [field(PartAt::Source(0), "temperature"), field(PartAt::Model(0), "p")];
+    assert_eq!(flow.fields, fields);
     assert_eq!((overheat.for_ms, overheat.clear_after_ms), (30_000, 300_000));
-    assert_eq!(flow.rules[1].target, Target::Probability { model: 0 });
+    assert_eq!(flow.rules[1].when.text(), "pump_health.p > 0.99");
+    assert_eq!(flow.rules[1].reads.get(&0), Some(&5), "the last five readings, for the model's lag");
     let effective = |key: &str| {
         let found = flow.effective.iter().find(|value| value.key == key).unwrap();
         (found.value.as_str(), found.origin)
@@ -134,14 +138,50 @@ fn each_problem_has_its_place_and_its_mend() {
         "pump_health.p >",
         "motor.p >",
         &[
-            "flow.toml:22:8: the condition speaks of `motor`, which is not among the inputs (known: `pump_health`, `pump`)",
+            "flow.toml:22:9: the condition speaks of `motor`, which is not among the inputs (known: `pump_health`, `pump`)",
         ],
     );
     check(
         "pump_health.p > 0.99",
-        "pump_health.p > 0.99 && pump.pressure > 1",
+        "pump_health.p > 0.99 && pump.presure > 1",
+        &["flow.toml:22:38: `source.pump` has no channel `presure` (did you mean `pressure`?)"],
+    );
+    check(
+        "pump_health.p > 0.99",
+        "pump_health.p > 0.99 & pump.pressure > 1",
+        &["flow.toml:22:30: `when` of `rule.odd`: `&` cannot stand here (write `&&`)"],
+    );
+    check(
+        "pump_health.p > 0.99",
+        "overheat.firing && pump_health.p > 0.99",
         &[
-            "flow.toml:22:30: `when` of `rule.odd`: a condition is one comparison (write a rule for each comparison)",
+            "flow.toml:22:9: the condition speaks of `overheat`, which is not among the inputs (add \"rule.overheat\" to `inputs`)",
+        ],
+    );
+    check(
+        "severity = \"critical\"",
+        "inhibit_by = [\"rule.od\"]",
+        &["flow.toml:18:14: there is no `rule.od` to be held back by (did you mean `rule.odd`?)"],
+    );
+    check(
+        "severity = \"critical\"",
+        "floor = \"pump.pressure > 9\"",
+        &[
+            "flow.toml:18:9: the floor answers in a model's place, and `when` speaks of none (take `floor` out, or write it into `when`)",
+        ],
+    );
+    check(
+        "pump_health.p > 0.99\"",
+        "pump_health.p > 0.99\"\nfloor = \"pump.pressure > 9\"\nfloor_below = 0.6",
+        &[
+            "flow.toml:24:15: `model.pump_health` gives no `confidence` (take `floor_below` out: the floor answers while the model's values are missing)",
+        ],
+    );
+    check(
+        "inputs = [\"source.pump\"]\nwhen",
+        "inputs = [\"source.pump\", \"rule.odd\"]\ninhibit_by = [\"rule.overheat\"]\nwhen",
+        &[
+            "flow.toml:13:7: `rule.overheat` waits for itself: overheat ← overheat (take one of them out of `inputs` or `inhibit_by`)",
         ],
     );
     check(
@@ -172,7 +212,7 @@ fn each_problem_has_its_place_and_its_mend() {
         "[model.pump]",
         &[
             "flow.toml:8:8: there is a source `pump` already: `pump.x` in a condition would be either (name the model `pump_health`)",
-            "flow.toml:21:11: there is no `model.pump_health` to take as input (known: `model.pump`, `source.pump`)",
+            "flow.toml:21:11: there is no `model.pump_health` to take as input (known: `model.pump`, `rule.odd`, `rule.overheat`, `source.pump`)",
         ],
     );
     check(

@@ -9,7 +9,7 @@ use node::flow::Flow;
 use node::pipeline::{Pipeline, Product};
 use node::play::{PlayError, play};
 use node::source::queue::Batch;
-use wire::body::{Episode, Readings, RuleState};
+use wire::body::{Episode, Ran, Readings, RuleState};
 use wire::hash::Hash;
 use wire::record::BODY_MAX_BYTES;
 use wire::world::{Clock, Simulated};
@@ -215,4 +215,117 @@ fn files_are_merged_by_time() {
         play(&self::flow("[source.h]\ntype = \"http\"\n"), 0, |_, _, _| {}),
         Err(PlayError::NothingToPlay)
     ));
+}
+
+/// The decisions, as text, of a flow whose sources are given readings: (source, seconds, values).
+fn decided(text: &str, channels: &[&[&str]], readings: &[(usize, i64, &[f64])]) -> Vec<String> {
+    let mut pipeline = Pipeline::new(&flow(text));
+    let mut out = Vec::new();
+    for (source, channels) in channels.iter().enumerate() {
+        let channels: Vec<String> = channels.iter().map(|name| (*name).to_owned()).collect();
+        pipeline.open(source, &channels, &mut out).unwrap();
+    }
+    let world = Simulated::new(0);
+    for (source, t_s, values) in readings {
+        let batch = Batch { t_ms: vec![t_s * 1_000], values: values.to_vec() };
+        pipeline.step(*source, &batch, 0, &world, &mut out);
+    }
+    let told = out.iter().filter_map(|product| match product {
+        Product::Decision(it) => {
+            let state = if it.state == RuleState::Firing { "fires" } else { "clears" };
+            Some(format!("{} {} {state}: {}", it.at_ms / 1_000, it.rule, it.why))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+const TWO: &str = "[source.a]\ntype = \"http\"\n[source.b]\ntype = \"http\"\n";
+
+#[test]
+fn a_rule_over_two_sources_and_a_rule_over_rules() {
+    let text = format!(
+        "{TWO}[rule.both]\ninputs = [\"rule.hot\", \"source.b\"]\nwhen = \"hot.firing && b.y > 1\"\n\
+         [rule.hot]\ninputs = [\"source.a\"]\nwhen = \"a.x > 8\"\nfor = \"2s\"\n\
+         [rule.apart]\ninputs = [\"source.a\", \"source.b\"]\nwhen = \"a.x - b.y > 7\"\n"
+    );
+    let told = decided(
+        &text,
+        &[&["x"], &["y"]],
+        &[
+            (0, 0, &[9.0]),
+            (1, 0, &[2.0]),
+            (0, 1, &[9.0]),
+            (0, 2, &[9.0]),
+            (1, 3, &[3.0]),
+            (0, 3, &[5.0]),
+            // The other source fell silent for longer than a minute: what it said does not count.
+            (1, 100, &[-9.0]),
+            (0, 101, &[5.0]),
+        ],
+    );
+    assert_eq!(
+        told,
+        [
+            "2 hot fires: x was 9, above 8, for 2 s",
+            "2 both fires: hot was firing, and b.y was 2, above 1",
+            "3 hot clears: x was 5, not above 8",
+            "3 both clears: hot was not firing",
+            "101 apart fires: a.x - b.y was 14, above 7",
+        ]
+    );
+}
+
+#[test]
+fn hysteresis_inhibition_and_dedup() {
+    let text = "[source.a]\ntype = \"http\"\n[rule.low]\ninputs = [\"source.a\"]\nwhen = \"a.x > 8\"\n\
+                clear_when = \"a.x < 4\"\ndedup = \"10s\"\ninhibit_by = [\"rule.high\"]\n\
+                [rule.high]\ninputs = [\"source.a\"]\nwhen = \"a.x > 20\"\n";
+    let values = [9.0, 6.0, 3.0, 9.0, 9.0, 3.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 3.0, 30.0, 30.0, 9.0];
+    let readings: Vec<(usize, i64, Vec<f64>)> =
+        values.iter().enumerate().map(|(at, value)| (0, at as i64, vec![*value])).collect();
+    let readings: Vec<(usize, i64, &[f64])> =
+        readings.iter().map(|(source, t_s, values)| (*source, *t_s, values.as_slice())).collect();
+    assert_eq!(
+        decided(text, &[&["x"]], &readings),
+        [
+            "0 low fires: x was 9, above 8",
+            "2 low clears: x was 3, below 4",
+            // It fired at 3 and cleared at 5, untold; what began at 6 lasts, and is told when the 10 s are over.
+            "10 low fires: x was 9, above 8, for 4 s",
+            "12 low clears: x was 3, below 4",
+            "13 high fires: x was 30, above 20",
+            "15 high clears: x was 9, not above 20",
+        ]
+    );
+}
+
+#[test]
+fn the_floor_answers_while_the_model_cannot() {
+    let text = "[source.a]\ntype = \"http\"\n[model.m]\ntype = \"subspace\"\ninputs = [\"source.a\"]\nlag = 1\nlearn = 40\n\
+                [rule.odd]\ninputs = [\"source.a\", \"model.m\"]\nwhen = \"m.score > 1000\"\nfloor = \"a.x > 20\"\n\
+                labels = { team = \"night\" }\n";
+    let mut pipeline = Pipeline::new(&flow(text));
+    let mut out = Vec::new();
+    pipeline.open(0, &["x".into(), "y".into()], &mut out).unwrap();
+    let world = Simulated::new(0);
+    for at in 0..60_i64 {
+        let x = if at == 10 { 30.0 } else { (at as f64).sin() };
+        let batch = Batch { t_ms: vec![at * 1_000], values: vec![x, (at as f64 * 1.7).sin()] };
+        pipeline.step(0, &batch, 0, &world, &mut out);
+    }
+    let decisions: Vec<_> = out
+        .iter()
+        .filter_map(|product| match product {
+            Product::Decision(decision) => Some(decision),
+            _ => None,
+        })
+        .collect();
+    let [fired, cleared] = &decisions[..] else { panic!("{decisions:?}") };
+    assert_eq!((fired.ran, fired.model.is_none()), (Ran::Rule, true));
+    assert_eq!(
+        fired.why,
+        "m had nothing to say, so the floor answers: a.x was 30, above 20".replace("a.x", "x")
+    );
+    assert_eq!((cleared.at_ms, fired.labels["team"].as_str()), (11_000, "night"));
 }

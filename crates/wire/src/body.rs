@@ -1,5 +1,7 @@
 //! What the records of each kind say. A reader ignores fields it does not know; the stored text keeps them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -213,6 +215,9 @@ pub struct Decision {
     /// The energy it took, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joules: Option<f64>,
+    /// The rule's labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Body for Decision {
@@ -481,6 +486,7 @@ mod tests {
             confidence: Some(0.995),
             latency_us: 120,
             joules: None,
+            labels: BTreeMap::new(),
         };
         insta::assert_snapshot!("decision", serde_json::to_string(&decision).unwrap());
         let readings = Readings {

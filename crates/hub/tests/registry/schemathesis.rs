@@ -124,6 +124,7 @@ fn decision(at_ms: i64) -> Decision {
         confidence: None,
         latency_us: 9,
         joules: None,
+        labels: std::collections::BTreeMap::new(),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn rules(
         }
         let known = pipeline.rules_mut().iter_mut().find(|known| known.config().name == rule);
         let why = match known {
-            Some(known) if known.config().when == decision.when => {
+            Some(known) if known.config().when.text() == decision.when => {
                 known.restore_firing(decision.since_ms);
                 continue;
             }

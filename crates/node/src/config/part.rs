@@ -19,6 +19,8 @@ pub enum Origin {
     Default,
     /// It stands in the file.
     File,
+    /// It stands in the flow, and `node.toml` has another.
+    Node,
 }
 
 impl Origin {
@@ -27,6 +29,7 @@ impl Origin {
         match self {
             Origin::Default => "default",
             Origin::File => "file",
+            Origin::Node => "node",
         }
     }
 }
@@ -185,9 +188,9 @@ impl<'i, 'p> Part<'i, 'p> {
         self.table.contains_key(key)
     }
 
-    /// The text of the file at a span.
-    pub fn text_at(&self, span: &Range<usize>) -> &str {
-        self.problems.text_at(span)
+    /// What is wrong so far, and the file's text.
+    pub fn problems(&self) -> &Problems {
+        self.problems
     }
 
     /// Takes a table apart into its entries, in the order of the text.

@@ -1,13 +1,19 @@
-//! Checks what the parts of a flow say of one another: that inputs exist, that nothing feeds itself, that the channels
-//! a rule speaks of are there.
+//! Checks what the parts of a flow say of one another: that inputs exist, that nothing feeds itself, that what a condition
+//! speaks of is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use signal::detector::Detector;
 
-use super::part::{ModelConfig, RuleConfig, SourceConfig, SourceKind, Target};
-use super::read::{Drafts, ModelDraft, Named, RuleDraft};
+use super::model::{self, ModelConfig, ModelDraft};
+use super::names::{Book, Field, Gives, Known, PartAt, dangling};
+use super::part::Named;
+use super::rule::{RuleConfig, RuleDraft};
+use super::rules::check_rules;
+use super::source::{SourceConfig, SourceKind};
+use crate::board::Kind;
+use crate::config::part::Placed;
 use crate::config::problem::{Problems, did_you_mean};
 use crate::source::csv::{CsvReader, is_read_once};
 use crate::why::why;
@@ -17,18 +23,77 @@ const MAX_PARTS: usize = 64;
 /// The most rules of one flow.
 const MAX_RULES: usize = 1_000;
 
-type Checked = (Vec<SourceConfig>, Vec<ModelConfig>, Vec<RuleConfig>);
+/// The parts as read, before they know one another.
+#[derive(Default)]
+pub(super) struct Drafts {
+    pub(super) sources: Vec<Named<SourceConfig>>,
+    pub(super) models: Vec<Named<ModelDraft>>,
+    pub(super) rules: Vec<Named<RuleDraft>>,
+    /// Parts that stand in the file but could not be read: what speaks of them is not wrong for that.
+    pub(super) broken: Vec<String>,
+}
 
-/// What an input or a condition can speak of.
-#[derive(Clone, Copy)]
-enum Known {
-    Source(usize),
-    Model(usize),
-    Broken,
+impl Drafts {
+    /// What can be named as `source.pump`, those that could not be read too.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
+        let models = self.models.iter().map(|part| format!("model.{}", part.name));
+        let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
+        sources.chain(models).chain(rules).chain(self.broken.iter().cloned()).collect()
+    }
+
+    /// Parts read.
+    pub(super) fn len(&self) -> usize {
+        self.sources.len() + self.models.len() + self.rules.len()
+    }
+}
+
+/// The parts once they know one another.
+pub(super) struct Checked {
+    pub(super) sources: Vec<SourceConfig>,
+    pub(super) models: Vec<ModelConfig>,
+    pub(super) rules: Vec<RuleConfig>,
+    /// The rules' places, each after those it speaks of.
+    pub(super) order: Vec<usize>,
+    /// The fields that have slots, by slot.
+    pub(super) fields: Vec<Field>,
+    /// What feeds what.
+    pub(super) links: Vec<Link>,
+}
+
+/// One part feeds another, or holds it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// `source.pump`.
+    pub from: String,
+    /// `model.health`.
+    pub to: String,
+    /// Whether `from` only holds `to` back.
+    pub holds_back: bool,
+}
+
+fn links(drafts: &Drafts) -> Vec<Link> {
+    let mut links = Vec::new();
+    let mut add = |to: String, inputs: &[Placed<String>], holds_back| {
+        links.extend(inputs.iter().map(|input| Link {
+            from: input.value.clone(),
+            to: to.clone(),
+            holds_back,
+        }));
+    };
+    for model in &drafts.models {
+        add(format!("model.{}", model.name), &model.part.inputs, false);
+    }
+    for rule in &drafts.rules {
+        add(format!("rule.{}", rule.name), &rule.part.inputs, false);
+        add(format!("rule.{}", rule.name), &rule.part.inhibit_by, true);
+    }
+    links
 }
 
 /// Joins the parts; `None` after a problem.
 pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> {
+    let links = links(&drafts);
     let Drafts { sources, models, rules, broken } = drafts;
     if sources.is_empty() && broken.is_empty() {
         let help = "begin with `[source.pump]` and `type = \"replay\"`";
@@ -46,14 +111,26 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
         }
     }
 
+    let mut book = Book::default();
+    book.parts.extend(broken.into_iter().map(|path| (path, None)));
+    for (at, Named { part, name, .. }) in sources.iter().enumerate() {
+        let gives = match &part.channels {
+            Some(channels) => {
+                Gives::These(channels.iter().map(|name| (name.clone(), Kind::Number)).collect())
+            }
+            None => Gives::Later,
+        };
+        let known = Known {
+            at: PartAt::Source(at),
+            gives,
+            steps: BTreeSet::from([at]),
+            reads: BTreeMap::from([(at, 1)]),
+        };
+        book.parts.insert(format!("source.{name}"), Some(known));
+    }
     // One name, one part: a condition names it without saying whether it is a source or a model.
-    let mut known: BTreeMap<String, Known> =
-        broken.iter().map(|path| (path.clone(), Known::Broken)).collect();
-    known.extend(
-        sources.iter().enumerate().map(|(at, source)| (format!("source.{}", source.name), Known::Source(at))),
-    );
-    for (at, model) in models.iter().enumerate() {
-        if known.contains_key(&format!("source.{}", model.name)) {
+    for model in &models {
+        if book.parts.contains_key(&format!("source.{}", model.name)) {
             let message = format!(
                 "there is a source `{0}` already: `{0}.x` in a condition would be either",
                 model.name
@@ -64,55 +141,62 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
                 format!("name the model `{}_health`", model.name),
             );
         }
-        known.insert(format!("model.{}", model.name), Known::Model(at));
     }
     refuse_loops(&models, problems);
-
-    let models: Vec<Option<ModelConfig>> =
-        models.into_iter().map(|model| check_model(model, &known, &sources, problems)).collect();
-    let rules: Vec<Option<RuleConfig>> =
-        rules.into_iter().map(|rule| check_rule(rule, &known, &sources, problems)).collect();
+    // What watches a model that stands further down is told that it cannot, not that there is none.
+    for model in &models {
+        book.parts.insert(format!("model.{}", model.name), None);
+    }
+    let mut checked = Vec::new();
+    for (at, model) in models.into_iter().enumerate() {
+        let path = format!("model.{}", model.name);
+        let Some(config) = check_model(model, &book, &sources, problems) else {
+            checked.push(None);
+            continue;
+        };
+        let known = Known {
+            at: PartAt::Model(at),
+            gives: Gives::These(model::GIVES.map(|(name, kind)| (name.to_owned(), kind)).to_vec()),
+            steps: BTreeSet::from([config.source]),
+            reads: BTreeMap::from([(config.source, config.lag)]),
+        };
+        book.parts.insert(path, Some(known));
+        checked.push(Some(config));
+    }
+    let (rules, order) = check_rules(rules, &mut book, problems)?;
     let sources = sources.into_iter().map(|named| named.part).collect();
-    Some((sources, models.into_iter().collect::<Option<_>>()?, rules.into_iter().collect::<Option<_>>()?))
-}
-
-fn dangling(input: &str, span: &Range<usize>, known: &BTreeMap<String, Known>, problems: &mut Problems) {
-    let bare = ["source.", "model."]
-        .iter()
-        .map(|kind| format!("{kind}{input}"))
-        .find(|path| known.contains_key(path));
-    let help = match bare {
-        Some(path) => format!("write \"{path}\""),
-        None => did_you_mean(input, known.keys().map(String::as_str)),
-    };
-    problems.add_with_help(span.clone(), format!("there is no `{input}` to take as input"), help);
+    let models = checked.into_iter().collect::<Option<_>>()?;
+    Some(Checked { sources, models, rules, order, fields: book.into_fields(), links })
 }
 
 fn check_model(
     model: Named<ModelDraft>,
-    known: &BTreeMap<String, Known>,
+    book: &Book,
     sources: &[Named<SourceConfig>],
     problems: &mut Problems,
 ) -> Option<ModelConfig> {
     let Named { part: draft, name, span } = model;
     let mut watched = None;
     for input in &draft.inputs {
-        match known.get(&input.value) {
-            Some(Known::Source(source)) if watched.is_none() => watched = Some(*source),
-            Some(Known::Source(_)) => {
+        let known = book.parts.get(&input.value);
+        match known {
+            Some(Some(Known { at: PartAt::Source(source), .. })) if watched.is_none() => {
+                watched = Some(*source);
+            }
+            Some(Some(Known { at: PartAt::Source(_), .. })) => {
                 let message = format!("`model.{name}` has more than one source");
                 let help = "a detector watches one source: give each source a model, or send both through one source";
                 problems.add_with_help(input.span.clone(), message, help);
                 return None;
             }
-            Some(Known::Model(_)) => {
+            Some(_) if input.value.starts_with("model.") => {
                 let message = format!("`model.{name}` cannot watch `{}`", input.value);
                 problems.add_with_help(input.span.clone(), message, "a detector watches a source");
                 return None;
             }
-            Some(Known::Broken) => return None,
+            Some(_) => return None,
             None => {
-                dangling(&input.value, &input.span, known, problems);
+                dangling(input, &["source", "model"], book, problems);
                 return None;
             }
         }
@@ -139,67 +223,6 @@ fn check_size(model: &ModelConfig, channels: usize, problems: &mut Problems) {
         let help = "watch fewer channels (`channels` of the source), or lower `lag`";
         problems.add_with_help(model.lag_span.clone(), format!("`model.{}`: {error}", model.name), help);
     }
-}
-
-fn check_rule(
-    rule: Named<RuleDraft>,
-    known: &BTreeMap<String, Known>,
-    sources: &[Named<SourceConfig>],
-    problems: &mut Problems,
-) -> Option<RuleConfig> {
-    let Named { part: draft, name, .. } = rule;
-    let mut sound = !draft.inputs.is_empty();
-    for input in &draft.inputs {
-        if !known.contains_key(&input.value) {
-            dangling(&input.value, &input.span, known, problems);
-            sound = false;
-        }
-    }
-    if !sound {
-        return None;
-    }
-    let condition = draft.condition;
-    let field = draft.field_span.clone();
-    let Some(input) = draft
-        .inputs
-        .iter()
-        .find(|input| input.value.split_once('.').is_some_and(|(_, part)| part == condition.part))
-    else {
-        let parts = draft.inputs.iter().filter_map(|input| Some(input.value.split_once('.')?.1));
-        let message = format!("the condition speaks of `{}`, which is not among the inputs", condition.part);
-        problems.add_with_help(draft.when.span, message, did_you_mean(&condition.part, parts));
-        return None;
-    };
-    let target = match known.get(&input.value)? {
-        Known::Broken => return None,
-        Known::Source(source) => {
-            let channel = condition.field.clone();
-            if let Some(channels) = &sources[*source].part.channels {
-                check_channel(&channel, &input.value, channels, &field, problems);
-            }
-            Target::Channel { source: *source, channel }
-        }
-        Known::Model(model) => match condition.field.as_str() {
-            "p" => Target::Probability { model: *model },
-            "score" => Target::Score { model: *model },
-            other => {
-                let message = format!("`{}` gives no `{other}`", input.value);
-                let help = format!("a model gives `{0}.p` and `{0}.score`", condition.part);
-                problems.add_with_help(field, message, help);
-                return None;
-            }
-        },
-    };
-    Some(RuleConfig {
-        name,
-        when: draft.when.value,
-        condition,
-        target,
-        for_ms: draft.for_ms,
-        clear_after_ms: draft.clear_after_ms,
-        severity: draft.severity,
-        field_span: field,
-    })
 }
 
 fn check_channel(
@@ -245,6 +268,7 @@ pub(super) fn check_files(
     sources: &[SourceConfig],
     models: &[ModelConfig],
     rules: &[RuleConfig],
+    fields: &[Field],
     problems: &mut Problems,
 ) {
     for (at, source) in sources.iter().enumerate() {
@@ -259,12 +283,11 @@ pub(super) fn check_files(
                 continue;
             }
         };
-        for rule in rules {
-            if let Target::Channel { source: wanted, channel } = &rule.target
-                && *wanted == at
-            {
+        for (slot, place) in rules.iter().flat_map(|rule| &rule.places) {
+            let field = &fields[slot.0 as usize];
+            if field.part == PartAt::Source(at) {
                 let path = format!("source.{}", source.name);
-                check_channel(channel, &path, reader.channels(), &rule.field_span, problems);
+                check_channel(&field.name, &path, reader.channels(), place, problems);
             }
         }
         for model in models.iter().filter(|model| model.source == at) {

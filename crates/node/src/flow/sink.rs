@@ -35,7 +35,7 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         part.problem(kind.span, format!("there is no sink of type {:?}", kind.value), help);
         return None;
     }
-    let inputs = if part.has("inputs") { super::read::inputs(&mut part) } else { Vec::new() };
+    let inputs = if part.has("inputs") { super::part::inputs(&mut part) } else { Vec::new() };
     let from = part.take_text_or("from", "now", |text| match text {
         "now" => Ok(From::Now),
         "beginning" => Ok(From::Beginning),

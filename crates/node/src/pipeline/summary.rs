@@ -7,7 +7,7 @@ use wire::id::PartName;
 use wire::world::WallMs;
 
 use super::products::Product;
-use crate::flow::part::SourceConfig;
+use crate::flow::source::SourceConfig;
 use crate::model::Verdict;
 
 /// A stretch being summarised.

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::bring::{Source, SourceError};
-use super::intake::{Intake, IntakeSettings};
+use super::funnel::{Funnel, FunnelSettings};
 use super::lines::{Line, Lines, attend};
 use super::queue::Inlet;
 
@@ -31,20 +31,20 @@ pub struct ExecSettings {
     /// Silent for longer, it is started again.
     pub silence: Option<Duration>,
     /// How lines become readings.
-    pub intake: IntakeSettings,
+    pub funnel: FunnelSettings,
 }
 
 /// Runs the program.
 pub struct Exec {
     settings: ExecSettings,
-    intake: Intake,
+    funnel: Funnel,
 }
 
 impl Exec {
     /// A source; `declared`: channels that the flow names by themselves.
     pub fn new(settings: ExecSettings, declared: Option<&[String]>) -> Exec {
-        let intake = Intake::new(settings.intake.clone(), declared);
-        Exec { settings, intake }
+        let funnel = Funnel::new(settings.funnel.clone(), declared);
+        Exec { settings, funnel }
     }
 
     async fn listen(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
@@ -65,7 +65,7 @@ impl Exec {
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(SourceError::Outside(format!("`{program}` has no output")));
         };
-        self.intake.begin(format!("`{program}` runs"), inlet)?;
+        self.funnel.begin(format!("`{program}` runs"), inlet)?;
         let complaints = tokio::spawn(async move {
             let (mut lines, mut last) = (Lines::new(stderr, COMPLAINT_BYTES), String::new());
             loop {
@@ -78,8 +78,8 @@ impl Exec {
                 }
             }
         });
-        let mut lines = Lines::new(stdout, self.settings.intake.max_payload_bytes);
-        let ended = attend(&mut lines, program, &mut self.intake, self.settings.silence, inlet).await;
+        let mut lines = Lines::new(stdout, self.settings.funnel.max_payload_bytes);
+        let ended = attend(&mut lines, program, &mut self.funnel, self.settings.silence, inlet).await;
         if let Err(error) = ended {
             // A failure to end it is one of a program that has ended.
             let _ = child.start_kill();

@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::time::{sleep, timeout};
 
 use super::bring::SourceError;
-use super::intake::Intake;
+use super::funnel::Funnel;
 use super::queue::{Inlet, Stopped};
 
 /// Cuts a stream into lines, none of which is held beyond `most` bytes.
@@ -67,7 +67,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 pub(super) async fn attend<R: AsyncRead + Unpin>(
     lines: &mut Lines<R>,
     place: &str,
-    intake: &mut Intake,
+    funnel: &mut Funnel,
     silence: Option<Duration>,
     inlet: &mut Inlet,
 ) -> Result<(), SourceError> {
@@ -75,24 +75,24 @@ pub(super) async fn attend<R: AsyncRead + Unpin>(
         if inlet.stopping() {
             return Err(Stopped.into());
         }
-        let room = intake.hand_over(inlet)?;
-        let due = intake.due(inlet);
+        let room = funnel.hand_over(inlet)?;
+        let due = funnel.due(inlet);
         tokio::select! {
             biased;
             line = wait(lines, silence), if room => match line? {
                 Line::Whole(line) => {
                     let line = line.trim_ascii();
                     if !line.is_empty() {
-                        intake.take(place, line, inlet)?;
+                        funnel.take(place, line, inlet)?;
                     }
                 }
                 Line::TooLong => {
                     let why = format!("a line has more than {} bytes", lines.most);
-                    intake.refuse(place, &why, inlet)?;
+                    funnel.refuse(place, &why, inlet)?;
                 }
                 Line::End => {
-                    intake.close();
-                    intake.hand_over(inlet)?;
+                    funnel.close();
+                    funnel.hand_over(inlet)?;
                     return Ok(());
                 }
             },

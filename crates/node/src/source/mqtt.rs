@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 
 use super::bring::{Source, SourceError};
-use super::intake::Intake;
+use super::funnel::Funnel;
 use super::queue::{Event, Inlet, Stopped};
 use crate::mqtt::{self as broker, LEAVE, Link, Message, Receipt, Session};
 use settings::MqttSettings;
@@ -31,7 +31,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 pub struct MqttSource {
     settings: MqttSettings,
     client_id: String,
-    intake: Intake,
+    funnel: Funnel,
 }
 
 /// One connection.
@@ -47,8 +47,8 @@ impl MqttSource {
     /// A source. `client_id`: who it is to the broker, the same after every restart; `declared`: channels that the flow
     /// names by themselves.
     pub fn new(settings: MqttSettings, client_id: String, declared: Option<&[String]>) -> MqttSource {
-        let intake = Intake::new(settings.intake.clone(), declared);
-        MqttSource { settings, client_id, intake }
+        let funnel = Funnel::new(settings.funnel.clone(), declared);
+        MqttSource { settings, client_id, funnel }
     }
 
     async fn listen(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
@@ -71,7 +71,7 @@ impl MqttSource {
                     let kept = if resumed { "kept" } else { "had not" };
                     let reason = format!("{} is reached; it {kept} what came while we were away", self.settings.broker);
                     tracing::info!(reason, "a source listens");
-                    self.intake.begin(reason, inlet)?;
+                    self.funnel.begin(reason, inlet)?;
                     // Also to a broker that kept the session: the topics may be others now.
                     return Ok(on.link.subscribe(&self.settings.topics, self.settings.qos)?);
                 },
@@ -89,15 +89,15 @@ impl MqttSource {
             if inlet.stopping() {
                 return Err(Stopped.into());
             }
-            let room = self.intake.hand_over(inlet)?;
-            let due = self.intake.due(inlet);
+            let room = self.funnel.hand_over(inlet)?;
+            let due = self.funnel.due(inlet);
             let hurry = on.waiting.len() >= HURRY_AT && on.hurried < inlet.sent();
             tokio::select! {
                 biased;
                 event = on.link.next(), if room => {
                     self.happened(event?, on, inlet)?;
                     // What has come with it travels with it.
-                    while self.intake.has_space() {
+                    while self.funnel.has_space() {
                         match on.link.next().now_or_never() {
                             Some(event) => self.happened(event?, on, inlet)?,
                             None => break,
@@ -123,11 +123,11 @@ impl MqttSource {
         match event {
             broker::Event::Message(Message { topic, payload, retained, receipt }) => {
                 if !retained || self.settings.retained {
-                    self.intake.take(&topic, &payload, inlet)?;
+                    self.funnel.take(&topic, &payload, inlet)?;
                 }
                 if let Some(receipt) = receipt {
                     // Refused ones too wait for those before them: a broker hears of its messages in their order.
-                    on.waiting.push_back((self.intake.reaches(inlet), receipt));
+                    on.waiting.push_back((self.funnel.reaches(inlet), receipt));
                 }
                 Ok(())
             }

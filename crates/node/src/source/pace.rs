@@ -5,7 +5,7 @@ use std::time::Duration;
 use wire::world::{MonoNs, WallMs};
 
 use super::queue::{Batch, Inlet, Stopped};
-use crate::flow::part::Speed;
+use crate::flow::source::Speed;
 
 /// The most readings in one batch.
 const BATCH_READINGS: usize = 256;

@@ -130,6 +130,14 @@ impl Allowance {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn stop(&self) {
+        // Under the lock, so that nobody looks before and waits after.
+        let _used = self.lock();
+        self.stopping.store(true, Relaxed);
+        self.freed.notify_all();
+        self.stirred.notify_one();
+    }
+
     fn fits(used: usize, cells: usize) -> bool {
         // Something larger than the whole allowance passes when nothing else waits.
         used == 0 || used + cells <= ALLOWANCE_CELLS
@@ -167,7 +175,7 @@ impl Inlet {
         Allowance::fits(*self.allowance.lock(), cells)
     }
 
-    /// Readings handed over since the process began.
+    /// Readings handed over so far.
     pub fn sent(&self) -> u64 {
         self.sent
     }
@@ -177,7 +185,7 @@ impl Inlet {
         self.allowance.settled.load(Relaxed)
     }
 
-    /// Until there may be room, more may be settled, or the node stops.
+    /// Until there may be room, more may be settled, or the source shall stop.
     pub async fn stirred(&self) {
         self.allowance.stirred.notified().await;
     }
@@ -228,30 +236,43 @@ impl Inlet {
         &*self.clock
     }
 
-    /// Whether the node is stopping.
+    /// Whether the source shall stop.
     pub fn stopping(&self) -> bool {
         self.allowance.stopping.load(Relaxed)
     }
+}
+
+/// What each source has waiting, by its number; a source that has left keeps its number.
+type Allowances = Arc<Mutex<Vec<Arc<Allowance>>>>;
+
+fn locked(allowances: &Allowances) -> MutexGuard<'_, Vec<Arc<Allowance>>> {
+    // A list that only grows is whole at every step.
+    allowances.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The pipeline's end of the queue.
 pub struct Outlet {
     from: Receiver<Arrival>,
     to: Sender<Arrival>,
-    allowances: Vec<Arc<Allowance>>,
+    allowances: Allowances,
 }
 
 impl Outlet {
     /// A queue for `sources` sources.
     pub fn new(sources: usize) -> Outlet {
         let (to, from) = channel();
-        Outlet { from, to, allowances: (0..sources).map(|_| Arc::default()).collect() }
+        let allowances = (0..sources).map(|_| Arc::default()).collect();
+        Outlet { from, to, allowances: Arc::new(Mutex::new(allowances)) }
     }
 
     /// The end of source number `source`.
     pub fn inlet(&self, source: usize, clock: Box<dyn Clock>) -> Inlet {
-        let allowance = Arc::clone(&self.allowances[source]);
-        Inlet { source, to: self.to.clone(), allowance, clock, refused: 0, sent: 0 }
+        self.intake().inlet(source, clock)
+    }
+
+    /// A handle by which sources are added later.
+    pub fn intake(&self) -> Intake {
+        Intake { to: self.to.clone(), allowances: Arc::clone(&self.allowances) }
     }
 
     /// The next event, if one comes in time. It counts as waiting until [`Outlet::done`].
@@ -267,7 +288,7 @@ impl Outlet {
     /// Gives back the room an event took.
     pub fn done(&self, arrival: &Arrival) {
         if let Event::Batch(batch) = &arrival.event {
-            let allowance = &self.allowances[arrival.source];
+            let allowance = Arc::clone(&locked(&self.allowances)[arrival.source]);
             let mut used = allowance.lock();
             *used = used.saturating_sub(batch.cells());
             drop(used);
@@ -276,9 +297,9 @@ impl Outlet {
         }
     }
 
-    /// Tells a source how many of its readings are settled, since the process began.
+    /// Tells a source how many of its readings are settled, since it was started.
     pub fn settle(&self, source: usize, readings: u64) {
-        let allowance = &self.allowances[source];
+        let allowance = Arc::clone(&locked(&self.allowances)[source]);
         if allowance.settled.swap(readings, Relaxed) != readings {
             allowance.stirred.notify_one();
         }
@@ -286,7 +307,7 @@ impl Outlet {
 
     /// A handle that lets the sources stop.
     pub fn stopper(&self) -> Stopper {
-        Stopper { allowances: self.allowances.clone(), to: self.to.clone() }
+        Stopper { allowances: Arc::clone(&self.allowances), to: self.to.clone() }
     }
 
     /// A handle by which other parts of the node have something remembered.
@@ -316,20 +337,40 @@ impl Messenger {
 /// Lets the sources stop: nothing is taken from them any more, and who waits is woken.
 #[derive(Clone)]
 pub struct Stopper {
-    allowances: Vec<Arc<Allowance>>,
+    allowances: Allowances,
     to: Sender<Arrival>,
+}
+
+/// Lets sources come, and leave, while the node runs.
+pub struct Intake {
+    to: Sender<Arrival>,
+    allowances: Allowances,
+}
+
+impl Intake {
+    /// A number for one more source.
+    pub fn add(&self) -> usize {
+        let mut allowances = locked(&self.allowances);
+        allowances.push(Arc::default());
+        allowances.len() - 1
+    }
+
+    /// The end of source number `source`.
+    pub fn inlet(&self, source: usize, clock: Box<dyn Clock>) -> Inlet {
+        let allowance = Arc::clone(&locked(&self.allowances)[source]);
+        Inlet { source, to: self.to.clone(), allowance, clock, refused: 0, sent: 0 }
+    }
+
+    /// Stops one source: nothing is taken from it any more.
+    pub fn stop(&self, source: usize) {
+        locked(&self.allowances)[source].stop();
+    }
 }
 
 impl Stopper {
     /// Stops all sources.
     pub fn stop(&self) {
-        for allowance in &self.allowances {
-            // Under the lock, so that nobody looks before and waits after.
-            let _used = allowance.lock();
-            allowance.stopping.store(true, Relaxed);
-            allowance.freed.notify_all();
-            allowance.stirred.notify_one();
-        }
+        locked(&self.allowances).iter().for_each(|allowance| allowance.stop());
         // The pipeline is gone if this fails, which is as good.
         let _ = self.to.send(Arrival { source: 0, arrived_ns: 0, refused: 0, event: Event::Wake });
     }

@@ -9,7 +9,7 @@ use super::bring::{Source, SourceError};
 use super::csv::{CsvError, CsvReader, Row};
 use super::pace::Pace;
 use super::queue::{Event, Inlet};
-use crate::flow::part::ReplayConfig;
+use crate::flow::source::ReplayConfig;
 
 /// A file being played.
 pub struct Replay {
@@ -80,7 +80,7 @@ impl Source for Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::part::Speed;
+    use crate::flow::source::Speed;
     use crate::source::csv::CsvOptions;
     use crate::source::queue::Outlet;
     use wire::world::System;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serial2_tokio::{CharSize, SerialPort, Settings, StopBits};
 
 use super::bring::{Source, SourceError};
-use super::intake::{Intake, IntakeSettings};
+use super::funnel::{Funnel, FunnelSettings};
 use super::lines::{Lines, attend};
 use super::queue::Inlet;
 
@@ -63,28 +63,28 @@ pub struct SerialSettings {
     /// Silent for longer, it is opened again.
     pub silence: Option<Duration>,
     /// How lines become readings.
-    pub intake: IntakeSettings,
+    pub funnel: FunnelSettings,
 }
 
 /// Listens.
 pub struct Serial {
     settings: SerialSettings,
-    intake: Intake,
+    funnel: Funnel,
 }
 
 impl Serial {
     /// A source; `declared`: channels that the flow names by themselves.
     pub fn new(settings: SerialSettings, declared: Option<&[String]>) -> Serial {
-        let intake = Intake::new(settings.intake.clone(), declared);
-        Serial { settings, intake }
+        let funnel = Funnel::new(settings.funnel.clone(), declared);
+        Serial { settings, funnel }
     }
 
     async fn listen(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
         let place = self.settings.port.device.display().to_string();
         let port = self.settings.port.open()?;
-        self.intake.begin(format!("{place} is open"), inlet)?;
-        let mut lines = Lines::new(port, self.settings.intake.max_payload_bytes);
-        attend(&mut lines, &place, &mut self.intake, self.settings.silence, inlet).await?;
+        self.funnel.begin(format!("{place} is open"), inlet)?;
+        let mut lines = Lines::new(port, self.settings.funnel.max_payload_bytes);
+        attend(&mut lines, &place, &mut self.funnel, self.settings.silence, inlet).await?;
         Err(SourceError::Outside(format!("{place} was closed at its other end")))
     }
 }

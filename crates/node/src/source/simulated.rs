@@ -4,7 +4,7 @@ use super::bring::{Source, SourceError};
 use super::pace::Pace;
 use super::pump::{CHANNELS, Pump, PumpConfig};
 use super::queue::{Event, Inlet};
-use crate::flow::part::SimulatedConfig;
+use crate::flow::source::SimulatedConfig;
 
 /// The station, played for ever.
 pub struct SimulatedPump {

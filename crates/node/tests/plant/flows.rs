@@ -27,7 +27,10 @@ fn sources_that_listen_to_a_broker() {
         source(&format!("type = \"mqtt\"\nbroker = \"mqtt://b\"\n{rest}"), expected);
     };
     mqtt("topics = [\"a/#\"]", &[]);
-    mqtt("topics = [\"a/#\"]\nvalues = { p = \"data.p\" }\ntime = \"ts\"\nqos = 0\nsession = \"forever\"\nversion = \"3.1.1\"", &[]);
+    mqtt(
+        "topics = [\"a/#\"]\nvalues = { p = \"data.p\" }\ntime = \"ts\"\nqos = 0\nsession = \"forever\"\nversion = \"3.1.1\"",
+        &[],
+    );
     mqtt("payload = \"chirpstack\"\ndevices = { a = \"1\" }\nvalues = { x = \"x\" }", &[]);
     mqtt("payload = \"ttn\"", &[]);
     mqtt("payload = \"number\"\ntopics = [\"+/t\"]\nvalues = { t = \"+/t\" }", &[]);
@@ -57,12 +60,21 @@ fn sources_of_registers_and_lines() {
     source(&format!("type = \"modbus-tcp\"\naddress = \"10.0.0.7\"\n{registers}"), &[]);
     source(&format!("type = \"modbus-rtu\"\ndevice = \"/dev/ttyS0\"\n{registers}"), &[]);
     source("type = \"modbus-tcp\"\naddress = \"h:1\"", &["has no `registers`", "f32@100"]);
-    source("type = \"modbus-tcp\"\naddress = \"h:x\"\nregisters = { a = \"u8@1\" }", &["\"x\" is no port", "\"u8\" is no kind"]);
+    source(
+        "type = \"modbus-tcp\"\naddress = \"h:x\"\nregisters = { a = \"u8@1\" }",
+        &["\"x\" is no port", "\"u8\" is no kind"],
+    );
     source(&format!("type = \"modbus-rtu\"\ndevice = \"x\"\nunit = 250\n{registers}"), &["from 1 to 247"]);
-    source(&format!("type = \"modbus-tcp\"\naddress = \"h\"\nevery = \"0s\"\n{registers}"), &["from 1 ms to a day"]);
+    source(
+        &format!("type = \"modbus-tcp\"\naddress = \"h\"\nevery = \"0s\"\n{registers}"),
+        &["from 1 ms to a day"],
+    );
     source("type = \"exec\"\ncommand = [\"x\"]\npayload = \"columns\"\nchannels = [\"a\"]", &[]);
     source("type = \"exec\"\ncommand = []", &["names no program"]);
-    source("type = \"exec\"\ncommand = [\"x\"]\npayload = \"columns\"", &["does not say what its columns are"]);
+    source(
+        "type = \"exec\"\ncommand = [\"x\"]\npayload = \"columns\"",
+        &["does not say what its columns are"],
+    );
     source("type = \"serial\"\ndevice = \"/dev/ttyS0\"\nbaud = 0", &["`baud` is from 50"]);
     source("type = \"modbus\"", &["no source of type \"modbus\"", "modbus-"]);
 }
@@ -77,7 +89,10 @@ fn sinks() {
     sink("type = \"stdout\"\ninputs = [\"rule.hot\", \"source.*\"]\nfrom = \"beginning\"", &[]);
     sink("type = \"file\"\nfile = \"a.jsonl\"\nmax_bytes = \"1MiB\"", &[]);
     sink("type = \"webhook\"\nurl = \"https://h/x\"\ntimeout = \"3s\"", &[]);
-    sink("type = \"mqtt\"\nbroker = \"mqtt://b\"\ntopic = \"a/{node}/{part}\"\ndiscovery = \"homeassistant\"", &[]);
+    sink(
+        "type = \"mqtt\"\nbroker = \"mqtt://b\"\ntopic = \"a/{node}/{part}\"\ndiscovery = \"homeassistant\"",
+        &[],
+    );
     sink("type = \"fiel\"", &["no sink of type \"fiel\"", "file"]);
     sink("type = \"stdout\"\ninputs = [\"rule.cold\"]", &["no `rule.cold` to pass on"]);
     sink("type = \"stdout\"\nrecords = []", &["passes nothing on"]);

@@ -1,209 +1,35 @@
-//! `selvedge flow`: look at a flow, and try it on a recording, without running a node.
+//! `selvedge flow`: make a flow, look at it, and try it, without running a node.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+mod check;
+mod draw;
+mod graph;
+mod new;
+mod replay;
+mod sizing;
+mod tap;
+mod test;
 
-use anyhow::Context as _;
-use node::config::quantity::show_duration;
-use node::decide::Standing;
-use node::flow::{Flow, ReplayConfig, SourceKind, Speed};
-use node::pipeline::Product;
-use node::play::play;
-use node::source::tally::Tally;
-use serde::Serialize;
-use wire::body::{Decision, RuleState};
-
-use crate::recording::{DetectorSettings, LABELS, Recording, show_count, show_time};
-use crate::truth::{Match, Row, compare};
-
-/// Check a flow, or try it on a recording.
+/// Make a flow, check it, draw it, test it, or try it on a recording.
 #[derive(clap::Subcommand)]
 pub(crate) enum Verb {
-    /// Read a flow and the heads of its files; say what is wrong, where, and what to do.
-    Check {
-        /// The flow.
-        #[arg(default_value = "flow.toml")]
-        flow: PathBuf,
-    },
-    Replay(Replay),
-}
-
-/// Play a recording through a flow and print what its rules decide.
-///
-/// Time is what the recording says, so the same recording gives the same decisions every time, as fast as this machine
-/// can. Without --flow, a detector and one rule that fires while it finds something.
-#[derive(clap::Args)]
-pub(crate) struct Replay {
-    #[command(flatten)]
-    recording: Recording,
-
-    /// The flow to play it through.
-    #[arg(long, value_name = "FILE")]
-    flow: Option<PathBuf>,
-
-    /// Which source of the flow the recording stands for; needed if the flow has several.
-    #[arg(long, value_name = "NAME", requires = "flow")]
-    source: Option<String>,
-
-    #[command(flatten)]
-    settings: DetectorSettings,
-
-    /// Judge the rules by the recording's truth column (--truth, or a column named anomaly, label or fault).
-    #[arg(long)]
-    score: bool,
-
-    /// Print the decisions as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Serialize)]
-struct Outcome {
-    readings: u64,
-    refused: Tally,
-    decisions: Vec<Decision>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    score: Option<Match>,
+    Check(check::Args),
+    Graph(graph::Args),
+    New(new::Args),
+    Replay(replay::Args),
+    /// Print the JSON Schema of flow files, by which editors complete and check them.
+    Schema,
+    Tap(tap::Args),
+    Test(test::Args),
 }
 
 pub(crate) fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Check { flow } => check(&flow),
-        Verb::Replay(args) => replay(args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Graph(args) => graph::run(&args),
+        Verb::New(args) => new::run(&args),
+        Verb::Replay(args) => replay::run(args),
+        Verb::Schema => new::schema(),
+        Verb::Tap(args) => tap::run(&args),
+        Verb::Test(args) => test::run(&args),
     }
-}
-
-fn check(file: &std::path::Path) -> anyhow::Result<()> {
-    let flow = Flow::load(file)?;
-    flow.check_files()?;
-    let mut out = std::io::stdout().lock();
-    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    writeln!(
-        out,
-        "{}: {}, {}, {}: nothing wrong",
-        file.display(),
-        count(flow.sources.len(), "source"),
-        count(flow.models.len(), "model"),
-        count(flow.rules.len(), "rule"),
-    )?;
-    Ok(())
-}
-
-fn replay(mut args: Replay) -> anyhow::Result<()> {
-    if args.score && args.recording.truth.is_none() {
-        args.recording.truth = Some(find_truth(&args.recording)?);
-    }
-    let Replay { recording, flow, source, settings, score, json } = args;
-    let flow = match &flow {
-        Some(file) => {
-            let mut flow = Flow::load(file)?;
-            put_in(&mut flow, &recording, source.as_deref())?;
-            flow
-        }
-        None => recording.flow(&settings)?,
-    };
-
-    let mut out = std::io::stdout().lock();
-    let mut decisions = Vec::new();
-    let mut rows = Vec::new();
-    let mut printed = Ok(());
-    let report = play(&flow, 0, |played, pipeline, products| {
-        for product in products {
-            let Product::Decision(decision) = product else { continue };
-            if json {
-                decisions.push(decision.clone());
-            } else if printed.is_ok() {
-                printed = print(&mut out, decision);
-            }
-        }
-        let learnt = pipeline.models().iter().all(node::model::Model::ready);
-        if let Some((faulty, t_ms)) = played.and_then(|played| Some((played.truth?, played.t_ms)))
-            && score
-            && learnt
-        {
-            let called = pipeline.rules().iter().any(|rule| rule.standing() == Standing::Firing);
-            rows.push(Row { t_ms, faulty, called });
-        }
-    })?;
-    printed?;
-    let (_, readings, refused) = report.sources.into_iter().next().context("the recording gave nothing")?;
-    let score = score.then(|| compare(rows));
-    if json {
-        serde_json::to_writer_pretty(&mut out, &Outcome { readings, refused, decisions, score })?;
-        writeln!(out)?;
-        return Ok(());
-    }
-    writeln!(out, "{} readings played", show_count(readings))?;
-    if !refused.is_clean() {
-        writeln!(out, "{refused}")?;
-    }
-    if let Some(score) = score {
-        write!(out, "{score}")?;
-    }
-    Ok(())
-}
-
-/// Puts the recording in the place of one of the flow's sources.
-fn put_in(flow: &mut Flow, recording: &Recording, source: Option<&str>) -> anyhow::Result<()> {
-    let names: Vec<String> = flow.sources.iter().map(|source| source.name.to_string()).collect();
-    let at = match source {
-        Some(name) => names
-            .iter()
-            .position(|known| known == name)
-            .with_context(|| format!("the flow has no source `{name}`, only {}", names.join(", ")))?,
-        None if names.len() == 1 => 0,
-        None => anyhow::bail!(
-            "the flow has {} sources: name one of {} with --source",
-            names.len(),
-            names.join(", ")
-        ),
-    };
-    let mut csv = recording.options();
-    let source = &mut flow.sources[at];
-    if csv.channels.is_none() {
-        csv.channels.clone_from(&source.channels);
-    }
-    let file = recording.file.clone();
-    source.kind = SourceKind::Replay(ReplayConfig { file, csv, speed: Speed::Max, repeat: false });
-    Ok(())
-}
-
-/// A truth column among the recording's columns.
-fn find_truth(recording: &Recording) -> anyhow::Result<String> {
-    if node::source::csv::is_read_once(&recording.file) {
-        anyhow::bail!(
-            "{} can be read only once: name its truth column with --truth",
-            recording.file.display()
-        );
-    }
-    for name in &LABELS[..3] {
-        let options =
-            node::source::csv::CsvOptions { truth: Some((*name).to_owned()), ..recording.options() };
-        if node::source::csv::CsvReader::open(&recording.file, &options).is_ok() {
-            return Ok((*name).to_owned());
-        }
-    }
-    anyhow::bail!(
-        "{} has no column named anomaly, label or fault: name it with --truth",
-        recording.file.display()
-    )
-}
-
-fn print(out: &mut impl std::io::Write, decision: &Decision) -> std::io::Result<()> {
-    let state = match decision.state {
-        RuleState::Firing => "fires",
-        RuleState::Cleared => "clears",
-    };
-    let waited = match decision.at_ms - decision.since_ms {
-        0 => String::new(),
-        ms => format!(" (since {})", show_duration(ms)),
-    };
-    writeln!(
-        out,
-        "{}  {:<8}  {} {state}: {}{waited}",
-        show_time(decision.at_ms),
-        decision.severity.as_str(),
-        decision.rule,
-        decision.why,
-    )
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::payload::{Allowed, intake};
+use super::payload::{Allowed, funnel};
 use crate::config::part::Part;
 use crate::config::problem::did_you_mean;
 use crate::config::quantity::duration_ms;
@@ -13,7 +13,7 @@ use crate::source::serial::{Parity, Port, SerialSettings};
 const ALLOWED: Allowed = Allowed { forms: &["json", "lines", "columns"], gather: "0s" };
 
 /// Reads a program; `None` after a problem.
-pub(in crate::flow) fn exec(
+pub(super) fn exec(
     folder: &Path,
     declared: &mut Option<Vec<String>>,
     part: &mut Part<'_, '_>,
@@ -21,7 +21,7 @@ pub(in crate::flow) fn exec(
     let command = part.require::<Vec<String>>("command", "[\"./read-sensor\", \"--every\", \"1s\"]");
     let once = part.take_or("once", false, "false").value;
     let silence = silence(part);
-    let intake = intake(&ALLOWED, declared, part);
+    let funnel = funnel(&ALLOWED, declared, part);
     let command = command?;
     if command.value.is_empty() {
         let message = format!("`command` of `{}` names no program", part.path);
@@ -30,22 +30,19 @@ pub(in crate::flow) fn exec(
     }
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let folder = folder.to_path_buf();
-    Some(ExecSettings { command: command.value, folder, once, silence, intake: intake?.0 })
+    Some(ExecSettings { command: command.value, folder, once, silence, funnel: funnel?.0 })
 }
 
 /// Reads a serial line; `None` after a problem.
-pub(in crate::flow) fn serial(
-    declared: &mut Option<Vec<String>>,
-    part: &mut Part<'_, '_>,
-) -> Option<SerialSettings> {
+pub(super) fn serial(declared: &mut Option<Vec<String>>, part: &mut Part<'_, '_>) -> Option<SerialSettings> {
     let port = port(part, "none");
     let silence = silence(part);
-    let intake = intake(&ALLOWED, declared, part);
-    Some(SerialSettings { port: port?, silence, intake: intake?.0 })
+    let funnel = funnel(&ALLOWED, declared, part);
+    Some(SerialSettings { port: port?, silence, funnel: funnel?.0 })
 }
 
 /// Reads `device`, `baud`, `parity` and `stop_bits`; `None` after a problem.
-pub(in crate::flow) fn port(part: &mut Part<'_, '_>, parity: &str) -> Option<Port> {
+pub(super) fn port(part: &mut Part<'_, '_>, parity: &str) -> Option<Port> {
     let device = part.require::<String>("device", "\"/dev/ttyUSB0\"");
     let baud = part.take_or("baud", 9_600u32, "9600");
     if !(50..=12_000_000).contains(&baud.value) {

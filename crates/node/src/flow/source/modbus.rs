@@ -10,7 +10,7 @@ use crate::source::modbus::map::{Register, WordOrder};
 use crate::source::modbus::{Line, ModbusSettings};
 
 /// Reads it; `None` after a problem.
-pub(in crate::flow) fn read(
+pub(super) fn read(
     rtu: bool,
     declared: &mut Option<Vec<String>>,
     part: &mut Part<'_, '_>,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::payload::{Allowed, intake};
+use super::payload::{Allowed, funnel};
 use crate::config::part::Part;
 use crate::config::quantity::duration_ms;
 use crate::flow::broker::{broker, client_id};
@@ -12,7 +12,7 @@ use crate::source::mqtt::settings::MqttSettings;
 const MAX_TOPICS: usize = 100;
 
 /// Reads it; `None` after a problem.
-pub(in crate::flow) fn read(
+pub(super) fn read(
     folder: &Path,
     declared: &mut Option<Vec<String>>,
     part: &mut Part<'_, '_>,
@@ -20,8 +20,8 @@ pub(in crate::flow) fn read(
     let broker = broker(folder, part);
     let client_id = client_id(part);
     let allowed = Allowed { forms: &["json", "number", "lines", "chirpstack", "ttn"], gather: "1s" };
-    let intake = intake(&allowed, declared, part);
-    let preset = match intake.as_ref().map(|(_, word)| word.value.as_str()) {
+    let funnel = funnel(&allowed, declared, part);
+    let preset = match funnel.as_ref().map(|(_, word)| word.value.as_str()) {
         Some("chirpstack") => Some("application/+/device/+/event/up"),
         Some("ttn") => Some("v3/+/devices/+/up"),
         _ => None,
@@ -64,6 +64,6 @@ pub(in crate::flow) fn read(
         qos: qos.value,
         session_s: session.value,
         retained,
-        intake: intake?.0,
+        funnel: funnel?.0,
     })
 }

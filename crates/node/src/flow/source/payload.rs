@@ -4,7 +4,7 @@ use crate::config::part::{Part, Placed};
 use crate::config::problem::did_you_mean;
 use crate::config::quantity::{duration_ms, size_bytes};
 use crate::flow::pairs::{Pair, pairs};
-use crate::source::intake::IntakeSettings;
+use crate::source::funnel::FunnelSettings;
 use crate::source::payload::place::Place;
 use crate::source::payload::{Form, Network};
 
@@ -17,11 +17,11 @@ pub(super) struct Allowed {
 }
 
 /// Reads it. `declared`: the channels that the source lists; filled in where the payload says what they are.
-pub(super) fn intake(
+pub(super) fn funnel(
     allowed: &Allowed,
     declared: &mut Option<Vec<String>>,
     part: &mut Part<'_, '_>,
-) -> Option<(IntakeSettings, Placed<String>)> {
+) -> Option<(FunnelSettings, Placed<String>)> {
     let word = part.take_or("payload", allowed.forms[0].to_owned(), &format!("{:?}", allowed.forms[0]));
     let form = match word.value.as_str() {
         other if !allowed.forms.contains(&other) => {
@@ -101,7 +101,7 @@ pub(super) fn intake(
             Err("must be from 1 B to 1 MiB".to_owned())
         }
     });
-    let settings = IntakeSettings { form, gather_ms: gather.value, max_payload_bytes: most.value };
+    let settings = FunnelSettings { form, gather_ms: gather.value, max_payload_bytes: most.value };
     Some((settings, word))
 }
 

@@ -1,7 +1,7 @@
 //! What a flow says of a source that listens to a broker.
 
 use crate::mqtt::broker::Broker;
-use crate::source::intake::IntakeSettings;
+use crate::source::funnel::FunnelSettings;
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,5 +19,5 @@ pub struct MqttSettings {
     /// Whether messages count that the broker kept from before: nobody knows how old they are.
     pub retained: bool,
     /// How messages become readings.
-    pub intake: IntakeSettings,
+    pub funnel: FunnelSettings,
 }

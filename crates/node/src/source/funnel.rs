@@ -14,7 +14,7 @@ const BATCH_VALUES: usize = 1 << 14;
 
 /// How payloads become readings.
 #[derive(Debug, Clone, PartialEq)]
-pub struct IntakeSettings {
+pub struct FunnelSettings {
     /// How payloads are written.
     pub form: Form,
     /// Values of so long a time become one reading; 0: each payload is one.
@@ -24,8 +24,8 @@ pub struct IntakeSettings {
 }
 
 /// What stands between payloads and the pipeline.
-pub(super) struct Intake {
-    settings: IntakeSettings,
+pub(super) struct Funnel {
+    settings: FunnelSettings,
     reader: Reader,
     gather: Option<Gather>,
     batch: Batch,
@@ -34,12 +34,12 @@ pub(super) struct Intake {
     misdated: u64,
 }
 
-impl Intake {
+impl Funnel {
     /// `declared`: channels that the flow names by themselves.
-    pub(super) fn new(settings: IntakeSettings, declared: Option<&[String]>) -> Intake {
+    pub(super) fn new(settings: FunnelSettings, declared: Option<&[String]>) -> Funnel {
         let reader = Reader::new(settings.form.clone(), declared);
         let (batch, samples) = (Batch::default(), Vec::new());
-        Intake { settings, reader, gather: None, batch, samples, refused: 0, misdated: 0 }
+        Funnel { settings, reader, gather: None, batch, samples, refused: 0, misdated: 0 }
     }
 
     /// Begins anew after a failure: what was not handed over is given up, for whoever sent it sends it again or never will.
@@ -136,7 +136,7 @@ impl Intake {
         Ok(true)
     }
 
-    /// When [`Intake::hand_over`] must be called next because a reading is over, if one is under way.
+    /// When [`Funnel::hand_over`] must be called next because a reading is over, if one is under way.
     pub(super) fn due(&self, inlet: &Inlet) -> Option<Duration> {
         let due_ns = self.gather.as_ref().and_then(Gather::due_ns)?;
         Some(Duration::from_nanos(due_ns.saturating_sub(inlet.clock().mono_ns())))

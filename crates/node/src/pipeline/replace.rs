@@ -1,0 +1,152 @@
+//! Goes on with another flow, without losing what did not change: windows, what models have learnt, rules that fire.
+
+use wire::body::{Decision, Ran, RuleState};
+use wire::hash::Hash;
+
+use super::Pipeline;
+use super::products::Product;
+use crate::board::Slot;
+use crate::decide::Rule;
+use crate::flow::Flow;
+use crate::flow::names::PartAt;
+
+/// What became of the parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Per source of the new flow: its place in the old one, if it goes on.
+    pub sources: Vec<Option<usize>>,
+    /// Paths of parts that go on as they were.
+    pub same: Vec<String>,
+    /// Paths of parts that are new, or say something else now.
+    pub new: Vec<String>,
+    /// Paths of parts that are gone.
+    pub gone: Vec<String>,
+}
+
+impl Replaced {
+    /// In words.
+    pub fn words(&self) -> String {
+        let mut words = vec![format!("{} parts go on as they were", self.same.len())];
+        for (paths, what) in [(&self.new, "new or changed"), (&self.gone, "gone")] {
+            if !paths.is_empty() {
+                let shown: Vec<&str> = paths.iter().take(8).map(String::as_str).collect();
+                let more = if paths.len() > 8 { ", …" } else { "" };
+                words.push(format!("{what}: {}{more}", shown.join(", ")));
+            }
+        }
+        words.join("; ")
+    }
+}
+
+impl Pipeline {
+    /// The pipeline of `after`, which goes on where this one, of `before`, stands. `stored`: what a model of `after` that is
+    /// new had learnt in an earlier life. Appends what is to be told: the ends of what was going on and is no more.
+    pub fn replaced(
+        mut self,
+        before: &Flow,
+        after: &Flow,
+        stored: impl Fn(&str) -> Option<Vec<u8>>,
+        out: &mut Vec<Product>,
+    ) -> (Pipeline, Replaced) {
+        let mut new = Pipeline::new(after);
+        let mut replaced = Replaced::default();
+        for path in after.parts() {
+            let kept = if before.same(after, &path) { &mut replaced.same } else { &mut replaced.new };
+            kept.push(path);
+        }
+        replaced.gone = before.parts().filter(|path| after.parts().all(|other| other != *path)).collect();
+
+        for source in &after.sources {
+            let path = format!("source.{}", source.name);
+            let was = before.sources.iter().position(|other| other.name == source.name);
+            replaced.sources.push(was.filter(|_| replaced.same.contains(&path)));
+        }
+        for (at, model) in after.models.iter().enumerate() {
+            let path = format!("model.{}", model.name);
+            let was = before.models.iter().position(|other| other.name == model.name);
+            let goes_on = replaced.same.contains(&path) && replaced.sources[model.source].is_some();
+            match was.filter(|_| goes_on) {
+                Some(was) => new.models[at].take_over(self.models[was].clone()),
+                None => new.stored[at] = stored(model.name.as_str()),
+            }
+        }
+        new.take_board(&self, before, after, &replaced);
+        for (at, was) in replaced.sources.iter().enumerate() {
+            let Some(was) = was else { continue };
+            let old = &mut self.lanes[*was];
+            (new.lanes[at].taken, new.lanes[at].late) = (old.taken, old.late);
+            (new.lanes[at].brought, new.lanes[at].seen) = (old.brought, old.seen);
+            if let Some(open) = old.open.take() {
+                new.go_on(at, open, out);
+            }
+        }
+        // What was open and does not go on gives what it has.
+        self.flush(out);
+        for (was, rule) in self.rules.iter().enumerate() {
+            let at = after.rules.iter().position(|other| other.name == rule.config().name);
+            let gone = match at {
+                Some(at) if after.rules[at].when.text() == rule.config().when.text() => {
+                    new.rules[at].take_over(rule);
+                    continue;
+                }
+                Some(_) => "the rule's condition was changed",
+                None => "the rule is no longer in the flow",
+            };
+            if let Some(since_ms) = rule.told_since_ms() {
+                out.push(Product::Decision(self.cleared(was, rule, since_ms, gone)));
+            }
+        }
+        (new, replaced)
+    }
+
+    /// Takes over what stands on the board and still means the same.
+    fn take_board(&mut self, old: &Pipeline, before: &Flow, after: &Flow, replaced: &Replaced) {
+        let now_of = |was: usize| replaced.sources.iter().position(|source| *source == Some(was));
+        for (at, was) in replaced.sources.iter().enumerate() {
+            if let Some(was) = was {
+                self.board.take_pace(at, &old.board, *was);
+            }
+        }
+        let path_of = |flow: &Flow, part: PartAt| match part {
+            PartAt::Source(at) => format!("source.{}", flow.sources[at].name),
+            PartAt::Model(at) => format!("model.{}", flow.models[at].name),
+            PartAt::Rule(at) => format!("rule.{}", flow.rules[at].name),
+        };
+        for (field, slot) in after.fields.iter().zip((0..).map(Slot)) {
+            let path = path_of(after, field.part);
+            if !replaced.same.contains(&path) {
+                continue;
+            }
+            let same =
+                |other: &crate::flow::Field| other.name == field.name && path_of(before, other.part) == path;
+            if let Some(was) = before.fields.iter().position(same) {
+                self.board.take(slot, &old.board, Slot(was as u32), now_of);
+            }
+        }
+    }
+
+    /// A rule that fired and is gone: an alert does not stay for ever.
+    fn cleared(&self, at: usize, rule: &Rule, since_ms: i64, why: &str) -> Decision {
+        let config = rule.config();
+        let source = config.sources.first().copied().unwrap_or(0);
+        let at_ms = rule.last_ms().unwrap_or(since_ms);
+        Decision {
+            rule: config.name.clone(),
+            state: RuleState::Cleared,
+            severity: config.severity,
+            source: self.lanes[source].config.name.clone(),
+            since_ms: at_ms,
+            at_ms,
+            when: config.when.text().to_owned(),
+            value: self.rule_value(at),
+            model: None,
+            input: Hash::GENESIS,
+            ran: Ran::Rule,
+            why: why.to_owned(),
+            confidence: None,
+            latency_us: 0,
+            joules: None,
+            labels: config.labels.clone(),
+        }
+    }
+}

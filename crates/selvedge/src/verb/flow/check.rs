@@ -1,0 +1,69 @@
+//! `selvedge flow check`: what is wrong with a flow, and what it will take.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use node::config::Config;
+use node::flow::Flow;
+use node::play::rehearse::rehearse;
+use serde::Serialize;
+
+use super::sizing::{Size, size};
+use crate::table::Table;
+
+/// Read a flow and the heads of its files, play its tests, and say what it will take.
+///
+/// A problem is shown at its place in the file, with what to do; the exit code is 78 then. Sizes are worked out, not guessed:
+/// what depends on something that the flow does not say is unknown.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The flow.
+    #[arg(default_value = "flow.toml", conflicts_with = "config")]
+    flow: PathBuf,
+
+    /// Check the flow of a node, with that node's own parameters.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print what it will take as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Found {
+    sources: usize,
+    models: usize,
+    rules: usize,
+    tests: usize,
+    size: Size,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let flow = match &args.config {
+        Some(file) => Config::load(file)?.flow,
+        None => Flow::load(&args.flow)?,
+    };
+    flow.check_files()?;
+    let tests = rehearse(&flow)?;
+    let size = size(&flow);
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let (sources, models, rules) = (flow.sources.len(), flow.models.len(), flow.rules.len());
+        serde_json::to_writer_pretty(&mut out, &Found { sources, models, rules, tests, size })?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    writeln!(
+        out,
+        "{}: {}, {}, {}, {} passed: nothing wrong",
+        flow.file.display(),
+        count(flow.sources.len(), "source"),
+        count(flow.models.len(), "model"),
+        count(flow.rules.len(), "rule"),
+        count(tests, "test"),
+    )?;
+    size.write(&mut out)?;
+    Ok(())
+}

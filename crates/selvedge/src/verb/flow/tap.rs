@@ -1,0 +1,178 @@
+//! `selvedge flow tap`: what the parts of a running node say, live.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use node::config::{Config, read_token};
+use reqwest::Client;
+use serde_json::Value;
+
+use crate::interrupt::Interrupt;
+use crate::recording::show_time;
+use crate::table::{Side, Table};
+
+/// Show what the parts of a running node say, as they say it.
+///
+/// Asks the node's local API, so node.toml needs an `[api]`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Parts to show, such as `source.pump` or `rule.overheat`; all without it.
+    parts: Vec<String>,
+
+    /// The node's settings, which say where it listens.
+    #[arg(long, value_name = "FILE", default_value = "node.toml")]
+    config: PathBuf,
+
+    /// Seconds between two looks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    every: f64,
+
+    /// Look once.
+    #[arg(long)]
+    once: bool,
+
+    /// Print each look as a line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The node answers at once, or is not well.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most that is read of an answer.
+const ANSWER_MAX_BYTES: usize = 8 << 20;
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("from 0.1 to 3600 seconds".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let config = Config::load(&args.config)?;
+    let api = config.api.as_ref().with_context(|| {
+        format!("{} has no [api]: add one, and `listen = \"127.0.0.1:8421\"`", args.config.display())
+    })?;
+    let known: Vec<String> = config.flow.parts().collect();
+    if let Some(unknown) = args.parts.iter().find(|part| !known.contains(part)) {
+        let help = node::config::problem::did_you_mean(unknown, known.iter().map(String::as_str));
+        anyhow::bail!("the flow has no part `{unknown}`: {help}");
+    }
+    let token = api.token_file.as_deref().map(read_token).transpose()?;
+    let url = format!("http://{}/v1/state", api.listen);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::builder().timeout(PATIENCE).no_proxy().build()?;
+    let interrupt = Interrupt::listen()?;
+    let mut out = std::io::stdout();
+    let (mut told, screen) = (String::new(), out.is_terminal() && !args.json && !args.once);
+    loop {
+        let state = runtime.block_on(look(&client, &url, token.as_deref()))?;
+        let lines = rows(&state, &args.parts);
+        if args.json {
+            let fields = lines
+                .into_iter()
+                .map(|(part, _, state, value)| (part, serde_json::json!({ "state": state, "value": value })));
+            writeln!(out, "{}", Value::Object(fields.collect()))?;
+        } else {
+            let text = shown(&lines);
+            // On a screen the newest stands alone; in a file only what changed is written.
+            if screen {
+                write!(out, "\x1b[H\x1b[2J{text}")?;
+            } else if text != told {
+                write!(out, "{text}")?;
+            }
+            told = text;
+        }
+        out.flush()?;
+        if args.once || interrupt.wait(Duration::from_secs_f64(args.every)) {
+            return Ok(());
+        }
+    }
+}
+
+/// Asks for the state of the node.
+async fn look(client: &Client, url: &str, token: Option<&str>) -> anyhow::Result<Value> {
+    let mut request = client.get(url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let mut answer =
+        request.send().await.with_context(|| format!("no node answers at {url}: is it running?"))?;
+    if !answer.status().is_success() {
+        anyhow::bail!("the node at {url} refused: {}", answer.status());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        anyhow::ensure!(body.len() + chunk.len() <= ANSWER_MAX_BYTES, "the node says more than it should");
+        body.extend_from_slice(&chunk);
+    }
+    Ok(serde_json::from_slice(&body)?)
+}
+
+/// A part, when it last changed, how it is, and what it says.
+type Line = (String, String, String, Value);
+
+fn rows(state: &Value, wanted: &[String]) -> Vec<Line> {
+    let list = |key: &str| state[key].as_array().cloned().unwrap_or_default();
+    let word = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let when = |value: &Value| value.as_i64().map_or_else(String::new, show_time);
+    let mut lines = Vec::new();
+    for source in list("sources") {
+        let path = format!("source.{}", word(&source["source"]));
+        lines.push((path, when(&source["last_ms"]), word(&source["state"]), source["values"].clone()));
+    }
+    for model in list("models") {
+        let path = format!("model.{}", word(&model["model"]));
+        let says = serde_json::json!({ "p": model["probability"], "score": model["score"] });
+        lines.push((path, when(&model["anomaly_since_ms"]), word(&model["state"]), says));
+    }
+    for rule in list("rules") {
+        let path = format!("rule.{}", word(&rule["rule"]));
+        let says = serde_json::json!({ "value": rule["value"] });
+        lines.push((path, when(&rule["since_ms"]), word(&rule["state"]), says));
+    }
+    lines.retain(|(path, ..)| wanted.is_empty() || wanted.contains(path));
+    lines
+}
+
+fn shown(lines: &[Line]) -> String {
+    let mut table = Table::new([
+        ("part", Side::Left),
+        ("since", Side::Left),
+        ("state", Side::Left),
+        ("says", Side::Left),
+    ]);
+    for (path, when, state, says) in lines {
+        let fields = says.as_object().cloned().unwrap_or_default();
+        let fields = fields.iter().map(|(name, value)| {
+            let value = value.as_f64().map_or("–".to_owned(), crate::amount::show_number);
+            format!("{name} {value}")
+        });
+        // A name of a channel is a stranger's.
+        let says: String =
+            fields.collect::<Vec<_>>().join("  ").chars().filter(|c| !c.is_control()).collect();
+        table.row([path.clone(), when.clone(), state.clone(), crate::table::clipped(&says, 120)]);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_part_says() {
+        let state = serde_json::json!({
+            "sources": [{ "source": "pump", "state": "running", "last_ms": 0, "values": { "t": 81.234, "p": null } }],
+            "models": [{ "model": "health", "state": "learning", "score": null, "probability": null }],
+            "rules": [{ "rule": "hot", "state": "firing", "since_ms": 0, "value": 81.234 }],
+        });
+        let text = shown(&rows(&state, &[]));
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.contains("t 81.2") && text.contains("p –") && text.contains("firing"), "{text}");
+        let one = rows(&state, &["rule.hot".to_owned()]);
+        assert_eq!(one.len(), 1);
+    }
+}
