@@ -16,7 +16,7 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use node::agent::start;
 use node::config::Config;
@@ -25,7 +25,7 @@ use node::mqtt::broker::{Broker, Version};
 use node::mqtt::{Event, Link, Session};
 use serde_json::Value;
 use wire::id::StreamName;
-use wire::world::System;
+use wire::world::{Clock as _, System};
 
 /// Each so many messages the rule changes its mind.
 const TURN: u64 = 1_000;
@@ -73,7 +73,7 @@ fn load(rate: u64, seconds: u64) {
         .spawn()
         .unwrap();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        std::thread::sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
     fs::write(
         dir.path().join("node.toml"),
@@ -96,16 +96,16 @@ fn load(rate: u64, seconds: u64) {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(1));
-    let (cpu_before, began) = (cpu_s(child.id()), Instant::now());
+    pause(Duration::from_secs(1));
+    let world = System::new();
+    let (cpu_before, began_ns) = (cpu_s(child.id()), world.mono_ns());
     let sent = publish(port, rate, seconds);
-    let publishing = began.elapsed().as_secs_f64();
+    let publishing = (world.mono_ns() - began_ns) as f64 / 1e9;
     // What is queued gets there; counted by what the journal has.
     let data = dir.path().join("data");
     let mut held = 0;
-    let waiting = Instant::now();
-    while waiting.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..120 {
+        pause(Duration::from_millis(500));
         let now = numbers(&data).len() as u64;
         if now >= sent || now == held {
             held = now;
@@ -154,12 +154,13 @@ fn publish(port: u16, rate: u64, seconds: u64) -> u64 {
         };
         let mut link = Link::open(&broker, "load", Session::Clean, None).unwrap();
         while !matches!(link.next().await.unwrap(), Event::Connected { .. }) {}
-        let (began, total) = (Instant::now(), rate * seconds);
+        let world = System::new();
+        let (began_ns, total) = (world.mono_ns(), rate * seconds);
         let (mut n, mut waiting) = (0u64, std::collections::VecDeque::new());
         while n < total {
-            let due = ((began.elapsed().as_secs_f64() * rate as f64) as u64).min(total);
+            let due = (((world.mono_ns() - began_ns) as f64 / 1e9 * rate as f64) as u64).min(total);
             while n < due && waiting.len() < AHEAD {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+                let since = world.wall_ms();
                 let turn = u64::from(n / TURN % 2 == 1);
                 let wave = (n as f64 / 50.0).sin();
                 let payload = format!("{{\"ts\":{since},\"n\":{n},\"p\":{wave:.4},\"t\":{turn}}}");
@@ -234,4 +235,9 @@ fn cpu_s(pid: u32) -> f64 {
     let ticks =
         |at: usize| after.split_whitespace().nth(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
     (ticks(11) + ticks(12)) / 100.0
+}
+
+fn pause(pause: Duration) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(tokio::time::sleep(pause));
 }

@@ -225,7 +225,13 @@ pub fn start_with<W: World + Clone + 'static>(
     let messenger = outlet.messenger();
     let (reports, filed) = report::reports(outlet.messenger());
     let (ring, rung) = watch::channel(0);
-    let sinks = Arc::new(Sinks::new(&config, &shared, outlet.messenger(), rung, back_off));
+    // Shared by threads, which a world need not be.
+    let clocks = Mutex::new(world.clone());
+    let clock = Box::new(move || {
+        let clock = clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::new(clock) as Box<dyn Clock>
+    });
+    let sinks = Arc::new(Sinks::new(&config, &shared, outlet.messenger(), rung, clock, back_off));
     sinks.follow(&config.flow.sinks).map_err(StartError::Thread)?;
     let looper = Looper {
         pipeline,

@@ -15,7 +15,7 @@ pub mod trouble;
 pub mod webhook;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wire::id::PartName;
 
@@ -71,7 +71,7 @@ pub fn supervise(mut sink: Box<dyn Sink>, mut feed: Feed, back_off: BackOff) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let mut failures = 0;
     loop {
-        let began = Instant::now();
+        let began_ns = feed.now_ns();
         let (reason, asked) = match catch_unwind(AssertUnwindSafe(|| sink.run(&mut feed))) {
             Ok(Ok(())) => break,
             Ok(Err(error)) => {
@@ -87,7 +87,8 @@ pub fn supervise(mut sink: Box<dyn Sink>, mut feed: Feed, back_off: BackOff) {
         if let Err(error) = feed.save(true) {
             tracing::warn!(sink = %feed.name(), error = why(&error), "how far a sink is cannot be kept");
         }
-        failures = back_off.failures(failures, began.elapsed());
+        let ran = Duration::from_nanos(feed.now_ns().saturating_sub(began_ns));
+        failures = back_off.failures(failures, ran);
         let wait = back_off.after(failures).max(asked);
         feed.tell("failed", format!("{reason}; tried again in {} s", wait.as_secs_f64()));
         let goes_on = runtime.as_ref().is_ok_and(|runtime| runtime.block_on(feed.pause(wait)));

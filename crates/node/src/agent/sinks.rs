@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use wire::body::PartChange;
 use wire::id::NodeId;
+use wire::world::Clock;
 
 use super::shared::Shared;
 use crate::config::Config;
@@ -21,6 +22,9 @@ use crate::status::SinkStatus;
 /// When the node stops, all sinks together have so long to pass on what they can; those that hang are left behind.
 const LEAVE: Duration = Duration::from_secs(4);
 
+/// Gives each sink a clock of its own.
+pub(super) type MakeClock = Box<dyn Fn() -> Box<dyn Clock> + Send + Sync>;
+
 /// The sinks of a node.
 pub(super) struct Sinks {
     node: NodeId,
@@ -29,6 +33,7 @@ pub(super) struct Sinks {
     messenger: Messenger,
     /// Changes when the journal has grown.
     rung: watch::Receiver<u64>,
+    clock: MakeClock,
     back_off: BackOff,
     running: Mutex<Vec<One>>,
 }
@@ -49,10 +54,11 @@ impl Sinks {
         shared: &Arc<Shared>,
         messenger: Messenger,
         rung: watch::Receiver<u64>,
+        clock: MakeClock,
         back_off: BackOff,
     ) -> Sinks {
         let (node, data, shared) = (config.name.clone(), config.data.clone(), Arc::clone(shared));
-        Sinks { node, data, shared, messenger, rung, back_off, running: Mutex::default() }
+        Sinks { node, data, shared, messenger, rung, clock, back_off, running: Mutex::default() }
     }
 
     /// Runs those of a flow: what is as it was goes on, what is gone or otherwise stops, what is new begins.
@@ -104,6 +110,7 @@ impl Sinks {
             from: config.from,
             rung: self.rung.clone(),
             stop: stopped,
+            clock: (self.clock)(),
             tell: Box::new(tell),
         });
         let (sink, back_off) = (build(config), self.back_off);

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use wire::id::{NodeId, PartName, StreamName};
 use wire::record::Record;
+use wire::world::{Clock, MonoNs};
 
 use super::choose::{Choice, Item};
 use super::cursor::{Cursor, From};
@@ -18,13 +19,13 @@ use crate::journal::reader::Reader;
 const GROUP_RECORDS: usize = 64;
 const GROUP_BYTES: usize = 1 << 20;
 /// The journal is not looked at more often, however much is written.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK_NS: MonoNs = 20_000_000;
 /// It is looked at this often when nobody rings, over a new connection: its database may be another one by now.
 const IDLE: Duration = Duration::from_secs(10);
 /// The cursor is kept this often; a crash in between passes on again what came since.
-const SAVE: Duration = Duration::from_millis(250);
+const SAVE_NS: MonoNs = 250_000_000;
 /// What waits when the node stops has so long to get out.
-const LEAVE: Duration = Duration::from_secs(2);
+const LEAVE_NS: MonoNs = 2_000_000_000;
 
 /// What a sink is given besides its own settings.
 pub struct FeedSettings {
@@ -42,6 +43,8 @@ pub struct FeedSettings {
     pub rung: watch::Receiver<u64>,
     /// Whether the node stops.
     pub stop: watch::Receiver<bool>,
+    /// By which it waits.
+    pub clock: Box<dyn Clock>,
     /// Hears how the sink is: `running` or `failed`, and why.
     pub tell: Box<dyn Fn(&str, String) + Send>,
 }
@@ -51,10 +54,10 @@ pub struct Feed {
     settings: FeedSettings,
     reader: Option<Reader>,
     cursor: Option<Cursor>,
-    looked: Option<Instant>,
-    saved: Option<Instant>,
+    looked_ns: Option<MonoNs>,
+    saved_ns: Option<MonoNs>,
     unsaved: bool,
-    leaving: Option<Instant>,
+    leaving_ns: Option<MonoNs>,
     /// What was last told.
     told: Option<String>,
 }
@@ -73,12 +76,17 @@ impl Feed {
             settings,
             reader: None,
             cursor: None,
-            looked: None,
-            saved: None,
+            looked_ns: None,
+            saved_ns: None,
             unsaved: false,
-            leaving: None,
+            leaving_ns: None,
             told: None,
         }
+    }
+
+    /// The time by which it waits.
+    pub fn now_ns(&self) -> MonoNs {
+        self.settings.clock.mono_ns()
     }
 
     /// Whose records they are.
@@ -97,15 +105,16 @@ impl Feed {
         loop {
             let stopping = *self.settings.stop.borrow();
             if stopping {
-                let leaving = *self.leaving.get_or_insert_with(|| Instant::now() + LEAVE);
-                if Instant::now() >= leaving {
+                let now_ns = self.now_ns();
+                if now_ns >= *self.leaving_ns.get_or_insert(now_ns + LEAVE_NS) {
                     return Ok(None);
                 }
             }
-            if let Some(looked) = self.looked {
-                sleep_until(looked + LOOK).await;
+            if let Some(looked_ns) = self.looked_ns {
+                let since_ns = self.now_ns().saturating_sub(looked_ns);
+                sleep(Duration::from_nanos(LOOK_NS.saturating_sub(since_ns))).await;
             }
-            self.looked = Some(Instant::now());
+            self.looked_ns = Some(self.now_ns());
             self.settings.rung.mark_unchanged();
             match self.look() {
                 Ok(Some(group)) if group.items.is_empty() => self.done(group)?,
@@ -200,10 +209,11 @@ impl Feed {
 
     /// Keeps the cursor, if it is time or `now`.
     pub fn save(&mut self, now: bool) -> Result<(), SinkError> {
-        let due = self.saved.is_none_or(|saved| saved.elapsed() >= SAVE);
+        let now_ns = self.now_ns();
+        let due = self.saved_ns.is_none_or(|saved_ns| now_ns.saturating_sub(saved_ns) >= SAVE_NS);
         if let Some(cursor) = self.cursor.as_ref().filter(|_| self.unsaved && (now || due)) {
             cursor.save(&self.settings.data, &self.settings.name)?;
-            (self.unsaved, self.saved) = (false, Some(Instant::now()));
+            (self.unsaved, self.saved_ns) = (false, Some(now_ns));
         }
         Ok(())
     }

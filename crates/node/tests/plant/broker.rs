@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
 use node::mqtt::broker::{Broker, Tls, Version};
 use node::mqtt::{Event, Link, Session};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -36,7 +37,7 @@ pub(crate) fn mosquitto(sealed: bool) -> Option<Mosquitto> {
          max_queued_messages 0\nlog_dest stderr\n",
         dir.path().display()
     );
-    if std::env::var("USER").is_ok_and(|user| user == "root") || rustix_is_root() {
+    if is_root() {
         // As root it would become a user who may not write here.
         conf.push_str("user root\n");
     }
@@ -56,7 +57,7 @@ pub(crate) fn mosquitto(sealed: bool) -> Option<Mosquitto> {
     Some(broker)
 }
 
-fn rustix_is_root() -> bool {
+fn is_root() -> bool {
     // The owner of our own process's folder.
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
@@ -201,7 +202,7 @@ fn certificates(dir: &Path) {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let certificate = params.self_signed(&key).unwrap();
-        fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(dir.join(format!("{name}.pem")), pem("CERTIFICATE", certificate.der())).unwrap();
         Issuer::new(params, key)
     };
     let ca = authority("ca");
@@ -214,7 +215,15 @@ fn certificates(dir: &Path) {
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.extended_key_usages = vec![usage];
         let certificate = params.signed_by(&key, &ca).unwrap();
-        fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
-        fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        fs::write(dir.join(format!("{name}.pem")), pem("CERTIFICATE", certificate.der())).unwrap();
+        fs::write(dir.join(format!("{name}.key")), pem("PRIVATE KEY", &key.serialize_der())).unwrap();
     }
+}
+
+/// As files hold certificates and keys (RFC 7468).
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use node::mqtt::broker::Version;
+use wire::world::{Clock as _, System};
 
 use crate::broker::mosquitto;
 use crate::stand::{folder, reasons, records, run, until, values};
@@ -114,7 +115,7 @@ fn uplinks_of_a_lorawan_network_have_the_networks_time() {
     let dir = folder(&flow(broker.port, rest));
     let node = run(dir.path());
     until("the connection", || node.status().sources[0].state == "running");
-    let now = jiff::Timestamp::now();
+    let now = jiff::Timestamp::from_millisecond(System::new().wall_ms()).unwrap();
     let uplink = format!(
         "{{\"time\":\"{now}\",\"deviceInfo\":{{\"devEui\":\"24e124136b502217\",\"deviceName\":\"n\"}},\
          \"fCnt\":1,\"fPort\":2,\"object\":{{\"soil\":{{\"moisture\":12.5}}}},\"rxInfo\":[{{\"rssi\":-90,\"snr\":7}}]}}"
