@@ -2,7 +2,7 @@
 //! does: source → pipeline → journal ⇒ uplink.
 //!
 //! Threads: `agent` runs the pipeline and owns the journal; `io` runs the local API and the uplink on one tokio
-//! runtime; `install` has releases brought and proven; `serve` answers; each blocking source has its own. Nothing that thinks waits for the network or the wall clock.
+//! runtime; `install` has releases brought and proven; `serve` answers; each blocking source and each sink has its own. Nothing that thinks waits for the network or the wall clock.
 //!
 //! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
 //! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
@@ -17,6 +17,7 @@ pub mod reload;
 mod report;
 mod restore;
 pub(crate) mod shared;
+mod sinks;
 pub(crate) mod sources;
 
 use std::ffi::OsString;
@@ -62,6 +63,7 @@ use reining::Reining;
 use reload::{Reloaded, Reloader};
 use shared::Shared;
 pub use shared::VERSION;
+use sinks::Sinks;
 use sources::{Sources, Threads};
 
 /// Calls that are being answered when the node stops have so long to end.
@@ -136,6 +138,7 @@ pub struct Running {
     agent: JoinHandle<Result<(), journal::JournalError>>,
     io: JoinHandle<()>,
     sources: Threads,
+    sinks: Arc<Sinks>,
     reloader: Reloader,
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
@@ -225,7 +228,7 @@ pub fn start_with<W: World + Clone + 'static>(
 
     let clocks = world.clone();
     let clock = Box::new(move || Box::new(clocks.clone()) as Box<dyn Clock>);
-    let mut sources = Sources::new(outlet.intake(), clock, back_off);
+    let mut sources = Sources::new(config.name.clone(), outlet.intake(), clock, back_off);
     for source in &config.flow.sources {
         sources.start(source).map_err(StartError::Thread)?;
     }
@@ -252,6 +255,15 @@ pub fn start_with<W: World + Clone + 'static>(
             .map_err(StartError::Thread)?,
         ),
     };
+    let (ring, rung) = watch::channel(0);
+    // Shared by threads, which a world need not be.
+    let clocks = Mutex::new(world.clone());
+    let clock = Box::new(move || {
+        let clock = clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::new(clock) as Box<dyn Clock>
+    });
+    let sinks = Arc::new(Sinks::new(&config, &shared, outlet.messenger(), rung, clock, back_off));
+    sinks.follow(&config.flow.sinks).map_err(StartError::Thread)?;
     let looper = Looper {
         pipeline,
         journal,
@@ -266,6 +278,8 @@ pub fn start_with<W: World + Clone + 'static>(
         reining: acting.as_ref().map(|acting| Reining::new(&config.flow, acting.actors())),
         flow: config.flow.clone(),
         sources,
+        sinks: Arc::clone(&sinks),
+        ring,
     };
     let installing = match prepared {
         Some(prepared) => {
@@ -302,6 +316,7 @@ pub fn start_with<W: World + Clone + 'static>(
         agent,
         io,
         sources: threads,
+        sinks,
         io_stop,
         api,
         serving,
@@ -496,6 +511,8 @@ impl Running {
             let _ = source.join();
         }
         let closed = self.agent.join();
+        // The journal is closed, and all of it may be passed on.
+        self.sinks.stop();
         self.io_stop.send_replace(true);
         let _ = self.io.join();
         match closed {

@@ -20,16 +20,19 @@
 //! ```
 
 pub mod actuator;
+mod broker;
 mod check;
 mod feature;
 mod health;
 pub mod model;
 mod network;
 pub mod names;
+mod pairs;
 pub mod params;
 mod part;
 pub mod rule;
 mod rules;
+mod sink;
 pub mod source;
 pub mod test;
 
@@ -43,6 +46,7 @@ use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use crate::feature::FeatureConfig;
 use crate::network::NetworkConfig;
+use crate::sink::SinkConfig;
 pub use actuator::ActuatorConfig;
 use check::Checked;
 pub use check::Link;
@@ -54,7 +58,7 @@ pub use source::{ReplayConfig, SimulatedConfig, SourceConfig, SourceKind, Speed}
 use test::TestConfig;
 
 /// The kinds of parts, each read in the file of its name.
-const KINDS: [&str; 5] = ["source", "feature", "model", "rule", "actuator"];
+const KINDS: [&str; 6] = ["source", "feature", "model", "rule", "sink", "actuator"];
 
 /// A checked flow.
 #[derive(Debug, Clone)]
@@ -73,6 +77,8 @@ pub struct Flow {
     pub networks: Vec<NetworkConfig>,
     /// In the order of the file.
     pub rules: Vec<RuleConfig>,
+    /// In the order of the file.
+    pub sinks: Vec<SinkConfig>,
     /// In the order of the file.
     pub actuators: Vec<ActuatorConfig>,
     /// What rules ask of actuators.
@@ -142,6 +148,7 @@ impl Flow {
 
         let folder = file.parent().unwrap_or(Path::new(""));
         let mut drafts = check::Drafts::default();
+        let mut sinks = Vec::new();
         for (kind, name, span, value) in tables {
             let Some(name) = part::part_name(&name, &span, &mut problems) else { continue };
             let path = format!("{kind}.{name}");
@@ -155,6 +162,10 @@ impl Flow {
                     drafts.networks.extend(network::read(name, folder, table));
                 }
                 "model" => drafts.models.extend(model::read(name, table)),
+                "sink" => {
+                    sinks.extend(sink::read(name, folder, table));
+                    continue;
+                }
                 "actuator" => drafts.actuators.extend(actuator::read(name, folder, table)),
                 _ => drafts.rules.extend(rule::read(name, table)),
             }
@@ -167,6 +178,11 @@ impl Flow {
                 value.value = shown;
             }
         }
+        let known = sink::Known {
+            parts: drafts.paths(),
+            rules: drafts.rules.iter().map(|rule| rule.name.to_string()).collect(),
+        };
+        let sinks = sink::join(sinks, &known, &mut problems);
         let checked = check::check(drafts, &mut problems);
         let tests = match (tests, &checked) {
             (Some(tests), Some(Checked { sources, features, models, rules, .. })) => {
@@ -187,6 +203,7 @@ impl Flow {
                 models,
                 networks,
                 rules,
+                sinks,
                 actuators,
                 thens,
                 order,
@@ -201,15 +218,16 @@ impl Flow {
         problems.or(flow)
     }
 
-    /// The paths of its parts: sources, models, rules, actuators, each in the order of the file.
+    /// The paths of its parts: sources, models, rules, sinks, actuators, each in the order of the file.
     pub fn parts(&self) -> impl Iterator<Item = String> {
         let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
         let models = self.models.iter().map(|part| format!("model.{}", part.name));
         let features = self.features.iter().map(|part| format!("feature.{}", part.name));
         let networks = self.networks.iter().map(|part| format!("model.{}", part.name));
         let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
+        let sinks = self.sinks.iter().map(|part| format!("sink.{}", part.name));
         let actuators = self.actuators.iter().map(|part| format!("actuator.{}", part.name));
-        sources.chain(features).chain(models).chain(networks).chain(rules).chain(actuators)
+        sources.chain(features).chain(models).chain(networks).chain(rules).chain(sinks).chain(actuators)
     }
 
     /// Whether a part says the same in another flow, whatever else does.

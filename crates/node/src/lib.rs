@@ -7,7 +7,7 @@
 //!
 //! Thinking, pure but for the sources:
 //!
-//! - [`source`]: the world → readings;
+//! - [`source`]: the world → readings; [`mqtt`]: brokers, for sources and sinks;
 //! - [`health`]: readings → those that can be believed; [`feature`]: samples → numbers that say more;
 //! - [`model`]: readings → verdicts, and the two ends of an anomaly; [`network`]: windows → answers of ONNX networks;
 //! - [`board`]: the latest value of each field that conditions speak of; [`expression`]: conditions over it;
@@ -18,6 +18,7 @@
 //! Remembering:
 //!
 //! - [`journal`]: drafts → records, numbered, chained, on disk;
+//! - [`sink`]: records → brokers, web addresses, files;
 //! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them;
 //! - [`identity`]: who this node is to its hub; [`judged`]: by which time certificates are judged.
 //!
@@ -59,6 +60,7 @@ pub mod judged;
 pub mod keep;
 pub mod latency;
 pub mod model;
+pub mod mqtt;
 pub mod network;
 pub mod pipeline;
 pub mod play;
@@ -66,6 +68,7 @@ pub mod policy;
 pub mod pull;
 pub mod serve;
 pub mod shelf;
+pub mod sink;
 pub mod source;
 pub mod specimen;
 pub mod status;

@@ -85,6 +85,9 @@ struct Lane {
     rules: Vec<usize>,
     taken: u64,
     late: u64,
+    /// Readings that batches brought, and those of them that were looked at: fewer only while a batch is given up.
+    brought: u64,
+    seen: u64,
 }
 
 /// A value of a detector's verdict.
@@ -100,6 +103,8 @@ struct Open {
     windows: Windows,
     scratch: Reading,
     block_since_ns: Option<MonoNs>,
+    /// Which of the readings brought is the first in the block that is not written yet.
+    block_first: u64,
     summary: Tracker,
     /// Whether its sensors can be believed; `None`: nobody asks.
     health: Option<Health>,
@@ -162,6 +167,8 @@ impl Pipeline {
                 .collect(),
             taken: 0,
             late: 0,
+            brought: 0,
+            seen: 0,
         };
         let slots = |part: PartAt| {
             let fields = flow.fields.iter().zip(0..).filter(move |(field, _)| field.part == part);
@@ -245,6 +252,24 @@ impl Pipeline {
     /// Readings taken from a source, and readings refused because they came late.
     pub fn counts(&self, source: usize) -> (u64, u64) {
         (self.lanes[source].taken, self.lanes[source].late)
+    }
+
+    /// How many of the readings that a source brought, the first ones, wait for nothing any more: what came of them was
+    /// given out, or they were given up.
+    pub fn settled(&self, source: usize) -> u64 {
+        let lane = &self.lanes[source];
+        match &lane.open {
+            Some(open) if open.windows.held() > 0 => open.block_first.saturating_sub(1),
+            _ => lane.brought,
+        }
+    }
+
+    /// Gives the readings of a source that wait for their block to fill.
+    pub fn settle(&mut self, source: usize, out: &mut Vec<Product>) {
+        let lane = &mut self.lanes[source];
+        if let Some(open) = &mut lane.open {
+            open.close_block(&lane.config.name, out);
+        }
     }
 
     /// The channels of a source, once it is open.
@@ -366,6 +391,10 @@ impl Pipeline {
         out: &mut Vec<Product>,
     ) {
         let moment = Moment { arrived_ns, clock };
+        let lane = &mut self.lanes[source];
+        // What a panic left unseen in the batch before was given up.
+        lane.seen = lane.brought;
+        lane.brought += batch.t_ms.len() as u64;
         let Some(channels) = self.channels(source).map(<[String]>::len) else { return };
         for (t_ms, values) in batch.t_ms.iter().zip(batch.values.chunks_exact(channels)) {
             if self.watch(source, *t_ms, values, &moment, out) {
@@ -385,6 +414,7 @@ impl Pipeline {
     ) -> bool {
         let Pipeline { lanes, features, models, networks, board, model_slots, pretended, .. } = self;
         let lane = &mut lanes[source];
+        lane.seen += 1;
         let Some(open) = &mut lane.open else { return false };
         let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
         if (-lane.config.max_gap_ms..0).contains(&step_ms) {
@@ -397,7 +427,7 @@ impl Pipeline {
         let name = &lane.config.name;
         // What the sensors said is remembered; what can be believed of it is judged.
         open.recent.remember(t_ms, values);
-        open.window(t_ms, values, moment.arrived_ns, name, out);
+        open.window(t_ms, values, lane.seen, moment.arrived_ns, name, out);
         open.summary.begin(t_ms, &lane.config, &open.channels, out);
         if let Some(health) = &mut open.health {
             health.step(t_ms, values);
@@ -558,6 +588,7 @@ impl Open {
             windows: Windows::new(window).expect("a block of 1 to 256 readings, and a gap above 0"),
             scratch: Reading { t_ms: 0, values: Vec::with_capacity(channels.len()) },
             block_since_ns: None,
+            block_first: 0,
             summary: Tracker::new(channels.len()),
             health,
             recent: Recent::new(1),
@@ -571,6 +602,7 @@ impl Open {
         &mut self,
         t_ms: WallMs,
         values: &[f64],
+        number: u64,
         arrived_ns: MonoNs,
         source: &PartName,
         out: &mut Vec<Product>,
@@ -581,6 +613,9 @@ impl Open {
         if let Some(window) = self.windows.push(&self.scratch) {
             out.push(self.block(&window, source));
             self.block_since_ns = None;
+        }
+        if self.windows.held() == 1 {
+            self.block_first = number;
         }
         if self.windows.held() > 0 {
             self.block_since_ns.get_or_insert(arrived_ns);

@@ -114,7 +114,12 @@ pub fn play(
                 let pump = Box::new(Pump::new(simulated.seed, pump_config(simulated), world.wall_ms()));
                 (From::Pump { pump, left: simulated_readings }, CHANNELS.map(str::to_owned).to_vec())
             }
-            SourceKind::Http => continue,
+            // What comes from outside cannot be played.
+            SourceKind::Http
+            | SourceKind::Mqtt(_)
+            | SourceKind::Modbus(_)
+            | SourceKind::Exec(_)
+            | SourceKind::Serial(_) => continue,
         };
         pipeline
             .open(source, &channels, &mut out)

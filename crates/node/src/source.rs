@@ -6,11 +6,20 @@
 
 pub mod bring;
 pub mod csv;
+pub mod exec;
+pub mod funnel;
+mod gather;
 pub mod http;
+mod lines;
+pub mod modbus;
+mod moment;
+pub mod mqtt;
 mod pace;
+pub mod payload;
 pub mod pump;
 pub mod queue;
 pub mod replay;
+pub mod serial;
 pub mod simulated;
 pub mod table;
 pub mod tally;
@@ -19,16 +28,31 @@ pub mod time;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use wire::id::NodeId;
+
 use crate::flow::source::{SourceConfig, SourceKind};
 use crate::why::why;
 use bring::{Source, SourceError};
+use exec::Exec;
+use modbus::Modbus;
+use mqtt::MqttSource;
 use queue::{Event, Inlet, SourceState, Stopped};
 use replay::Replay;
+use serial::Serial;
 use simulated::SimulatedPump;
 
-/// Makes a source that needs a thread; `None` for one that does not.
-pub fn build(config: &SourceConfig) -> Option<Box<dyn Source>> {
+/// Makes a source that needs a thread; `None` for one that does not. `node`: whose it is.
+pub fn build(config: &SourceConfig, node: &NodeId) -> Option<Box<dyn Source>> {
+    let declared = config.channels.as_deref();
     match &config.kind {
+        SourceKind::Mqtt(settings) => {
+            let usual = || format!("selvedge-{node}-{}", config.name);
+            let client_id = settings.client_id.clone().unwrap_or_else(usual);
+            Some(Box::new(MqttSource::new(settings.clone(), client_id, declared)))
+        }
+        SourceKind::Modbus(settings) => Some(Box::new(Modbus::new(settings.clone()))),
+        SourceKind::Exec(settings) => Some(Box::new(Exec::new(settings.clone(), declared))),
+        SourceKind::Serial(settings) => Some(Box::new(Serial::new(settings.clone(), declared))),
         SourceKind::Replay(replay) => Some(Box::new(Replay::new(replay.clone()))),
         SourceKind::Simulated(simulated) => Some(Box::new(SimulatedPump::new(simulated.clone()))),
         SourceKind::Http => None,
@@ -51,6 +75,13 @@ impl Default for BackOff {
 }
 
 impl BackOff {
+    /// How many failures in a row it is now, after another run of so long: one that went well for ten times as long as the
+    /// last wait begins anew.
+    pub fn failures(self, before: u32, ran: Duration) -> u32 {
+        let well = self.after(before.max(1)).saturating_mul(10).min(self.longest);
+        if ran > well { 1 } else { before.saturating_add(1) }
+    }
+
     /// The wait after so many failures in a row, at least one.
     pub fn after(self, failures: u32) -> Duration {
         self.first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.longest)
@@ -72,9 +103,8 @@ pub fn supervise(mut source: Box<dyn Source>, mut inlet: Inlet, back_off: BackOf
             Ok(Err(error)) => why(&error),
             Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
         };
-        // A source that ran well for longer than the longest wait begins anew.
         let ran = Duration::from_nanos(inlet.clock().mono_ns().saturating_sub(began_ns));
-        failures = if ran > back_off.longest { 1 } else { failures + 1 };
+        failures = back_off.failures(failures, ran);
         let wait = back_off.after(failures);
         let reason = format!("{reason}; tried again in {} s", wait.as_secs_f64());
         let told = inlet.tell(Event::State { state: SourceState::Failed, reason });

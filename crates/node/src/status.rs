@@ -32,6 +32,9 @@ pub struct Status {
     pub models: Vec<ModelStatus>,
     /// Its rules, in the order of the flow.
     pub rules: Vec<RuleStatus>,
+    /// Its sinks, in the order of the flow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<SinkStatus>,
     /// Its language models that come as packages, by name.
     pub slots: Vec<SlotState>,
     /// Whom it believes about them; absent if it takes none.
@@ -42,6 +45,25 @@ pub struct Status {
     pub decided: LatencySummary,
     /// Its way up; absent if it has none.
     pub uplink: Option<UplinkStatus>,
+}
+
+/// One sink.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SinkStatus {
+    /// Its name.
+    pub sink: PartName,
+    /// `waiting` for something to pass on, `running` or `failed`.
+    pub state: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl SinkStatus {
+    /// One that has had nothing to pass on.
+    pub fn waiting(sink: &PartName) -> SinkStatus {
+        let (state, reason) = ("waiting".to_owned(), "nothing was passed on yet".to_owned());
+        SinkStatus { sink: sink.clone(), state, reason }
+    }
 }
 
 /// One source.

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use wire::body::{PartChange, SourceChange};
 use wire::id::BootId;
 use wire::record::Stamp;
@@ -16,6 +17,7 @@ use wire::world::{Clock, MonoNs};
 use super::reining::Reining;
 use super::report::Filed;
 use super::shared::{Shared, VERSION};
+use super::sinks::Sinks;
 use super::sources::Sources;
 use crate::config::Config;
 use crate::flow::Flow;
@@ -64,6 +66,9 @@ pub(super) struct Looper {
     /// The flow that runs.
     pub(super) flow: Flow,
     pub(super) sources: Sources,
+    pub(super) sinks: Arc<Sinks>,
+    /// Rung when the journal has grown, for the sinks.
+    pub(super) ring: watch::Sender<u64>,
 }
 
 /// How each source is, in the order of the flow.
@@ -164,6 +169,7 @@ impl Looper {
             for arrival in &arrivals {
                 self.outlet.done(arrival);
             }
+            self.settle(&round);
             if now_ns.saturating_sub(round.kept_ns) >= KEEP_NS {
                 self.keep(&mut round);
             }
@@ -217,6 +223,7 @@ impl Looper {
                 }
                 self.change_source(at, *state, reason, round);
             }
+            (Event::Settle, Some(at)) => self.pipeline.settle(at, &mut round.out),
             (Event::Opened { channels }, Some(at)) => {
                 match self.pipeline.open(at, channels, &mut round.out) {
                     Ok(()) => {
@@ -304,6 +311,11 @@ impl Looper {
             tracing::error!(reason, "the flow is not whole");
             round.out.push(Product::part("flow", "failed", reason));
         }
+        if let Err(error) = self.sinks.follow(&flow.sinks) {
+            let reason = format!("a sink has no thread: {error}; start the node again");
+            tracing::error!(reason, "the flow is not whole");
+            round.out.push(Product::part("flow", "failed", reason));
+        }
         let name = self.shared.status().node.clone();
         self.shared.own().machine = inventory::of_machine(&name, &flow.digest);
         {
@@ -370,6 +382,7 @@ impl Looper {
         let arrivals = round.deciding.drain(..);
         match committed {
             Ok(_) => {
+                self.ring.send_modify(|rung| *rung += 1);
                 let now_ns = self.clock.mono_ns();
                 arrivals.for_each(|arrived_ns| round.decided.note(now_ns.saturating_sub(arrived_ns)));
             }
@@ -384,6 +397,15 @@ impl Looper {
         round.trouble = trouble;
     }
 
+    /// Tells the sources what is in the journal; nothing while it does not take all records.
+    fn settle(&self, round: &Round) {
+        if round.trouble.is_none() {
+            for (place, number) in self.sources.numbers().iter().enumerate() {
+                self.outlet.settle(*number, self.pipeline.settled(place));
+            }
+        }
+    }
+
     /// Writes down what other parts have handed in, and tells them once it is durable.
     fn file(&mut self, round: &mut Round) {
         let filed: Vec<Filed> = self.reports.try_iter().collect();
@@ -393,7 +415,10 @@ impl Looper {
         let (drafts, kept): (Vec<_>, Vec<_>) = filed.into_iter().map(|it| (it.draft, it.kept)).unzip();
         let appended = self.journal.append(drafts, self.stamp());
         match appended.and_then(|()| self.journal.commit(Durability::Full)) {
-            Ok(_) => kept.into_iter().for_each(|kept| kept()),
+            Ok(_) => {
+                self.ring.send_modify(|rung| *rung += 1);
+                kept.into_iter().for_each(|kept| kept());
+            }
             // Whoever handed it in does so again in its next life.
             Err(error) => round.trouble = Some(why(&error)),
         }
@@ -440,6 +465,7 @@ impl Looper {
     fn finish(mut self, mut round: Round) -> Result<(), JournalError> {
         self.pipeline.flush(&mut round.out);
         self.remember(&mut round);
+        self.settle(&round);
         self.file(&mut round);
         if let Some(keeping) = round.keeping.take() {
             // A panic there cost a file that is written again below.
@@ -554,6 +580,7 @@ pub(super) fn first_status(config: &Config) -> Status {
         sources: Vec::new(),
         models: Vec::new(),
         rules: Vec::new(),
+        sinks: Vec::new(),
         slots: Vec::new(),
         trust: None,
         journal: JournalStatus::default(),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
+use wire::id::NodeId;
 use wire::world::Clock;
 
 use crate::flow::Flow;
@@ -23,6 +24,7 @@ pub(super) type Threads = Arc<Mutex<Vec<JoinHandle<()>>>>;
 
 /// The sources of a running node.
 pub(super) struct Sources {
+    node: NodeId,
     intake: Intake,
     clock: Box<dyn Fn() -> Box<dyn Clock> + Send>,
     back_off: BackOff,
@@ -35,12 +37,13 @@ pub(super) struct Sources {
 impl Sources {
     /// None yet.
     pub(super) fn new(
+        node: NodeId,
         intake: Intake,
         clock: Box<dyn Fn() -> Box<dyn Clock> + Send>,
         back_off: BackOff,
     ) -> Sources {
         let (posted, threads) = (Posted::default(), Threads::default());
-        Sources { intake, clock, back_off, posted, threads, numbers: Vec::new() }
+        Sources { node, intake, clock, back_off, posted, threads, numbers: Vec::new() }
     }
 
     /// Those at the local API.
@@ -58,12 +61,17 @@ impl Sources {
         self.numbers.iter().position(|known| *known == number)
     }
 
+    /// The number in the queue, by place in the flow.
+    pub(super) fn numbers(&self) -> &[usize] {
+        &self.numbers
+    }
+
     /// Starts one more.
     pub(super) fn start(&mut self, config: &SourceConfig) -> std::io::Result<()> {
         let number = self.intake.add();
         let inlet = self.intake.inlet(number, (self.clock)());
         self.numbers.push(number);
-        match build(config) {
+        match build(config, &self.node) {
             Some(source) => {
                 // Linux keeps 15 bytes of a thread's name.
                 let name: String = format!("source.{}", config.name).chars().take(15).collect();

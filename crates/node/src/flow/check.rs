@@ -43,6 +43,14 @@ pub(super) struct Drafts {
 }
 
 impl Drafts {
+    /// What can be named as `source.pump`, those that could not be read too.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
+        let models = self.models.iter().map(|part| format!("model.{}", part.name));
+        let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
+        sources.chain(models).chain(rules).chain(self.broken.iter().cloned()).collect()
+    }
+
     /// Parts read.
     pub(super) fn len(&self) -> usize {
         let models = self.models.len() + self.networks.len();

@@ -1,5 +1,10 @@
 //! `[source.x]`: where readings come from.
 
+mod lines;
+mod modbus;
+mod mqtt;
+mod payload;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +18,11 @@ use crate::config::problem::did_you_mean;
 use crate::config::quantity::duration_ms;
 use crate::health::HealthSettings;
 use crate::source::csv::{CsvOptions, MAX_COLUMNS};
+use crate::source::exec::ExecSettings;
+use crate::source::modbus::{Line, ModbusSettings};
+use crate::source::mqtt::settings::MqttSettings;
 use crate::source::pump;
+use crate::source::serial::SerialSettings;
 
 /// Where readings come from.
 #[derive(Debug, Clone)]
@@ -46,6 +55,30 @@ pub enum SourceKind {
     Http,
     /// A pump station that does not exist.
     Simulated(SimulatedConfig),
+    /// A broker of MQTT is listened to.
+    Mqtt(MqttSettings),
+    /// A device is asked for its registers.
+    Modbus(ModbusSettings),
+    /// A program prints lines.
+    Exec(ExecSettings),
+    /// Lines come over a serial line.
+    Serial(SerialSettings),
+}
+
+impl SourceKind {
+    /// The word for it in a flow.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            SourceKind::Replay(_) => "replay",
+            SourceKind::Http => "http",
+            SourceKind::Simulated(_) => "simulated",
+            SourceKind::Mqtt(_) => "mqtt",
+            SourceKind::Modbus(ModbusSettings { line: Line::Tcp { .. }, .. }) => "modbus-tcp",
+            SourceKind::Modbus(ModbusSettings { line: Line::Rtu(_), .. }) => "modbus-rtu",
+            SourceKind::Exec(_) => "exec",
+            SourceKind::Serial(_) => "serial",
+        }
+    }
 }
 
 /// A file to play.
@@ -89,7 +122,8 @@ pub enum Speed {
 
 /// Reads one.
 pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Option<Named<SourceConfig>> {
-    const KINDS: [&str; 3] = ["replay", "http", "simulated"];
+    const KINDS: [&str; 8] =
+        ["replay", "http", "mqtt", "modbus-tcp", "modbus-rtu", "exec", "serial", "simulated"];
     let kind = part.require::<String>("type", "\"replay\"")?;
     let span = part.span.clone();
     let summary = part.take_text_or("summary", "1s", |text| positive(duration_ms(text)?));
@@ -107,6 +141,11 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     let kind = match kind.value.as_str() {
         "replay" => SourceKind::Replay(replay(folder, channels.clone(), &mut part)?),
         "http" => SourceKind::Http,
+        "mqtt" => SourceKind::Mqtt(mqtt::read(folder, &mut channels, &mut part)?),
+        "modbus-tcp" => SourceKind::Modbus(modbus::read(false, &mut channels, &mut part)?),
+        "modbus-rtu" => SourceKind::Modbus(modbus::read(true, &mut channels, &mut part)?),
+        "exec" => SourceKind::Exec(lines::exec(folder, &mut channels, &mut part)?),
+        "serial" => SourceKind::Serial(lines::serial(&mut channels, &mut part)?),
         "simulated" => {
             let known = pump::CHANNELS.map(str::to_owned).to_vec();
             if channels.is_some() {

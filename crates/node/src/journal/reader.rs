@@ -56,6 +56,30 @@ impl Reader {
         })
     }
 
+    /// Kept records of a stream after number `after` and up to `last`, oldest first: at most `max_records`, and about
+    /// `max_bytes` of bodies, but at least one if there is one.
+    pub fn run(
+        &self,
+        stream: &StreamName,
+        after: u64,
+        last: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, DatabaseError> {
+        database::read(&self.conn, |conn| {
+            let (mut records, mut bytes) = (Vec::new(), 0);
+            if let Some(position) = position::load(conn, stream)? {
+                let first = position.first.max(after.saturating_add(1));
+                row::each(conn, &position, first, last.min(position.last), |kept| {
+                    bytes += kept.record.body.get().len();
+                    records.push(kept.record);
+                    records.len() < max_records && bytes < max_bytes
+                })?;
+            }
+            Ok(records)
+        })
+    }
+
     /// The newest `limit` records of a stream, oldest first, each with its hash.
     pub fn latest(&self, stream: &StreamName, limit: usize) -> Result<Vec<(Record, Hash)>, DatabaseError> {
         let last = position::load(&self.conn, stream)?.map_or(0, |position| position.last);

@@ -98,6 +98,7 @@ impl Pipeline {
             let Some(was) = was else { continue };
             let old = &mut self.lanes[*was];
             (new.lanes[at].taken, new.lanes[at].late) = (old.taken, old.late);
+            (new.lanes[at].brought, new.lanes[at].seen) = (old.brought, old.seen);
             if let Some(open) = old.open.take() {
                 new.go_on(at, open, out);
             }

@@ -2,6 +2,7 @@
 
 use super::csv::CsvError;
 use super::queue::{Inlet, Stopped};
+use crate::mqtt::LinkError;
 
 /// Something that brings readings until it ends.
 pub trait Source: Send {
@@ -18,4 +19,13 @@ pub enum SourceError {
     /// The file gives no readings.
     #[error(transparent)]
     Csv(#[from] CsvError),
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] LinkError),
+    /// Something outside does not work.
+    #[error("{0}")]
+    Outside(String),
+    /// The system gives no sockets or threads.
+    #[error("the system gives no room to wait for anything")]
+    Runtime(#[source] std::io::Error),
 }

@@ -5,7 +5,7 @@
 
 pub mod brought;
 mod json;
-mod line;
+pub(super) mod line;
 
 use std::collections::BTreeMap;
 

@@ -2,12 +2,16 @@
 //!
 //! A source that brings more than the pipeline takes waits ([`Inlet::send`]) or is told to come again
 //! ([`Inlet::offer`]). Because each has an allowance of its own, a fast source cannot keep a slow one out.
+//!
+//! A source that has to acknowledge what it brings looks at [`Inlet::settled`]: so many of its readings are in the
+//! journal, or given up there with a record that says so.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use wire::body::PartChange;
 use wire::world::{Clock, MonoNs, WallMs};
 
@@ -40,6 +44,8 @@ pub enum Event {
     },
     /// Readings.
     Batch(Batch),
+    /// Whoever sent the readings waits for them to be settled, and sends no more until they are.
+    Settle,
     /// It is in another state now.
     State {
         /// Which.
@@ -112,6 +118,9 @@ pub enum NotTaken {
 struct Allowance {
     used: Mutex<usize>,
     freed: Condvar,
+    /// The same for a source that does not block.
+    stirred: Notify,
+    settled: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -126,6 +135,7 @@ impl Allowance {
         let _used = self.lock();
         self.stopping.store(true, Relaxed);
         self.freed.notify_all();
+        self.stirred.notify_one();
     }
 
     fn fits(used: usize, cells: usize) -> bool {
@@ -141,6 +151,7 @@ pub struct Inlet {
     allowance: Arc<Allowance>,
     clock: Box<dyn Clock>,
     refused: u64,
+    sent: u64,
 }
 
 impl Inlet {
@@ -153,7 +164,30 @@ impl Inlet {
         }
         *used += cells;
         drop(used);
-        self.tell(Event::Batch(batch))
+        let readings = batch.t_ms.len() as u64;
+        self.tell(Event::Batch(batch))?;
+        self.sent += readings;
+        Ok(())
+    }
+
+    /// Whether readings of so many cells (times and values) could be handed over now without waiting.
+    pub fn has_room(&self, cells: usize) -> bool {
+        Allowance::fits(*self.allowance.lock(), cells)
+    }
+
+    /// Readings handed over so far.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of them, the first ones, are settled: in the journal, or given up there with a record that says so.
+    pub fn settled(&self) -> u64 {
+        self.allowance.settled.load(Relaxed)
+    }
+
+    /// Until there may be room, more may be settled, or the source shall stop.
+    pub async fn stirred(&self) {
+        self.allowance.stirred.notified().await;
     }
 
     /// Hands over readings if there is room.
@@ -165,7 +199,10 @@ impl Inlet {
         }
         *used += cells;
         drop(used);
-        self.tell(Event::Batch(batch)).map_err(|Stopped| NotTaken::Stopped)
+        let readings = batch.t_ms.len() as u64;
+        self.tell(Event::Batch(batch)).map_err(|Stopped| NotTaken::Stopped)?;
+        self.sent += readings;
+        Ok(())
     }
 
     /// Says something that is not readings. Rare, so it needs no allowance.
@@ -199,7 +236,8 @@ impl Inlet {
         &*self.clock
     }
 
-    fn stopping(&self) -> bool {
+    /// Whether the source shall stop.
+    pub fn stopping(&self) -> bool {
         self.allowance.stopping.load(Relaxed)
     }
 }
@@ -255,6 +293,15 @@ impl Outlet {
             *used = used.saturating_sub(batch.cells());
             drop(used);
             allowance.freed.notify_all();
+            allowance.stirred.notify_one();
+        }
+    }
+
+    /// Tells a source how many of its readings are settled, since it was started.
+    pub fn settle(&self, source: usize, readings: u64) {
+        let allowance = Arc::clone(&locked(&self.allowances)[source]);
+        if allowance.settled.swap(readings, Relaxed) != readings {
+            allowance.stirred.notify_one();
         }
     }
 
@@ -311,7 +358,7 @@ impl Intake {
     /// The end of source number `source`.
     pub fn inlet(&self, source: usize, clock: Box<dyn Clock>) -> Inlet {
         let allowance = Arc::clone(&locked(&self.allowances)[source]);
-        Inlet { source, to: self.to.clone(), allowance, clock, refused: 0 }
+        Inlet { source, to: self.to.clone(), allowance, clock, refused: 0, sent: 0 }
     }
 
     /// Stops one source: nothing is taken from it any more.

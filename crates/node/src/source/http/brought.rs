@@ -52,7 +52,7 @@ pub(super) fn bad(place: &str, reason: impl Into<String>) -> Refusal {
 }
 
 /// Refuses what cannot be a reading's channels.
-pub(super) fn check_channels(place: &str, values: &[(String, f64)]) -> Result<(), Refusal> {
+pub(in crate::source) fn check_channels(place: &str, values: &[(String, f64)]) -> Result<(), Refusal> {
     if values.is_empty() {
         return Err(bad(place, "it has no values"));
     }

@@ -7,7 +7,7 @@
 use super::brought::{Brought, MAX_READINGS, MAX_VALUES, Refusal, bad, check_channels};
 
 /// Reads a body. `unit_ns`: nanoseconds of one unit of its timestamps.
-pub(super) fn read(text: &str, unit_ns: i64) -> Result<Vec<Brought>, Refusal> {
+pub(in crate::source) fn read(text: &str, unit_ns: i64) -> Result<Vec<Brought>, Refusal> {
     let (mut brought, mut values, mut series): (Vec<Brought>, usize, Option<&str>) = (Vec::new(), 0, None);
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -164,14 +164,13 @@ fn flow(path: &Path, name: VariantName, selvedge: Version) -> anyhow::Result<Fou
     let bytes = read(path)?.len() as u64;
     let flow = Flow::load(path)?;
     let source = |source: &node::flow::SourceConfig| {
-        let (kind, file) = match &source.kind {
-            SourceKind::Replay(replay) => ("replay", replay.file.file_name()),
-            SourceKind::Http => ("http", None),
-            SourceKind::Simulated(_) => ("simulated", None),
+        let file = match &source.kind {
+            SourceKind::Replay(replay) => replay.file.file_name(),
+            _ => None,
         };
         contract::Source {
             name: source.name.to_string(),
-            kind: kind.to_owned(),
+            kind: source.kind.as_str().to_owned(),
             channels: source.channels.clone(),
             file: file.map(|file| file.to_string_lossy().chars().take(NAME_MAX_BYTES / 4).collect()),
         }

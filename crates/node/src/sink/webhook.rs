@@ -1,0 +1,134 @@
+//! A sink that posts each record to an address, one after the other, until it is taken.
+//!
+//! `Idempotency-Key` is the record's id: whoever gets it twice takes it once. What the receiver says it will never take (400, 413,
+//! 422) is left out and told; everything else is tried again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::{Client, StatusCode};
+
+use super::choose::Item;
+use super::feed::Feed;
+use super::pass::Sink;
+use super::trouble::SinkError;
+use crate::config::read_token;
+use crate::why::why;
+
+/// The longest that a receiver may ask for.
+const LATER_MOST_S: u64 = 300;
+/// What is read of a refusal.
+const ANSWER_BYTES: usize = 300;
+
+/// Where records are posted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookSettings {
+    /// The address.
+    pub url: String,
+    /// The file with a token that is shown as `Authorization: Bearer`.
+    pub token_file: Option<PathBuf>,
+    /// One post may take so long.
+    pub timeout: Duration,
+}
+
+/// Posts.
+pub struct Webhook {
+    settings: WebhookSettings,
+    left_out: u64,
+}
+
+impl Webhook {
+    /// A sink.
+    pub fn new(settings: WebhookSettings) -> Webhook {
+        Webhook { settings, left_out: 0 }
+    }
+
+    async fn pass(&mut self, feed: &mut Feed) -> Result<(), SinkError> {
+        let client = Client::builder()
+            .timeout(self.settings.timeout)
+            // A post that was redirected would be somebody else's.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| SinkError::Outside(why(&error)))?;
+        let authorization = match &self.settings.token_file {
+            None => None,
+            Some(file) => {
+                let token = read_token(file).map_err(|error| SinkError::Outside(why(&error)))?;
+                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                    .map_err(|error| SinkError::Outside(why(&error)))?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        while let Some(group) = feed.next().await? {
+            for item in &group.items {
+                if let Some(refusal) = self.post(&client, authorization.as_ref(), item).await? {
+                    self.left_out += 1;
+                    let left_out = self.left_out;
+                    tracing::warn!(sink = %feed.name(), record = item.id, refusal, left_out, "a record was refused for good");
+                    feed.tell("failed", format!("{} was refused for good and left out: {refusal}", item.id));
+                } else {
+                    feed.tell("running", format!("{} takes records", self.settings.url));
+                }
+                feed.passed(item)?;
+            }
+            feed.done(group)?;
+        }
+        Ok(())
+    }
+
+    /// Posts one record; gives the receiver's word if it will never take it.
+    async fn post(
+        &self,
+        client: &Client,
+        authorization: Option<&HeaderValue>,
+        item: &Item,
+    ) -> Result<Option<String>, SinkError> {
+        let mut post = client
+            .post(&self.settings.url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, concat!("selvedge/", env!("CARGO_PKG_VERSION")))
+            .header("Idempotency-Key", &item.id)
+            .body(item.json());
+        if let Some(authorization) = authorization {
+            post = post.header(AUTHORIZATION, authorization);
+        }
+        let answer = post.send().await.map_err(|error| SinkError::Outside(why(&error.without_url())))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(None);
+        }
+        let later =
+            answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let word = first_bytes(answer).await;
+        let why = format!("it answered {status}{}{word}", if word.is_empty() { "" } else { ": " });
+        match (status, later) {
+            (
+                StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY,
+                _,
+            ) => Ok(Some(why)),
+            (_, Some(seconds)) => Err(SinkError::Later { why, seconds: seconds.min(LATER_MOST_S) }),
+            (_, None) => Err(SinkError::Outside(why)),
+        }
+    }
+}
+
+/// The beginning of what was answered, as text without control characters.
+async fn first_bytes(mut answer: reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < ANSWER_BYTES
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        bytes.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES - bytes.len())]);
+    }
+    String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect()
+}
+
+impl Sink for Webhook {
+    fn run(&mut self, feed: &mut Feed) -> Result<(), SinkError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SinkError::Runtime)?;
+        runtime.block_on(self.pass(feed))
+    }
+}

@@ -1,0 +1,13 @@
+//! Nodes and the plant around them: brokers, registers, serial lines, programs, and whoever takes records. Against real peers where
+//! this machine has them (mosquitto, pymodbus); otherwise a test says that it was skipped.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
+#![expect(clippy::print_stderr, reason = "says what is skipped, and what was counted")]
+
+mod broker;
+mod flows;
+mod lines;
+mod modbus;
+mod mqtt;
+mod sinks;
+mod stand;
