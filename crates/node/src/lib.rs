@@ -18,7 +18,7 @@
 //! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them;
 //! - [`identity`]: who this node is to its hub; [`judged`]: by which time certificates are judged.
 //!
-//! Language models:
+//! Language models, unless this is a build without (feature `language`):
 //!
 //! - [`shelf`]: the models on this machine; [`pull`] brings them here, over [`web`];
 //! - [`serve`]: an OpenAI-compatible server over them;
@@ -27,6 +27,11 @@
 //!   when it is no good; [`device`] says what this node can prove, [`inventory`] what it is, [`behaviour`] how its models do;
 //!   [`zone`]: its own time.
 //!
+//! Keeping on:
+//!
+//! - [`progress`]: whether the threads get anywhere; [`supervise`]: whether the process does; [`pressure`]: what is given up
+//!   when memory, disk or cooling run short; [`doctor`]: what is wrong, on one page.
+//!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine,
 //! [`control`] for people on it, [`status`] for who asks how it is, and [`latency`] for how quick it is.
 
@@ -34,16 +39,22 @@
 
 pub mod agent;
 pub mod api;
+#[cfg(feature = "language")]
 pub mod assignments;
+#[cfg(feature = "language")]
 pub mod behaviour;
 pub mod config;
+#[cfg(feature = "language")]
 pub mod control;
 pub mod decide;
 pub mod desired;
+#[cfg(feature = "language")]
 pub mod device;
+pub mod doctor;
 pub mod durable;
 pub mod flow;
 pub mod identity;
+#[cfg(feature = "language")]
 pub mod install;
 pub mod inventory;
 pub mod journal;
@@ -53,15 +64,24 @@ pub mod latency;
 pub mod model;
 pub mod pipeline;
 pub mod play;
+pub mod pressure;
+pub mod progress;
+#[cfg(feature = "language")]
 pub mod pull;
+#[cfg(feature = "language")]
 pub mod serve;
+#[cfg(feature = "language")]
 pub mod shelf;
 pub mod source;
 pub mod status;
+pub mod supervise;
 pub mod sync;
+#[cfg(feature = "language")]
 pub mod transfer;
+#[cfg(feature = "language")]
 pub mod trust;
 pub mod uplink;
+#[cfg(feature = "language")]
 pub mod web;
 pub mod why;
 pub mod zone;

@@ -20,9 +20,13 @@ use crate::journal::{Durability, Journal, JournalError};
 use crate::keep;
 use crate::latency::{Latency, LatencySummary};
 use crate::pipeline::{Pipeline, Product};
+use crate::progress::Thread;
 use crate::source::panic_text;
 use crate::source::queue::{Arrival, Event, Outlet, SourceState};
-use crate::status::{JournalStatus, ModelStatus, RuleStatus, SourceStatus, Status, UplinkStatus, rss_bytes};
+use crate::status::{
+    Health, JournalStatus, ModelStatus, RuleStatus, SourceStatus, Status, UplinkStatus, rss_bytes,
+};
+use crate::supervise::crumb::Crumb;
 use crate::why::why;
 
 /// The thread looks at the clock this often when nothing comes.
@@ -48,6 +52,8 @@ pub(super) struct Looper {
     pub(super) states: SourceStates,
     /// What other parts of the node have to say in the journal.
     pub(super) reports: Receiver<Filed>,
+    /// What it is busy with, for the next life.
+    pub(super) crumb: Crumb,
 }
 
 /// How each source is, in the order of the flow.
@@ -55,6 +61,8 @@ pub(super) struct SourceStates(Vec<OneSource>);
 
 struct OneSource {
     config: crate::flow::part::SourceConfig,
+    /// `source.` and its name.
+    part: String,
     state: SourceState,
     reason: String,
     refused: u64,
@@ -65,6 +73,7 @@ impl SourceStates {
     pub(super) fn new(config: &Config) -> SourceStates {
         let waiting = |config: &crate::flow::part::SourceConfig| OneSource {
             config: config.clone(),
+            part: format!("source.{}", config.name),
             state: SourceState::Waiting,
             reason: "nothing has come yet".to_owned(),
             refused: 0,
@@ -104,6 +113,7 @@ impl Looper {
             changed: true,
         };
         loop {
+            self.crumb.at(None);
             let first = self.outlet.next(self.pause());
             let mut arrivals = Vec::new();
             let mut readings = 0;
@@ -135,8 +145,12 @@ impl Looper {
                 round.changed = false;
                 self.tell_status(&round);
             }
-            self.shared.alive_ns.store(self.clock.mono_ns(), Relaxed);
+            self.relieve(&mut round);
+            let alive_ns = self.clock.mono_ns();
+            self.shared.alive_ns.store(alive_ns, Relaxed);
+            self.shared.progress.beat(Thread::Agent, alive_ns);
             if idle && self.shared.stopping.load(Relaxed) {
+                self.shared.progress.ended(Thread::Agent);
                 return self.finish(round);
             }
         }
@@ -177,6 +191,7 @@ impl Looper {
             },
             Event::Batch(batch) => {
                 self.note_refused(arrival);
+                self.crumb.at(Some(&self.states.0[at].part));
                 let Looper { pipeline, clock, .. } = self;
                 let looked = catch_unwind(AssertUnwindSafe(|| {
                     pipeline.step(at, batch, arrival.arrived_ns, &**clock, &mut round.out);
@@ -297,6 +312,22 @@ impl Looper {
             Ok(_) => kept.into_iter().for_each(|kept| kept()),
             // Whoever handed it in does so again in its next life.
             Err(error) => round.trouble = Some(why(&error)),
+        }
+    }
+
+    /// Gives up what was asked for while memory or disk are short.
+    fn relieve(&mut self, round: &mut Round) {
+        if self.shared.drop_caches.swap(false, Relaxed)
+            && let Err(error) = self.journal.drop_caches()
+        {
+            tracing::warn!(error = why(&error), "the journal's page cache stays");
+        }
+        if self.shared.shrink_journal.swap(false, Relaxed) {
+            match self.journal.shrink() {
+                Ok(0) => {}
+                Ok(bytes) => tracing::warn!(bytes, "the journal gave room back to the disk"),
+                Err(error) => round.trouble = Some(why(&error)),
+            }
         }
     }
 
@@ -462,5 +493,6 @@ pub(super) fn first_status(config: &Config) -> Status {
             .hub
             .as_ref()
             .map(|hub| UplinkStatus { hub: hub.url.clone(), ..UplinkStatus::default() }),
+        health: Health::default(),
     }
 }
