@@ -13,7 +13,10 @@ mod follow;
 mod host;
 #[cfg(feature = "language")]
 mod install;
-#[cfg_attr(not(feature = "language"), path = "agent/no_language.rs")]
+#[cfg(feature = "language")]
+mod language;
+#[cfg(not(feature = "language"))]
+#[path = "agent/no_language.rs"]
 mod language;
 mod looper;
 mod report;

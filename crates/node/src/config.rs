@@ -29,7 +29,10 @@
 //! ```
 
 pub mod condition;
-#[cfg_attr(not(feature = "language"), path = "config/no_language.rs")]
+#[cfg(feature = "language")]
+mod language;
+#[cfg(not(feature = "language"))]
+#[path = "config/no_language.rs"]
 mod language;
 #[cfg(feature = "language")]
 pub mod neighbours;

@@ -1,18 +1,19 @@
 //! What is wrong with a node and what to do about it, on one page; whether it runs or not, and without changing anything.
 //!
 //! [`examine`] looks at what there is (settings were read before): the data folder, the journal, the certificate, the machine,
-//! earlier starts, and, if the node runs and has a local API, what it says of itself ([`Live`]). It never waits for a lock.
+//! earlier starts, and, if the node runs and has a local API, what it says of itself ([`live::Live`]). It never waits for a lock.
 
+pub mod case;
+pub mod finding;
 mod journal;
 pub mod live;
 
 use std::path::Path;
 
-use serde::Serialize;
 use wire::world::WallMs;
 
-use self::live::Live;
-use crate::config::Config;
+use self::case::Case;
+use self::finding::Finding;
 use crate::identity::files::Files;
 use crate::journal::is_held;
 use crate::pressure::look::Seen;
@@ -25,59 +26,6 @@ const CLOCK_LEAST_MS: WallMs = 1_767_225_600_000;
 
 /// A certificate is renewed from a third of its life on; one with less than this left was not, for long.
 const CERTIFICATE_SOON_MS: i64 = 3 * 86_400_000;
-
-/// Something that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What: `journal`, `clock`, `source.pump` …
-    pub about: String,
-    /// How it is.
-    pub level: Level,
-    /// In words.
-    pub says: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub help: Option<String>,
-}
-
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Good,
-    /// Worth knowing; the node works.
-    Note,
-    /// It needs somebody.
-    Wrong,
-}
-
-impl Finding {
-    fn good(about: &str, says: impl Into<String>) -> Finding {
-        Finding { about: about.to_owned(), level: Level::Good, says: says.into(), help: None }
-    }
-
-    fn note(about: &str, says: impl Into<String>, help: impl Into<String>) -> Finding {
-        Finding { about: about.to_owned(), level: Level::Note, says: says.into(), help: Some(help.into()) }
-    }
-
-    /// Something that needs somebody.
-    pub fn wrong(about: &str, says: impl Into<String>, help: impl Into<String>) -> Finding {
-        Finding { about: about.to_owned(), level: Level::Wrong, says: says.into(), help: Some(help.into()) }
-    }
-}
-
-/// What the page is written from.
-pub struct Case<'a> {
-    /// The node's settings.
-    pub config: &'a Config,
-    /// What the running node says of itself; `Err`: why it says nothing. `None`: it has no local API.
-    pub live: Option<Result<Live, String>>,
-    /// One look at the machine.
-    pub seen: Seen,
-    /// This machine's time.
-    pub now_ms: WallMs,
-}
 
 /// All that was looked at, in the order of a page.
 pub fn examine(case: &Case<'_>) -> Vec<Finding> {
@@ -286,8 +234,10 @@ fn starts(data: &Path, found: &mut Vec<Finding>) {
 mod tests {
     use std::fs;
 
+    use super::finding::Level;
     use super::*;
     use crate::agent::start;
+    use crate::config::Config;
     use crate::pressure::look::{Heat, Memory, Zone};
     use wire::world::{Clock as _, System};
 

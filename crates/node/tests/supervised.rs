@@ -11,7 +11,7 @@ use node::config::Config;
 use node::journal::reader::Reader;
 use node::source::BackOff;
 use node::supervise::crumb;
-use node::supervise::notify::Manager;
+use node::supervise::notify::NotifySettings;
 use node::supervise::starts::Starts;
 use wire::id::StreamName;
 use wire::world::System;
@@ -27,7 +27,7 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-fn run(dir: &Path, manager: Manager) -> Running {
+fn run(dir: &Path, manager: NotifySettings) -> Running {
     let config = Config::load(&dir.join("node.toml")).unwrap();
     let supervision = Supervision { restarted: true, manager };
     start_supervised(config, System::new(), BackOff::default(), supervision).unwrap()
@@ -58,7 +58,7 @@ fn a_source_that_the_node_dies_of_is_left_out_until_a_person_starts_it_again() {
     let died = || fs::write(data.join(crumb::FILE), format!("{:<128}", "source.bad")).unwrap();
     Starts { restless: 3, blamed: [("source.bad".to_owned(), 2)].into() }.save(&data).unwrap();
     died();
-    let running = run(dir.path(), Manager::default());
+    let running = run(dir.path(), NotifySettings::default());
     until("the good source", || state(&running, "good") == "running");
     until("what is left out", || running.status().health.left_out.len() == 2);
     assert_eq!(state(&running, "bad"), "failed");
@@ -72,12 +72,12 @@ fn a_source_that_the_node_dies_of_is_left_out_until_a_person_starts_it_again() {
     drop(reader);
 
     // It was told to end: everything has one more chance, and the next death counts.
-    let running = run(dir.path(), Manager::default());
+    let running = run(dir.path(), NotifySettings::default());
     until("both sources", || state(&running, "good") == "running" && state(&running, "bad") == "running");
     assert!(running.status().health.left_out.is_empty());
     running.stop().unwrap();
     died();
-    let running = run(dir.path(), Manager::default());
+    let running = run(dir.path(), NotifySettings::default());
     until("the bad source", || state(&running, "bad") == "failed");
     running.stop().unwrap();
 }
@@ -89,8 +89,10 @@ fn the_service_manager_hears_that_the_node_runs_and_goes_round() {
     let socket = dir.path().join("notify");
     let listener = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
     listener.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let manager =
-        Manager { socket: Some(socket.display().to_string()), watchdog: Some(Duration::from_millis(100)) };
+    let manager = NotifySettings {
+        socket: Some(socket.display().to_string()),
+        watchdog: Some(Duration::from_millis(100)),
+    };
     let running = run(dir.path(), manager);
     let hear = || {
         let mut words = [0; 256];

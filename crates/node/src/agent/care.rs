@@ -16,7 +16,7 @@ use crate::pressure::look::{Seen, look};
 use crate::pressure::{self, Effect, Limits, Squeeze};
 use crate::source::queue::Messenger;
 use crate::status::Health;
-use crate::supervise::notify::{Manager, Notifier};
+use crate::supervise::notify::{Notifier, NotifySettings};
 use crate::supervise::starts::{LeftOut, QUIET, Starts};
 use crate::why::why;
 
@@ -29,7 +29,7 @@ pub struct Supervision {
     /// Somebody starts it again. Then it finds out whether it dies again and again, and leaves out what it dies of.
     pub restarted: bool,
     /// The service manager.
-    pub manager: Manager,
+    pub manager: NotifySettings,
 }
 
 /// What is known of earlier starts, and what this run does without.
@@ -48,7 +48,7 @@ pub(super) struct Care {
     pub(super) messenger: Messenger,
     pub(super) relief: Option<Relief>,
     pub(super) clock: Box<dyn Clock>,
-    pub(super) manager: Manager,
+    pub(super) manager: NotifySettings,
     /// `None`: nobody starts the node again.
     pub(super) life: Option<Life>,
 }
@@ -238,7 +238,7 @@ mod tests {
             messenger: outlet.messenger(),
             relief: None,
             clock: Box::new(Simulated::new(1)),
-            manager: Manager::default(),
+            manager: NotifySettings::default(),
             life,
         };
         (care, dir)

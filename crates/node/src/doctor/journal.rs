@@ -6,7 +6,8 @@ use std::path::Path;
 use wire::body::{Body as _, PartChange, SourceChange};
 use wire::id::StreamName;
 
-use super::{Case, Finding};
+use super::case::Case;
+use super::finding::Finding;
 use crate::journal::reader::Reader;
 use crate::journal::verify::verify_tail;
 use crate::why::why;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// The node.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -181,7 +181,7 @@ pub(super) fn examine(live: &Live, found: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::finding::Level;
     use super::*;
 
     #[test]

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 /// What the manager has said of itself, by its variables in the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Manager {
+pub struct NotifySettings {
     /// Where it listens: a path, or `@` and an abstract name.
     pub socket: Option<String>,
     /// It ends a process that has not said for so long that it gets somewhere.
     pub watchdog: Option<Duration>,
 }
 
-impl Manager {
+impl NotifySettings {
     /// As `get` tells the variables; `own_pid`: this process. A variable that is meant for another process is not for us.
-    pub fn from_variables(get: impl Fn(&str) -> Option<String>, own_pid: u32) -> Manager {
+    pub fn from_variables(get: impl Fn(&str) -> Option<String>, own_pid: u32) -> NotifySettings {
         let socket = get("NOTIFY_SOCKET").filter(|socket| socket.starts_with(['/', '@']));
         let is_ours = get("WATCHDOG_PID").is_none_or(|pid| pid.parse() == Ok(own_pid));
         let micros = get("WATCHDOG_USEC").filter(|_| is_ours).and_then(|micros| micros.parse().ok());
         let watchdog = micros.filter(|micros| *micros > 0).map(Duration::from_micros);
-        Manager { socket, watchdog }
+        NotifySettings { socket, watchdog }
     }
 
     /// How often it should hear: half of its patience, and every ten seconds at least.
@@ -40,7 +40,7 @@ pub struct Notifier {
 impl Notifier {
     /// To this manager; to nobody, if it does not listen.
     #[cfg(unix)]
-    pub fn to(manager: &Manager) -> Notifier {
+    pub fn to(manager: &NotifySettings) -> Notifier {
         let to = manager.socket.as_deref().and_then(|socket| {
             let opened = address(socket).and_then(|to| Ok((open()?, to)));
             opened
@@ -52,7 +52,7 @@ impl Notifier {
 
     /// To nobody: this system has no such manager.
     #[cfg(not(unix))]
-    pub fn to(_manager: &Manager) -> Notifier {
+    pub fn to(_manager: &NotifySettings) -> Notifier {
         Notifier {}
     }
 
@@ -118,7 +118,7 @@ mod tests {
             let get = |name: &str| {
                 variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
             };
-            let manager = Manager::from_variables(get, 7);
+            let manager = NotifySettings::from_variables(get, 7);
             (manager.socket.clone(), manager.every())
         };
         assert_eq!(manager(&[]), (None, None));
@@ -151,7 +151,7 @@ mod tests {
             ),
         ];
         for (listener, socket) in listeners {
-            let notifier = Notifier::to(&Manager { socket: Some(socket), watchdog: None });
+            let notifier = Notifier::to(&NotifySettings { socket: Some(socket), watchdog: None });
             notifier.ready();
             notifier.alive();
             notifier.status("two\nlines");
@@ -162,7 +162,7 @@ mod tests {
             }
         }
         // Nobody listens: nothing happens.
-        Notifier::to(&Manager { socket: Some("/nowhere/notify".to_owned()), watchdog: None }).ready();
-        Notifier::to(&Manager::default()).ready();
+        Notifier::to(&NotifySettings { socket: Some("/nowhere/notify".to_owned()), watchdog: None }).ready();
+        Notifier::to(&NotifySettings::default()).ready();
     }
 }

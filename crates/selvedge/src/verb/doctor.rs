@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use node::config::{ApiConfig, Config, read_token};
+use node::doctor::case::Case;
+use node::doctor::examine;
+use node::doctor::finding::{Finding, Level};
 use node::doctor::live::Live;
-use node::doctor::{Case, Finding, Level, examine};
 use node::pressure::look::look;
 use wire::world::{Clock as _, System};
 

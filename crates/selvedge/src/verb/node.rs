@@ -14,7 +14,7 @@ use node::identity::files::Files;
 use node::inventory;
 use node::judged::Judged;
 use node::source::BackOff;
-use node::supervise::notify::Manager;
+use node::supervise::notify::NotifySettings;
 use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::identity::Code;
@@ -200,7 +200,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let interrupt = Interrupt::listen()?;
     let name = config.name.clone();
     let hub = config.hub.as_ref().map_or_else(|| "no hub".to_owned(), |hub| format!("hub {}", hub.url));
-    let manager = Manager::from_variables(|name| std::env::var(name).ok(), std::process::id());
+    let manager = NotifySettings::from_variables(|name| std::env::var(name).ok(), std::process::id());
     let supervision = Supervision { restarted: args.supervised, manager };
     let running = agent::start_supervised(config, System::new(), BackOff::default(), supervision)?;
     let api =
