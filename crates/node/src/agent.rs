@@ -174,7 +174,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
     if journal::is_held(&data) == Some(true) {
         return Err(StartError::Journal(OpenError::InUse { dir: data }));
     }
-    let (crumb, died_at) = Crumb::open(&data);
+    let (crumb, died_at) = if supervision.restarted { Crumb::open(&data) } else { (Crumb::off(), None) };
     let life = supervision.restarted.then(|| begin(&data, died_at.as_deref()));
     let left_out = life.as_ref().map(|life| life.left_out.clone()).unwrap_or_default();
     let language =

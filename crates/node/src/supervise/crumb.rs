@@ -32,9 +32,14 @@ impl Crumb {
         (Crumb { file: file.ok(), part: None }, before)
     }
 
+    /// Writes nothing: nobody starts the node again.
+    pub fn off() -> Crumb {
+        Crumb { file: None, part: None }
+    }
+
     /// It turns to this part, or to none.
     pub fn at(&mut self, part: Option<&str>) {
-        if self.part.as_deref() == part {
+        if self.file.is_none() || self.part.as_deref() == part {
             return;
         }
         self.part = part.map(str::to_owned);
