@@ -34,8 +34,7 @@ impl Thread {
     /// commit, and the slots look through gigabytes.
     pub fn patience(self) -> Duration {
         match self {
-            Thread::Agent => Duration::from_secs(60),
-            Thread::Io => Duration::from_secs(60),
+            Thread::Agent | Thread::Io => Duration::from_secs(45),
             Thread::Install => Duration::from_secs(600),
         }
     }
@@ -95,12 +94,12 @@ mod tests {
         assert_eq!(progress.stuck(u64::MAX), [], "none runs yet");
         progress.beat(Thread::Agent, 0);
         progress.beat(Thread::Io, 30 * second);
-        assert_eq!(progress.stuck(60 * second), []);
-        let stuck = progress.stuck(75 * second);
+        assert_eq!(progress.stuck(40 * second), []);
+        let stuck = progress.stuck(60 * second + 1);
         assert_eq!(stuck.len(), 1);
-        assert_eq!(stuck[0].to_string(), "the thread agent has not gone round for 74 s");
+        assert_eq!(stuck[0].to_string(), "the thread agent has not gone round for 60 s");
         progress.ended(Thread::Agent);
-        assert_eq!(progress.stuck(75 * second), []);
+        assert_eq!(progress.stuck(60 * second), []);
         assert_eq!(progress.stuck(91 * second)[0].thread, Thread::Io);
     }
 }

@@ -21,7 +21,7 @@ const EVENTS: usize = 1_000;
 /// The journal itself.
 pub(super) fn examine(case: &Case<'_>, found: &mut Vec<Finding>) {
     let data = &case.config.data;
-    if !data.exists() {
+    if !data.join("journal.sqlite").exists() {
         return;
     }
     for name in set_aside(data) {

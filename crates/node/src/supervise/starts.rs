@@ -16,7 +16,7 @@ use crate::durable;
 /// The file in the data folder.
 pub const FILE: &str = "starts.json";
 
-/// A run that lasted so long was a good one.
+/// A run that lasted so long was a good one. Longer than the patience with a thread, or one that hangs from the start were good.
 pub const QUIET: Duration = Duration::from_secs(60);
 
 /// So many starts in a row that were not: models are left out.
