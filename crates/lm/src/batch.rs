@@ -190,6 +190,11 @@ impl Batch {
         self.prefixes.clear();
     }
 
+    /// Gives back the pages of sequences that ended; those that run keep theirs.
+    pub fn forget(&mut self) {
+        self.prefixes.clear();
+    }
+
     /// One step through the model: at least one token for each sequence that writes.
     pub fn step(&mut self) -> Result<Vec<Event>, StepError> {
         let mut events = Vec::new();

@@ -2,15 +2,23 @@
 //! does: source → pipeline → journal ⇒ uplink.
 //!
 //! Threads: `agent` runs the pipeline and owns the journal; `io` runs the local API and the uplink on one tokio
-//! runtime; `install` has releases brought and proven; `serve` answers; each blocking source and each sink has its own. Nothing that thinks waits for the network or the wall clock.
+//! runtime; `install` has releases brought and proven; `serve` answers; `care` looks after all of them; each blocking source
+//! and each sink has its own. Nothing that thinks waits for the network or the wall clock.
 //!
 //! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
 //! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
 
 mod acting;
+mod care;
 mod follow;
 mod host;
+#[cfg(feature = "language")]
 mod install;
+#[cfg(feature = "language")]
+mod language;
+#[cfg(not(feature = "language"))]
+#[path = "agent/no_language.rs"]
+mod language;
 mod looper;
 mod reining;
 pub mod reload;
@@ -22,15 +30,13 @@ pub(crate) mod sources;
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use package::disk::FileError;
-use package::disk::system::System;
-use package::store::Store;
 use tokio::sync::watch;
 use wire::body::Start;
 use wire::id::BootId;
@@ -38,9 +44,7 @@ use wire::record::Stamp;
 use wire::world::{Clock, ClockQuality, Entropy, World};
 
 use crate::api::Api;
-use crate::api::blobs::Door;
 use crate::api::guard::Guard;
-use crate::config::serve::ServeConfig;
 use crate::config::{Config, TokenError, read_token};
 use crate::identity::tend::{Identity, IdentityError};
 use crate::inventory;
@@ -48,16 +52,22 @@ use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
 use crate::policy::pseudonym::{KeyError, Pseudonyms};
-use crate::serve::{self, ServeError, Serving};
+use crate::pressure::Limits;
+use crate::progress::{Progress, Thread};
 use crate::source::BackOff;
 use crate::source::queue::{Outlet, Stopper};
 use crate::status::Status;
+use crate::supervise::crumb::Crumb;
+use crate::supervise::starts::Starts;
 use crate::uplink::{self, Uplink, UplinkError};
 use crate::why::why;
 use acting::Acting;
+pub use care::Supervision;
+use care::{Care, Caring, Life};
 use follow::Follower;
 use host::AgentHost;
-use install::{InstallError, Installing, Surroundings};
+pub use language::LanguageError;
+use language::{Around, Language, Speaking};
 use looper::Looper;
 use reining::Reining;
 use reload::{Reloaded, Reloader};
@@ -68,6 +78,9 @@ use sources::{Sources, Threads};
 
 /// Calls that are being answered when the node stops have so long to end.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// How often the `io` thread says that it goes round.
+const PULSE: Duration = Duration::from_secs(1);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,15 +108,12 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// The language models cannot be served.
-    #[error("the language models cannot be served")]
-    Serve(#[from] ServeError),
     /// What the policy hides has no names.
     #[error(transparent)]
     Pseudonyms(#[from] KeyError),
-    /// The releases cannot be kept.
-    #[error("the releases cannot be kept")]
-    Install(#[from] InstallError),
+    /// The language models cannot be served, or their releases kept.
+    #[error(transparent)]
+    Language(#[from] LanguageError),
     /// The data folder cannot be made.
     #[error("the data folder {} cannot be used", path.display())]
     Data {
@@ -142,8 +152,8 @@ pub struct Running {
     reloader: Reloader,
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
-    serving: Option<Serving>,
-    installing: Option<Installing>,
+    speaking: Speaking,
+    caring: Caring,
     acting: Option<Acting>,
 }
 
@@ -154,9 +164,19 @@ pub fn start<W: World + Clone + 'static>(config: Config, world: W) -> Result<Run
 
 /// Starts a node whose failed sources are tried again after other times than the usual.
 pub fn start_with<W: World + Clone + 'static>(
+    config: Config,
+    world: W,
+    back_off: BackOff,
+) -> Result<Running, StartError> {
+    start_supervised(config, world, back_off, Supervision::default())
+}
+
+/// Starts a node that somebody else watches.
+pub fn start_supervised<W: World + Clone + 'static>(
     mut config: Config,
     mut world: W,
     back_off: BackOff,
+    supervision: Supervision,
 ) -> Result<Running, StartError> {
     let data = config.data.clone();
     std::fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
@@ -167,23 +187,21 @@ pub fn start_with<W: World + Clone + 'static>(
         config.hub.as_ref().and_then(|hub| hub.token_file.as_deref()).map(read_token).transpose()?;
     let api_token =
         config.api.as_ref().and_then(|api| api.token_file.as_deref()).map(read_token).transpose()?;
-    let serve_key =
-        config.serve.as_ref().and_then(|serve| serve.token_file.as_deref()).map(read_token).transpose()?;
     // What can fail for reasons outside comes before the first record is written.
     let listener = config.api.as_ref().map(|api| listen(api.listen)).transpose()?;
-    let prepared = config.packages.as_ref().map(|packages| install::prepare(packages, &data)).transpose()?;
-    let store = prepared.as_ref().map(|prepared| Arc::clone(&prepared.store));
-    let serving = match config.serve.clone() {
-        Some(ServeConfig { settings, offers, .. }) => {
-            let settings = serve::settings::Settings { key: serve_key, ..settings };
-            let slots = prepared.as_ref().map(|prepared| prepared.slots.clone());
-            Some(serve::start(settings, offers, slots, world.clone())?)
-        }
-        None => None,
-    };
+    // Another node that runs here is left alone: this one will not start.
+    if journal::is_held(&data) == Some(true) {
+        return Err(StartError::Journal(OpenError::InUse { dir: data }));
+    }
+    let (crumb, died_at) = if supervision.restarted { Crumb::open(&data) } else { (Crumb::off(), None) };
+    let life = supervision.restarted.then(|| begin(&data, died_at.as_deref()));
+    let left_out = life.as_ref().map(|life| life.left_out.clone()).unwrap_or_default();
+    let language =
+        if left_out.models.is_none() { Language::open(&config, &world)? } else { Language::left_out() };
     let boot = BootId::random(&mut world);
     let (mut pipeline, mut journal, mut first) = recall(&config, &mut world)?;
     restore::rules(&data, &mut pipeline, &mut first)?;
+    first.extend(left_out.models.iter().map(|why| Product::part("models", "left_out", why.clone())));
     // A door for nodes is one with TLS; there this node is known by its certificate.
     let identity = match config.hub.as_ref().filter(|hub| hub.url.starts_with("https://")) {
         Some(hub) => {
@@ -230,14 +248,15 @@ pub fn start_with<W: World + Clone + 'static>(
     let clock = Box::new(move || Box::new(clocks.clone()) as Box<dyn Clock>);
     let mut sources = Sources::new(config.name.clone(), outlet.intake(), clock, back_off);
     for source in &config.flow.sources {
-        sources.start(source).map_err(StartError::Thread)?;
+        let left_out = left_out.parts.get(&format!("source.{}", source.name));
+        sources.start(source, left_out.map(String::as_str)).map_err(StartError::Thread)?;
     }
     let (posted, threads) = (sources.posted(), sources.threads());
     let bound = config.policy.sources.keys().cloned().collect();
     let reloader =
         Reloader::new(&config.flow, config.params.clone(), bound, Arc::clone(&shared), outlet.messenger());
 
-    let messenger = outlet.messenger();
+    let (messenger, care_messenger) = (outlet.messenger(), outlet.messenger());
     let (reports, filed) = report::reports(outlet.messenger());
     let acting = match config.flow.actuators.is_empty() {
         true => None,
@@ -280,17 +299,11 @@ pub fn start_with<W: World + Clone + 'static>(
         sources,
         sinks: Arc::clone(&sinks),
         ring,
+        crumb,
     };
-    let installing = match prepared {
-        Some(prepared) => {
-            let (world, shared) = (world.clone(), Arc::clone(&shared));
-            let near = config.neighbours.as_ref().and_then(|near| near.token_file.as_deref());
-            let near = near.map(read_token).transpose()?;
-            let around = Surroundings { world, boot, shared, reports, token: hub_token, tls, near };
-            Some(install::start(prepared, &config, around)?)
-        }
-        None => None,
-    };
+    let around =
+        Around { world: world.clone(), boot, shared: Arc::clone(&shared), reports, token: hub_token, tls };
+    let speaking = language.join(&config, around)?;
     let agent = spawn("agent", move || looper.run())?;
 
     let (io_stop, stop) = watch::channel(false);
@@ -298,18 +311,33 @@ pub fn start_with<W: World + Clone + 'static>(
     let api = match listener {
         Some((address, listener)) => {
             let hosts = config.api.as_ref().map(|api| api.hosts.clone()).unwrap_or_default();
-            let door = neighbours(&config, &shared, (address, hosts.clone()), store, &world)?;
+            let door = speaking.door(&config, &shared, (address, hosts.clone()), &world)?;
             let guard = Guard::new(address, hosts, api_token);
             let api = Api::new(Arc::clone(&shared), posted, guard, Box::new(world.clone()));
             Some((api.with_neighbours(door), listener))
         }
         None => None,
     };
-    let follower = follower.with_inbox(installing.as_ref().map(Installing::inbox));
+    let follower = follower.with_inbox(speaking.inbox());
     let host =
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
-    let io = spawn("io", move || run_io(api, uplink, identity, host, world, &stop))?;
-    let api = api_addr;
+    let care = Care {
+        root: PathBuf::from("/"),
+        data: config.data.clone(),
+        limits: Limits { disk_free_bytes: config.journal.min_free_bytes },
+        shared: Arc::clone(&shared),
+        messenger: care_messenger,
+        relief: speaking.relief(),
+        clock: Box::new(world.clone()),
+        manager: supervision.manager,
+        life,
+    };
+    let beating = Arc::clone(&shared);
+    let io = spawn("io", move || {
+        run_io(api, uplink, identity, host, world, &beating.progress, &stop);
+        beating.progress.ended(Thread::Io);
+    })?;
+    let caring = care.start().map_err(StartError::Thread)?;
     Ok(Running {
         shared,
         stopper,
@@ -317,12 +345,12 @@ pub fn start_with<W: World + Clone + 'static>(
         io,
         sources: threads,
         sinks,
-        io_stop,
-        api,
-        serving,
-        installing,
-        acting,
         reloader,
+        io_stop,
+        api: api_addr,
+        speaking,
+        caring,
+        acting,
     })
 }
 
@@ -331,21 +359,19 @@ fn guard_command() -> std::io::Result<Vec<OsString>> {
     Ok(vec![std::env::current_exe()?.into_os_string(), "guard".into()])
 }
 
-/// The door for neighbours at the local API, if they may fetch what the slots reach.
-fn neighbours<W: World + Clone + 'static>(
-    config: &Config,
-    shared: &Shared,
-    at: (SocketAddr, Vec<String>),
-    store: Option<Arc<Store<System>>>,
-    world: &W,
-) -> Result<Option<Door>, StartError> {
-    let serving = config.neighbours.as_ref().filter(|neighbours| neighbours.serve);
-    let Some((neighbours, store)) = serving.zip(store) else { return Ok(None) };
-    let token = neighbours.token_file.as_deref().map(read_token).transpose()?;
-    let clock = Mutex::new(world.clone());
-    let now = move || clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns();
-    let (reachable, bytes_per_s) = (Arc::clone(&shared.reachable), neighbours.bytes_per_s);
-    Ok(Some(Door::new(store, reachable, at, token, bytes_per_s, Arc::new(now))))
+/// What earlier starts came to, with this one among them: counted before anything is loaded that it could die of.
+fn begin(data: &Path, died_at: Option<&str>) -> Life {
+    let (starts, left_out) = Starts::load(data).begin(died_at);
+    if let Err(error) = starts.save(data) {
+        tracing::warn!(error = why(&error), "the next start will not know of this one");
+    }
+    for (part, why) in &left_out.parts {
+        tracing::error!(part, why, "a part of the flow is left out");
+    }
+    if let Some(why) = &left_out.models {
+        tracing::error!(why, "models are left out");
+    }
+    Life { starts, left_out }
 }
 
 /// Takes the address of the local API.
@@ -399,6 +425,7 @@ fn run_io<W: World + Clone>(
     identity: Option<Identity>,
     host: AgentHost,
     world: W,
+    progress: &Progress,
     stop: &watch::Receiver<bool>,
 ) {
     if api.is_none() && uplink.is_none() {
@@ -416,8 +443,8 @@ fn run_io<W: World + Clone>(
         // An error means that the sender is gone, which is a stop as well.
         async move { drop(stop.wait_for(|stop| *stop).await) }
     };
-    let (uplink_stop, tend_stop, late) = (stopped(), stopped(), stopped());
-    let tending = world.clone();
+    let (uplink_stop, tend_stop, pulse_stop, late) = (stopped(), stopped(), stopped(), stopped());
+    let (tending, pulsing) = (world.clone(), world.clone());
     let work = async {
         let serve = async {
             if let Some((api, listener)) = api
@@ -439,7 +466,13 @@ fn run_io<W: World + Clone>(
                 }
             }
         };
-        tokio::join!(serve, carry, tend);
+        let pulse = async {
+            tokio::select! {
+                () = pulse(progress, pulsing) => {}
+                () = pulse_stop => {}
+            }
+        };
+        tokio::join!(serve, carry, tend, pulse);
     };
     let late = async {
         late.await;
@@ -455,6 +488,14 @@ fn run_io<W: World + Clone>(
     runtime.shutdown_timeout(LEAVE);
 }
 
+/// Says that the `io` thread goes round, for ever.
+async fn pulse<W: World>(progress: &Progress, clock: W) {
+    loop {
+        progress.beat(Thread::Io, clock.mono_ns());
+        tokio::time::sleep(PULSE).await;
+    }
+}
+
 impl Running {
     /// Where the local API listens, if it does.
     pub fn api_addr(&self) -> Option<SocketAddr> {
@@ -463,7 +504,7 @@ impl Running {
 
     /// Where it serves language models, if it does.
     pub fn serve_addr(&self) -> Option<SocketAddr> {
-        self.serving.as_ref().map(Serving::address)
+        self.speaking.serve_addr()
     }
 
     /// How the node is; at most a second old.
@@ -498,13 +539,9 @@ impl Running {
             acting.stop();
         }
         self.shared.stopping.store(true, Relaxed);
+        self.caring.stop();
         self.stopper.stop();
-        if let Some(installing) = self.installing {
-            installing.stop();
-        }
-        if let Some(serving) = self.serving {
-            serving.stop();
-        }
+        self.speaking.stop();
         let sources = std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
         for source in sources {
             // A source's panic was caught and told already.

@@ -12,6 +12,7 @@
 //! before it is read if it says it is larger, a few bodies are read at a time, and connections have limits
 //! (`api::connections`).
 
+#[cfg(feature = "language")]
 pub mod blobs;
 pub(crate) mod connections;
 pub(crate) mod guard;
@@ -35,7 +36,6 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::timeout::TimeoutLayer;
 use wire::world::{Clock, MonoNs};
 
-use self::blobs::Door;
 use self::connections::Limits;
 use self::guard::{Guard, Stranger};
 use crate::agent::shared::Shared;
@@ -52,6 +52,9 @@ const BODIES: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The pipeline is not well if it has not gone round for so long.
 const STALLED_NS: u64 = 30_000_000_000;
+
+/// Calls that are answered beside the API's own.
+pub(crate) type Routes = Router;
 
 /// What a caller is told when something is wrong.
 #[derive(Debug)]
@@ -118,7 +121,7 @@ impl IntoResponse for Problem {
 /// The local API of one node.
 pub(crate) struct Api {
     inner: Arc<Inner>,
-    neighbours: Option<Door>,
+    neighbours: Option<Routes>,
 }
 
 struct Inner {
@@ -144,7 +147,7 @@ impl Api {
     }
 
     /// With a door for neighbours, who have a token of their own.
-    pub(crate) fn with_neighbours(self, door: Option<Door>) -> Api {
+    pub(crate) fn with_neighbours(self, door: Option<Routes>) -> Api {
         Api { neighbours: door, ..self }
     }
 
@@ -167,7 +170,7 @@ impl Api {
             .with_state(Arc::clone(&self.inner));
         // Blobs take longer than other answers may.
         let router = match self.neighbours {
-            Some(door) => router.merge(door.router()),
+            Some(door) => router.merge(door),
             None => router,
         };
         let now = Arc::new(move || self.inner.now_ns());

@@ -31,19 +31,26 @@
 //! limit = 85.0
 //! ```
 
+#[cfg(feature = "language")]
+mod language;
+#[cfg(not(feature = "language"))]
+#[path = "config/no_language.rs"]
+mod language;
+#[cfg(feature = "language")]
 pub mod neighbours;
+#[cfg(feature = "language")]
 pub mod packages;
 pub mod part;
 pub mod policy;
 pub mod problem;
 pub mod quantity;
+#[cfg(feature = "language")]
 pub mod serve;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,13 +60,11 @@ use wire::id::NodeId;
 
 use crate::flow::Flow;
 use crate::flow::params::{Param, Params};
-use neighbours::NeighboursConfig;
-use packages::PackagesConfig;
+use language::Language;
 use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
 use policy::PolicyConfig;
 use problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use quantity::size_bytes;
-use serve::ServeConfig;
 
 use crate::policy::Policy;
 use crate::zone::Zone;
@@ -84,11 +89,14 @@ pub struct Config {
     /// Its local API; absent: none.
     pub api: Option<ApiConfig>,
     /// The language models it serves; absent: none.
-    pub serve: Option<ServeConfig>,
+    #[cfg(feature = "language")]
+    pub serve: Option<serve::ServeConfig>,
     /// The nodes next to it; absent: none.
-    pub neighbours: Option<NeighboursConfig>,
+    #[cfg(feature = "language")]
+    pub neighbours: Option<neighbours::NeighboursConfig>,
     /// The releases that come to it; absent: none.
-    pub packages: Option<PackagesConfig>,
+    #[cfg(feature = "language")]
+    pub packages: Option<packages::PackagesConfig>,
     /// The journal's limits.
     pub journal: JournalConfig,
     /// What of its records leaves the node.
@@ -185,9 +193,7 @@ struct Settings {
     node: NodeTable,
     hub: Option<HubConfig>,
     api: Option<ApiConfig>,
-    serve: Option<ServeConfig>,
-    neighbours: Option<NeighboursConfig>,
-    packages: Option<PackagesConfig>,
+    language: Language,
     journal: JournalConfig,
     policy: PolicyConfig,
     params: Vec<(String, Range<usize>, Param)>,
@@ -213,7 +219,11 @@ impl Settings {
 
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
         let params = self.params();
-        let Settings { node, hub, api, serve, packages, neighbours, journal, policy, .. } = self;
+        let Settings { node, hub, api, language, journal, policy, .. } = self;
+        #[cfg(feature = "language")]
+        let Language { serve, packages, neighbours } = language;
+        #[cfg(not(feature = "language"))]
+        let Language {} = language;
         let NodeTable { name, data, labels, hub_labels, zone, .. } = node;
         let (file, policy) = (file.to_path_buf(), policy.of(labels.get("region")));
         Config {
@@ -225,8 +235,11 @@ impl Settings {
             zone,
             hub,
             api,
+            #[cfg(feature = "language")]
             serve,
+            #[cfg(feature = "language")]
             packages,
+            #[cfg(feature = "language")]
             neighbours,
             journal,
             policy,
@@ -253,9 +266,8 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut problems = Problems::new(file, Arc::clone(text));
     let mut effective = Vec::new();
-    let (mut node, mut hub, mut api, mut serve, mut neighbours) = (None, None, None, None, None);
+    let (mut node, mut hub, mut api) = (None, None, None);
     let (mut journal, mut policy) = (None, None);
-    let (mut packages, mut trust) = (None, None);
     let mut params = Vec::new();
     let mut has_node = false;
     let document = parse_document(text, &mut problems);
@@ -263,6 +275,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         return (None, effective, problems);
     }
     let has_packages = document.keys().any(|key| key.get_ref() == "packages");
+    let mut language = language::Tables::new(has_packages);
     for (key, span, value) in in_text_order(document) {
         if !TABLES.contains(&key.as_str()) {
             let help = did_you_mean(&key, TABLES);
@@ -279,17 +292,10 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "node" => node = read_node(folder, part),
             "hub" => hub = read_hub(folder, part),
             "api" => api = Some(read_api(folder, part)),
-            "serve" => serve = serve::read(folder, has_packages, part),
-            "packages" => packages = Some((part.span.clone(), packages::read(folder, part))),
-            "trust" => trust = Some((part.span.clone(), packages::read_trust(folder, part))),
-            "neighbours" => neighbours = neighbours::read(folder, part),
+            "serve" | "packages" | "trust" | "neighbours" => language.read(folder, part),
             "journal" => journal = Some(read_journal(part)),
             _ => policy = Some(policy::read(part)),
         }
-    }
-    if neighbours.as_ref().is_some_and(|neighbours| neighbours.serve) && api.is_none() {
-        let message = "`[neighbours]` would serve, and there is no `[api]` to serve at";
-        problems.add_with_help(0..0, message, "add `[api]` and `listen`, or take `serve = true` away");
     }
     if !has_node {
         problems.add_with_help(
@@ -298,7 +304,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "begin with `[node]` and `name = \"pump-station-7\"`",
         );
     }
-    let packages = join(packages, trust, serve.as_ref(), hub.is_some(), &mut problems);
+    let language = language.join(api.is_some(), hub.is_some(), &mut problems);
     let mut default = |key: &str, value: &str| {
         effective.push(Effective { key: key.to_owned(), value: value.to_owned(), origin: Origin::Default });
     };
@@ -312,45 +318,12 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         default("policy.leaves", policy::LEAVES_SHOWN);
         PolicyConfig::default()
     });
-    let settings =
-        node.map(|node| Settings { node, hub, api, serve, packages, neighbours, journal, policy, params });
+    let settings = node.map(|node| Settings { node, hub, api, language, journal, policy, params });
     (settings, effective, problems)
 }
 
 const MAX_BYTES: &str = "256MiB";
 const MIN_FREE_BYTES: &str = "64MiB";
-
-/// Releases need somebody who vouches for them, and a server in which they answer.
-fn join(
-    packages: Option<(Range<usize>, packages::Settings)>,
-    trust: Option<(Range<usize>, Option<packages::TrustConfig>)>,
-    serve: Option<&ServeConfig>,
-    has_hub: bool,
-    problems: &mut Problems,
-) -> Option<PackagesConfig> {
-    let Some((span, packages)) = packages else {
-        if let Some((span, _)) = trust {
-            let help = "add `[packages]`, or leave `[trust]` out";
-            problems.add_with_help(span, "`[trust]` is for packages, and there are none", help);
-        }
-        return None;
-    };
-    if serve.is_none() {
-        let help = "add `[serve]` on a line of its own";
-        problems.add_with_help(span.clone(), "`[packages]` has no server in which releases answer", help);
-    }
-    let Some((trust_span, trust)) = trust else {
-        let help = "add `[trust]` and `root = \"root.json\"`: the file that `selvedge trust init` made";
-        problems.add_with_help(span, "`[packages]` has nobody who vouches for releases", help);
-        return None;
-    };
-    let trust = trust?;
-    if trust.repository.is_none() && !has_hub {
-        let help = "add `repository = \"/mnt/stick/metadata\"`, or a `[hub]`";
-        problems.add_with_help(trust_span, "`[trust]` has no repository, and there is no hub", help);
-    }
-    Some(packages.with(trust))
-}
 
 fn read_node(folder: &Path, mut part: Part<'_, '_>) -> Option<NodeTable> {
     part.require_key("name", "\"pump-station-7\"");

@@ -1,26 +1,28 @@
-//! Small files of the node, over [`lm::durable`]: whole after a kill at any step, which tests try step by step.
+//! Small files of the node, over [`package::disk`]: whole after a kill at any step, which tests try step by step.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use lm::durable::{FileError, Readers, replace, sync_folder_of};
+use package::disk::system::System;
+use package::disk::{self, FileError};
 
 /// Replaces a file. At any instant the old content or the new one stands there.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     step(path)?;
-    replace(path, &beside(path), Readers::Usual, |file| {
-        file.write_all(bytes).map_err(FileError::at(path))?;
-        step(path)
-    })?;
+    disk::write_whole(&System, path, bytes)?;
+    step(path)
+}
+
+/// The same for a file that its owner alone reads.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    step(path)?;
+    disk::write_private(&System, path, bytes)?;
     step(path)
 }
 
 /// Where the next content of a file lies until it is whole.
 pub fn beside(path: &Path) -> PathBuf {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    PathBuf::from(beside)
+    disk::beside(path)
 }
 
 /// Moves a file within its folder, replacing what stands there, and brings the move to the disk.
@@ -28,17 +30,13 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     step(to)?;
     fs::rename(from, to).map_err(FileError::at(to))?;
     step(to)?;
-    sync_folder_of(to)
+    disk::sync_folder_of(&System, to)
 }
 
 /// Removes a file if it is there, and brings that to the disk.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     step(path)?;
-    match fs::remove_file(path) {
-        Ok(()) => sync_folder_of(path),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(FileError::at(path)(error)),
-    }
+    disk::remove(&System, path)
 }
 
 /// Makes a folder, and those above it.
@@ -48,23 +46,12 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
     }
     step(path)?;
     fs::create_dir_all(path).map_err(FileError::at(path))?;
-    sync_folder_of(path)
+    disk::sync_folder_of(&System, path)
 }
 
 /// Reads a file of at most `max_bytes`; `None` if there is none.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FileError::at(path)(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(FileError::at(path))?;
-    if bytes.len() as u64 > max_bytes {
-        let why = io::Error::new(ErrorKind::InvalidData, format!("it is larger than {max_bytes} bytes"));
-        return Err(FileError::at(path)(why));
-    }
-    Ok(Some(bytes))
+    disk::read_whole(&System, path, max_bytes)
 }
 
 /// Where a test may end the process: see `fatal`.
@@ -132,7 +119,7 @@ mod tests {
             }
             steps += 1;
         }
-        assert_eq!(steps, 3);
+        assert_eq!(steps, 2);
     }
 
     #[test]

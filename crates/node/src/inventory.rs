@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use lm::memory::machine::Memory;
 use package::disk::Disk;
 use package::disk::system::System;
 use serde_json::Map;
@@ -17,8 +16,9 @@ use wire::facts::{Fact, FactName, Facts};
 use wire::hash::Hash;
 use wire::id::NodeId;
 
+#[cfg(feature = "language")]
 use crate::device::{isa, machine};
-use crate::install::state::Phase;
+use crate::pressure::look;
 
 /// The facts that stay while the process runs.
 pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
@@ -33,12 +33,15 @@ pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
         ("os", Some(std::env::consts::OS.into())),
         ("kernel", kernel.map(|kernel| kernel.trim().into())),
         ("cores", Some(Fact::Number(cores as f64))),
+        #[cfg(feature = "language")]
         ("cpu", machine().map(|(cpu, _)| cpu.as_str().into())),
+        #[cfg(feature = "language")]
         ("isa", Some(list(isa()))),
-        ("ram", Memory::of_this_machine().map(|memory| Fact::Number(memory.bytes as f64))),
+        ("ram", look::memory(Path::new("/")).map(|memory| Fact::Number(memory.bytes as f64))),
         // This program computes on the processor alone.
         ("accelerator", Some(list(Vec::new()))),
         // What this program can beside what every one could; documents that ask for more mean nobody else.
+        #[cfg(feature = "language")]
         ("can", Some(list(vec!["shadow"]))),
         ("flow", Some(flow.to_string().as_str().into())),
     ];
@@ -57,7 +60,7 @@ pub fn facts(machine: &Facts, data: &Path, slots: &[SlotState], labels: &BTreeMa
             say(&mut facts, &format!("model.{}", slot.model), Some(Fact::Number(current.release as f64)));
             say(&mut facts, &format!("variant.{}", slot.model), Some(current.variant.as_str().into()));
         }
-        if let Some(candidate) = slot.candidate.as_ref().filter(|it| it.phase == Phase::Trial.as_str()) {
+        if let Some(candidate) = slot.candidate.as_ref().filter(|it| it.phase == "trial") {
             say(&mut facts, &format!("trial.{}", slot.model), Some(Fact::Number(candidate.release as f64)));
         }
     }

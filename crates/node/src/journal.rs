@@ -24,6 +24,7 @@ pub mod position;
 pub mod reader;
 mod row;
 pub mod settings;
+mod shrink;
 pub mod verify;
 
 use std::collections::HashMap;
@@ -42,7 +43,7 @@ use wire::record::{BODY_MAX_BYTES, Draft, GapReason, Stamp};
 use wire::world::{Entropy, MonoNs};
 
 pub use self::database::DatabaseError;
-pub use self::open::{OpenError, SetAside};
+pub use self::open::{OpenError, SetAside, is_held};
 use self::outbox::{Door, Outbox};
 use self::position::Position;
 use self::row::ROW_BYTES;

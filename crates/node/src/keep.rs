@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lm::durable::FileError;
+use package::disk::FileError;
 use wire::id::PartName;
 
 use crate::durable;

@@ -22,7 +22,7 @@
 //! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them;
 //! - [`identity`]: who this node is to its hub; [`judged`]: by which time certificates are judged.
 //!
-//! Language models:
+//! Language models, unless this is a build without (feature `language`):
 //!
 //! - [`shelf`]: the models on this machine; [`pull`] brings them here, over [`web`];
 //! - [`serve`]: an OpenAI-compatible server over them;
@@ -30,6 +30,11 @@
 //! - [`assignments`]: who shall run what; [`desired`]: what the hub hands out at check-ins; [`install`]: how a release becomes the current model, and how the node gets back
 //!   when it is no good; [`device`] says what this node can prove, [`inventory`] what it is, [`behaviour`] how its models do;
 //!   [`zone`]: its own time.
+//!
+//! Keeping on:
+//!
+//! - [`progress`]: whether the threads get anywhere; [`supervise`]: whether the process does; [`pressure`]: what is given up
+//!   when memory, disk or cooling run short; [`doctor`]: what is wrong, on one page.
 //!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine,
 //! [`control`] for people on it, [`status`] for who asks how it is, and [`latency`] for how quick it is.
@@ -39,20 +44,26 @@
 pub mod act;
 pub mod agent;
 pub mod api;
+#[cfg(feature = "language")]
 pub mod assignments;
+#[cfg(feature = "language")]
 pub mod behaviour;
 pub mod board;
 pub mod config;
+#[cfg(feature = "language")]
 pub mod control;
 pub mod decide;
 pub mod desired;
+#[cfg(feature = "language")]
 pub mod device;
+pub mod doctor;
 pub mod durable;
 pub mod expression;
 pub mod feature;
 pub mod flow;
 pub mod health;
 pub mod identity;
+#[cfg(feature = "language")]
 pub mod install;
 pub mod inventory;
 pub mod journal;
@@ -65,17 +76,26 @@ pub mod network;
 pub mod pipeline;
 pub mod play;
 pub mod policy;
+pub mod pressure;
+pub mod progress;
+#[cfg(feature = "language")]
 pub mod pull;
+#[cfg(feature = "language")]
 pub mod serve;
+#[cfg(feature = "language")]
 pub mod shelf;
 pub mod sink;
 pub mod source;
 pub mod specimen;
 pub mod status;
+pub mod supervise;
 pub mod sync;
+#[cfg(feature = "language")]
 pub mod transfer;
+#[cfg(feature = "language")]
 pub mod trust;
 pub mod uplink;
+#[cfg(feature = "language")]
 pub mod web;
 pub mod why;
 pub mod zone;

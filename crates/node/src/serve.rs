@@ -76,6 +76,7 @@ use self::slots::Slots;
 use self::state::State;
 use crate::api::connections::{self, Limits, Now};
 use crate::api::guard::Guard;
+use crate::pressure::Squeeze;
 use crate::why::why;
 
 /// Models that are idle, or took too long to leave, are looked for so often.
@@ -115,6 +116,17 @@ pub struct Serving {
     models: Models,
     runtime: tokio::runtime::Handle,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Takes memory back from the models of a server.
+#[derive(Clone)]
+pub struct Relief(Models);
+
+impl Relief {
+    /// Gives up memory as far as asked; with [`Squeeze::Nothing`] takes back what was given up.
+    pub fn squeeze(&self, squeeze: Squeeze) {
+        self.0.squeeze(squeeze);
+    }
 }
 
 /// Starts a server of the models that are offered, and of those that the node's slots let serve.
@@ -197,6 +209,11 @@ impl Serving {
     pub fn load(&self, name: &str) -> Result<(), ServeError> {
         let lease = self.runtime.block_on(self.models.lease(name));
         lease.map(drop).map_err(|problem| ServeError::Load(problem.message))
+    }
+
+    /// What takes memory back from its models while the server runs.
+    pub fn relief(&self) -> Relief {
+        Relief(self.models.clone())
     }
 
     /// Whether its thread has died, which nothing should bring about.

@@ -20,7 +20,7 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use lm::durable::FileError;
+use package::disk::FileError;
 use package::disk::room::Room;
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;

@@ -45,6 +45,57 @@ pub struct Status {
     pub decided: LatencySummary,
     /// Its way up; absent if it has none.
     pub uplink: Option<UplinkStatus>,
+    /// What it has given up to keep on.
+    pub health: Health,
+}
+
+/// What a node has given up to keep on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// `ready`, `caches_dropped`, `models_unloaded` or `answers_refused`.
+    pub memory: &'static str,
+    /// The disk has less free space than the node wants to leave.
+    pub disk_short: bool,
+    /// Heat slows the processor down.
+    pub hot: bool,
+    /// Threads that get nowhere.
+    pub stuck: Vec<String>,
+    /// What this run does without, and why.
+    pub left_out: Vec<String>,
+    /// Whether a watchdog is fed.
+    pub watchdog: bool,
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        Health {
+            memory: "ready",
+            disk_short: false,
+            hot: false,
+            stuck: Vec::new(),
+            left_out: Vec::new(),
+            watchdog: false,
+        }
+    }
+}
+
+impl Health {
+    /// In a line, for people.
+    pub fn line(&self) -> String {
+        let mut words: Vec<String> = self.stuck.clone();
+        match self.memory {
+            "ready" => {}
+            given_up => words.push(format!("memory is short: {}", given_up.replace('_', " "))),
+        }
+        if self.disk_short {
+            words.push("the disk is nearly full".to_owned());
+        }
+        if self.hot {
+            words.push("heat slows the processor down".to_owned());
+        }
+        words.extend(self.left_out.iter().map(|part| format!("left out {part}")));
+        if words.is_empty() { "all is well".to_owned() } else { words.join("; ") }
+    }
 }
 
 /// One sink.

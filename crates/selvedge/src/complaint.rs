@@ -7,6 +7,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+#[cfg(feature = "language")]
 use kernels::cpu::IsaError;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use node::config::problem::{ConfigError, ConfigErrors};
@@ -44,6 +45,7 @@ pub(crate) fn show(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(EX_USAGE);
     }
     // A variable of the environment is a setting like one in a file.
+    #[cfg(feature = "language")]
     if error.downcast_ref::<IsaError>().is_some() {
         return ExitCode::from(EX_CONFIG);
     }

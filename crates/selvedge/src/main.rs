@@ -18,29 +18,48 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "hub", feature = "language"))]
 mod amount;
 mod complaint;
+#[cfg(feature = "language")]
 mod engine;
+#[cfg(feature = "hub")]
 mod hub_client;
+#[cfg_attr(not(feature = "language"), allow(dead_code, reason = "models are what is half written"))]
 mod interrupt;
+#[cfg(any(feature = "hub", feature = "language"))]
 mod keys;
+#[cfg(feature = "language")]
 mod latency;
+#[cfg(feature = "language")]
 mod limits;
+#[cfg(any(feature = "hub", feature = "language"))]
 mod login;
+#[cfg(feature = "language")]
 mod metadata;
+#[cfg(feature = "language")]
 mod models;
+#[cfg(feature = "language")]
 mod nab;
+#[cfg(any(feature = "hub", feature = "language"))]
 mod passphrase;
 mod plant;
 mod plot;
+#[cfg(any(feature = "hub", feature = "language"))]
 mod progress;
 mod recording;
+#[cfg(feature = "language")]
 mod registries;
+#[cfg(feature = "hub")]
 mod sim;
+#[cfg(feature = "language")]
 mod speak;
+#[cfg(feature = "language")]
 mod speed;
 mod sure;
+#[cfg(any(feature = "hub", feature = "language"))]
 mod table;
+#[cfg(any(feature = "hub", feature = "language"))]
 mod token;
 mod truth;
 mod verb;
@@ -54,7 +73,11 @@ use clap::{CommandFactory as _, Parser};
 #[derive(Parser)]
 #[command(name = "selvedge", version, propagate_version = true, max_term_width = 100)]
 #[command(
-    after_help = "Start with `selvedge up`: a hub, a node and a simulated pump station, on this machine."
+    after_help = if cfg!(feature = "hub") {
+        "Start with `selvedge up`: a hub, a node and a simulated pump station, on this machine."
+    } else {
+        "This is a node alone, for small devices: `selvedge node install` makes this machine one."
+    }
 )]
 struct Cli {
     #[command(subcommand)]

@@ -105,3 +105,109 @@ fn systemd_reads_the_units_and_finds_little_that_is_exposed() {
         );
     }
 }
+
+/// A root without a system, for what fills one.
+fn empty_root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["etc", "var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers"] {
+        std::fs::create_dir_all(root.path().join(folder)).unwrap();
+    }
+    for file in ["status", "available"] {
+        std::fs::write(root.path().join("var/lib/dpkg").join(file), "").unwrap();
+    }
+    std::fs::write(root.path().join("etc/hostname"), "gateway-7\n").unwrap();
+    root
+}
+
+/// Whether this test can fill a root: users and owners need root, and systemd's tools make them.
+fn can_fill() -> bool {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|done| done.stdout == b"0\n");
+    let has = |program| Command::new(program).arg("--version").output().is_ok();
+    is_root && ["systemd-sysusers", "systemctl", "dpkg", "dpkg-deb"].into_iter().all(has)
+}
+
+fn done(command: &mut Command) -> String {
+    let done = command.output().unwrap();
+    let text = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(done.status.success(), "{command:?}: {text}");
+    text
+}
+
+#[test]
+fn a_debian_package_installs_keeps_what_is_ours_and_goes() {
+    if !can_fill() {
+        println!("skipped: this needs root, dpkg and systemd's tools");
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    // A small program stands for ours, which takes minutes to pack with all that a test build carries.
+    let stand_in = out.path().join("selvedge");
+    std::fs::copy("/bin/true", &stand_in).unwrap();
+    let built = done(Command::new(deploy().join("deb")).arg(&stand_in).arg(out.path()));
+    let package = built.trim();
+    assert!(package.contains(env!("CARGO_PKG_VERSION")), "{package}");
+    let root = empty_root();
+    let at = |path: &str| root.path().join(path.trim_start_matches('/'));
+    let dpkg = |args: &[&str]| {
+        let mut command = Command::new("dpkg");
+        command.arg(format!("--root={}", root.path().display()));
+        command.args(["--force-script-chrootless", "--force-depends", "--log=/dev/null"]).args(args);
+        done(&mut command)
+    };
+    dpkg(&["-i", package]);
+    for path in
+        ["/usr/bin/selvedge", "/usr/lib/systemd/system/selvedge-node.service", "/var/lib/selvedge-node"]
+    {
+        assert!(at(path).exists(), "{path}");
+    }
+    let enabled = "/etc/systemd/system/multi-user.target.wants/selvedge-node.service";
+    assert!(at(enabled).is_symlink());
+    let settings = std::fs::read_to_string(at("/etc/selvedge/node.toml")).unwrap();
+    assert!(settings.contains("name = \"gateway-7\""), "{settings}");
+    // What it wrote is read by our own reader.
+    let here = settings.replace("/etc/selvedge/flow.toml", "flow.toml");
+    std::fs::write(out.path().join("node.toml"), here).unwrap();
+    std::fs::copy(at("/etc/selvedge/flow.toml"), out.path().join("flow.toml")).unwrap();
+    Config::load(&out.path().join("node.toml")).unwrap();
+
+    // Installed again, it keeps what was changed; removed, it keeps data; purged, nothing is left.
+    std::fs::write(at("/etc/selvedge/node.toml"), format!("{settings}# mine\n")).unwrap();
+    std::fs::write(at("/var/lib/selvedge-node/journal.sqlite"), "data").unwrap();
+    dpkg(&["-i", package]);
+    assert!(std::fs::read_to_string(at("/etc/selvedge/node.toml")).unwrap().ends_with("# mine\n"));
+    dpkg(&["-r", "selvedge"]);
+    assert!(!at("/usr/bin/selvedge").exists() && !at(enabled).is_symlink());
+    assert!(at("/var/lib/selvedge-node/journal.sqlite").exists() && at("/etc/selvedge/node.toml").exists());
+    dpkg(&["-P", "selvedge"]);
+    assert!(!at("/var/lib/selvedge-node").exists() && !at("/etc/selvedge").exists());
+}
+
+#[test]
+fn the_program_installs_itself_into_an_image_and_may_do_so_again() {
+    if !can_fill() {
+        println!("skipped: this needs root, dpkg and systemd's tools");
+        return;
+    }
+    let root = empty_root();
+    let at = |path: &str| root.path().join(path.trim_start_matches('/'));
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+        done(command.args(["node", "install", "--yes", "--root"]).arg(root.path()).args(args))
+    };
+    let shown = run(&["--dry-run", "--name", "pump-7"]);
+    assert!(shown.contains("/etc/selvedge/node.toml") && !at("/etc/selvedge").exists(), "{shown}");
+    run(&["--name", "pump-7", "--hub", "https://hub.example:8421"]);
+    let settings = std::fs::read_to_string(at("/etc/selvedge/node.toml")).unwrap();
+    assert!(settings.contains("name = \"pump-7\"") && settings.contains("hub.example"), "{settings}");
+    for path in ["/usr/bin/selvedge", "/etc/systemd/system/selvedge-node.service", "/var/lib/selvedge-node"] {
+        assert!(at(path).exists(), "{path}");
+    }
+    std::fs::write(at("/etc/selvedge/node.toml"), format!("{settings}# mine\n")).unwrap();
+    let again = run(&["--name", "another"]);
+    assert!(again.contains("stays") && !again.contains("written"), "{again}");
+    assert!(std::fs::read_to_string(at("/etc/selvedge/node.toml")).unwrap().ends_with("# mine\n"));
+    run(&["--remove"]);
+    assert!(!at("/usr/bin/selvedge").exists() && at("/etc/selvedge/node.toml").exists());
+    run(&["--remove", "--purge"]);
+    assert!(!at("/etc/selvedge").exists() && !at("/var/lib/selvedge-node").exists());
+}

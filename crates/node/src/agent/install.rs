@@ -50,6 +50,7 @@ use crate::install::orders::Waiting;
 use crate::install::prove::ChildProver;
 use crate::install::state::{Beside as Order, Kept, Phase};
 use crate::install::trial::Trial;
+use crate::progress::Thread;
 use crate::serve::slots::Slots;
 use crate::status::rss_bytes;
 use crate::why::why;
@@ -404,6 +405,7 @@ impl<W: World + Clone + 'static> Installer<W> {
 
     fn tick(&mut self) {
         let now = self.now();
+        self.reach.shared.progress.beat(Thread::Install, now.mono_ns);
         self.survive(|carry| carry.tick(&now));
         let every_ns = u64::try_from(self.reach.packages.every.as_nanos()).unwrap_or(u64::MAX);
         let is_due = self.asked_ns.is_none_or(|asked_ns| now.mono_ns.saturating_sub(asked_ns) >= every_ns);

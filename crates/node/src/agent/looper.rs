@@ -29,9 +29,13 @@ use crate::latency::{Latency, LatencySummary};
 use crate::pipeline::replace::Replaced;
 use crate::pipeline::{Pipeline, Product};
 use crate::policy::Policy;
+use crate::progress::Thread;
 use crate::source::panic_text;
 use crate::source::queue::{Arrival, Event, Outlet, SourceState};
-use crate::status::{JournalStatus, ModelStatus, RuleStatus, SourceStatus, Status, UplinkStatus, rss_bytes};
+use crate::status::{
+    Health, JournalStatus, ModelStatus, RuleStatus, SourceStatus, Status, UplinkStatus, rss_bytes,
+};
+use crate::supervise::crumb::Crumb;
 use crate::why::why;
 
 /// The thread looks at the clock this often when nothing comes.
@@ -69,6 +73,8 @@ pub(super) struct Looper {
     pub(super) sinks: Arc<Sinks>,
     /// Rung when the journal has grown, for the sinks.
     pub(super) ring: watch::Sender<u64>,
+    /// What it is busy with, for the next life.
+    pub(super) crumb: Crumb,
 }
 
 /// How each source is, in the order of the flow.
@@ -76,6 +82,8 @@ pub(super) struct SourceStates(Vec<OneSource>);
 
 struct OneSource {
     config: SourceConfig,
+    /// `source.` and its name.
+    part: String,
     state: SourceState,
     reason: String,
     refused: u64,
@@ -101,7 +109,8 @@ impl SourceStates {
 impl OneSource {
     fn waiting(config: &SourceConfig) -> OneSource {
         let reason = "nothing has come yet".to_owned();
-        OneSource { config: config.clone(), state: SourceState::Waiting, reason, refused: 0 }
+        let part = format!("source.{}", config.name);
+        OneSource { config: config.clone(), part, state: SourceState::Waiting, reason, refused: 0 }
     }
 }
 
@@ -139,6 +148,7 @@ impl Looper {
             changed: true,
         };
         loop {
+            self.crumb.at(None);
             let first = self.outlet.next(self.pause());
             let mut arrivals = Vec::new();
             let mut readings = 0;
@@ -187,8 +197,12 @@ impl Looper {
                 round.changed = false;
                 self.tell_status(&round);
             }
-            self.shared.alive_ns.store(self.clock.mono_ns(), Relaxed);
+            self.relieve(&mut round);
+            let alive_ns = self.clock.mono_ns();
+            self.shared.alive_ns.store(alive_ns, Relaxed);
+            self.shared.progress.beat(Thread::Agent, alive_ns);
             if idle && self.shared.stopping.load(Relaxed) {
+                self.shared.progress.ended(Thread::Agent);
                 return self.finish(round);
             }
         }
@@ -236,6 +250,7 @@ impl Looper {
             }
             (Event::Batch(batch), Some(at)) => {
                 self.note_refused(at, arrival);
+                self.crumb.at(Some(&self.states.0[at].part));
                 let Looper { pipeline, clock, .. } = self;
                 let looked = catch_unwind(AssertUnwindSafe(|| {
                     pipeline.step(at, batch, arrival.arrived_ns, &**clock, &mut round.out);
@@ -424,6 +439,22 @@ impl Looper {
         }
     }
 
+    /// Gives up what was asked for while memory or disk are short.
+    fn relieve(&mut self, round: &mut Round) {
+        if self.shared.drop_caches.swap(false, Relaxed)
+            && let Err(error) = self.journal.drop_caches()
+        {
+            tracing::warn!(error = why(&error), "the journal's page cache stays");
+        }
+        if self.shared.shrink_journal.swap(false, Relaxed) {
+            match self.journal.shrink() {
+                Ok(0) => {}
+                Ok(bytes) => tracing::warn!(bytes, "the journal gave room back to the disk"),
+                Err(error) => round.trouble = Some(why(&error)),
+            }
+        }
+    }
+
     fn stamp(&self) -> Stamp {
         Stamp {
             boot: self.boot,
@@ -589,5 +620,6 @@ pub(super) fn first_status(config: &Config) -> Status {
             .hub
             .as_ref()
             .map(|hub| UplinkStatus { hub: hub.url.clone(), ..UplinkStatus::default() }),
+        health: Health::default(),
     }
 }

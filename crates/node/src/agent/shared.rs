@@ -13,6 +13,7 @@ use wire::world::{ClockQuality, MonoNs};
 
 use crate::flow::Flow;
 use crate::inventory;
+use crate::progress::Progress;
 use crate::status::Status;
 
 /// The program's version, as records name it.
@@ -24,11 +25,18 @@ pub(crate) struct Shared {
     status: Mutex<Status>,
     /// When the pipeline last went round, by the monotonic clock.
     pub(crate) alive_ns: AtomicU64,
+    /// When each thread last went round.
+    pub(crate) progress: Progress,
+    /// The journal shall go down to its floor.
+    pub(crate) shrink_journal: AtomicBool,
+    /// The journal shall give its page cache back.
+    pub(crate) drop_caches: AtomicBool,
     /// The node shall stop.
     pub(crate) stopping: AtomicBool,
     /// Every source has ended and all that came of it is journalled.
     pub(crate) ended: AtomicBool,
     /// The blobs that the slots reach: what neighbours may fetch.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that reach them"))]
     pub(crate) reachable: Arc<RwLock<BTreeSet<Digest>>>,
     /// Rung when the hub should hear before the next check-in is due: the slots have changed.
     pub(crate) news: Arc<Notify>,
@@ -61,6 +69,9 @@ impl Shared {
         Shared {
             status: Mutex::new(status),
             alive_ns: AtomicU64::new(now_ns),
+            progress: Progress::default(),
+            shrink_journal: AtomicBool::new(false),
+            drop_caches: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             reachable: Arc::default(),
@@ -87,6 +98,7 @@ impl Shared {
     }
 
     /// The models that come as packages, and whom they are believed from: for whoever asks, and for the hub.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that tell"))]
     pub(crate) fn tell_slots(&self, slots: Vec<SlotState>, trust: Option<TrustFacts>) {
         let mut status = self.status();
         let is_news = have_settled(&status.slots, &slots);
@@ -98,6 +110,7 @@ impl Shared {
     }
 
     /// What the hub last said of its assignments: another number than before says that there may be others.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that ask"))]
     pub(crate) fn assignments_revision(&self) -> Option<u64> {
         self.status().uplink.as_ref().and_then(|uplink| uplink.assignments)
     }

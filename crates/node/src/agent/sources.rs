@@ -13,7 +13,7 @@ use crate::flow::Flow;
 use crate::flow::source::SourceConfig;
 use crate::pipeline::replace::Replaced;
 use crate::source::http::HttpSource;
-use crate::source::queue::Intake;
+use crate::source::queue::{Event, Intake, SourceState};
 use crate::source::{BackOff, build, supervise};
 
 /// The sources that are brought their readings, by name.
@@ -66,11 +66,16 @@ impl Sources {
         &self.numbers
     }
 
-    /// Starts one more.
-    pub(super) fn start(&mut self, config: &SourceConfig) -> std::io::Result<()> {
+    /// Starts one more; one that is left out only says so.
+    pub(super) fn start(&mut self, config: &SourceConfig, left_out: Option<&str>) -> std::io::Result<()> {
         let number = self.intake.add();
-        let inlet = self.intake.inlet(number, (self.clock)());
+        let mut inlet = self.intake.inlet(number, (self.clock)());
         self.numbers.push(number);
+        if let Some(reason) = left_out {
+            // The queue is new: it is told.
+            let _ = inlet.tell(Event::State { state: SourceState::Failed, reason: reason.to_owned() });
+            return Ok(());
+        }
         match build(config, &self.node) {
             Some(source) => {
                 // Linux keeps 15 bytes of a thread's name.
@@ -106,7 +111,7 @@ impl Sources {
         for (source, was) in after.sources.iter().zip(&replaced.sources) {
             match was {
                 Some(was) => self.numbers.push(before[*was]),
-                None => self.start(source)?,
+                None => self.start(source, None)?,
             }
         }
         Ok(())

@@ -39,6 +39,7 @@ impl Guard {
     }
 
     /// Pages of `origins` may ask as well; `*` is every page.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "for the server of language models"))]
     pub(crate) fn with_origins(self, origins: Vec<String>) -> Guard {
         Guard { origins, ..self }
     }
@@ -60,6 +61,7 @@ impl Guard {
     }
 
     /// Whether a token is asked for at all.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "for the server of language models"))]
     pub(crate) fn has_token(&self) -> bool {
         self.token.is_some()
     }

@@ -3,11 +3,9 @@
 //! Always: what stands there is a key with a certificate that the hub made for it, or neither. A next pair is durable before the
 //! one before is touched, and the hub knows its key before it is durable here, so a cut at any step leaves one that counts.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use lm::durable::{FileError, Readers, replace};
+use package::disk::FileError;
 use package::trust::eckey::{EcKey, unwrap, wrap};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -107,6 +105,14 @@ impl Files {
         Ok(Some((facts, Pair { key, certificate, life })))
     }
 
+    /// What the hub said, and when the certificate counts; changes nothing, so that anybody may look while the node runs.
+    pub fn look(&self) -> Result<Option<(HubFacts, Life)>, FilesError> {
+        let Some(bytes) = durable::read(&self.path(HUB), FILE_MAX_BYTES)? else { return Ok(None) };
+        let facts = serde_json::from_slice(&bytes).map_err(|_| self.damaged(HUB))?;
+        let (_, life) = self.certificate(PEM)?.ok_or_else(|| self.damaged(PEM))?;
+        Ok(Some((facts, life)))
+    }
+
     /// The key for the next certificate: the one that was drawn before and not answered, or a new one. It is durable.
     pub fn next_key(&self, entropy: &mut dyn Entropy) -> Result<EcKey, FilesError> {
         let name = format!("{KEY}{NEXT}");
@@ -115,7 +121,7 @@ impl Files {
         }
         durable::make_folder(&self.folder)?;
         let key = EcKey::draw(entropy);
-        secret(&self.path(&name), &key.pem())?;
+        durable::write_private(&self.path(&name), key.pem().as_bytes())?;
         Ok(key)
     }
 
@@ -179,16 +185,6 @@ impl Files {
 pub fn public_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let parsed = rustls::server::ParsedCertificate::try_from(certificate).ok()?;
     Some(parsed.subject_public_key_info().to_vec())
-}
-
-/// Writes a file that its owner alone reads.
-fn secret(path: &Path, text: &str) -> Result<(), FileError> {
-    let beside = durable::beside(path);
-    replace(path, &beside, Readers::Owner, |file| {
-        file.write_all(text.as_bytes()).map_err(FileError::at(path))
-    })?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::at(folder))
 }
 
 #[cfg(test)]

@@ -251,6 +251,19 @@ pub(crate) fn shrink(conn: &Connection) -> Result<(), DatabaseError> {
     Ok(())
 }
 
+/// Folds the write-ahead log into the database, as far as nobody reads from it, and cuts it.
+pub(crate) fn fold(conn: &Connection) -> Result<(), DatabaseError> {
+    Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+}
+
+/// Gives back the pages that SQLite keeps in memory.
+pub(crate) fn drop_caches(conn: &Connection) -> Result<(), DatabaseError> {
+    let mut shrink = conn.prepare("PRAGMA shrink_memory")?;
+    let mut rows = shrink.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
 /// A number that changes when another connection has committed.
 pub(crate) fn data_version(conn: &Connection) -> Result<i64, DatabaseError> {
     Ok(conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)

@@ -122,6 +122,16 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Whether some process holds the journal in `dir`; `None`: nothing is there to hold, or it cannot be looked at.
+pub fn is_held(dir: &Path) -> Option<bool> {
+    let file = File::open(dir.join("journal.lock")).ok()?;
+    match file.try_lock_shared() {
+        Ok(()) => Some(false),
+        Err(TryLockError::WouldBlock) => Some(true),
+        Err(TryLockError::Error(_)) => None,
+    }
+}
+
 /// Opens the database and makes it ready: whole, on the disk, within its cap, marked as in use.
 fn prepare(
     dir: &Path,

@@ -95,6 +95,16 @@ impl Reader {
         row::each(&self.conn, position, position.first, position.last, |kept| take(kept.record, kept.hash))
     }
 
+    /// The hash of one record; `None` if it is not kept.
+    pub(crate) fn hash_at(&self, position: &Position, seq: u64) -> Result<Option<Hash>, DatabaseError> {
+        let mut found = None;
+        row::each(&self.conn, position, seq, seq, |kept| {
+            found = Some(kept.hash);
+            false
+        })?;
+        Ok(found)
+    }
+
     /// Holds the journal still, to this reader's eye, during `work`.
     pub(crate) fn at_one_instant<T>(
         &self,

@@ -46,6 +46,26 @@ pub fn verify(reader: &Reader) -> Result<Vec<StreamCheck>, DatabaseError> {
     })
 }
 
+/// Walks the newest `most` records of every stream: from the hash of the one before them.
+pub fn verify_tail(reader: &Reader, most: u64) -> Result<Vec<StreamCheck>, DatabaseError> {
+    reader.at_one_instant(|| {
+        let positions = reader.positions()?;
+        let erased = Erasures { named: erase::named(reader)?, is_whole: is_whole(&positions) };
+        let checks = positions.into_iter().map(|mut position| {
+            let kept = position.last.saturating_add(1).saturating_sub(position.first);
+            if kept > most {
+                // The one before the tail is believed; everything after it hangs on it.
+                let seq = position.last - most;
+                if let Some(hash) = reader.hash_at(&position, seq)? {
+                    (position.first, position.before) = (seq + 1, hash);
+                }
+            }
+            verify_stream(reader, &position, &erased)
+        });
+        checks.collect()
+    })
+}
+
 /// What is known of records that were erased.
 struct Erasures {
     /// By stream and number, the hash.

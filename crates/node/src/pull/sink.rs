@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 
-use lm::durable::FileError;
 use lm::gguf::{Gguf, GgufError};
+use package::disk::FileError;
 use package::disk::room::{NoRoom, Room};
 use sha2::{Digest, Sha256};
 use wire::hash::Hash;

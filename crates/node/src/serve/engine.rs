@@ -110,6 +110,8 @@ pub(super) enum Command {
     },
     /// Answer the next case of the golden set.
     Exercise,
+    /// Give back what is kept only to be quick.
+    Forget,
     /// End, at once.
     Stop,
 }
@@ -228,6 +230,7 @@ impl<'m> Engine<'m> {
     fn take(&mut self, command: Command) {
         match command {
             Command::Stop => {}
+            Command::Forget => self.batch.forget(),
             Command::Embed { sentences, pooling, vectors } => {
                 let sentences = VecDeque::from(sentences);
                 let (done, took_ns) = (Vec::new(), 0);

@@ -18,6 +18,7 @@ use super::settings::Settings;
 use super::slots::{Loader, Slots};
 use super::table::{Place, Sitting, State, Table, Use};
 use crate::api::connections::Now;
+use crate::pressure::Squeeze;
 use crate::why::why;
 
 /// A request waits so long for a model to be loaded before it is told to come again.
@@ -146,6 +147,11 @@ impl Models {
     /// Unloads a model of a file, once the answers under way are written; how many there are. `None` if it is not loaded.
     pub(super) fn unload(&self, name: &str) -> Option<usize> {
         self.0.table.unload_file(name)
+    }
+
+    /// Gives up memory as far as asked; with [`Squeeze::Nothing`] takes back what was given up.
+    pub(super) fn squeeze(&self, squeeze: Squeeze) {
+        self.0.table.squeeze(squeeze);
     }
 
     /// Unloads what nobody used for long, and cuts what has left for long enough.

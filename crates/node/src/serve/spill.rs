@@ -54,7 +54,7 @@ impl Spill {
     /// Writes down what `batch` keeps, in place of what was there.
     pub(super) fn write(&self, batch: &Batch) -> Result<(), FileError> {
         if let Some(folder) = self.path.parent() {
-            durable::make_folder(folder)?;
+            fs::create_dir_all(folder).map_err(FileError::at(folder))?;
         }
         let beside = durable::beside(&self.path);
         replace(&self.path, &beside, Readers::Owner, |out| {

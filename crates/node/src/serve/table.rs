@@ -31,6 +31,7 @@ use super::settings::Settings;
 use super::slots::{Loader, Witness};
 use super::spill::Spill;
 use crate::api::connections::Now;
+use crate::pressure::Squeeze;
 use crate::why::why;
 
 /// Answers under way have so long when a model leaves for a slot's.
@@ -40,6 +41,8 @@ const LEAVE_WAIT: Duration = Duration::from_secs(30);
 pub(super) struct Table {
     settings: Settings,
     now: Now,
+    /// What of the memory is given up.
+    squeeze: Mutex<Squeeze>,
     seats: Mutex<Seats>,
     /// Threads wait here for others to be gone.
     gone: Condvar,
@@ -189,7 +192,7 @@ impl Seats {
 impl Table {
     pub(super) fn new(settings: Settings, now: Now) -> Table {
         let (seats, gone, changes) = (Mutex::default(), Condvar::new(), watch::Sender::new(()));
-        Table { settings, now, seats, gone, changes }
+        Table { settings, now, squeeze: Mutex::default(), seats, gone, changes }
     }
 
     /// Told whenever a seat comes or goes.
@@ -202,6 +205,13 @@ impl Table {
         let mut seats = self.seats();
         if seats.closed {
             return Err(Problem::shutting_down());
+        }
+        let squeeze = self.squeezed();
+        let would_load = || seats.all.values().all(|seat| seat.name != offer.name || seat.leaving);
+        if squeeze == Squeeze::Answers || squeeze == Squeeze::Models && would_load() {
+            let message =
+                "this machine is short of memory, and takes no new requests until it has some again";
+            return Err(Problem::unavailable("memory_short", message).again_in(30));
         }
         if seats.front(&offer.name).is_none() {
             if offer.weights.slot().is_some() {
@@ -244,6 +254,28 @@ impl Table {
         let (_, seat) = seats.of(name).find(|(_, seat)| seat.witness.is_none())?;
         seat.leave();
         Some(seat.users)
+    }
+
+    /// Gives up memory as far as asked: pages that are kept to be quick, then models of files that nobody uses now, then new
+    /// requests. What slots serve stays loaded.
+    pub(super) fn squeeze(&self, squeeze: Squeeze) {
+        *self.squeeze.lock().unwrap_or_else(PoisonError::into_inner) = squeeze;
+        if squeeze == Squeeze::Nothing {
+            return;
+        }
+        for seat in self.seats().all.values_mut() {
+            if squeeze >= Squeeze::Models && seat.is_idle() {
+                tracing::warn!(model = seat.name, "memory is short, and nobody uses it: unloaded");
+                seat.leave();
+            } else {
+                // A thread that is gone has left already.
+                let _ = seat.commands.send(Command::Forget);
+            }
+        }
+    }
+
+    fn squeezed(&self) -> Squeeze {
+        *self.squeeze.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Unloads what nobody used for long, and cuts what has left for long enough.

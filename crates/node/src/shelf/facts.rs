@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use lm::durable::FileError;
+use package::disk::FileError;
 use serde::{Deserialize, Serialize};
 use wire::hash::Hash;
 use wire::world::WallMs;

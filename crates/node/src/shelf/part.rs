@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lm::durable::FileError;
+use package::disk::FileError;
 use serde::{Deserialize, Serialize};
 use wire::hash::Hash;
 

@@ -8,7 +8,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use lm::durable::FileError;
+use package::disk::FileError;
 use wire::hash::Hash;
 
 use crate::durable;

@@ -258,3 +258,32 @@ fn a_lowered_cap_makes_the_file_smaller() {
     let len = std::fs::metadata(dir.path().join("journal.sqlite")).unwrap().len();
     assert!(len <= 256 << 10, "{len}");
 }
+
+#[test]
+fn a_journal_that_makes_room_keeps_what_is_precious_and_tells_its_gaps() {
+    let (dir, mut world) = (folder(), Simulated::new(9));
+    let mut journal = open(&dir, 4 << 20, &mut world);
+    for n in 0..600 {
+        put(&mut journal, &mut world, "r", Class::Raw, n, 2_000);
+        put(&mut journal, &mut world, "m", Class::Metric, n, 1_000);
+        if n % 6 == 0 {
+            put(&mut journal, &mut world, "e", Class::Event, n, 1_000);
+        }
+    }
+    let file = || std::fs::metadata(dir.path().join("journal.sqlite")).unwrap().len();
+    let gave = journal.shrink().unwrap();
+    assert!(gave > 1 << 20, "{gave}");
+    assert!(
+        journal.used_bytes().unwrap() <= journal.floor_bytes()
+            && file() <= journal.floor_bytes() + (64 << 10)
+    );
+    assert_eq!(span(&journal, "e"), (1, 100), "events stay");
+    assert!(span(&journal, "r").0 > 1 && journal.counts().evicted_unsent > 0);
+    assert_eq!(journal.shrink().unwrap(), 0, "it is at its floor");
+    // It goes on, and what is kept is whole.
+    put(&mut journal, &mut world, "r", Class::Raw, 600, 2_000);
+    assert_eq!(span(&journal, "r").1, 601);
+    let checks = verify(&Reader::open(dir.path()).unwrap()).unwrap();
+    assert!(checks.iter().all(|check| check.broken.is_none()), "{checks:?}");
+    journal.drop_caches().unwrap();
+}

@@ -1,15 +1,20 @@
 //! `selvedge node`: the agent, on the device.
 
+#[cfg(target_os = "linux")]
+mod install;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use node::agent;
+use node::agent::{self, Supervision};
 use node::config::{Config, EnrolBy};
 use node::identity::enrol::{Comer, Waits, Way, enrol};
 use node::identity::files::Files;
 use node::inventory;
 use node::judged::Judged;
+use node::source::BackOff;
+use node::supervise::notify::NotifySettings;
 use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::identity::Code;
@@ -43,6 +48,10 @@ pub(crate) struct Args {
     /// End when every source has ended and is journalled, instead of waiting for more.
     #[arg(long)]
     until_end: bool,
+
+    /// Somebody starts this node again when it dies, as its unit does: then it leaves out what it dies of again and again.
+    #[arg(long)]
+    supervised: bool,
 }
 
 /// What else a node can do.
@@ -50,6 +59,8 @@ pub(crate) struct Args {
 enum Verb {
     Enrol(Enrol),
     Identity(Identity),
+    #[cfg(target_os = "linux")]
+    Install(install::Install),
 }
 
 /// Let this node belong to a hub: by a code or token that an admin of the hub made, or by the certificate of the node's maker.
@@ -179,6 +190,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.verb {
         Some(Verb::Enrol(args)) => return come_in(args),
         Some(Verb::Identity(args)) => return identity(args),
+        #[cfg(target_os = "linux")]
+        Some(Verb::Install(args)) => return install::install(args),
         None => {}
     }
     let config = Config::load(&args.config)?;
@@ -192,7 +205,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (interrupt, reread) = Interrupt::listen_and_reread()?;
     let name = config.name.clone();
     let hub = config.hub.as_ref().map_or_else(|| "no hub".to_owned(), |hub| format!("hub {}", hub.url));
-    let running = agent::start(config, System::new())?;
+    let manager = NotifySettings::from_variables(|name| std::env::var(name).ok(), std::process::id());
+    let supervision = Supervision { restarted: args.supervised, manager };
+    let running = agent::start_supervised(config, System::new(), BackOff::default(), supervision)?;
     let api =
         running.api_addr().map_or_else(|| "local API off".to_owned(), |at| format!("local API http://{at}"));
     let models =

@@ -1,0 +1,207 @@
+//! What a running node says of itself at its local API, as far as the page needs it. A newer or older node may say more or less.
+
+use serde::Deserialize;
+
+use super::finding::Finding;
+
+/// The node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Live {
+    /// Its name.
+    pub node: String,
+    /// How long it runs.
+    pub uptime_ms: u64,
+    /// Its memory.
+    pub rss_bytes: Option<u64>,
+    /// `unchecked`, `checked` or `off`.
+    pub clock: String,
+    sources: Vec<Source>,
+    models: Vec<Model>,
+    rules: Vec<Rule>,
+    slots: Vec<Slot>,
+    journal: Journal,
+    uplink: Option<Uplink>,
+    health: Health,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    source: String,
+    state: String,
+    reason: String,
+    readings: u64,
+    refused: u64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Model {
+    model: String,
+    state: String,
+    readings: u64,
+    learn: u64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Rule {
+    rule: String,
+    state: String,
+    when: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Slot {
+    model: String,
+    candidate: Option<serde_json::Value>,
+    safe: Option<String>,
+    waits: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Journal {
+    refused: u64,
+    lost: u64,
+    trouble: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Uplink {
+    hub: String,
+    trouble: Option<String>,
+    answered_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Health {
+    memory: String,
+    stuck: Vec<String>,
+    left_out: Vec<String>,
+    watchdog: bool,
+}
+
+/// What follows from it.
+pub(super) fn examine(live: &Live, found: &mut Vec<Finding>) {
+    for source in &live.sources {
+        let about = format!("source.{}", source.source);
+        let counts = format!("{} readings, {} refused", source.readings, source.refused);
+        match source.state.as_str() {
+            "failed" => {
+                let help =
+                    "see to what it reads; it is tried again by itself, after five minutes at the latest";
+                found.push(Finding::wrong(&about, format!("failed: {}", source.reason), help));
+            }
+            "waiting" => {
+                let help = "nothing has come from it since the node began: is anything connected?";
+                found.push(Finding::note(&about, source.reason.clone(), help));
+            }
+            state => found.push(Finding::good(&about, format!("{state}, {counts}"))),
+        }
+    }
+    for model in &live.models {
+        let about = format!("model.{}", model.model);
+        match model.state.as_str() {
+            "failed" => {
+                let help = "its log says of what: journalctl -u selvedge-node";
+                found.push(Finding::wrong(&about, "it failed, and judges nothing", help));
+            }
+            "learning" => {
+                let says =
+                    format!("learning, {} of {} readings", model.readings.min(model.learn), model.learn);
+                found.push(Finding::good(&about, says));
+            }
+            state => found.push(Finding::good(&about, state.to_owned())),
+        }
+    }
+    for rule in live.rules.iter().filter(|rule| rule.state == "firing") {
+        found.push(Finding::good(&format!("rule.{}", rule.rule), format!("firing: {}", rule.when)));
+    }
+    for slot in &live.slots {
+        let about = format!("release of {}", slot.model);
+        if let Some(why) = &slot.safe {
+            let help =
+                "`selvedge slots` shows what was refused; order another release, or `selvedge rollback`";
+            found.push(Finding::wrong(&about, format!("safe mode, no model is loaded: {why}"), help));
+        } else if slot.candidate.is_some() {
+            found.push(Finding::good(&about, "one is on trial: `selvedge slots` shows how far it is"));
+        } else if let Some(why) = &slot.waits {
+            found.push(Finding::good(&about, format!("one waits: {why}")));
+        }
+    }
+    if let Some(trouble) = &live.journal.trouble {
+        let help = "see to the disk: what is decided now is kept in memory, and lost with it";
+        found.push(Finding::wrong("records", format!("the journal does not take all: {trouble}"), help));
+    } else if live.journal.lost + live.journal.refused > 0 {
+        let says = format!(
+            "{} were dropped before the hub had them, {} refused",
+            live.journal.lost, live.journal.refused
+        );
+        let help = "raise `max_bytes` of [journal], or connect the hub";
+        found.push(Finding::note("records", says, help));
+    }
+    if let Some(uplink) = &live.uplink {
+        match &uplink.trouble {
+            Some(trouble) => {
+                let help = "the node works on without, and sends when it can; see: selvedge doctor --hub";
+                found.push(Finding::note("hub", format!("{}: {trouble}", uplink.hub), help));
+            }
+            None if uplink.answered_ms.is_none() => {
+                found.push(Finding::note(
+                    "hub",
+                    format!("{} has not answered yet", uplink.hub),
+                    "wait a minute",
+                ));
+            }
+            None => found.push(Finding::good("hub", format!("{} answers", uplink.hub))),
+        }
+    }
+    for stuck in &live.health.stuck {
+        let help =
+            "the watchdog starts the node anew if this goes on; without one: systemctl restart selvedge-node";
+        found.push(Finding::wrong("progress", stuck.clone(), help));
+    }
+    for left_out in &live.health.left_out {
+        let help = "see why it died (journalctl -u selvedge-node), then `systemctl restart selvedge-node`";
+        found.push(Finding::wrong("left out", left_out.clone(), help));
+    }
+    if live.health.memory != "ready" && !live.health.memory.is_empty() {
+        let says = format!("memory was short: {}", live.health.memory.replace('_', " "));
+        found.push(Finding::note("memory", says, "see what takes it; smaller models leave more"));
+    }
+    let watched =
+        if live.health.watchdog { "fed" } else { "none: nobody starts the node anew if it gets stuck" };
+    found.push(Finding::good("watchdog", watched));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn a_node_s_own_words_become_findings() {
+        let live: Live = serde_json::from_str(
+            r#"{"node":"n","new":1,"sources":[{"source":"a","state":"failed","reason":"no route"},
+            {"source":"b","state":"running","readings":7}],"models":[{"model":"m","state":"learning","readings":3,"learn":9}],
+            "rules":[{"rule":"r","state":"firing","when":"x > 1"},{"rule":"q","state":"quiet"}],
+            "slots":[{"model":"t","safe":"it dies"}],"journal":{"lost":3},"uplink":{"hub":"h","trouble":"no route"},
+            "health":{"stuck":["the thread io has not gone round for 61 s"],"left_out":["models: it died"],"memory":"ready"}}"#,
+        )
+        .unwrap();
+        let mut found = Vec::new();
+        examine(&live, &mut found);
+        let told: Vec<String> = found
+            .iter()
+            .map(|finding| format!("{:?} {}: {}", finding.level, finding.about, finding.says))
+            .collect();
+        insta::assert_snapshot!("live", told.join("\n"));
+        assert!(found.iter().all(|finding| finding.level == Level::Good || finding.help.is_some()));
+        examine(&serde_json::from_str::<Live>("{}").unwrap(), &mut Vec::new());
+    }
+}
