@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lm::durable::FileError;
+use package::disk::FileError;
 use serde::{Deserialize, Serialize};
 use wire::id::{JournalId, PartName, StreamName};
 
