@@ -86,7 +86,7 @@ pub(super) fn check(folder: &Path, told: &[Told], root: Option<&Path>) -> anyhow
     for name in names(folder, "records")? {
         chain(&name, &read(&folder.join(&name))?, &mut found, &mut chains)?;
     }
-    let bytes = |name: &str| Ok(read(&folder.join(name))?.into_bytes());
+    let bytes = |name: &str| read(&folder.join(name)).map(String::into_bytes);
     found.held = held(&heads::lists(told, &names(folder, "heads")?, bytes)?, &chains)?;
     if folder.join("rollout/plan.json").exists() {
         rollout(folder, root, &mut found, &chains.bodies)?;
