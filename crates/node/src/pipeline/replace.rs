@@ -9,7 +9,7 @@ use super::watched::Watched;
 use crate::board::Slot;
 use crate::decide::Rule;
 use crate::flow::Flow;
-use crate::flow::names::PartAt;
+use crate::flow::names::{Field, PartAt};
 
 /// What became of the parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -142,8 +142,7 @@ impl Pipeline {
             if !replaced.same.contains(&path) {
                 continue;
             }
-            let same =
-                |other: &crate::flow::Field| other.name == field.name && path_of(before, other.part) == path;
+            let same = |other: &Field| other.name == field.name && path_of(before, other.part) == path;
             if let Some(was) = before.fields.iter().position(same) {
                 self.board.take(slot, &old.board, Slot(was as u32), now_of);
             }
