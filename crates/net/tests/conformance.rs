@@ -1,8 +1,8 @@
 //! ONNX's own cases, of those that ONNX Runtime passes: how many each runtime passes here, and that each refusal is clear.
 
 mod shared {
-    pub mod cases;
-    pub mod proto;
+    pub(crate) mod cases;
+    pub(crate) mod proto;
 }
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Small networks that this test writes: what the face promises, with every runtime of the build, and what strangers may send.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
+
 use net::after::Field;
 use net::before::Window;
 use net::network::{LoadError, Network, Options, RunError};
