@@ -5,8 +5,8 @@
 
 #[path = "../tests/shared"]
 mod shared {
-    pub mod cases;
-    pub mod proto;
+    pub(crate) mod cases;
+    pub(crate) mod proto;
 }
 
 use std::collections::BTreeMap;

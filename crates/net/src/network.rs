@@ -24,7 +24,7 @@ use crate::tensor::{KINDS, RANK_MAX, Tensor, elements};
 pub struct Options {
     /// The runtime; `None`: the first of [`Kind::built`].
     pub runtime: Option<Kind>,
-    /// Threads to compute with; only ONNX Runtime and rten use more than one.
+    /// Threads to compute with; only ONNX Runtime uses more than one.
     pub threads: usize,
     /// The shapes that inputs will have, by name: what is known beforehand is compiled beforehand, and refused beforehand.
     pub shapes: BTreeMap<String, Vec<usize>>,
@@ -177,10 +177,10 @@ pub enum RunError {
 fn remedy(kind: Kind) -> &'static str {
     match kind {
         Kind::OnnxRuntime => "export the network again, for operators of this version of ONNX Runtime",
-        Kind::Tract | Kind::Rten if cfg!(feature = "onnxruntime") => {
+        Kind::Tract if cfg!(feature = "onnxruntime") => {
             "set `runtime = \"onnxruntime\"`, or export the network again with fixed shapes and float32"
         }
-        Kind::Tract | Kind::Rten => {
+        Kind::Tract => {
             "build with the feature `onnxruntime`, or export the network again with fixed shapes and float32"
         }
     }
@@ -361,11 +361,9 @@ fn open(kind: Kind, asked: &Asked<'_>) -> Option<Result<Box<dyn Runtime>, Refusa
     match kind {
         #[cfg(feature = "tract")]
         Kind::Tract => Some(crate::runtime::tract::load(asked)),
-        #[cfg(feature = "rten")]
-        Kind::Rten => Some(crate::runtime::rten::load(asked)),
         #[cfg(feature = "onnxruntime")]
         Kind::OnnxRuntime => Some(crate::runtime::onnxruntime::load(asked)),
-        #[cfg(not(all(feature = "tract", feature = "rten", feature = "onnxruntime")))]
+        #[cfg(not(all(feature = "tract", feature = "onnxruntime")))]
         _ => {
             let _ = asked;
             None

@@ -12,8 +12,6 @@ use crate::tensor::Tensor;
 
 #[cfg(feature = "onnxruntime")]
 pub(crate) mod onnxruntime;
-#[cfg(feature = "rten")]
-pub(crate) mod rten;
 #[cfg(feature = "tract")]
 pub(crate) mod tract;
 
@@ -26,8 +24,6 @@ const SAID_MAX: usize = 400;
 pub enum Kind {
     /// tract, in this binary.
     Tract,
-    /// rten, in this binary.
-    Rten,
     /// ONNX Runtime, a library on this machine.
     #[serde(rename = "onnxruntime")]
     OnnxRuntime,
@@ -38,7 +34,6 @@ impl Kind {
     pub fn word(self) -> &'static str {
         match self {
             Kind::Tract => "tract",
-            Kind::Rten => "rten",
             Kind::OnnxRuntime => "onnxruntime",
         }
     }
@@ -49,9 +44,6 @@ impl Kind {
         if cfg!(feature = "tract") {
             kinds.push(Kind::Tract);
         }
-        if cfg!(feature = "rten") {
-            kinds.push(Kind::Rten);
-        }
         if cfg!(feature = "onnxruntime") {
             kinds.push(Kind::OnnxRuntime);
         }
@@ -60,7 +52,7 @@ impl Kind {
 }
 
 /// What a runtime is given to load.
-#[cfg_attr(not(any(feature = "tract", feature = "rten", feature = "onnxruntime")), expect(dead_code, reason = "a build without runtimes"))]
+#[cfg_attr(not(any(feature = "tract", feature = "onnxruntime")), expect(dead_code, reason = "a build without runtimes"))]
 pub(crate) struct Asked<'a> {
     /// The file, checked by `graph`.
     pub(crate) bytes: &'a [u8],

@@ -1,8 +1,10 @@
 //! Networks that others trained, against what ONNX Runtime made of the same inputs.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
+
 mod shared {
-    pub mod cases;
-    pub mod proto;
+    pub(crate) mod cases;
+    pub(crate) mod proto;
 }
 
 use std::path::Path;

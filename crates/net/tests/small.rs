@@ -1,5 +1,7 @@
 //! Small networks that this test writes: what the face promises, with every runtime of the build, and what strangers may send.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
+
 use net::after::Field;
 use net::before::Window;
 use net::network::{LoadError, Network, Options, RunError};
@@ -89,7 +91,7 @@ fn what_no_runtime_has_is_refused_by_name() {
         let error = Network::load(&odd, &options(kind)).unwrap_err().to_string();
         assert!(error.contains("`x` is of kind complex64"), "{error}");
     }
-    let missing = [Kind::Tract, Kind::Rten, Kind::OnnxRuntime].into_iter().find(|kind| !Kind::built().contains(kind));
+    let missing = [Kind::Tract, Kind::OnnxRuntime].into_iter().find(|kind| !Kind::built().contains(kind));
     if let Some(kind) = missing {
         let error = Network::load(&linear(), &options(kind)).unwrap_err();
         assert!(matches!(error, LoadError::NoRuntime { .. }), "{error}");

@@ -76,6 +76,9 @@ pub enum NetworkError {
     /// What stands around it does not fit it.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// It cannot look at windows of its source.
+    #[error(transparent)]
+    Step(#[from] StepError),
 }
 
 /// Reads the bytes of a network.
@@ -241,7 +244,15 @@ impl Watcher {
         let bytes = read(&self.config.file)?;
         let options = Options { runtime: self.config.runtime, file_bytes_max: FILE_MAX_BYTES, ..Options::default() };
         let network = Network::load(&bytes, &options)?;
-        self.stage = Some(Stage::new(network, self.config.recipe.clone())?);
+        let mut stage = Stage::new(network, self.config.recipe.clone())?;
+        // A look at nothing: what does not fit is found out here, and a network is compiled for its window before the first one.
+        let nothing = vec![0.0; self.config.window * self.channels];
+        let window = Window { values: &nothing, channels: self.channels };
+        match stage.step(&Material { window: Some(window), ..Material::default() }) {
+            Ok(_) | Err(StepError::Lost { .. }) => stage.begin()?,
+            Err(error) => return Err(error.into()),
+        }
+        self.stage = Some(stage);
         self.digest = Some(Hash::of(&bytes));
         Ok(())
     }
@@ -345,13 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_does_not_fit_is_a_failure_and_not_a_panic() {
+    fn a_window_that_does_not_fit_is_found_out_when_the_source_opens() {
         let (mut watcher, _folder) = watcher(&summing());
-        watcher.open(3, 0).unwrap();
-        assert_eq!(watcher.step(0, &[1.0; 3], 0), None);
-        let Some(Change::Failed(reason)) = watcher.step(1, &[1.0; 3], 0) else { panic!() };
-        assert!(reason.contains("takes 4 numbers, and the window has 6"), "{reason}");
+        let error = watcher.open(3, 0).unwrap_err();
+        assert_eq!(error.to_string(), "`x` takes 4 numbers, and the window has 6");
         assert!(!watcher.is_ready());
-        assert_eq!(watcher.step(2, &[1.0; 3], S), Some(Change::Ready));
+        assert_eq!(watcher.step(0, &[1.0; 3], 0), None);
+        assert!(matches!(watcher.step(1, &[1.0; 3], S), Some(Change::Failed(_))));
     }
 }

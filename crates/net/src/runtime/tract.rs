@@ -5,6 +5,8 @@
 //! graphs are kept. Where shapes alone are not enough, because a graph computes shapes from its inputs or branches on them, the
 //! values of small inputs of whole numbers are compiled in as well, and are then part of what must be equal.
 
+mod branches;
+
 use std::sync::Arc;
 
 use tract_onnx::prelude::tract_ndarray::ArrayD;
@@ -158,6 +160,7 @@ impl Tract {
             }
         }
         model.set_input_outlets(&free).map_err(said)?;
+        branches::taken(&mut model).map_err(said)?;
         let model = model.into_optimized().map_err(said)?;
         let bytes = value_bytes(&model);
         if bytes > self.value_bytes_max {

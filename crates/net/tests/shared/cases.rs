@@ -12,7 +12,7 @@ use net::tensor::{Data, Tensor};
 use super::proto::read_tensor;
 
 /// The folder of shared data of this name, if it is here.
-pub fn data(name: &str) -> Option<PathBuf> {
+pub(crate) fn data(name: &str) -> Option<PathBuf> {
     let set = std::env::var_os("SELVEDGE_DATA").map(|folder| PathBuf::from(folder).join(name));
     let near = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/data").join(name));
     let found = set.into_iter().chain(near).find(|folder| folder.is_dir());
@@ -23,17 +23,17 @@ pub fn data(name: &str) -> Option<PathBuf> {
 }
 
 /// A case: a graph, what goes in and what comes out.
-pub struct Case {
+pub(crate) struct Case {
     /// `node/test_abs`
-    pub name: String,
+    pub(crate) name: String,
     /// The file.
-    pub model: Vec<u8>,
+    pub(crate) model: Vec<u8>,
     /// Sets of inputs and outputs; `None` stands for what is no tensor.
-    pub sets: Vec<(Vec<Option<Tensor>>, Vec<Option<Tensor>>)>,
+    pub(crate) sets: Vec<(Vec<Option<Tensor>>, Vec<Option<Tensor>>)>,
 }
 
 /// The cases that ONNX Runtime passes.
-pub fn passed_by_peer(folder: &Path) -> Vec<Case> {
+pub(crate) fn passed_by_peer(folder: &Path) -> Vec<Case> {
     let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
     let manifest: Vec<serde_json::Value> = serde_json::from_slice(&manifest).unwrap();
     let word = |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap().to_owned();
@@ -67,7 +67,7 @@ pub fn passed_by_peer(folder: &Path) -> Vec<Case> {
 
 /// What came of a case.
 #[derive(Debug, PartialEq)]
-pub enum Came {
+pub(crate) enum Came {
     /// All outputs are as they should be.
     Passed,
     /// It was refused, with these words.
@@ -79,7 +79,7 @@ pub enum Came {
 }
 
 /// Plays a case.
-pub fn play(case: &Case, kind: Kind) -> Came {
+pub(crate) fn play(case: &Case, kind: Kind) -> Came {
     let options = Options { runtime: Some(kind), ..Options::default() };
     let mut network = match Network::load(&case.model, &options) {
         Ok(network) => network,
@@ -106,7 +106,7 @@ pub fn play(case: &Case, kind: Kind) -> Came {
 }
 
 /// Whether two tensors are the same, numbers up to `|a − b| ≤ absolute + relative·|b|` as ONNX's own runner has it.
-pub fn near(found: &Tensor, expected: &Tensor, relative: f64, absolute: f64) -> Result<(), String> {
+pub(crate) fn near(found: &Tensor, expected: &Tensor, relative: f64, absolute: f64) -> Result<(), String> {
     if found.shape() != expected.shape() || found.data().kind() != expected.data().kind() {
         let told = |tensor: &Tensor| format!("{}{:?}", tensor.data().kind(), tensor.shape());
         return Err(format!("{} for {}", told(found), told(expected)));

@@ -6,7 +6,7 @@ use net::protobuf::{Message, Value, numbers};
 use net::tensor::{Data, Tensor};
 
 /// A tensor and its name, from a file of one tensor; `None` if it is no tensor that we have.
-pub fn read_tensor(bytes: &[u8]) -> Option<(String, Tensor)> {
+pub(crate) fn read_tensor(bytes: &[u8]) -> Option<(String, Tensor)> {
     let (mut dims, mut kind, mut name, mut raw) = (Vec::new(), 0, String::new(), None);
     let (mut fixed, mut whole, mut texts) = (Vec::new(), Vec::new(), Vec::new());
     for field in Message::new(bytes).fields() {
