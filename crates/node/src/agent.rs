@@ -11,11 +11,12 @@ mod follow;
 mod host;
 mod install;
 mod looper;
+pub mod reload;
 mod report;
 mod restore;
 pub(crate) mod shared;
+pub(crate) mod sources;
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,7 +31,7 @@ use tokio::sync::watch;
 use wire::body::Start;
 use wire::id::BootId;
 use wire::record::Stamp;
-use wire::world::{ClockQuality, Entropy, World};
+use wire::world::{Clock, ClockQuality, Entropy, World};
 
 use crate::api::Api;
 use crate::api::blobs::Door;
@@ -43,9 +44,8 @@ use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
 use crate::pipeline::{Pipeline, Product};
 use crate::serve::{self, ServeError, Serving};
-use crate::source::http::HttpSource;
+use crate::source::BackOff;
 use crate::source::queue::{Outlet, Stopper};
-use crate::source::{BackOff, build, supervise};
 use crate::status::Status;
 use crate::uplink::{self, Uplink, UplinkError};
 use crate::why::why;
@@ -53,8 +53,10 @@ use follow::Follower;
 use host::AgentHost;
 use install::{InstallError, Installing, Surroundings};
 use looper::Looper;
+use reload::{Reloaded, Reloader};
 use shared::Shared;
 pub use shared::VERSION;
+use sources::{Sources, Threads};
 
 /// Calls that are being answered when the node stops have so long to end.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -124,7 +126,8 @@ pub struct Running {
     stopper: Stopper,
     agent: JoinHandle<Result<(), journal::JournalError>>,
     io: JoinHandle<()>,
-    sources: Vec<JoinHandle<()>>,
+    sources: Threads,
+    reloader: Reloader,
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
     serving: Option<Serving>,
@@ -196,7 +199,7 @@ pub fn start_with<W: World + Clone + 'static>(
         tracing::error!(error = why(&error), "the journal did not take the start of the node");
     }
 
-    let outlet = Outlet::new(config.flow.sources.len());
+    let outlet = Outlet::new(0);
     let stopper = outlet.stopper();
     let shared = Arc::new(Shared::new(looper::first_status(&config), world.mono_ns()));
     {
@@ -206,22 +209,15 @@ pub fn start_with<W: World + Clone + 'static>(
     }
     let follower = Follower::open(&data, config.labels.clone(), config.hub_labels, Arc::clone(&shared))?;
 
-    let mut threads = Vec::new();
-    let mut posted = BTreeMap::new();
-    for (at, source) in config.flow.sources.iter().enumerate() {
-        let inlet = outlet.inlet(at, Box::new(world.clone()));
-        match build(source) {
-            Some(built) => {
-                let thread =
-                    spawn(&format!("source.{}", source.name), move || supervise(built, inlet, back_off))?;
-                threads.push(thread);
-            }
-            None => {
-                let http = HttpSource::new(inlet, source.channels.clone());
-                posted.insert(source.name.to_string(), Mutex::new(http));
-            }
-        }
+    let clocks = world.clone();
+    let clock = Box::new(move || Box::new(clocks.clone()) as Box<dyn Clock>);
+    let mut sources = Sources::new(outlet.intake(), clock, back_off);
+    for source in &config.flow.sources {
+        sources.start(source).map_err(StartError::Thread)?;
     }
+    let (posted, threads) = (sources.posted(), sources.threads());
+    let reloader =
+        Reloader::new(&config.flow, config.params.clone(), Arc::clone(&shared), outlet.messenger());
 
     let messenger = outlet.messenger();
     let (reports, filed) = report::reports(outlet.messenger());
@@ -233,8 +229,10 @@ pub fn start_with<W: World + Clone + 'static>(
         data,
         clock: Box::new(world.clone()),
         shared: Arc::clone(&shared),
-        states: looper::SourceStates::new(&config),
+        states: looper::SourceStates::new(&config.flow),
         reports: filed,
+        flow: config.flow.clone(),
+        sources,
     };
     let installing = match prepared {
         Some(prepared) => {
@@ -264,7 +262,8 @@ pub fn start_with<W: World + Clone + 'static>(
     let host =
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
     let io = spawn("io", move || run_io(api, uplink, identity, host, world, &stop))?;
-    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api: api_addr, serving, installing })
+    let api = api_addr;
+    Ok(Running { shared, stopper, agent, io, sources: threads, io_stop, api, serving, installing, reloader })
 }
 
 /// The door for neighbours at the local API, if they may fetch what the slots reach.
@@ -412,6 +411,16 @@ impl Running {
         self.shared.ended.load(Relaxed)
     }
 
+    /// Reads the flow again: a good one takes the old one's place without losing what did not change.
+    pub fn reload(&self) -> Reloaded {
+        self.reloader.reload()
+    }
+
+    /// The same, if the file has changed and has come to rest since the last look.
+    pub fn look_at_flow(&self) -> Option<Reloaded> {
+        self.reloader.look()
+    }
+
     /// Whether the pipeline's thread has died, which nothing should bring about.
     pub fn failed(&self) -> bool {
         self.agent.is_finished()
@@ -427,7 +436,8 @@ impl Running {
         if let Some(serving) = self.serving {
             serving.stop();
         }
-        for source in self.sources {
+        let sources = std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
+        for source in sources {
             // A source's panic was caught and told already.
             let _ = source.join();
         }

@@ -16,7 +16,6 @@ pub mod blobs;
 pub(crate) mod connections;
 pub(crate) mod guard;
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,8 +39,9 @@ use self::blobs::Door;
 use self::connections::Limits;
 use self::guard::{Guard, Stranger};
 use crate::agent::shared::Shared;
+use crate::agent::sources::Posted;
+use crate::source::http::Form;
 use crate::source::http::brought::Refusal;
-use crate::source::http::{Form, HttpSource};
 use crate::source::queue::NotTaken;
 
 /// The largest body, in bytes.
@@ -123,7 +123,7 @@ pub(crate) struct Api {
 
 struct Inner {
     shared: Arc<Shared>,
-    sources: BTreeMap<String, Mutex<HttpSource>>,
+    sources: Posted,
     guard: Guard,
     clock: Mutex<Box<dyn Clock>>,
     bodies: Semaphore,
@@ -137,12 +137,7 @@ impl Inner {
 
 impl Api {
     /// An API over `sources`, by name.
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        sources: BTreeMap<String, Mutex<HttpSource>>,
-        guard: Guard,
-        clock: Box<dyn Clock>,
-    ) -> Api {
+    pub(crate) fn new(shared: Arc<Shared>, sources: Posted, guard: Guard, clock: Box<dyn Clock>) -> Api {
         let bodies = Semaphore::new(BODIES);
         let inner = Inner { shared, sources, guard, clock: Mutex::new(clock), bodies };
         Api { inner: Arc::new(inner), neighbours: None }
@@ -218,9 +213,10 @@ async fn take_readings(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Taken>), Problem> {
-    let Some(entry) = api.sources.get(&source) else {
-        let names: Vec<&str> = api.sources.keys().map(String::as_str).collect();
-        let help = crate::config::problem::did_you_mean(&source, names);
+    let entry = api.sources.read().unwrap_or_else(PoisonError::into_inner).get(&source).map(Arc::clone);
+    let Some(entry) = entry else {
+        let known = api.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let help = crate::config::problem::did_you_mean(&source, known.keys().map(String::as_str));
         let message = format!("the flow has no source `{source}` of type \"http\" ({help})");
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_source", message).closing());
     };

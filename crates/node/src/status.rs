@@ -20,6 +20,8 @@ pub struct Status {
     pub uptime_ms: u64,
     /// The digest of the flow that is running.
     pub flow: Hash,
+    /// Why a newer flow was not taken, if one was not.
+    pub flow_problem: Option<String>,
     /// How far it trusts its clock.
     pub clock: ClockQuality,
     /// Memory of the process, where it can be measured.

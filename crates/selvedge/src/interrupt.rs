@@ -1,5 +1,6 @@
 //! Ctrl-C, SIGTERM and a closed terminal as something to wait for.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,15 +21,23 @@ pub(crate) struct Interrupt(Receiver<()>);
 impl Interrupt {
     /// Listens from here on.
     pub(crate) fn listen() -> std::io::Result<Interrupt> {
-        Interrupt::begin(true)
+        Interrupt::begin(true, None)
+    }
+
+    /// The same, but a hang-up asks to read settings again, as it does of services. Not where somebody sits at a terminal:
+    /// there it says that the terminal was closed.
+    pub(crate) fn listen_and_reread() -> std::io::Result<(Interrupt, Reread)> {
+        let reread = Reread::default();
+        let wanted = (!std::io::stdin().is_terminal()).then(|| Arc::clone(&reread.0));
+        Ok((Interrupt::begin(true, wanted)?, reread))
     }
 
     /// Listens to Ctrl-C alone; what else ends a process ends this one.
     pub(crate) fn listen_to_ctrl_c() -> std::io::Result<Interrupt> {
-        Interrupt::begin(false)
+        Interrupt::begin(false, None)
     }
 
-    fn begin(all: bool) -> std::io::Result<Interrupt> {
+    fn begin(all: bool, reread: Option<Arc<AtomicBool>>) -> std::io::Result<Interrupt> {
         let (sender, receiver) = channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let inside = runtime.enter();
@@ -45,7 +54,15 @@ impl Interrupt {
                     return;
                 };
                 loop {
-                    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hang_up.recv() => {} }
+                    let hung_up = tokio::select! {
+                        _ = interrupt.recv() => false,
+                        _ = terminate.recv() => false,
+                        _ = hang_up.recv() => true,
+                    };
+                    if let (true, Some(reread)) = (hung_up, &reread) {
+                        reread.store(true, Ordering::Release);
+                        continue;
+                    }
                     if sender.send(()).is_err() {
                         return;
                     }
@@ -85,6 +102,17 @@ impl Interrupt {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
             Err(RecvTimeoutError::Timeout) => false,
         }
+    }
+}
+
+/// Whether somebody asks to read settings again.
+#[derive(Default)]
+pub(crate) struct Reread(Arc<AtomicBool>);
+
+impl Reread {
+    /// Once for each time that somebody asks.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::AcqRel)
     }
 }
 

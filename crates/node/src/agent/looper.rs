@@ -15,10 +15,15 @@ use wire::world::{Clock, MonoNs};
 
 use super::report::Filed;
 use super::shared::{Shared, VERSION};
+use super::sources::Sources;
 use crate::config::Config;
+use crate::flow::Flow;
+use crate::flow::source::SourceConfig;
+use crate::inventory;
 use crate::journal::{Durability, Journal, JournalError};
 use crate::keep;
 use crate::latency::{Latency, LatencySummary};
+use crate::pipeline::replace::Replaced;
 use crate::pipeline::{Pipeline, Product};
 use crate::source::panic_text;
 use crate::source::queue::{Arrival, Event, Outlet, SourceState};
@@ -48,13 +53,16 @@ pub(super) struct Looper {
     pub(super) states: SourceStates,
     /// What other parts of the node have to say in the journal.
     pub(super) reports: Receiver<Filed>,
+    /// The flow that runs.
+    pub(super) flow: Flow,
+    pub(super) sources: Sources,
 }
 
 /// How each source is, in the order of the flow.
 pub(super) struct SourceStates(Vec<OneSource>);
 
 struct OneSource {
-    config: crate::flow::source::SourceConfig,
+    config: SourceConfig,
     state: SourceState,
     reason: String,
     refused: u64,
@@ -62,14 +70,25 @@ struct OneSource {
 
 impl SourceStates {
     /// All waiting.
-    pub(super) fn new(config: &Config) -> SourceStates {
-        let waiting = |config: &crate::flow::source::SourceConfig| OneSource {
-            config: config.clone(),
-            state: SourceState::Waiting,
-            reason: "nothing has come yet".to_owned(),
-            refused: 0,
-        };
-        SourceStates(config.flow.sources.iter().map(waiting).collect())
+    pub(super) fn new(flow: &Flow) -> SourceStates {
+        SourceStates(flow.sources.iter().map(OneSource::waiting).collect())
+    }
+
+    /// Those of another flow; what goes on is as it was.
+    fn follow(&mut self, flow: &Flow, replaced: &Replaced) {
+        let mut before: Vec<_> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
+        for (config, was) in flow.sources.iter().zip(&replaced.sources) {
+            let old = was.and_then(|was| before[was].take());
+            let goes_on = old.map(|old| OneSource { config: config.clone(), ..old });
+            self.0.push(goes_on.unwrap_or_else(|| OneSource::waiting(config)));
+        }
+    }
+}
+
+impl OneSource {
+    fn waiting(config: &SourceConfig) -> OneSource {
+        let reason = "nothing has come yet".to_owned();
+        OneSource { config: config.clone(), state: SourceState::Waiting, reason, refused: 0 }
     }
 }
 
@@ -119,6 +138,9 @@ impl Looper {
                 let full = arrivals.len() >= GROUP_EVENTS || readings >= GROUP_READINGS;
                 next = if urgent || full { None } else { self.outlet.next_now() };
             }
+            if let Some(flow) = self.shared.take_next_flow() {
+                self.replace_flow(*flow, &mut arrivals, &mut round);
+            }
             let now_ns = self.clock.mono_ns();
             self.pipeline.tick(now_ns, &mut round.out);
             self.remember(&mut round);
@@ -157,26 +179,32 @@ impl Looper {
 
     /// Lets the pipeline look at one event.
     fn think(&mut self, arrival: &Arrival, round: &mut Round) {
-        let (at, before) = (arrival.source, round.out.len());
-        match &arrival.event {
-            Event::Wake => {}
-            Event::Part(change) => round.out.push(Product::Part(change.clone())),
-            Event::State { state, reason } => {
-                self.note_refused(arrival);
+        let before = round.out.len();
+        let place = self.sources.place(arrival.source);
+        match (&arrival.event, place) {
+            (Event::Wake, _) => {}
+            (Event::Part(change), _) => round.out.push(Product::Part(change.clone())),
+            // The last words of a source that has left.
+            (_, None) => {}
+            (Event::State { state, reason }, Some(at)) => {
+                self.note_refused(at, arrival);
                 if *state == SourceState::Ended {
                     self.pipeline.flush_source(at, &mut round.out);
                 }
                 self.change_source(at, *state, reason, round);
             }
-            Event::Opened { channels } => match self.pipeline.open(at, channels, &mut round.out) {
-                Ok(()) => {
-                    let reason = format!("{} channels: {}", channels.len(), shorten(&channels.join(", ")));
-                    self.change_source(at, SourceState::Running, &reason, round);
+            (Event::Opened { channels }, Some(at)) => {
+                match self.pipeline.open(at, channels, &mut round.out) {
+                    Ok(()) => {
+                        let reason =
+                            format!("{} channels: {}", channels.len(), shorten(&channels.join(", ")));
+                        self.change_source(at, SourceState::Running, &reason, round);
+                    }
+                    Err(error) => self.change_source(at, SourceState::Failed, &why(&error), round),
                 }
-                Err(error) => self.change_source(at, SourceState::Failed, &why(&error), round),
-            },
-            Event::Batch(batch) => {
-                self.note_refused(arrival);
+            }
+            (Event::Batch(batch), Some(at)) => {
+                self.note_refused(at, arrival);
                 let Looper { pipeline, clock, .. } = self;
                 let looked = catch_unwind(AssertUnwindSafe(|| {
                     pipeline.step(at, batch, arrival.arrived_ns, &**clock, &mut round.out);
@@ -218,8 +246,47 @@ impl Looper {
         }
     }
 
-    fn note_refused(&mut self, arrival: &Arrival) {
-        self.states.0[arrival.source].refused = arrival.refused;
+    fn note_refused(&mut self, at: usize, arrival: &Arrival) {
+        self.states.0[at].refused = arrival.refused;
+    }
+
+    /// Goes on with another flow. What sources that leave have brought is looked at first.
+    fn replace_flow(&mut self, flow: Flow, arrivals: &mut Vec<Arrival>, round: &mut Round) {
+        self.sources.stop_gone(&self.flow, &flow);
+        while let Some(arrival) = self.outlet.next_now() {
+            self.think(&arrival, round);
+            arrivals.push(arrival);
+        }
+        let data = self.data.clone();
+        // What cannot be read is learnt anew.
+        let stored = |model: &str| {
+            keep::load(&data, &wire::id::PartName::new(model).ok()?).unwrap_or_else(|error| {
+                tracing::warn!(model, error = why(&error), "what a model had learnt cannot be read");
+                None
+            })
+        };
+        let empty = Pipeline::new(&flow);
+        let pipeline = std::mem::replace(&mut self.pipeline, empty);
+        let (pipeline, replaced) = pipeline.replaced(&self.flow, &flow, stored, &mut round.out);
+        self.pipeline = pipeline;
+        self.states.follow(&flow, &replaced);
+        let words = replaced.words();
+        tracing::info!(digest = %flow.digest, words, "another flow from now on");
+        round.out.push(Product::part("flow", "ready", format!("{words}; digest {}", flow.digest)));
+        if let Err(error) = self.sources.follow(&flow, &replaced) {
+            let reason = format!("a source has no thread: {error}; start the node again");
+            tracing::error!(reason, "the flow is not whole");
+            round.out.push(Product::part("flow", "failed", reason));
+        }
+        let name = self.shared.status().node.clone();
+        self.shared.own().machine = inventory::of_machine(&name, &flow.digest);
+        {
+            let mut status = self.shared.status();
+            (status.flow, status.flow_problem) = (flow.digest, None);
+        }
+        round.failed.retain(|part| replaced.same.contains(part));
+        round.changed = true;
+        self.flow = flow;
     }
 
     fn change_source(&mut self, at: usize, state: SourceState, reason: &str, round: &mut Round) {
@@ -449,6 +516,7 @@ pub(super) fn first_status(config: &Config) -> Status {
         version: VERSION,
         uptime_ms: 0,
         flow: config.flow.digest,
+        flow_problem: None,
         clock: wire::world::ClockQuality::Unchecked,
         rss_bytes: None,
         sources: Vec::new(),

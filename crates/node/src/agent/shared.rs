@@ -10,6 +10,7 @@ use wire::checkin::{AcceptedVersion, ModelFigures, SlotState, TrustFacts};
 use wire::facts::Facts;
 use wire::world::{ClockQuality, MonoNs};
 
+use crate::flow::Flow;
 use crate::inventory;
 use crate::status::Status;
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) reachable: Arc<RwLock<BTreeSet<Digest>>>,
     clock_quality: Mutex<ClockQuality>,
     own: Mutex<Own>,
+    /// A flow that shall take the place of the one that runs.
+    next_flow: Mutex<Option<Box<Flow>>>,
 }
 
 /// What the node says of itself beside its status.
@@ -60,7 +63,18 @@ impl Shared {
             reachable: Arc::default(),
             clock_quality: Mutex::new(ClockQuality::Unchecked),
             own: Mutex::default(),
+            next_flow: Mutex::default(),
         }
+    }
+
+    /// Has another flow take the place of the one that runs.
+    pub(crate) fn next_flow(&self, flow: Flow) {
+        *self.next_flow.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(flow));
+    }
+
+    /// The flow that shall take its place, once.
+    pub(crate) fn take_next_flow(&self) -> Option<Box<Flow>> {
+        self.next_flow.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn status(&self) -> MutexGuard<'_, Status> {

@@ -18,9 +18,14 @@ use wire::world::System;
 use crate::interrupt::Interrupt;
 use crate::recording::show_time;
 
+/// The flow's file is looked at in each of so many rounds.
+const LOOKS_EVERY: u64 = 5;
+
 /// Run the node: sources → model → rules → journal, and the journal's way up to the hub.
 ///
-/// Works without a hub and without a network; what it has decided and not yet sent waits in its journal.
+/// Works without a hub and without a network; what it has decided and not yet sent waits in its journal. A flow that is
+/// changed meanwhile, or a hang-up (SIGHUP), has the flow read again: a good one is taken without losing what models have
+/// learnt, a bad one is told of and changes nothing.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -184,7 +189,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let interrupt = Interrupt::listen()?;
+    let (interrupt, reread) = Interrupt::listen_and_reread()?;
     let name = config.name.clone();
     let hub = config.hub.as_ref().map_or_else(|| "no hub".to_owned(), |hub| format!("hub {}", hub.url));
     let running = agent::start(config, System::new())?;
@@ -193,7 +198,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let models =
         running.serve_addr().map_or_else(String::new, |at| format!("; language models http://{at}/v1"));
     writeln!(out, "node {name} runs; {api}; {hub}{models}. Ctrl-C ends it.")?;
+    let mut rounds = 0_u64;
     while !interrupt.wait(Duration::from_millis(200)) {
+        rounds += 1;
+        if reread.take() {
+            running.reload();
+        } else if rounds.is_multiple_of(LOOKS_EVERY) {
+            running.look_at_flow();
+        }
         // What it died of, if it did, is what stopping it says.
         if running.failed() || args.until_end && running.sources_ended() {
             break;

@@ -77,6 +77,65 @@ mod tests {
 
     use super::*;
 
+    /// The schema beside a validator that others wrote. Runs where `SELVEDGE_PYTHON` names a Python that has one.
+    #[test]
+    fn the_schema_takes_our_flows_and_refuses_others() {
+        const VALIDATE: &str = r#"
+import json, sys, tomllib
+try:
+    from jsonschema import Draft202012Validator
+except ImportError as error:
+    print(error); sys.exit(3)
+schema = json.load(open(sys.argv[1]))
+Draft202012Validator.check_schema(schema)
+for file in sys.argv[2:]:
+    print(len(list(Draft202012Validator(schema).iter_errors(tomllib.load(open(file, "rb"))))))
+"#;
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let mut arguments = vec![place("schema.json", SCHEMA)];
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/flow.toml");
+        arguments.push(example.into());
+        for (at, kind) in Kind::value_variants().iter().enumerate() {
+            arguments.push(place(&format!("{at}.toml"), kind.flow()));
+        }
+        let sound = arguments.len() - 1;
+        for (at, wrong) in [
+            "[source.a]\ntype = \"htp\"\n",
+            "[source.a]\ntype = \"http\"\nspeed = 1\n",
+            "[source.A]\ntype = \"http\"\n",
+            "[source.a]\ntype = \"http\"\n[rule.r]\ninputs = [\"source.a\"]\n",
+            "[source.a]\ntype = \"http\"\n[rule.r]\ninputs = [\"source.a\"]\nwhen = \"a.x > 1\"\nfor = \"30\"\n",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            arguments.push(place(&format!("wrong_{at}.toml"), wrong));
+        }
+        let python = std::env::var_os("SELVEDGE_PYTHON").unwrap_or_else(|| "python3".into());
+        let output = std::process::Command::new(python).arg("-c").arg(VALIDATE).args(&arguments).output();
+        let output = match output {
+            Ok(output) if output.status.code() == Some(3) => {
+                println!("skipped: flows against their schema: {}", String::from_utf8_lossy(&output.stdout));
+                return;
+            }
+            Ok(output) => output,
+            Err(error) => {
+                println!("skipped: flows against their schema: {error}");
+                return;
+            }
+        };
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let counts: Vec<usize> = printed.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(counts[..sound].iter().all(|count| *count == 0), "{printed}");
+        assert!(counts[sound..].iter().all(|count| *count > 0) && counts.len() > sound, "{printed}");
+    }
+
     #[test]
     fn each_is_sound_and_passes_its_own_tests() {
         for kind in Kind::value_variants() {

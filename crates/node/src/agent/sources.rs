@@ -1,0 +1,106 @@
+//! The sources of a running node: each on a thread of its own, or at the local API. They come and leave with the flow.
+//!
+//! A source has a number in the queue that is never given again, and a place in the flow, which another flow may change.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use wire::world::Clock;
+
+use crate::flow::Flow;
+use crate::flow::source::SourceConfig;
+use crate::pipeline::replace::Replaced;
+use crate::source::http::HttpSource;
+use crate::source::queue::Intake;
+use crate::source::{BackOff, build, supervise};
+
+/// The sources that are brought their readings, by name.
+pub(crate) type Posted = Arc<RwLock<BTreeMap<String, Arc<Mutex<HttpSource>>>>>;
+
+/// The threads of sources, also of those that have left.
+pub(super) type Threads = Arc<Mutex<Vec<JoinHandle<()>>>>;
+
+/// The sources of a running node.
+pub(super) struct Sources {
+    intake: Intake,
+    clock: Box<dyn Fn() -> Box<dyn Clock> + Send>,
+    back_off: BackOff,
+    posted: Posted,
+    threads: Threads,
+    /// By place in the flow: the number in the queue.
+    numbers: Vec<usize>,
+}
+
+impl Sources {
+    /// None yet.
+    pub(super) fn new(
+        intake: Intake,
+        clock: Box<dyn Fn() -> Box<dyn Clock> + Send>,
+        back_off: BackOff,
+    ) -> Sources {
+        let (posted, threads) = (Posted::default(), Threads::default());
+        Sources { intake, clock, back_off, posted, threads, numbers: Vec::new() }
+    }
+
+    /// Those at the local API.
+    pub(super) fn posted(&self) -> Posted {
+        Arc::clone(&self.posted)
+    }
+
+    /// Their threads.
+    pub(super) fn threads(&self) -> Threads {
+        Arc::clone(&self.threads)
+    }
+
+    /// The place in the flow of who has this number; `None` if it has left.
+    pub(super) fn place(&self, number: usize) -> Option<usize> {
+        self.numbers.iter().position(|known| *known == number)
+    }
+
+    /// Starts one more.
+    pub(super) fn start(&mut self, config: &SourceConfig) -> std::io::Result<()> {
+        let number = self.intake.add();
+        let inlet = self.intake.inlet(number, (self.clock)());
+        self.numbers.push(number);
+        match build(config) {
+            Some(source) => {
+                // Linux keeps 15 bytes of a thread's name.
+                let name: String = format!("source.{}", config.name).chars().take(15).collect();
+                let back_off = self.back_off;
+                let thread = std::thread::Builder::new()
+                    .name(name)
+                    .spawn(move || supervise(source, inlet, back_off))?;
+                self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+            }
+            None => {
+                let http = HttpSource::new(inlet, config.channels.clone());
+                let mut posted = self.posted.write().unwrap_or_else(PoisonError::into_inner);
+                posted.insert(config.name.to_string(), Arc::new(Mutex::new(http)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is taken any more from sources that `after` does not have, or has otherwise.
+    pub(super) fn stop_gone(&mut self, before: &Flow, after: &Flow) {
+        for (place, source) in before.sources.iter().enumerate() {
+            if !before.same(after, &format!("source.{}", source.name)) {
+                self.intake.stop(self.numbers[place]);
+                self.posted.write().unwrap_or_else(PoisonError::into_inner).remove(source.name.as_str());
+            }
+        }
+    }
+
+    /// Brings the sources into the order of another flow, and starts those that are new.
+    pub(super) fn follow(&mut self, after: &Flow, replaced: &Replaced) -> std::io::Result<()> {
+        let before = std::mem::take(&mut self.numbers);
+        for (source, was) in after.sources.iter().zip(&replaced.sources) {
+            match was {
+                Some(was) => self.numbers.push(before[*was]),
+                None => self.start(source)?,
+            }
+        }
+        Ok(())
+    }
+}
