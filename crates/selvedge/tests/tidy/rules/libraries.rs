@@ -13,19 +13,23 @@ use crate::tidy::violation::Violation;
 const IO_FLOOR: u32 = 4;
 
 /// Async, HTTP, TLS, SQL and the command line.
-const IO: [&str; 17] = [
+const IO: [&str; 21] = [
     "axum",
     "clap",
     "hyper",
     "hyper-util",
     "libsqlite3-sys",
+    "mqtt-v4",
+    "mqtt-v5",
     "parquet",
     "rcgen",
     "reqwest",
     "rusqlite",
     "rustls",
+    "serial2-tokio",
     "sqlx",
     "tokio",
+    "tokio-modbus",
     "tokio-rustls",
     "tokio-util",
     "tower",
