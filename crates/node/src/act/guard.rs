@@ -242,6 +242,6 @@ fn set(
         if is_there || (clock.mono_ns() - set_ns) / 1_000_000 >= held.settle_ms {
             return read;
         }
-        drop(alarm.recv_timeout(LOOK_EVERY));
+        let _ = alarm.recv_timeout(LOOK_EVERY);
     }
 }

@@ -1,6 +1,6 @@
 //! Why a sink stopped before the node did.
 
-use lm::durable::FileError;
+use package::disk::FileError;
 
 use crate::journal::DatabaseError;
 use crate::mqtt::LinkError;

@@ -220,7 +220,6 @@ pub(super) fn svg(picture: &Picture) -> String {
             "source" => ("#e0f2fe", "#0284c7", 23),
             "feature" => ("#dcfce7", "#16a34a", 6),
             "model" => ("#ede9fe", "#7c3aed", 6),
-            "feature" => ("#f1f5f9", "#475569", 6),
             "rule" => ("#fef3c7", "#d97706", 6),
             _ => ("#dcfce7", "#16a34a", 2),
         };

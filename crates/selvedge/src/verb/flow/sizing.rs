@@ -100,6 +100,7 @@ fn summary_bytes(config: &SourceConfig, channels: &[String]) -> usize {
         mean: 50.0 + 1.0 / 3.0,
         max: 98.011,
         missing: 0,
+        isolated: 0,
     };
     let body = Summary {
         source: config.name.clone(),
