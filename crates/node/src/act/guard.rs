@@ -136,7 +136,6 @@ pub fn guard(
                 match posts[at].order(id, to) {
                     Todo::Set(to) => drop(jobs[at].send(to)),
                     Todo::Say(said) => drop(write_line(&mut say, &said)),
-                    Todo::Nothing => {}
                 }
             }
             Heard::End(why) => {
