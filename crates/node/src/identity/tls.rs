@@ -210,16 +210,20 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// Whether an authority vouches for it at this time.
-    fn is_vouched(&self, by: &WebPkiServerVerifier, at: UnixTime) -> Result<ServerCertVerified, Error> {
+    /// An authority vouches for it at this time.
+    fn verify_at(&self, by: &WebPkiServerVerifier, at: UnixTime) -> Result<ServerCertVerified, Error> {
         by.verify_server_cert(self.leaf, self.chain, self.name, self.ocsp, at)
     }
 
     /// The same, at whatever time.
-    fn is_ever_vouched(&self, by: &WebPkiServerVerifier, now: UnixTime) -> Result<ServerCertVerified, Error> {
-        let verified = self.is_vouched(by, now);
+    fn verify_at_any_time(
+        &self,
+        by: &WebPkiServerVerifier,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.verify_at(by, now);
         match verified.as_ref().err().and_then(date_that_fits) {
-            Some(then) => self.is_vouched(by, then),
+            Some(then) => self.verify_at(by, then),
             None => verified,
         }
     }
@@ -286,8 +290,8 @@ impl Judge for Pinned {
     fn judge(&self, sent: &Sent<'_>, now: UnixTime) -> Result<ServerCertVerified, Error> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner).clone();
         let inner = inner.ok_or_else(|| Error::General("this node has not come in yet".to_owned()))?;
-        let verified = sent.is_vouched(&inner, now);
-        if verified.is_err() && sent.is_ever_vouched(&inner, now).is_ok() {
+        let verified = sent.verify_at(&inner, now);
+        if verified.is_err() && sent.verify_at_any_time(&inner, now).is_ok() {
             self.judged.doubt();
         }
         verified
@@ -300,7 +304,7 @@ struct Undated(Arc<WebPkiServerVerifier>);
 
 impl Judge for Undated {
     fn judge(&self, sent: &Sent<'_>, now: UnixTime) -> Result<ServerCertVerified, Error> {
-        sent.is_ever_vouched(&self.0, now)
+        sent.verify_at_any_time(&self.0, now)
     }
 }
 
@@ -313,6 +317,6 @@ impl Judge for ByCode {
         let meant = |sent: &&CertificateDer<'_>| public_of(sent).is_some_and(|key| self.0.is_authority(&key));
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let authority = sent.chain.iter().find(meant).ok_or_else(unknown)?;
-        sent.is_ever_vouched(&*only(authority.clone().into_owned())?, now)
+        sent.verify_at_any_time(&only(authority.clone().into_owned())?, now)
     }
 }

@@ -21,25 +21,22 @@ const KEY: &str = "hub/audit.pub";
 impl Plant {
     /// An hour passes at the hub: what every chain has come to goes into the log. The hub starts again, and publishes it.
     fn tell_heads(&mut self) {
-        let hub = self.hub.take().unwrap();
-        let data = self.stage.path("hub");
-        let url = self.runtime.block_on(async {
+        let (hub, data) = (self.hub.take().unwrap(), self.stage.path("hub"));
+        let hub = self.runtime.block_on(async {
             hub.stop().await;
             let mut store = hub::store::open(&data, None).await.unwrap();
-            let depot = Depot::open(&DepotConfig::default(), &data, System::new().wall_ms()).unwrap();
             let now_ms = System::new().wall_ms();
-            let (entry, _) = write(&store.readers, &depot, &Told::default(), now_ms).await.unwrap().unwrap();
-            append(&mut store.writer, &entry).await.unwrap();
+            let depot = Depot::open(&DepotConfig::default(), &data, now_ms).unwrap();
+            let moved = write(&store.readers, &depot, &Told::default(), now_ms).await.unwrap();
+            append(&mut store.writer, &moved.unwrap().0).await.unwrap();
             store.readers.close().await;
             drop(store);
             let listen = "127.0.0.1:0".parse().unwrap();
             let config = HubConfig { listen, data, ..HubConfig::default() };
-            let hub = Hub::start(config, System::new()).await.unwrap();
-            let url = hub.url();
-            self.hub = Some(hub);
-            url
+            Hub::start(config, System::new()).await.unwrap()
         });
-        self.url = url;
+        self.url = hub.url();
+        self.hub = Some(hub);
     }
 
     /// `selvedge audit` at the hub.
@@ -95,7 +92,8 @@ fn what_a_rollout_and_a_node_did_proves_itself_without_the_hub() {
         assert!(clock.mono_ns() < PATIENCE_NS, "{}", plant.log("pump-1"));
         std::thread::sleep(Duration::from_millis(50));
     }
-    let hub = ["--hub", &plant.url.clone()];
+    let url = plant.url.clone();
+    let hub = ["--hub", url.as_str()];
     let rollout = |words: &[&str]| plant.stage.run(&[&["rollout"], words, &hub].concat()).ok();
     rollout(&["new", "tiny:7", "--where", "all", "--soak", "0", "--no-revert", "--canary", "pump-1"]);
     let created = rollout(&["create", "plan.json"]);
