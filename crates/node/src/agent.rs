@@ -419,11 +419,12 @@ impl Running {
 
     /// Stops: takes no more readings, finishes those that wait, stores what models have learnt, closes the journal.
     pub fn stop(self) -> Result<(), StopError> {
-        self.shared.stopping.store(true, Relaxed);
-        self.stopper.stop();
+        // Its last words are records: the journal takes them before it closes.
         if let Some(installing) = self.installing {
             installing.stop();
         }
+        self.shared.stopping.store(true, Relaxed);
+        self.stopper.stop();
         if let Some(serving) = self.serving {
             serving.stop();
         }

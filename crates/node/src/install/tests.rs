@@ -324,7 +324,7 @@ fn what_answers_beside_survives_the_mains_and_not_its_own_faults() {
          proved 8     => persist beside:8
          aside 8      =>
          after 599    =>
-         after 1      => persist beside:8
+         after 1      => beside:8
          cut          => persist told:8 floor:7 missed:8 serve:7
          loaded 7     =>
          answer 7     => persist

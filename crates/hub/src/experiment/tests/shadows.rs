@@ -169,6 +169,6 @@ fn a_thousand_nodes_watch() {
     play("in a fifth on one node in ten", [(0.9, 0.01), (0.1, 0.2)], 0.0, Verdict::Agrees);
     play("in a quarter everywhere", [(1.0, 0.25), (0.0, 0.0)], 0.0, Verdict::Parts);
     play("as often as it may", [(1.0, 0.05), (0.0, 0.0)], 0.0, Verdict::Undecided);
-    play("it breaks on one node in ten", [(1.0, 0.01), (0.0, 0.0)], 0.1, Verdict::Harmful);
+    play("it breaks on every other node", [(1.0, 0.01), (0.0, 0.0)], 0.5, Verdict::Harmful);
     golden("shadow-thousand", &told.join("\n"));
 }
