@@ -234,7 +234,10 @@ impl Turn<'_> {
         let is_same = self.kept.current.as_ref().is_some_and(|current| current.manifest == slot.manifest);
         if let Some(beside) = order.beside.as_ref().filter(|_| is_same) {
             self.kept.compared = Some(beside.word.clone());
-            self.unfit(&order, "its bytes are those of the current one: there is nothing to compare".to_owned());
+            self.unfit(
+                &order,
+                "its bytes are those of the current one: there is nothing to compare".to_owned(),
+            );
             return;
         }
         self.kept.unfit = None;
@@ -365,7 +368,8 @@ impl Turn<'_> {
         }
         match stood {
             Stood::Aside(why) => {
-                self.effects.push(Effect::Tell(format!("it does not answer beside for now: {}", short(&why))));
+                self.effects
+                    .push(Effect::Tell(format!("it does not answer beside for now: {}", short(&why))));
                 self.run.beside_ns = None;
                 self.retry_after(ASIDE);
             }

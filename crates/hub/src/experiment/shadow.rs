@@ -202,7 +202,8 @@ mod tests {
             let mut world = Simulated::new(seed);
             let (mut seen, mut chances) = (count(0, 0), 0.0);
             let misses = (0..600u16).any(|at| {
-                let chance = [0.001, 0.2, 0.02, 0.9 * world.unit()][(usize::from(at) / 100 + seed as usize) % 4];
+                let chance =
+                    [0.001, 0.2, 0.02, 0.9 * world.unit()][(usize::from(at) / 100 + seed as usize) % 4];
                 chances += chance;
                 seen.add(&count(1, u64::from(world.unit() < chance)));
                 // Whether the interval has the mean, without looking for its ends.

@@ -9,11 +9,9 @@ use wire::hash::Hash;
 use wire::world::{Entropy as _, Simulated, WallMs};
 
 use super::documents::{self, NotPlanned};
-use super::plan::{
-    Against, Arms, AtEnd, BadPlan, Better, Bound, Harm, Measure, Plan, Shadow, What, Which,
-};
-use super::shadow::Count;
+use super::plan::{Against, Arms, AtEnd, BadPlan, Better, Bound, Harm, Measure, Plan, Shadow, What, Which};
 use super::sequence::{Finding, Pair, finding, interval, ln_e};
+use super::shadow::Count;
 use super::split::{binomial, place, rings};
 use super::step::{Effect, Event, Experiment, Need, NotNow, Order, Phase, Verdict, step};
 use super::text;

@@ -189,7 +189,9 @@ impl Play {
                 Effect::Unload => "unload".into(),
                 Effect::Exercise(slot) => format!("exercise:{}", slot.release),
                 Effect::RaiseFloor(release) => format!("floor:{release}"),
-                Effect::Journal(Report { outcome: Outcome::Beside, release, .. }) => format!("told:{release}"),
+                Effect::Journal(Report { outcome: Outcome::Beside, release, .. }) => {
+                    format!("told:{release}")
+                }
                 Effect::Journal(report) => format!("{:?}:{}", report.outcome, report.release).to_lowercase(),
                 Effect::Collect => "collect".into(),
                 Effect::Tell(_) => return None,

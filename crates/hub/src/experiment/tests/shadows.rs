@@ -46,7 +46,10 @@ impl Night {
         let (mut all, mut chance) = (Experiments::default(), Simulated::new(seed));
         let id = text::id(&plan);
         let it = Experiment::new(&plan, id, MADE_MS);
-        all.insert(Active::new(plan.clone(), it, Default::default(), Default::default(), []).unwrap(), &mut fleet);
+        all.insert(
+            Active::new(plan.clone(), it, Default::default(), Default::default(), []).unwrap(),
+            &mut fleet,
+        );
         let sign = |one: documents::Planned| {
             let envelope = Value::object([("signatures", Value::List(Vec::new())), ("signed", one.value)]);
             (one.which, to_json(&envelope))
@@ -100,8 +103,7 @@ impl Night {
         node.checkin.slots =
             vec![SlotState { model, current, previous, candidate, safe, waits, extra: extra() }];
         // One in ten is of a version that does not know the word.
-        let facts =
-            if no % 10 == 0 { r#"{"site":"oslo"}"# } else { r#"{"site":"oslo","can":["shadow"]}"# };
+        let facts = if no % 10 == 0 { r#"{"site":"oslo"}"# } else { r#"{"site":"oslo","can":["shadow"]}"# };
         let mut handed: Handed = self.fleet.call(no, &node.checkin, Some(facts), self.now_ms);
         self.all.call(&mut self.fleet, no, &node.checkin, &mut handed, self.now_ms);
         for document in handed.desired.into_iter().flat_map(|desired| desired.documents) {
