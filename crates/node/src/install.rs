@@ -298,11 +298,10 @@ impl Turn<'_> {
             Proof::Passed(measured) => {
                 candidate.proof = Some(measured);
                 let is_beside = candidate.beside.is_some();
-                if is_beside && (self.kept.current.is_none() || self.kept.safe.is_some()) {
+                let can_compare = self.kept.current.is_some() && self.kept.safe.is_none();
+                if is_beside && !can_compare {
                     self.leave(Outcome::Compared, "nothing answers that it could be compared with");
-                } else if is_beside {
-                    self.enter(Phase::Shadow);
-                } else if self.rules.shadow > 0.0 && self.kept.current.is_some() && self.kept.safe.is_none() {
+                } else if is_beside || self.rules.shadow > 0.0 && can_compare {
                     self.enter(Phase::Shadow);
                 } else {
                     self.enter(Phase::Trial);
