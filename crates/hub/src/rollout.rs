@@ -32,6 +32,7 @@ pub mod fields;
 pub mod figures;
 pub mod fit;
 pub mod gate;
+pub mod hold;
 pub mod member;
 pub mod offer;
 pub mod plan;

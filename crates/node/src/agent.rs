@@ -534,14 +534,14 @@ impl Running {
 
     /// Stops: takes no more readings, finishes those that wait, stores what models have learnt, closes the journal.
     pub fn stop(self) -> Result<(), StopError> {
+        // The last words of both are records: the journal takes them before it closes.
         if let Some(acting) = self.acting {
-            // While the journal still takes what there is to tell of it.
             acting.stop();
         }
+        self.speaking.stop();
         self.shared.stopping.store(true, Relaxed);
         self.caring.stop();
         self.stopper.stop();
-        self.speaking.stop();
         let sources = std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
         for source in sources {
             // A source's panic was caught and told already.

@@ -199,11 +199,12 @@ impl Watch {
             return None;
         }
         let counts = std::mem::take(&mut self.counts);
-        let shadow = std::mem::take(&mut self.compared).told();
         let over = std::mem::replace(&mut self.about, about);
         let from_ms = std::mem::replace(&mut self.began_ms, now.wall_ms);
         self.began_ns = now.mono_ns;
         let About { manifest, rollout, .. } = over?;
+        // What was compared before the first while began is told with it.
+        let shadow = std::mem::take(&mut self.compared).told();
         let is_silent = counts.answered + counts.failed + counts.restarts == 0 && shadow.is_none();
         let (p50, p95) = (counts.quantile_ms(0.5), counts.quantile_ms(0.95));
         let latency_ms = p50.zip(p95).map(|(p50, p95)| Quantiles { p50, p95, n: counts.answered });

@@ -234,7 +234,10 @@ impl Turn<'_> {
         let is_same = self.kept.current.as_ref().is_some_and(|current| current.manifest == slot.manifest);
         if let Some(beside) = order.beside.as_ref().filter(|_| is_same) {
             self.kept.compared = Some(beside.word.clone());
-            self.unfit(&order, "its bytes are those of the current one: there is nothing to compare".to_owned());
+            self.unfit(
+                &order,
+                "its bytes are those of the current one: there is nothing to compare".to_owned(),
+            );
             return;
         }
         self.kept.unfit = None;
@@ -295,11 +298,10 @@ impl Turn<'_> {
             Proof::Passed(measured) => {
                 candidate.proof = Some(measured);
                 let is_beside = candidate.beside.is_some();
-                if is_beside && (self.kept.current.is_none() || self.kept.safe.is_some()) {
+                let can_compare = self.kept.current.is_some() && self.kept.safe.is_none();
+                if is_beside && !can_compare {
                     self.leave(Outcome::Compared, "nothing answers that it could be compared with");
-                } else if is_beside {
-                    self.enter(Phase::Shadow);
-                } else if self.rules.shadow > 0.0 && self.kept.current.is_some() && self.kept.safe.is_none() {
+                } else if is_beside || self.rules.shadow > 0.0 && can_compare {
                     self.enter(Phase::Shadow);
                 } else {
                     self.enter(Phase::Trial);
@@ -365,7 +367,8 @@ impl Turn<'_> {
         }
         match stood {
             Stood::Aside(why) => {
-                self.effects.push(Effect::Tell(format!("it does not answer beside for now: {}", short(&why))));
+                self.effects
+                    .push(Effect::Tell(format!("it does not answer beside for now: {}", short(&why))));
                 self.run.beside_ns = None;
                 self.retry_after(ASIDE);
             }

@@ -251,9 +251,14 @@ fn winner(plan: &Plan, it: &Experiment) -> Option<String> {
 }
 
 fn shadow_view(compared: &ComparedItem) -> ShadowView {
-    let ComparedItem { compared: count, agreed, skipped, busy_ms, joules, bearable, enough, worst } = compared;
+    let ComparedItem { compared: count, agreed, skipped, busy_ms, joules, bearable, enough, worst } =
+        compared;
     let mut lines = vec![
-        format!("{count} of {enough} answers were compared, {} part; {:.2} % may", count - agreed, bearable * 100.0),
+        format!(
+            "{count} of {enough} answers were compared, {} part; {:.2} % may",
+            count - agreed,
+            bearable * 100.0
+        ),
         format!("{skipped} were passed over: the budget was spent, or the one before was not answered yet"),
         format!("it took {:.1} s of a core", *busy_ms as f64 / 1e3),
     ];

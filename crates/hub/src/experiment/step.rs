@@ -558,9 +558,8 @@ impl Step<'_> {
                 Some(_) => format!(" of arm {}", arm_name(arm.at)),
                 None => String::new(),
             };
-            let why = |beyond: &str| {
-                (arm.at, format!("{} of {answered} nodes{of} failed: {beyond}", tally.failed))
-            };
+            let why =
+                |beyond: &str| (arm.at, format!("{} of {answered} nodes{of} failed: {beyond}", tally.failed));
             if tally.failed > harm.max_failed {
                 return Some(why(&format!("at most {} may", harm.max_failed)));
             }

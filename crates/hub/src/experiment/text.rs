@@ -298,7 +298,14 @@ fn shadow_lines(plan: &Plan, shadow: &Shadow, lines: &mut Vec<(String, String)>)
     let ring = format!("{} of nodes, ring 0..{to}", percent(0, *to));
     lines.push(line("shadow", format!("{}, beside what runs, on {ring}", release(which))));
     lines.push(line("among", plan.group.clone()));
-    lines.push(line("answers", format!("{} of those that can be compared, of a node {} at most", ppm(limits.share_ppm), limits.answers)));
+    lines.push(line(
+        "answers",
+        format!(
+            "{} of those that can be compared, of a node {} at most",
+            ppm(limits.share_ppm),
+            limits.answers
+        ),
+    ));
     lines.push(line("core", format!("{} of one core's time in a minute", ppm(limits.core_ppm))));
     if let Some(joules) = limits.joules {
         lines.push(line("energy", format!("{joules} J in a minute, where nodes measure it")));

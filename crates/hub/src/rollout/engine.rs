@@ -25,6 +25,7 @@ use crate::rollout::documents::{self, Planned};
 use crate::rollout::figures::Told;
 use crate::rollout::fit::Fit;
 use crate::rollout::gate::View;
+use crate::rollout::hold::Held;
 use crate::rollout::member::{Happened, Heard, Member, Running, Standing, hear};
 use crate::rollout::offer::{Caller, Offer, Why, box_ms, is_canary, offer};
 use crate::rollout::plan::{Kind, Lane, Plan, PlanId};
@@ -44,7 +45,7 @@ pub struct Engine {
     rollouts: BTreeMap<PlanId, Active>,
     fleet: HashMap<NodeNo, Seen>,
     /// What experiments hold on nodes.
-    held: HashMap<NodeNo, Vec<held::Held>>,
+    held: HashMap<NodeNo, Vec<Held>>,
     changes: Changes,
     /// How long the log is, or was when nodes were believed last, if that is more.
     log_size: u64,

@@ -577,7 +577,9 @@ impl<W: World + Clone + 'static> Installer<W> {
                 let stream = StreamName::new(behaviour::STREAM).expect("a good name");
                 self.reach.reports.file(over.draft(&stream, Class::Metric), || {});
                 let (count, candidate) = (watch.take_untold(), slots.kept.beside());
-                told.extend(candidate.map(|(it, _)| (model.clone(), Event::Compared(it.slot.manifest, count))));
+                told.extend(
+                    candidate.map(|(it, _)| (model.clone(), Event::Compared(it.slot.manifest, count))),
+                );
             }
         }
         for (model, event) in told {

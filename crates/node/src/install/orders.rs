@@ -61,7 +61,8 @@ pub fn orders<D: Disk>(
     let mut chosen: BTreeMap<(&ModelName, bool), (&Assignment, &Ordered)> = BTreeMap::new();
     for assignment in &assignments {
         for ordered in &assignment.models {
-            let best = chosen.entry((&ordered.model, ordered.shadow.is_some())).or_insert((assignment, ordered));
+            let best =
+                chosen.entry((&ordered.model, ordered.shadow.is_some())).or_insert((assignment, ordered));
             if !std::ptr::eq(best.0, assignment) && std::ptr::eq(prefer(best.0, assignment), assignment) {
                 *best = (assignment, ordered);
             }

@@ -38,9 +38,11 @@ impl Purse {
         let minutes = now_ns.saturating_sub(self.began_ns) / MINUTE_NS;
         self.began_ns += minutes * MINUTE_NS;
         self.spent_ns = self.spent_ns.saturating_sub(self.core_ns.saturating_mul(minutes));
-        let energy_uj = self.energy_uj.unwrap_or(u64::MAX);
-        self.spent_uj = self.spent_uj.saturating_sub(energy_uj.saturating_mul(minutes));
-        self.spent_ns < self.core_ns && self.spent_uj < energy_uj
+        let is_left = self.energy_uj.is_none_or(|energy_uj| {
+            self.spent_uj = self.spent_uj.saturating_sub(energy_uj.saturating_mul(minutes));
+            self.spent_uj < energy_uj
+        });
+        is_left && self.spent_ns < self.core_ns
     }
 
     /// An answer took so long, and so many microjoules, if they can be measured.

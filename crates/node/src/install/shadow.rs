@@ -186,7 +186,8 @@ impl Comparison {
             Ok(child) => child,
             Err(error) => return Compared::NotHere(format!("no process can be started: {error}")),
         };
-        let compared = Asking::new(&mut child).and_then(|asking| self.ask(asking, &child, budget, samples, tell));
+        let compared =
+            Asking::new(&mut child).and_then(|asking| self.ask(asking, &child, budget, samples, tell));
         // It may have ended already; then its own end stands.
         drop(child.kill());
         let status = child.wait();

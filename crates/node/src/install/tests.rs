@@ -189,7 +189,9 @@ impl Play {
                 Effect::Unload => "unload".into(),
                 Effect::Exercise(slot) => format!("exercise:{}", slot.release),
                 Effect::RaiseFloor(release) => format!("floor:{release}"),
-                Effect::Journal(Report { outcome: Outcome::Beside, release, .. }) => format!("told:{release}"),
+                Effect::Journal(Report { outcome: Outcome::Beside, release, .. }) => {
+                    format!("told:{release}")
+                }
                 Effect::Journal(report) => format!("{:?}:{}", report.outcome, report.release).to_lowercase(),
                 Effect::Collect => "collect".into(),
                 Effect::Tell(_) => return None,
@@ -324,7 +326,7 @@ fn what_answers_beside_survives_the_mains_and_not_its_own_faults() {
          proved 8     => persist beside:8
          aside 8      =>
          after 599    =>
-         after 1      => persist beside:8
+         after 1      => beside:8
          cut          => persist told:8 floor:7 missed:8 serve:7
          loaded 7     =>
          answer 7     => persist

@@ -206,8 +206,9 @@ impl Meant {
         let Some(trusted) = publish::published(state).await? else {
             return Err(unapproved("no targets are published: nobody has approved a release".to_owned()));
         };
-        let search = Search::new(&group, &saved(&state.readers).await?)
-            .map_err(|error| bad("bad-group", error.to_string(), "saved groups are listed at /api/v1/groups"))?;
+        let search = Search::new(&group, &saved(&state.readers).await?).map_err(|error| {
+            bad("bad-group", error.to_string(), "saved groups are listed at /api/v1/groups")
+        })?;
         let fleet = state.fleet.look(&state.readers).await?;
         Ok(Meant { trusted, search, fleet })
     }

@@ -46,7 +46,10 @@ impl Night {
         let (mut all, mut chance) = (Experiments::default(), Simulated::new(seed));
         let id = text::id(&plan);
         let it = Experiment::new(&plan, id, MADE_MS);
-        all.insert(Active::new(plan.clone(), it, Default::default(), Default::default(), []).unwrap(), &mut fleet);
+        all.insert(
+            Active::new(plan.clone(), it, Default::default(), Default::default(), []).unwrap(),
+            &mut fleet,
+        );
         let sign = |one: documents::Planned| {
             let envelope = Value::object([("signatures", Value::List(Vec::new())), ("signed", one.value)]);
             (one.which, to_json(&envelope))
@@ -100,8 +103,7 @@ impl Night {
         node.checkin.slots =
             vec![SlotState { model, current, previous, candidate, safe, waits, extra: extra() }];
         // One in ten is of a version that does not know the word.
-        let facts =
-            if no % 10 == 0 { r#"{"site":"oslo"}"# } else { r#"{"site":"oslo","can":["shadow"]}"# };
+        let facts = if no % 10 == 0 { r#"{"site":"oslo"}"# } else { r#"{"site":"oslo","can":["shadow"]}"# };
         let mut handed: Handed = self.fleet.call(no, &node.checkin, Some(facts), self.now_ms);
         self.all.call(&mut self.fleet, no, &node.checkin, &mut handed, self.now_ms);
         for document in handed.desired.into_iter().flat_map(|desired| desired.documents) {
@@ -169,6 +171,6 @@ fn a_thousand_nodes_watch() {
     play("in a fifth on one node in ten", [(0.9, 0.01), (0.1, 0.2)], 0.0, Verdict::Agrees);
     play("in a quarter everywhere", [(1.0, 0.25), (0.0, 0.0)], 0.0, Verdict::Parts);
     play("as often as it may", [(1.0, 0.05), (0.0, 0.0)], 0.0, Verdict::Undecided);
-    play("it breaks on one node in ten", [(1.0, 0.01), (0.0, 0.0)], 0.1, Verdict::Harmful);
+    play("it breaks on every other node", [(1.0, 0.01), (0.0, 0.0)], 0.5, Verdict::Harmful);
     golden("shadow-thousand", &told.join("\n"));
 }

@@ -4,18 +4,10 @@ use package::name::ModelName;
 use wire::world::WallMs;
 
 use crate::rollout::engine::{AWAKE_MS, Engine};
+use crate::rollout::hold::Held;
 use crate::rollout::member::Standing;
 use crate::rollout::plan::{Lane, Plan, PlanId};
 use crate::rollout::step::{NodeNo, Phase};
-
-/// A model on a node that takes part in an experiment.
-#[derive(Debug)]
-pub(super) struct Held {
-    by: PlanId,
-    model: ModelName,
-    /// Rollouts wait for it: they would change what is compared.
-    alone: bool,
-}
 
 impl Engine {
     /// An experiment holds a model on a node; `alone`: rollouts wait for it.
