@@ -277,6 +277,19 @@ fn a_rule_over_two_sources_and_a_rule_over_rules() {
 }
 
 #[test]
+fn clocks_that_are_a_little_apart_break_no_wait() {
+    let text = format!(
+        "{TWO}[rule.both]\ninputs = [\"source.a\", \"source.b\"]\nwhen = \"a.x > 1 && b.y > 1\"\nfor = \"3s\"\n"
+    );
+    let readings: [(usize, i64, &[f64]); 5] =
+        [(0, 0, &[2.0]), (1, 0, &[2.0]), (0, 2, &[2.0]), (1, 1, &[2.0]), (0, 3, &[2.0])];
+    assert_eq!(
+        decided(&text, &[&["x"], &["y"]], &readings),
+        ["3 both fires: a.x was 2, above 1, and b.y was 2, above 1, for 3 s"]
+    );
+}
+
+#[test]
 fn hysteresis_inhibition_and_dedup() {
     let text = "[source.a]\ntype = \"http\"\n[rule.low]\ninputs = [\"source.a\"]\nwhen = \"a.x > 8\"\n\
                 clear_when = \"a.x < 4\"\ndedup = \"10s\"\ninhibit_by = [\"rule.high\"]\n\
