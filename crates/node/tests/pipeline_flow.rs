@@ -342,3 +342,31 @@ fn the_floor_answers_while_the_model_cannot() {
     );
     assert_eq!((cleared.at_ms, fired.labels["team"].as_str()), (11_000, "night"));
 }
+
+#[test]
+fn a_model_outlives_another_setting_of_its_source() {
+    let text = "[source.s]\ntype = \"http\"\n[model.m]\ntype = \"subspace\"\ninputs = [\"source.s\"]\nlag = 1\nlearn = 40\n";
+    let (before, after) = (
+        flow(text),
+        flow(&text.replace("\"http\"\n", "\"http\"\nsummary = \"2s\"\n[source.t]\ntype = \"http\"\n")),
+    );
+    let channels = ["a".to_owned(), "b".to_owned()];
+    let mut pipeline = Pipeline::new(&before);
+    let mut out = Vec::new();
+    pipeline.open(0, &channels, &mut out).unwrap();
+    let world = Simulated::new(0);
+    for at in 0..60_i64 {
+        let wave = (at as f64 * 1.3).sin();
+        let batch = Batch { t_ms: vec![at * 1_000], values: vec![wave, 2.0 * wave] };
+        pipeline.step(0, &batch, 0, &world, &mut out);
+    }
+    out.clear();
+    let (mut pipeline, replaced) = pipeline.replaced(&before, &after, |_| None, &mut out);
+    assert_eq!((replaced.sources, replaced.same), (vec![None, None], vec!["model.m".to_owned()]));
+    assert_eq!((replaced.new, replaced.gone), (vec!["source.s".to_owned(), "source.t".to_owned()], vec![]));
+    assert!(out.iter().any(|product| matches!(product, Product::Summary(_))), "what was going on is told");
+    assert_eq!(pipeline.channels(0), None);
+    pipeline.open(0, &channels, &mut out).unwrap();
+    assert!(pipeline.models()[0].ready());
+    assert_eq!(pipeline.models()[0].samples(), 60);
+}
