@@ -78,11 +78,17 @@ impl Pipeline {
         for (at, model) in after.models.iter().enumerate() {
             let path = format!("model.{}", model.name);
             let was = before.models.iter().position(|other| other.name == model.name);
-            let goes_on = replaced.same.contains(&path)
-                && replaced.sources[model.source].is_some()
+            let was = was.filter(|_| replaced.same.contains(&path));
+            let is_fed = replaced.sources[model.source].is_some()
                 && model.feature.is_none_or(|feature| features_go_on[feature]);
-            match was.filter(|_| goes_on) {
-                Some(was) => new.models[at].take_over(self.models[was].clone()),
+            match was {
+                Some(was) if is_fed => {
+                    new.models[at].take_over(self.models[was].clone());
+                    // Of one whose source has not opened yet.
+                    new.stored[at] = self.stored[was].take();
+                }
+                // What feeds it is opened anew: what it has learnt stays, if the channels do.
+                Some(was) => new.stored[at] = self.models[was].store().or_else(|| self.stored[was].take()),
                 None => new.stored[at] = stored(model.name.as_str()),
             }
         }
