@@ -3,11 +3,8 @@
 //! Each measurement is a process of its own, one thread, and the runtimes take turns; what is printed are medians of the rounds,
 //! as the table of `docs/networks.md`. Needs `../shared/data`, and for ONNX Runtime `ORT_DYLIB_PATH`.
 
-#[path = "../tests/shared"]
-mod shared {
-    pub(crate) mod cases;
-    pub(crate) mod proto;
-}
+#[path = "../tests/shared/mod.rs"]
+mod shared;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

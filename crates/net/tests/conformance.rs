@@ -1,9 +1,6 @@
 //! ONNX's own cases, of those that ONNX Runtime passes: how many each runtime passes here, and that each refusal is clear.
 
-mod shared {
-    pub(crate) mod cases;
-    pub(crate) mod proto;
-}
+mod shared;
 
 use std::collections::BTreeMap;
 

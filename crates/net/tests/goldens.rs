@@ -2,10 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
 
-mod shared {
-    pub(crate) mod cases;
-    pub(crate) mod proto;
-}
+mod shared;
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! ONNX's own cases of single operators and small models, and how near an answer must be.
+#![allow(clippy::unwrap_used, reason = "a test may stop at any fault")]
 #![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
 //! Tensors as ONNX keeps them in files of their own, beside its cases.
+#![allow(clippy::unwrap_used, reason = "a test may stop at any fault")]
 #![allow(dead_code, reason = "each test uses its part of this")]
 
 use half::f16;
