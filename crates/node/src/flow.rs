@@ -21,8 +21,8 @@
 
 mod check;
 pub mod model;
-mod network;
 pub mod names;
+mod network;
 pub mod params;
 mod part;
 pub mod rule;
@@ -188,7 +188,10 @@ impl Flow {
         let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
         let models = self.models.iter().map(|part| format!("model.{}", part.name));
         let networks = self.networks.iter().map(|part| format!("model.{}", part.name));
-        sources.chain(models).chain(networks).chain(self.rules.iter().map(|part| format!("rule.{}", part.name)))
+        sources
+            .chain(models)
+            .chain(networks)
+            .chain(self.rules.iter().map(|part| format!("rule.{}", part.name)))
     }
 
     /// Whether a part says the same in another flow, whatever else does.

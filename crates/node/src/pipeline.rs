@@ -32,8 +32,8 @@ use crate::model::{Anomaly, Change, Model, Verdict};
 use crate::source::csv::MAX_COLUMNS;
 use crate::source::queue::Batch;
 use crate::why::why;
-pub use products::Product;
 use networks::{At, Networks};
+pub use products::Product;
 use summary::Tracker;
 
 /// Readings in one raw record.
@@ -309,7 +309,13 @@ impl Pipeline {
                 out.push(Product::part(&part, "failed", reason));
             }
         }
-        let keep = lane.models.iter().map(|model| self.models[*model].config().lag).max().unwrap_or(1).max(self.networks.keep(source));
+        let keep = lane
+            .models
+            .iter()
+            .map(|model| self.models[*model].config().lag)
+            .max()
+            .unwrap_or(1)
+            .max(self.networks.keep(source));
         (open.keep, open.columns) = (keep, columns);
         while open.recent.len() > keep {
             open.recent.pop_front();

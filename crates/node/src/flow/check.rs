@@ -7,8 +7,8 @@ use std::ops::Range;
 use signal::detector::Detector;
 
 use super::model::{self, ModelConfig, ModelDraft};
-use super::network::{self, NetworkDraft};
 use super::names::{Book, Field, Gives, Known, PartAt, dangling};
+use super::network::{self, NetworkDraft};
 use super::part::Named;
 use super::rule::{RuleConfig, RuleDraft};
 use super::rules::check_rules;
