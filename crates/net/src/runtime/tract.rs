@@ -34,6 +34,7 @@ struct Tract {
     plans: Vec<Plan>,
     /// Shapes alone were not enough for this graph.
     fixes_values: bool,
+    has_branches: bool,
 }
 
 /// A graph compiled for these inputs.
@@ -78,7 +79,8 @@ pub(crate) fn load(asked: &Asked<'_>) -> Result<Box<dyn Runtime>, Refusal> {
     }
     let outputs = asked.outputs.iter().map(|port| port.element.clone()).collect();
     let value_bytes_max = asked.value_bytes_max;
-    let mut network = Tract { parsed, outputs, value_bytes_max, plans: Vec::new(), fixes_values: false };
+    let has_branches = asked.operators.iter().any(|operator| operator == "If");
+    let mut network = Tract { parsed, outputs, value_bytes_max, plans: Vec::new(), fixes_values: false, has_branches };
     let shapes: Option<Vec<Vec<usize>>> = asked.shapes.iter().cloned().collect();
     let may_fix = asked.inputs.iter().any(|port| is_whole(&port.element));
     if let Some(shapes) = shapes {
@@ -170,7 +172,9 @@ impl Tract {
             }
         }
         model.set_input_outlets(&free).map_err(said)?;
-        branches::taken(&mut model).map_err(said)?;
+        if self.has_branches {
+            branches::taken(&mut model).map_err(said)?;
+        }
         let model = model.into_optimized().map_err(said)?;
         let bytes = value_bytes(&model);
         if bytes > self.value_bytes_max {
