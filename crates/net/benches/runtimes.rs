@@ -3,7 +3,11 @@
 //! Each measurement is a process of its own, one thread, and the runtimes take turns; what is printed are medians of the rounds,
 //! as the table of `docs/networks.md`. Needs `../shared/data`, and for ONNX Runtime `ORT_DYLIB_PATH`.
 
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench tells a person how long things take")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench tells a person how long things take"
+)]
 
 #[path = "../tests/shared/mod.rs"]
 mod shared;

@@ -80,7 +80,8 @@ pub(crate) fn load(asked: &Asked<'_>) -> Result<Box<dyn Runtime>, Refusal> {
     let outputs = asked.outputs.iter().map(|port| port.element.clone()).collect();
     let value_bytes_max = asked.value_bytes_max;
     let has_branches = asked.operators.iter().any(|operator| operator == "If");
-    let mut network = Tract { parsed, outputs, value_bytes_max, plans: Vec::new(), fixes_values: false, has_branches };
+    let mut network =
+        Tract { parsed, outputs, value_bytes_max, plans: Vec::new(), fixes_values: false, has_branches };
     let shapes: Option<Vec<Vec<usize>>> = asked.shapes.iter().cloned().collect();
     let may_fix = asked.inputs.iter().any(|port| is_whole(&port.element));
     if let Some(shapes) = shapes {

@@ -1,5 +1,9 @@
 //! ONNX's own cases of single operators and small models, and how near an answer must be.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop at any fault, and says what it skips")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may stop at any fault, and says what it skips"
+)]
 #![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::collections::BTreeMap;
