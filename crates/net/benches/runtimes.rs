@@ -3,11 +3,14 @@
 //! Each measurement is a process of its own, one thread, and the runtimes take turns; what is printed are medians of the rounds,
 //! as the table of `docs/networks.md`. Needs `../shared/data`, and for ONNX Runtime `ORT_DYLIB_PATH`.
 
-#[path = "../tests/shared"]
-mod shared {
-    pub(crate) mod cases;
-    pub(crate) mod proto;
-}
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench tells a person how long things take"
+)]
+
+#[path = "../tests/shared/mod.rs"]
+mod shared;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,7 +38,8 @@ fn main() {
         return;
     }
     let (Some(models), Some(minilm)) = (data("onnx-models"), data("minilm")) else { return };
-    let kinds: Vec<Kind> = Kind::built().into_iter().filter(|kind| *kind != Kind::OnnxRuntime || has_library()).collect();
+    let kinds: Vec<Kind> =
+        Kind::built().into_iter().filter(|kind| *kind != Kind::OnnxRuntime || has_library()).collect();
     let mut files: Vec<(String, PathBuf)> = [
         ("MNIST", models.join("mnist/opt-mnist.onnx")),
         ("UltraFace RFB-320", models.join("ultraface/version-RFB-320.onnx")),
@@ -62,7 +66,9 @@ fn main() {
             match results[0]["refused"].as_str() {
                 Some(said) => println!("| {name} | {word} | refused: {said} | | | |"),
                 None => {
-                    let of = |key: &str| median(results.iter().map(|one| one[key].as_f64().unwrap_or(f64::NAN)).collect());
+                    let of = |key: &str| {
+                        median(results.iter().map(|one| one[key].as_f64().unwrap_or(f64::NAN)).collect())
+                    };
                     let [load, first, run, memory] = ["load", "first", "run", "memory"].map(of);
                     println!("| {name} | {word} | {load:.1} | {first:.1} | {run:.3} | {memory:.1} |");
                 }
@@ -71,7 +77,10 @@ fn main() {
     }
     let Some(folder) = data("onnx-conformance") else { return };
     let cases = passed_by_peer(&folder);
-    println!("\n| runtime | of {} cases that ONNX Runtime passes | refused | other result | broke |\n|---|---|---|---|---|", cases.len());
+    println!(
+        "\n| runtime | of {} cases that ONNX Runtime passes | refused | other result | broke |\n|---|---|---|---|---|",
+        cases.len()
+    );
     for kind in kinds {
         let came: Vec<Came> = cases.iter().map(|case| play(case, kind)).collect();
         let count = |is: fn(&Came) -> bool| came.iter().filter(|came| is(came)).count();
@@ -102,7 +111,10 @@ fn measured(kind: Kind, path: &Path) -> Value {
     let task = format!("{} {}", kind.word(), path.display());
     let out = Command::new(own).env(TASK, task).output().expect("the bench starts itself");
     let said = String::from_utf8_lossy(&out.stdout);
-    said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_else(|| json!({ "refused": "it died" }))
+    said.lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_else(|| json!({ "refused": "it died" }))
 }
 
 /// Resident memory of this process, in MiB.

@@ -270,7 +270,9 @@ impl Step<'_> {
         let (_, tensor) = found.ok_or_else(|| missing("output", name, self.ports))?;
         let numbers = match tensor.f32s() {
             Some(list) => list.to_vec(),
-            None => tensor.data().numbers().unwrap_or_default().into_iter().map(|number| number as f32).collect(),
+            None => {
+                tensor.data().numbers().unwrap_or_default().into_iter().map(|number| number as f32).collect()
+            }
         };
         Ok((tensor, numbers))
     }
@@ -282,7 +284,11 @@ fn missing(side: &'static str, name: &str, ports: &[Port]) -> MeaningError {
 }
 
 fn wrong_shape(output: &str, tensor: &Tensor, expected: impl Into<String>) -> MeaningError {
-    MeaningError::Shape { output: output.to_owned(), shape: tensor.shape().to_vec(), expected: expected.into() }
+    MeaningError::Shape {
+        output: output.to_owned(),
+        shape: tensor.shape().to_vec(),
+        expected: expected.into(),
+    }
 }
 
 impl Meaning {
@@ -303,7 +309,11 @@ impl Meaning {
                 vec![(format!("{prefix}label"), true), (format!("{prefix}p"), false)]
             }
             Meaning::Boxes(Boxes { prefix, .. }) => {
-                vec![(format!("{prefix}count"), false), (format!("{prefix}label"), true), (format!("{prefix}p"), false)]
+                vec![
+                    (format!("{prefix}count"), false),
+                    (format!("{prefix}label"), true),
+                    (format!("{prefix}p"), false),
+                ]
             }
             Meaning::Embedding(_) => vec![],
             Meaning::Numbers(named) => {
@@ -340,7 +350,9 @@ impl Meaning {
                 part("threshold", boxes.threshold)?;
                 part("overlap", boxes.overlap)
             }
-            Meaning::Embedding(Embedding { mask: Some(mask), .. }) if !inputs.iter().any(|port| port.name == *mask) => {
+            Meaning::Embedding(Embedding { mask: Some(mask), .. })
+                if !inputs.iter().any(|port| port.name == *mask) =>
+            {
                 Err(missing("input", mask, inputs))
             }
             Meaning::Embedding(_) | Meaning::Numbers(_) => Ok(()),
@@ -387,12 +399,20 @@ impl Classes {
             return Err(wrong_shape(&self.output, tensor, "one score for each class"));
         }
         if !self.labels.is_empty() && self.labels.len() != classes {
-            return Err(wrong_shape(&self.output, tensor, format!("scores for {} labels", self.labels.len())));
+            return Err(wrong_shape(
+                &self.output,
+                tensor,
+                format!("scores for {} labels", self.labels.len()),
+            ));
         }
         self.activation.apply(&mut scores);
-        let mut ranked: Vec<Ranked> =
-            scores.iter().enumerate().map(|(at, p)| Ranked { label: label(&self.labels, at), p: *p }).collect();
-        ranked.retain(|class| class.p >= self.thresholds.get(&class.label).copied().unwrap_or(self.threshold));
+        let mut ranked: Vec<Ranked> = scores
+            .iter()
+            .enumerate()
+            .map(|(at, p)| Ranked { label: label(&self.labels, at), p: *p })
+            .collect();
+        ranked
+            .retain(|class| class.p >= self.thresholds.get(&class.label).copied().unwrap_or(self.threshold));
         ranked.sort_by(|a, b| b.p.total_cmp(&a.p));
         ranked.truncate(self.top.unwrap_or(1).max(1));
         let best = ranked.first();
@@ -434,9 +454,11 @@ impl Boxes {
         };
         let mut found: Vec<(usize, Found)> = Vec::new();
         for row in 0..rows {
-            let mut own: Vec<f32> = (skipped..score_wide).map(|column| at(&scores, score_wide, row, column)).collect();
+            let mut own: Vec<f32> =
+                (skipped..score_wide).map(|column| at(&scores, score_wide, row, column)).collect();
             self.activation.apply(&mut own);
-            let classes = own.iter().enumerate().filter(|(class, p)| Some(*class) != self.background && !p.is_nan());
+            let classes =
+                own.iter().enumerate().filter(|(class, p)| Some(*class) != self.background && !p.is_nan());
             let Some((class, p)) = classes.max_by(|(_, a), (_, b)| a.total_cmp(b)) else { continue };
             let label = label(&self.labels, class);
             if *p < self.thresholds.get(&label).copied().unwrap_or(self.threshold) {
@@ -459,7 +481,8 @@ impl Boxes {
             if kept.len() >= self.most {
                 break;
             }
-            let is_double = |(other, better): &(usize, Found)| *other == class && shared(better, &one) > self.overlap;
+            let is_double =
+                |(other, better): &(usize, Found)| *other == class && shared(better, &one) > self.overlap;
             if !kept.iter().any(is_double) {
                 kept.push((class, one));
             }
@@ -511,13 +534,18 @@ impl Embedding {
                 let mask = match &self.mask {
                     None => vec![1.0; *length],
                     Some(name) => {
-                        let found = step.input_ports.iter().zip(step.inputs).find(|(port, _)| port.name == *name);
+                        let found =
+                            step.input_ports.iter().zip(step.inputs).find(|(port, _)| port.name == *name);
                         let (_, mask) = found.ok_or_else(|| missing("input", name, step.input_ports))?;
                         mask.data().numbers().unwrap_or_default()
                     }
                 };
                 if mask.len() != *length {
-                    return Err(wrong_shape(&self.output, tensor, format!("as long as a mask of {}", mask.len())));
+                    return Err(wrong_shape(
+                        &self.output,
+                        tensor,
+                        format!("as long as a mask of {}", mask.len()),
+                    ));
                 }
                 let counted: f64 = mask.iter().sum();
                 let mut mean = vec![0.0f64; *width];
@@ -544,7 +572,8 @@ impl Named {
             return Err(wrong_shape(&self.output, tensor, format!("{} numbers", self.names.len())));
         }
         self.activation.apply(&mut numbers);
-        let named = self.names.iter().zip(numbers).filter(|(name, number)| !name.is_empty() && number.is_finite());
+        let named =
+            self.names.iter().zip(numbers).filter(|(name, number)| !name.is_empty() && number.is_finite());
         answer.fields.extend(named.map(|(name, number)| (name.clone(), Field::Number(f64::from(number)))));
         Ok(())
     }

@@ -179,7 +179,9 @@ impl Look {
         let side = |declared_side: Option<usize>, at: usize, name: &str| match (&extents[at], declared_side) {
             (Extent::Fixed(size), None) => Ok(*size as usize),
             (Extent::Fixed(size), Some(side)) if *size == side as u64 => Ok(side),
-            (Extent::Fixed(_), Some(side)) => Err(declared(port, format!("`{name}` = {side}, and the network says another"))),
+            (Extent::Fixed(_), Some(side)) => {
+                Err(declared(port, format!("`{name}` = {side}, and the network says another")))
+            }
             (_, Some(side)) => Ok(side),
             (_, None) => Err(declared(port, format!("it says no size: declare `{name}`"))),
         };
@@ -192,7 +194,10 @@ impl Look {
         match extents[colours] {
             Extent::Fixed(size) if size != self.count() as u64 => Err(declared(
                 port,
-                format!("`colours` gives {} at dimension {colours}, and the network says {size}", self.count()),
+                format!(
+                    "`colours` gives {} at dimension {colours}, and the network says {size}",
+                    self.count()
+                ),
             )),
             _ => Ok(shape),
         }
@@ -302,7 +307,9 @@ fn of_kind(port: &Port, shape: Vec<usize>, list: Vec<f32>) -> Result<Tensor, Fil
 
 /// The constant, or the zeros at the start, for `port`.
 pub fn fixed(port: &Port, shape: &[usize], values: Option<&[f64]>) -> Result<Tensor, FillError> {
-    let count = elements(shape).filter(|count| *count <= 1 << 28).ok_or_else(|| declared(port, "no tensor has this shape"))?;
+    let count = elements(shape)
+        .filter(|count| *count <= 1 << 28)
+        .ok_or_else(|| declared(port, "no tensor has this shape"))?;
     let data = match values {
         None => Data::zeros(&port.element, count),
         Some(values) => Data::of_numbers(&port.element, values),
@@ -332,7 +339,8 @@ mod tests {
             (tensor.shape().to_vec(), tensor.f32s().unwrap().to_vec())
         };
         assert_eq!(list("", &[1, 3, 1, 2]), (vec![1, 3, 1, 2], vec![10.0, 40.0, 20.0, 50.0, 30.0, 60.0]));
-        let (shape, values) = list("layout = 'channels-last'\ncolours = 'bgr'\nwidth = 2\nheight = 1", &[0, 0, 0, 3]);
+        let (shape, values) =
+            list("layout = 'channels-last'\ncolours = 'bgr'\nwidth = 2\nheight = 1", &[0, 0, 0, 3]);
         assert_eq!((shape, values), (vec![1, 1, 2, 3], vec![30.0, 20.0, 10.0, 60.0, 50.0, 40.0]));
         let (_, values) = list("mean = [10]\ndeviation = [10, 20, 30]", &[1, 3, 1, 2]);
         assert_eq!(values, [0.0, 3.0, 0.5, 2.0, 20.0 / 30.0, 50.0 / 30.0]);
@@ -371,7 +379,10 @@ mod tests {
         assert_eq!(got(Numbers::default(), &[0, 0, 0]), (vec![1, 2, 3], first.clone()));
         assert_eq!(got(Numbers::default(), &[1, 6]), (vec![1, 6], first.clone()));
         assert_eq!(got(Numbers::default(), &[0]), (vec![6], first.clone()));
-        assert_eq!(got(Numbers { shape: Some(vec![2, 3]), ..Numbers::default() }, &[0, 0]), (vec![2, 3], first));
+        assert_eq!(
+            got(Numbers { shape: Some(vec![2, 3]), ..Numbers::default() }, &[0, 0]),
+            (vec![2, 3], first)
+        );
         let last = Numbers { layout: Layout::ChannelsLast, mean: vec![1.0, 10.0], ..Numbers::default() };
         assert_eq!(got(last, &[1, 0, 2]), (vec![1, 3, 2], vec![0.0, 0.0, 1.0, 10.0, 2.0, 20.0]));
         let error = of(Numbers::default(), &[1, 7]).unwrap_err();

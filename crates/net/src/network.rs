@@ -67,7 +67,9 @@ pub enum LoadError {
     #[error("what goes in and comes out cannot be told on")]
     Names(#[from] FormError),
     /// An input or output is a sequence, a map, or of a kind that no tensor here has.
-    #[error("`{port}` is of kind {kind}, which is no tensor here; export the network with tensors of numbers, or of texts")]
+    #[error(
+        "`{port}` is of kind {kind}, which is no tensor here; export the network with tensors of numbers, or of texts"
+    )]
     NoTensor {
         /// Its name.
         port: String,
@@ -237,7 +239,8 @@ impl Network {
             value_bytes_max: options.value_bytes_max,
             library: options.library.as_ref(),
         };
-        let loaded = caught(|| open(kind, &asked)).map_err(|Panicked(said)| LoadError::Broke { kind, said: short(&said) })?;
+        let loaded = caught(|| open(kind, &asked))
+            .map_err(|Panicked(said)| LoadError::Broke { kind, said: short(&said) })?;
         let runtime = match loaded {
             None => return Err(LoadError::NoRuntime { kind }),
             Some(Err(Refusal::Lacks(lacks))) => return Err(LoadError::Unsupported { kind, lacks }),
@@ -303,7 +306,11 @@ impl Network {
         for (port, tensor) in declared.iter().zip(inputs) {
             let bytes = tensor.bytes() as u64;
             if bytes > self.value_bytes_max {
-                return Err(RunError::TooLarge { port: port.name.clone(), bytes, most: self.value_bytes_max });
+                return Err(RunError::TooLarge {
+                    port: port.name.clone(),
+                    bytes,
+                    most: self.value_bytes_max,
+                });
             }
             if tensor.data().kind() != port.element || !could_be(port, tensor.shape(), &mut named) {
                 return Err(RunError::Unfit {
@@ -348,10 +355,15 @@ fn shapes(inputs: &[Port], options: &Options) -> Result<Vec<Option<Vec<usize>>>,
     }
     let of = |port: &Port| match options.shapes.get(&port.name) {
         Some(shape) => Some(shape.clone()),
-        None => port.shape.as_ref()?.iter().map(|extent| match extent {
-            Extent::Fixed(size) => usize::try_from(*size).ok(),
-            Extent::Named(_) | Extent::Free => None,
-        }).collect(),
+        None => port
+            .shape
+            .as_ref()?
+            .iter()
+            .map(|extent| match extent {
+                Extent::Fixed(size) => usize::try_from(*size).ok(),
+                Extent::Named(_) | Extent::Free => None,
+            })
+            .collect(),
     };
     Ok(inputs.iter().map(of).collect())
 }

@@ -20,6 +20,9 @@ pub const PIXELS_MAX: usize = 50_000_000;
 /// The largest side of a picture, in pixels.
 pub const SIDE_MAX: usize = 16_384;
 
+/// Makes pixels of a file.
+type Decode = fn(&[u8]) -> Result<Picture, PictureError>;
+
 /// Pixels of red, green and blue, row by row from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -102,12 +105,13 @@ impl Picture {
         if bytes.len() > BYTES_MAX {
             return Err(PictureError::File { bytes: bytes.len() });
         }
-        let (form, decode): (_, fn(&[u8]) -> Result<Picture, PictureError>) = match bytes {
+        let (form, decode): (&'static str, Decode) = match bytes {
             [0x89, b'P', b'N', b'G', ..] => ("PNG", png),
             [0xff, 0xd8, ..] => ("JPEG", jpeg),
             _ => return Err(PictureError::Form),
         };
-        caught(|| decode(bytes)).unwrap_or_else(|_| Err(PictureError::Broken { form, said: "its decoder broke".to_owned() }))
+        caught(|| decode(bytes))
+            .unwrap_or_else(|_| Err(PictureError::Broken { form, said: "its decoder broke".to_owned() }))
     }
 
     /// Pixels in a row.
@@ -155,7 +159,8 @@ impl Picture {
         }
         let mut narrowed = vec![0.0f32; 3 * filled.0];
         for (at, line) in self.rgb.chunks_exact(3 * self.width).enumerate() {
-            let reached: Vec<(usize, f32)> = down.iter().enumerate().filter_map(|(row, taps)| Some((row, taps.weight(at)?))).collect();
+            let reached: Vec<(usize, f32)> =
+                down.iter().enumerate().filter_map(|(row, taps)| Some((row, taps.weight(at)?))).collect();
             if reached.is_empty() {
                 continue;
             }
@@ -176,7 +181,10 @@ impl Picture {
                 }
             }
         }
-        let scale = (width as f64 / filled.0 as f64 * seen.0 / own_width, height as f64 / filled.1 as f64 * seen.1 / own_height);
+        let scale = (
+            width as f64 / filled.0 as f64 * seen.0 / own_width,
+            height as f64 / filled.1 as f64 * seen.1 / own_height,
+        );
         let offset = (
             from.0 / own_width - left as f64 / filled.0 as f64 * seen.0 / own_width,
             from.1 / own_height - top as f64 / filled.1 as f64 * seen.1 / own_height,
@@ -240,10 +248,14 @@ fn png(bytes: &[u8]) -> Result<Picture, PictureError> {
     pixels.truncate(frame.buffer_size());
     let rgb = match frame.color_type {
         png::ColorType::Rgb => pixels,
-        png::ColorType::Rgba => pixels.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect(),
+        png::ColorType::Rgba => {
+            pixels.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+        }
         png::ColorType::Grayscale => pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
         png::ColorType::GrayscaleAlpha => pixels.chunks_exact(2).flat_map(|pixel| [pixel[0]; 3]).collect(),
-        png::ColorType::Indexed => return Err(PictureError::Broken { form: "PNG", said: "its palette is missing".to_owned() }),
+        png::ColorType::Indexed => {
+            return Err(PictureError::Broken { form: "PNG", said: "its palette is missing".to_owned() });
+        }
     };
     Picture::new(width, height, rgb).ok_or(PictureError::Size { width, height })
 }
@@ -260,7 +272,8 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
     let (width, height) = decoder.dimensions().ok_or_else(|| broken("it has no size".to_owned()))?;
     checked(width, height)?;
     let rgb = decoder.decode().map_err(|error| broken(error.to_string()))?;
-    Picture::new(width, height, rgb).ok_or_else(|| broken("its colours are no red, green and blue".to_owned()))
+    Picture::new(width, height, rgb)
+        .ok_or_else(|| broken("its colours are no red, green and blue".to_owned()))
 }
 
 #[cfg(test)]
@@ -303,15 +316,24 @@ mod tests {
         bytes[20..24].copy_from_slice(&60_000u32.to_be_bytes());
         let crc = png_crc(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
-        assert!(matches!(Picture::decode(&bytes), Err(PictureError::Size { .. })), "{:?}", Picture::decode(&bytes));
+        assert!(
+            matches!(Picture::decode(&bytes), Err(PictureError::Size { .. })),
+            "{:?}",
+            Picture::decode(&bytes)
+        );
         assert!(matches!(Picture::decode(b"GIF89a"), Err(PictureError::Form)));
-        assert!(matches!(Picture::decode(&[0xff, 0xd8, 0xff, 0xe0]), Err(PictureError::Broken { form: "JPEG", .. })));
+        assert!(matches!(
+            Picture::decode(&[0xff, 0xd8, 0xff, 0xe0]),
+            Err(PictureError::Broken { form: "JPEG", .. })
+        ));
         assert!(Picture::new(2, 2, vec![0; 11]).is_none());
     }
 
     /// The check of a chunk, as PNG has it.
     fn png_crc(bytes: &[u8]) -> u32 {
-        let step = |crc: u32| (0..8).fold(crc, |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 });
+        let step = |crc: u32| {
+            (0..8).fold(crc, |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 })
+        };
         !bytes.iter().fold(!0u32, |crc, byte| (crc >> 8) ^ step((crc ^ u32::from(*byte)) & 0xff))
     }
 

@@ -65,12 +65,15 @@ pub enum RecipeError {
 impl Recipe {
     /// The recipe with all that follows from the network, checked against it.
     pub fn completed(mut self, net: &Net) -> Result<Recipe, RecipeError> {
-        if let Some(name) = self.inputs.keys().find(|name| !net.inputs.iter().any(|port| port.name == **name)) {
+        if let Some(name) = self.inputs.keys().find(|name| !net.inputs.iter().any(|port| port.name == **name))
+        {
             let there: Vec<String> = net.inputs.iter().map(|port| format!("`{}`", port.name)).collect();
             return Err(RecipeError::Input { name: name.clone(), there: there.join(", ") });
         }
-        let open: Vec<&Port> = net.inputs.iter().filter(|port| !self.inputs.contains_key(&port.name)).collect();
-        let has_material = self.inputs.values().any(|fill| matches!(fill, Fill::Picture(_) | Fill::Numbers(_)));
+        let open: Vec<&Port> =
+            net.inputs.iter().filter(|port| !self.inputs.contains_key(&port.name)).collect();
+        let has_material =
+            self.inputs.values().any(|fill| matches!(fill, Fill::Picture(_) | Fill::Numbers(_)));
         match open[..] {
             [] => {}
             [port] if !has_material && port.element != "string" => {
@@ -93,13 +96,17 @@ impl Recipe {
             meaning.check(&net.inputs, &net.outputs)?;
             for (name, _) in meaning.fields() {
                 let is_name = name.starts_with(|letter: char| letter.is_ascii_lowercase())
-                    && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
+                    && name.chars().all(|letter| {
+                        letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_'
+                    });
                 if !is_name {
                     let why = "is no name: a letter from a to z, then letters, digits and `_`";
                     return Err(MeaningError::Field { name, why }.into());
                 }
                 if !names.insert(name.clone()) {
-                    return Err(MeaningError::Field { name, why: "is given twice: set another `prefix`" }.into());
+                    return Err(
+                        MeaningError::Field { name, why: "is given twice: set another `prefix`" }.into()
+                    );
                 }
             }
         }
@@ -116,7 +123,8 @@ impl Recipe {
             }
             Fill::State { output, shape } => {
                 fixed(port, shape, None)?;
-                let wrong = |why| Err(RecipeError::State { input: port.name.clone(), output: output.clone(), why });
+                let wrong =
+                    |why| Err(RecipeError::State { input: port.name.clone(), output: output.clone(), why });
                 match net.outputs.iter().find(|found| found.name == *output) {
                     None => return wrong("the network does not give"),
                     Some(found) if found.element != port.element => return wrong("is of another kind"),
@@ -138,7 +146,8 @@ impl Recipe {
                 _ => None,
             })
             .collect();
-        let outputs = net.outputs.iter().filter(|port| !fed.contains(port.name.as_str()) && port.element != "string");
+        let outputs =
+            net.outputs.iter().filter(|port| !fed.contains(port.name.as_str()) && port.element != "string");
         let named = outputs.filter_map(|port| {
             // What is free is most often how many inputs are looked at at once, which is one here.
             let sizes = port.shape.as_ref()?.iter().map(|extent| match extent {
@@ -165,7 +174,9 @@ impl Recipe {
 
 /// The name of an output as the name of a field.
 fn field(name: &str) -> String {
-    let letters = name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' });
+    let letters = name
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' });
     let word: String = letters.take(64).collect();
     if word.starts_with(|letter: char| letter.is_ascii_lowercase()) { word } else { format!("output_{word}") }
 }
@@ -185,7 +196,11 @@ mod tests {
 
     /// As silero's voice detector has them.
     fn streaming() -> Net {
-        let inputs = vec![port("input", "float32", &[0, 0]), port("state", "float32", &[2, 0, 128]), port("sr", "int64", &[])];
+        let inputs = vec![
+            port("input", "float32", &[0, 0]),
+            port("state", "float32", &[2, 0, 128]),
+            port("sr", "int64", &[]),
+        ];
         net(inputs, vec![port("output", "float32", &[0, 1]), port("stateN", "float32", &[0, 0, 0])])
     }
 
@@ -215,7 +230,10 @@ mod tests {
 
     #[test]
     fn what_has_one_way_need_not_be_said() {
-        let seen = net(vec![port("image", "float32", &[1, 3, 8, 8])], vec![port("Plus214_Output_0", "float32", &[1, 2])]);
+        let seen = net(
+            vec![port("image", "float32", &[1, 3, 8, 8])],
+            vec![port("Plus214_Output_0", "float32", &[1, 2])],
+        );
         let recipe = Recipe::default().completed(&seen).unwrap();
         assert!(matches!(recipe.inputs["image"], Fill::Picture(_)));
         let fields: Vec<String> = recipe.fields().into_iter().map(|(name, _)| name).collect();
@@ -235,13 +253,18 @@ mod tests {
             assert!(error.contains(why), "{error}");
         };
         wrong("[inputs.sr]", "[inputs.rate]", "no input `rate`; it has `input`, `state`, `sr`");
-        wrong("[inputs.sr]\n        from = \"constant\"\n        values = [16000]", "", "nothing fills the input sr int64[]");
+        wrong(
+            "[inputs.sr]\n        from = \"constant\"\n        values = [16000]",
+            "",
+            "nothing fills the input sr int64[]",
+        );
         wrong("\"stateN\"", "\"stateM\"", "does not give");
         wrong("[16000]", "[16000, 8000]", "2 elements");
         wrong("[2, 1, 128]", "[99999999, 99999999]", "no tensor has this shape");
         wrong("output = \"output\"", "output = \"out\"", "no output `out`");
         wrong("[\"speech\"]", "[\"Speech\"]", "is no name");
-        let twice = format!("{STREAMING}[[answers]]\nas = \"numbers\"\noutput = \"output\"\nnames = [\"speech\"]");
+        let twice =
+            format!("{STREAMING}[[answers]]\nas = \"numbers\"\noutput = \"output\"\nnames = [\"speech\"]");
         let error = toml::from_str::<Recipe>(&twice).unwrap().completed(&streaming()).unwrap_err();
         assert!(error.to_string().contains("twice"), "{error}");
         assert!(toml::from_str::<Recipe>("[inputs.x]\nfrom = \"camera\"").is_err());

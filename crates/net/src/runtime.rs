@@ -52,7 +52,10 @@ impl Kind {
 }
 
 /// What a runtime is given to load.
-#[cfg_attr(not(any(feature = "tract", feature = "onnxruntime")), expect(dead_code, reason = "a build without runtimes"))]
+#[cfg_attr(
+    not(any(feature = "tract", feature = "onnxruntime")),
+    expect(dead_code, reason = "a build without runtimes")
+)]
 pub(crate) struct Asked<'a> {
     /// The file, checked by `graph`.
     pub(crate) bytes: &'a [u8],
@@ -96,16 +99,16 @@ impl Refusal {
 
 /// A stranger's words as one line that is not long.
 pub(crate) fn short(words: &str) -> String {
-    let mut line: String = words.split(|letter: char| letter.is_control() || letter == ' ').filter(|word| !word.is_empty()).fold(
-        String::new(),
-        |mut line, word| {
+    let mut line: String = words
+        .split(|letter: char| letter.is_control() || letter == ' ')
+        .filter(|word| !word.is_empty())
+        .fold(String::new(), |mut line, word| {
             if !line.is_empty() {
                 line.push(' ');
             }
             line.push_str(word);
             line
-        },
-    );
+        });
     if let Some((end, _)) = line.char_indices().nth(SAID_MAX) {
         line.truncate(end);
         line.push('…');

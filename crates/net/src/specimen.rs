@@ -34,10 +34,13 @@ pub enum Size {
 /// An input or an output of the graph; the kind as ONNX numbers it: 1 is `float32`, 7 is `int64`.
 pub fn value(name: &str, kind: u64, sizes: &[Size]) -> Vec<u8> {
     let dims = sizes.iter().flat_map(|size| {
-        bytes(1, match size {
-            Size::Is(size) => number(1, *size),
-            Size::Called(name) => bytes(2, name),
-        })
+        bytes(
+            1,
+            match size {
+                Size::Is(size) => number(1, *size),
+                Size::Called(name) => bytes(2, name),
+            },
+        )
     });
     let dims: Vec<u8> = dims.collect();
     let tensor = [number(1, kind), bytes(2, dims)].concat();

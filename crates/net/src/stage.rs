@@ -113,7 +113,9 @@ impl Stage {
                 (Fill::Picture(look), None) => {
                     let picture = material.picture.ok_or_else(|| none("a picture"))?;
                     let (tensor, lies) = look.tensor(port, picture)?;
-                    let [_, a, b, c] = tensor.shape()[..] else { unreachable!("a picture has four dimensions") };
+                    let [_, a, b, c] = tensor.shape()[..] else {
+                        unreachable!("a picture has four dimensions")
+                    };
                     let (width, height) = match look.layout {
                         crate::before::Layout::ChannelsFirst => (c, b),
                         crate::before::Layout::ChannelsLast => (b, a),
@@ -149,7 +151,8 @@ impl Stage {
                 let expected = format!("the shape that the recipe says of the state `{name}`");
                 return Err(MeaningError::Shape { output, shape, expected }.into());
             }
-            let is_whole = state.data().numbers().is_none_or(|numbers| numbers.iter().all(|number| number.is_finite()));
+            let is_whole =
+                state.data().numbers().is_none_or(|numbers| numbers.iter().all(|number| number.is_finite()));
             if !is_whole {
                 let input = name.clone();
                 self.begin().expect("it began before");

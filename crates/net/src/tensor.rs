@@ -41,8 +41,8 @@ pub enum Data {
 
 /// The words of ONNX for the kinds of elements that a tensor can have.
 pub const KINDS: [&str; 13] = [
-    "float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
-    "string",
+    "float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64", "bool", "string",
 ];
 
 /// A shape that its elements do not fill.
@@ -192,7 +192,8 @@ pub fn elements(shape: &[usize]) -> Option<usize> {
         return None;
     }
     // A product with a zero in it is zero, but the others must still be countable: runtimes multiply in their own order.
-    let counted = shape.iter().filter(|size| **size != 0).try_fold(1usize, |count, size| count.checked_mul(*size))?;
+    let counted =
+        shape.iter().filter(|size| **size != 0).try_fold(1usize, |count, size| count.checked_mul(*size))?;
     Some(if shape.contains(&0) { 0 } else { counted })
 }
 
@@ -262,7 +263,9 @@ mod tests {
         assert_eq!(Tensor::new(vec![1, 2], two()).unwrap().shape(), [1, 2]);
         assert_eq!(Tensor::new(vec![], Data::I64(vec![7])).unwrap().bytes(), 8);
         assert!(Tensor::new(vec![0, 9], Data::U8(vec![])).is_ok());
-        for shape in [vec![3], vec![], vec![0, 2], vec![usize::MAX, 2], vec![usize::MAX, 0, 2], vec![1; RANK_MAX + 1]] {
+        for shape in
+            [vec![3], vec![], vec![0, 2], vec![usize::MAX, 2], vec![usize::MAX, 0, 2], vec![1; RANK_MAX + 1]]
+        {
             assert!(Tensor::new(shape.clone(), two()).is_err(), "{shape:?}");
         }
     }
@@ -279,7 +282,10 @@ mod tests {
                 None => assert_eq!(kind, "string"),
             }
         }
-        assert_eq!(Data::of_numbers("uint8", &[-1.0, 300.0, f64::NAN, 1.5]), Some(Data::U8(vec![0, 255, 0, 2])));
+        assert_eq!(
+            Data::of_numbers("uint8", &[-1.0, 300.0, f64::NAN, 1.5]),
+            Some(Data::U8(vec![0, 255, 0, 2]))
+        );
         assert_eq!(Data::zeros("complex64", 1), None);
     }
 }

@@ -1,11 +1,12 @@
 //! Networks that others trained, against what ONNX Runtime made of the same inputs.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may stop at any fault, and says what it saw"
+)]
 
-mod shared {
-    pub(crate) mod cases;
-    pub(crate) mod proto;
-}
+mod shared;
 
 use std::path::Path;
 use std::process::Command;
@@ -97,13 +98,22 @@ fn faces_are_found_in_photographs() {
     for kind in kinds() {
         let mut stage = stage(&bytes, kind, FACES);
         for (set, file) in ["13.jpg", "19.jpg"].iter().enumerate() {
-            let picture = Picture::decode(&std::fs::read(folder.join("ultraface/images").join(file)).unwrap()).unwrap();
+            let picture =
+                Picture::decode(&std::fs::read(folder.join("ultraface/images").join(file)).unwrap()).unwrap();
             let found = stage.step(&Material { picture: Some(&picture), ..Material::default() }).unwrap();
             // The peer's outputs on its own decoding of the same photograph, read by the same recipe.
             let golden = folder.join(format!("goldens/ultraface-version-RFB-320/test_data_set_{set}"));
             let expected = answer_of(&mut stage, &tensors(&golden, "input")[0]);
-            println!("{} {file}: {} faces, the best {:?}", kind.word(), found.boxes.len(), found.boxes.first());
-            assert!(!expected.boxes.is_empty() && found.boxes.len() == expected.boxes.len(), "{found:?}\n{expected:?}");
+            println!(
+                "{} {file}: {} faces, the best {:?}",
+                kind.word(),
+                found.boxes.len(),
+                found.boxes.first()
+            );
+            assert!(
+                !expected.boxes.is_empty() && found.boxes.len() == expected.boxes.len(),
+                "{found:?}\n{expected:?}"
+            );
             for face in &expected.boxes {
                 let best = found.boxes.iter().map(|other| overlap(face, other)).fold(0.0, f32::max);
                 assert!(best > 0.8, "{file}: {face:?} of {:?}", found.boxes);
@@ -114,7 +124,10 @@ fn faces_are_found_in_photographs() {
 
 /// What the recipe makes of a tensor that was filled elsewhere.
 fn answer_of(stage: &mut Stage, input: &Tensor) -> Answer {
-    let recipe = Recipe { inputs: [("input".into(), net::before::Fill::Given {})].into(), answers: stage.recipe().answers.clone() };
+    let recipe = Recipe {
+        inputs: [("input".into(), net::before::Fill::Given {})].into(),
+        answers: stage.recipe().answers.clone(),
+    };
     let kind = stage.network().kind();
     let bytes = std::fs::read(data("onnx-models").unwrap().join("ultraface/version-RFB-320.onnx")).unwrap();
     let mut given = Stage::new(load(&bytes, kind), recipe).unwrap();
@@ -144,8 +157,10 @@ fn speech_is_heard_frame_after_frame() {
     let bytes = std::fs::read(folder.join("silero_vad_16k_op15.onnx")).unwrap();
     let stream = std::fs::read(folder.join("silero_vad_16k_op15.stream.json")).unwrap();
     let stream: serde_json::Value = serde_json::from_slice(&stream).unwrap();
-    let expected: Vec<f64> = stream["probs"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
-    let (frame, context) = (stream["frame"].as_u64().unwrap() as usize, stream["context"].as_u64().unwrap() as usize);
+    let expected: Vec<f64> =
+        stream["probs"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
+    let (frame, context) =
+        (stream["frame"].as_u64().unwrap() as usize, stream["context"].as_u64().unwrap() as usize);
     let sound = samples(&std::fs::read(folder.join("test-2_16k_mono.wav")).unwrap());
     // A window of `context + frame` samples that moves on by `frame`; before the first sample there is silence.
     let padded: Vec<f32> = std::iter::repeat_n(0.0, context).chain(sound).collect();
@@ -153,7 +168,9 @@ fn speech_is_heard_frame_after_frame() {
         let mut stage = stage(&bytes, kind, SPEECH);
         let mut worst = 0.0f64;
         for (at, expected) in expected.iter().enumerate() {
-            let mut values = padded[(at * frame).min(padded.len())..((at + 1) * frame + context).min(padded.len())].to_vec();
+            let mut values = padded
+                [(at * frame).min(padded.len())..((at + 1) * frame + context).min(padded.len())]
+                .to_vec();
             values.resize(frame + context, 0.0);
             let window = Window { values: &values, channels: 1 };
             let answer = stage.step(&Material { window: Some(window), ..Material::default() }).unwrap();
@@ -173,7 +190,10 @@ fn samples(wav: &[u8]) -> Vec<f32> {
         let size = u32::from_le_bytes(wav[at + 4..at + 8].try_into().unwrap()) as usize;
         if &wav[at..at + 4] == b"data" {
             let data = &wav[at + 8..(at + 8 + size).min(wav.len())];
-            return data.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0).collect();
+            return data
+                .chunks_exact(2)
+                .map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0)
+                .collect();
         }
         at += 8 + size + size % 2;
     }
@@ -199,11 +219,13 @@ fn kinds_of_files_are_told() {
     let Some(folder) = data("onnx-models") else { return };
     let folder = folder.join("magika");
     let bytes = std::fs::read(folder.join("model.onnx")).unwrap();
-    let config: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("config.min.json")).unwrap()).unwrap();
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("config.min.json")).unwrap()).unwrap();
     let labels: Vec<String> = serde_json::from_value(config["target_labels_space"].clone()).unwrap();
     let python = "import os\nimport sys\n\n\ndef main(path):\n    for name in sorted(os.listdir(path)):\n        print(name)\n    return 0\n\n\nif __name__ == '__main__':\n    sys.exit(main(sys.argv[1]))\n";
     let json = serde_json::json!({"pumps": [{"name": "north", "bar": 2.5}, {"name": "south", "bar": 2.75}], "ok": true});
-    let csv: String = (0..60).map(|at| format!("2026-01-{:02},{},{:.2}\n", at % 28 + 1, at, at as f32 * 0.37)).collect();
+    let csv: String =
+        (0..60).map(|at| format!("2026-01-{:02},{},{:.2}\n", at % 28 + 1, at, at as f32 * 0.37)).collect();
     let files = [
         ("python", python.repeat(3)),
         ("json", serde_json::to_string_pretty(&json).unwrap()),
@@ -238,7 +260,11 @@ fn kinds_of_files_are_told() {
 fn peer(model: &Path, inputs: &[Tensor]) -> Option<Vec<Vec<f32>>> {
     let python = std::env::var("SELVEDGE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let folder = tempfile::tempdir().unwrap();
-    let raw: Vec<u8> = inputs.iter().flat_map(|input| input.data().numbers().unwrap()).flat_map(|n| (n as i32).to_le_bytes()).collect();
+    let raw: Vec<u8> = inputs
+        .iter()
+        .flat_map(|input| input.data().numbers().unwrap())
+        .flat_map(|n| (n as i32).to_le_bytes())
+        .collect();
     std::fs::write(folder.path().join("in"), raw).unwrap();
     let script = "import sys, numpy, onnxruntime as o\no.set_default_logger_severity(3)\n\
         s = o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n\
@@ -246,7 +272,13 @@ fn peer(model: &Path, inputs: &[Tensor]) -> Option<Vec<Vec<f32>>> {
         name = s.get_inputs()[0].name\n\
         y = numpy.stack([s.run(None, {name: one})[0][0] for one in x])\n\
         y.astype('<f4').tofile(sys.argv[2] + '/out')\n";
-    let ran = Command::new(python).arg("-c").arg(script).arg(model).arg(folder.path()).arg(inputs.len().to_string()).output();
+    let ran = Command::new(python)
+        .arg("-c")
+        .arg(script)
+        .arg(model)
+        .arg(folder.path())
+        .arg(inputs.len().to_string())
+        .output();
     let out = std::fs::read(folder.path().join("out"));
     let (Ok(ran), Ok(out)) = (ran, out) else {
         println!("skipped: no Python with onnxruntime to compare with");

@@ -48,9 +48,12 @@ fn a_network_runs_at_each_size_that_it_leaves_free() {
             let y = network.run(&[f32s(&[rows, 2], &x)]).unwrap();
             let expected: Vec<f32> = x
                 .chunks(2)
-                .flat_map(|x| [0.5, 0.0, -0.5].iter().enumerate().map(|(at, b)| {
-                    x[0] * (at + 1) as f32 + x[1] * (at + 4) as f32 + b
-                }))
+                .flat_map(|x| {
+                    [0.5, 0.0, -0.5]
+                        .iter()
+                        .enumerate()
+                        .map(|(at, b)| x[0] * (at + 1) as f32 + x[1] * (at + 4) as f32 + b)
+                })
                 .collect();
             assert_eq!(y, [f32s(&[rows, 3], &expected)], "{}", kind.word());
         }
@@ -60,7 +63,8 @@ fn a_network_runs_at_each_size_that_it_leaves_free() {
 #[test]
 fn an_input_fits_or_is_refused_before_the_runtime_sees_it() {
     for kind in kinds() {
-        let mut network = Network::load(&linear(), &Options { value_bytes_max: 1 << 16, ..options(kind) }).unwrap();
+        let mut network =
+            Network::load(&linear(), &Options { value_bytes_max: 1 << 16, ..options(kind) }).unwrap();
         let mut said = |inputs: &[Tensor]| network.run(inputs).unwrap_err().to_string();
         assert_eq!(said(&[]), "0 inputs for a network of 1");
         let unfit = "the input `x` is float32[1, 3], and the network takes x float32[rows×2]";
@@ -70,7 +74,8 @@ fn an_input_fits_or_is_refused_before_the_runtime_sees_it() {
         // The same name is the same size.
         let two = [node("Add", &["a", "b"], &["c"], &[])];
         let port = |name| value(name, 1, &[Size::Called("n")]);
-        let mut network = Network::load(&model(&two, &[port("a"), port("b")], &[port("c")]), &options(kind)).unwrap();
+        let mut network =
+            Network::load(&model(&two, &[port("a"), port("b")], &[port("c")]), &options(kind)).unwrap();
         let error = network.run(&[f32s(&[2], &[0.0; 2]), f32s(&[3], &[0.0; 3])]).unwrap_err();
         assert!(matches!(error, RunError::Unfit { .. }), "{error}");
         assert_eq!(network.run(&[f32s(&[1], &[1.0]), f32s(&[1], &[2.0])]).unwrap(), [f32s(&[1], &[3.0])]);
@@ -87,7 +92,8 @@ fn what_no_runtime_has_is_refused_by_name() {
         if kind == Kind::Tract {
             assert!(error.starts_with("tract has no operator Quux: "), "{error}");
         }
-        let odd = model(&[node("Relu", &["x"], &["y"], &[])], &[value("x", 14, &[Size::Is(2)])], &[port("y")]);
+        let odd =
+            model(&[node("Relu", &["x"], &["y"], &[])], &[value("x", 14, &[Size::Is(2)])], &[port("y")]);
         let error = Network::load(&odd, &options(kind)).unwrap_err().to_string();
         assert!(error.contains("`x` is of kind complex64"), "{error}");
     }
@@ -137,7 +143,8 @@ fn constants_outside_of_the_file_and_false_sizes_are_refused() {
     let relu = || node("Add", &["x", "w"], &["y"], &[]);
     let outside = bytes(5, [number(1, 2), number(2, 1), bytes(8, "w"), number(14, 1)].concat());
     for kind in kinds() {
-        let error = Network::load(&model(&[relu(), outside.clone()], &[port("x")], &[port("y")]), &options(kind));
+        let error =
+            Network::load(&model(&[relu(), outside.clone()], &[port("x")], &[port("y")]), &options(kind));
         assert!(format!("{:?}", error.unwrap_err()).contains("one file"));
         let short = constant("w", &[1 << 40], &[1.0, 2.0]);
         let error = Network::load(&model(&[relu(), short], &[port("x")], &[port("y")]), &options(kind));
@@ -212,7 +219,8 @@ fn a_value_that_is_too_large_is_refused_before_it_is_made() {
     parts.push(node("Transpose", &["row"], &["column"], &[]));
     parts.push(node("MatMul", &["column", "row"], &["y"], &[]));
     let port = |name, sizes: &[Size]| value(name, 1, sizes);
-    let file = model(&parts, &[port("x", &[Size::Is(4096)])], &[port("y", &[Size::Is(4096), Size::Is(4096)])]);
+    let file =
+        model(&parts, &[port("x", &[Size::Is(4096)])], &[port("y", &[Size::Is(4096), Size::Is(4096)])]);
     for kind in kinds().into_iter().filter(|kind| *kind == Kind::Tract) {
         let small = Options { value_bytes_max: 1 << 20, ..options(kind) };
         let error = Network::load(&file, &small).unwrap_err().to_string();

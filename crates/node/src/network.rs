@@ -228,7 +228,8 @@ impl Watcher {
                 Change::Answered(answer)
             }
             Err(error) => {
-                let is_lasting = !matches!(error, StepError::Lost { .. } | StepError::Run(RunError::TooLarge { .. }));
+                let is_lasting =
+                    !matches!(error, StepError::Lost { .. } | StepError::Run(RunError::TooLarge { .. }));
                 let reason = why(&error);
                 self.forget();
                 if is_lasting {
@@ -242,7 +243,8 @@ impl Watcher {
 
     fn load(&mut self) -> Result<(), NetworkError> {
         let bytes = read(&self.config.file)?;
-        let options = Options { runtime: self.config.runtime, file_bytes_max: FILE_MAX_BYTES, ..Options::default() };
+        let options =
+            Options { runtime: self.config.runtime, file_bytes_max: FILE_MAX_BYTES, ..Options::default() };
         let network = Network::load(&bytes, &options)?;
         let mut stage = Stage::new(network, self.config.recipe.clone())?;
         // A look at nothing: what does not fit is found out here, and a network is compiled for its window before the first one.

@@ -39,9 +39,9 @@ use crate::source::csv::MAX_COLUMNS;
 use crate::source::queue::Batch;
 use crate::why::why;
 use look::{Row, bind, consult};
+use networks::{At, Networks};
 pub use products::Product;
 use recent::{Recent, columns};
-use networks::{At, Networks};
 use summary::Tracker;
 use watched::Watched;
 

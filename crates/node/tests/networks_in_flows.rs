@@ -66,10 +66,14 @@ fn give(pipeline: &mut Pipeline, from_s: i64, values: &[f64], out: &mut Vec<Prod
 
 fn answers(products: &[Product]) -> Vec<&Answer> {
     let answer = |product: &'_ Product| matches!(product, Product::Answer(_));
-    products.iter().filter(|product| answer(product)).map(|product| match product {
-        Product::Answer(answer) => answer,
-        _ => unreachable!("they are answers"),
-    }).collect()
+    products
+        .iter()
+        .filter(|product| answer(product))
+        .map(|product| match product {
+            Product::Answer(answer) => answer,
+            _ => unreachable!("they are answers"),
+        })
+        .collect()
 }
 
 #[test]
@@ -82,15 +86,19 @@ fn what_a_network_says_is_on_the_board_and_in_records() {
     assert_eq!(ready.reason, "network tract window=2 hop=2");
     // Down, down again, up, up again: a record when the word changes, a decision when the rule does.
     give(&mut pipeline, 0, &[9.0, 5.0, 4.0, 1.0, 5.0, 9.0, 9.5, 14.0], &mut out);
-    let told: Vec<_> = answers(&out).iter().map(|answer| (answer.at_ms, answer.fields["label"].clone())).collect();
+    let told: Vec<_> =
+        answers(&out).iter().map(|answer| (answer.at_ms, answer.fields["label"].clone())).collect();
     let word = |word: &str| Said::Word(word.to_owned());
     assert_eq!(told, [(1000, word("falling")), (5000, word("rising"))]);
     let model = &answers(&out)[1].model;
     assert_eq!(model.digest, Some(Hash::of(&network())));
-    let decisions: Vec<_> = out.iter().filter_map(|product| match product {
-        Product::Decision(decision) => Some(decision),
-        _ => None,
-    }).collect();
+    let decisions: Vec<_> = out
+        .iter()
+        .filter_map(|product| match product {
+            Product::Decision(decision) => Some(decision),
+            _ => None,
+        })
+        .collect();
     let [decision] = &decisions[..] else { panic!("{decisions:?}") };
     assert_eq!((decision.at_ms, decision.model.as_ref()), (5000, Some(model)));
     assert_eq!(decision.input, answers(&out)[1].input, "both were made from the same window");

@@ -10,7 +10,11 @@ fn tensor(shape: &[usize], list: &[f32]) -> Tensor {
     Tensor::of_f32(shape, list.to_vec()).unwrap()
 }
 
-fn read(meaning: &str, outputs: &[(&str, Tensor)], placed: Option<(Placed, (usize, usize))>) -> Result<Answer, MeaningError> {
+fn read(
+    meaning: &str,
+    outputs: &[(&str, Tensor)],
+    placed: Option<(Placed, (usize, usize))>,
+) -> Result<Answer, MeaningError> {
     let meaning: Meaning = toml::from_str(meaning).unwrap();
     let ports: Vec<Port> = outputs.iter().map(|(name, _)| port(name)).collect();
     let outputs: Vec<Tensor> = outputs.iter().map(|(_, tensor)| tensor.clone()).collect();
@@ -28,13 +32,17 @@ fn classes_are_ranked() {
     let scores = || tensor(&[1, 3], &[0.0, 2.0, 1.0]);
     let text = "as = 'classes'\noutput = 'y'\nlabels = ['a', 'b', 'c']\n";
     let answer = read(&format!("{text}activation = 'softmax'\ntop = 2"), &[("y", scores())], None).unwrap();
-    let told: Vec<(&str, i32)> = answer.ranked.iter().map(|class| (&*class.label, (class.p * 1e4).round() as i32)).collect();
+    let told: Vec<(&str, i32)> =
+        answer.ranked.iter().map(|class| (&*class.label, (class.p * 1e4).round() as i32)).collect();
     assert_eq!(told, [("b", 6652), ("c", 2447)]);
     assert_eq!(answer.fields[0], ("label".into(), Field::Word("b".into())));
     // A class may have a threshold of its own; without any class there is a word, and no probability.
-    let answer = read(&format!("{text}activation = 'sigmoid'\nthresholds = {{ b = 0.9 }}"), &[("y", scores())], None).unwrap();
+    let answer =
+        read(&format!("{text}activation = 'sigmoid'\nthresholds = {{ b = 0.9 }}"), &[("y", scores())], None)
+            .unwrap();
     assert_eq!(answer.ranked[0].label, "c");
-    let none = format!("{text}activation = 'softmax'\nthreshold = 0.99\notherwise = 'unknown'\nprefix = 'net_'");
+    let none =
+        format!("{text}activation = 'softmax'\nthreshold = 0.99\notherwise = 'unknown'\nprefix = 'net_'");
     let answer = read(&none, &[("y", scores())], None).unwrap();
     assert_eq!(answer.fields, [("net_label".into(), Field::Word("unknown".into()))]);
     let error = read(text, &[("y", tensor(&[1, 2], &[0.0; 2]))], None).unwrap_err();
@@ -48,12 +56,27 @@ fn classes_are_ranked() {
 
 #[test]
 fn of_boxes_that_overlap_the_best_stays_and_lies_in_the_picture() {
-    let boxes = tensor(&[1, 4, 4], &[
-        0.1, 0.1, 0.5, 0.5, //
-        0.12, 0.1, 0.52, 0.5, //
-        0.6, 0.6, 0.9, 0.9, //
-        0.0, 0.0, f32::NAN, 1.0,
-    ]);
+    let boxes = tensor(
+        &[1, 4, 4],
+        &[
+            0.1,
+            0.1,
+            0.5,
+            0.5, //
+            0.12,
+            0.1,
+            0.52,
+            0.5, //
+            0.6,
+            0.6,
+            0.9,
+            0.9, //
+            0.0,
+            0.0,
+            f32::NAN,
+            1.0,
+        ],
+    );
     let scores = tensor(&[1, 4, 2], &[0.2, 0.8, 0.1, 0.9, 0.3, 0.7, 0.0, 1.0]);
     let text = "as = 'boxes'\nboxes = 'b'\nscores = 's'\nbackground = 0\nlabels = ['nothing', 'face']\nthreshold = 0.5\noverlap = 0.5";
     let answer = read(text, &[("b", boxes), ("s", scores)], None).unwrap();
@@ -72,7 +95,8 @@ fn of_boxes_that_overlap_the_best_stays_and_lies_in_the_picture() {
     let none = "as = 'boxes'\nboxes = 'b'\nthreshold = 0.5\noverlap = 0.5";
     let answer = read(none, &[("b", tensor(&[1, 0, 6], &[]))], None).unwrap();
     assert_eq!(answer.fields, [("count".into(), Field::Number(0.0))]);
-    let error = read("as = 'boxes'\nboxes = 'b'\nthreshold = 2\noverlap = 0.5", &[("b", tensor(&[1], &[1.0]))], None);
+    let error =
+        read("as = 'boxes'\nboxes = 'b'\nthreshold = 2\noverlap = 0.5", &[("b", tensor(&[1], &[1.0]))], None);
     assert!(error.unwrap_err().to_string().contains("from 0 to 1"));
 }
 
@@ -92,5 +116,7 @@ fn numbers_have_names() {
     let text = "as = 'numbers'\noutput = 'y'\nnames = ['speech', '', 'noise']\nactivation = 'sigmoid'";
     let answer = read(text, &[("y", tensor(&[1, 3], &[0.0, 9.0, f32::NAN]))], None).unwrap();
     assert_eq!(answer.fields, [("speech".into(), Field::Number(0.5))]);
-    assert!(read(text, &[("y", tensor(&[2], &[0.0; 2]))], None).unwrap_err().to_string().contains("3 numbers"));
+    assert!(
+        read(text, &[("y", tensor(&[2], &[0.0; 2]))], None).unwrap_err().to_string().contains("3 numbers")
+    );
 }

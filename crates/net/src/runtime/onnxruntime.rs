@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ort::environment::Environment;
-use ort::session::{Session, SessionInputValue};
 use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor as Theirs};
 
 use super::{Asked, Refusal, Runtime};
@@ -27,13 +27,17 @@ static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
 fn environment(library: Option<&PathBuf>) -> Result<Environment, Refusal> {
     let path = library.cloned().or_else(|| std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from));
-    let path = path.unwrap_or_else(|| PathBuf::from(std::env::consts::DLL_PREFIX.to_owned() + "onnxruntime" + std::env::consts::DLL_SUFFIX));
+    let path = path.unwrap_or_else(|| {
+        PathBuf::from(std::env::consts::DLL_PREFIX.to_owned() + "onnxruntime" + std::env::consts::DLL_SUFFIX)
+    });
     let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     match &*loaded {
         Some((before, environment)) if *before == path => Ok(environment.clone()),
         Some((before, _)) => {
             let (before, path) = (before.display(), path.display());
-            Err(Refusal::said(format!("this process already has the library {before}, and cannot load {path} as well")))
+            Err(Refusal::said(format!(
+                "this process already has the library {before}, and cannot load {path} as well"
+            )))
         }
         None => {
             let environment = open(&path)?;
@@ -46,7 +50,9 @@ fn environment(library: Option<&PathBuf>) -> Result<Environment, Refusal> {
 fn open(path: &Path) -> Result<Environment, Refusal> {
     let lost = |error: &dyn std::fmt::Display| {
         let path = path.display();
-        Refusal::said(format!("the library {path} cannot be loaded: {error}; set `library` or {LIBRARY_VARIABLE}"))
+        Refusal::said(format!(
+            "the library {path} cannot be loaded: {error}; set `library` or {LIBRARY_VARIABLE}"
+        ))
     };
     let builder = ort::init_from(path).map_err(|error| lost(&error))?;
     builder.with_telemetry(false).build().map_err(|error| lost(&error))
@@ -75,7 +81,8 @@ impl Runtime for OnnxRuntime {
         self.outputs
             .iter()
             .map(|(name, kind)| {
-                let value = outputs.remove(name).ok_or_else(|| Refusal::said(format!("it gives no `{name}`")))?;
+                let value =
+                    outputs.remove(name).ok_or_else(|| Refusal::said(format!("it gives no `{name}`")))?;
                 to_ours(&value, kind)
             })
             .collect()

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use tract_onnx::prelude::tract_ndarray::ArrayD;
 use tract_onnx::prelude::{
-    Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, IntoTensor,
-    TVec, TractResult, TypedModel, TypedRunnableModel,
+    Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue,
+    IntoTensor, TVec, TractResult, TypedModel, TypedRunnableModel,
 };
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::internal::Tensor as Theirs;
@@ -34,6 +34,7 @@ struct Tract {
     plans: Vec<Plan>,
     /// Shapes alone were not enough for this graph.
     fixes_values: bool,
+    has_branches: bool,
 }
 
 /// A graph compiled for these inputs.
@@ -47,7 +48,10 @@ struct Plan {
 impl Plan {
     fn fits(&self, inputs: &[Tensor]) -> bool {
         inputs.iter().zip(&self.shapes).all(|(input, shape)| input.shape() == shape)
-            && inputs.iter().zip(&self.fixed).all(|(input, fixed)| fixed.as_ref().is_none_or(|fixed| fixed == input))
+            && inputs
+                .iter()
+                .zip(&self.fixed)
+                .all(|(input, fixed)| fixed.as_ref().is_none_or(|fixed| fixed == input))
     }
 }
 
@@ -75,11 +79,14 @@ pub(crate) fn load(asked: &Asked<'_>) -> Result<Box<dyn Runtime>, Refusal> {
     }
     let outputs = asked.outputs.iter().map(|port| port.element.clone()).collect();
     let value_bytes_max = asked.value_bytes_max;
-    let mut network = Tract { parsed, outputs, value_bytes_max, plans: Vec::new(), fixes_values: false };
+    let has_branches = asked.operators.iter().any(|operator| operator == "If");
+    let mut network =
+        Tract { parsed, outputs, value_bytes_max, plans: Vec::new(), fixes_values: false, has_branches };
     let shapes: Option<Vec<Vec<usize>>> = asked.shapes.iter().cloned().collect();
     let may_fix = asked.inputs.iter().any(|port| is_whole(&port.element));
     if let Some(shapes) = shapes {
-        let kinds: Vec<DatumType> = asked.inputs.iter().map(|port| kind_of(&port.element)).collect::<Result<_, _>>()?;
+        let kinds: Vec<DatumType> =
+            asked.inputs.iter().map(|port| kind_of(&port.element)).collect::<Result<_, _>>()?;
         let fixed = vec![None; shapes.len()];
         match network.compile(&kinds, shapes, fixed) {
             Ok(plan) => network.plans.push(plan),
@@ -120,7 +127,8 @@ impl Runtime for Tract {
 impl Tract {
     /// Compiles for the shapes of these inputs, and if that is not enough for the values of the small whole ones.
     fn plan(&mut self, inputs: &[Tensor]) -> Result<Plan, Refusal> {
-        let kinds: Vec<DatumType> = inputs.iter().map(|input| kind_of(input.data().kind())).collect::<Result<_, _>>()?;
+        let kinds: Vec<DatumType> =
+            inputs.iter().map(|input| kind_of(input.data().kind())).collect::<Result<_, _>>()?;
         let shapes: Vec<Vec<usize>> = inputs.iter().map(|input| input.shape().to_vec()).collect();
         let fixed: Vec<Option<Tensor>> = inputs
             .iter()
@@ -141,7 +149,12 @@ impl Tract {
         Ok(plan)
     }
 
-    fn compile(&self, kinds: &[DatumType], shapes: Vec<Vec<usize>>, fixed: Vec<Option<Tensor>>) -> Result<Plan, Refusal> {
+    fn compile(
+        &self,
+        kinds: &[DatumType],
+        shapes: Vec<Vec<usize>>,
+        fixed: Vec<Option<Tensor>>,
+    ) -> Result<Plan, Refusal> {
         let mut model = self.parsed.clone();
         let outlets = model.inputs.clone();
         let mut free = Vec::new();
@@ -160,12 +173,16 @@ impl Tract {
             }
         }
         model.set_input_outlets(&free).map_err(said)?;
-        branches::taken(&mut model).map_err(said)?;
+        if self.has_branches {
+            branches::taken(&mut model).map_err(said)?;
+        }
         let model = model.into_optimized().map_err(said)?;
         let bytes = value_bytes(&model);
         if bytes > self.value_bytes_max {
             let most = self.value_bytes_max;
-            return Err(Refusal::said(format!("its values would take {bytes} bytes, more than the {most} allowed here")));
+            return Err(Refusal::said(format!(
+                "its values would take {bytes} bytes, more than the {most} allowed here"
+            )));
         }
         Ok(Plan { shapes, fixed, runnable: model.into_runnable().map_err(said)? })
     }
@@ -173,7 +190,8 @@ impl Tract {
 
 /// Bytes of the largest value between two operators, and of all that comes out, as far as their shapes are known.
 fn value_bytes(model: &TypedModel) -> u64 {
-    let facts = model.nodes.iter().flat_map(|node| &node.outputs).filter(|output| output.fact.konst.is_none());
+    let facts =
+        model.nodes.iter().flat_map(|node| &node.outputs).filter(|output| output.fact.konst.is_none());
     let bytes = facts.filter_map(|output| {
         let shape = output.fact.shape.as_concrete()?;
         let count = shape.iter().fold(1u64, |count, size| count.saturating_mul(*size as u64));

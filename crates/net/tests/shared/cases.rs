@@ -1,4 +1,9 @@
 //! ONNX's own cases of single operators and small models, and how near an answer must be.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may stop at any fault, and says what it skips"
+)]
 #![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::collections::BTreeMap;
@@ -14,7 +19,8 @@ use super::proto::read_tensor;
 /// The folder of shared data of this name, if it is here.
 pub(crate) fn data(name: &str) -> Option<PathBuf> {
     let set = std::env::var_os("SELVEDGE_DATA").map(|folder| PathBuf::from(folder).join(name));
-    let near = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/data").join(name));
+    let near =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/data").join(name));
     let found = set.into_iter().chain(near).find(|folder| folder.is_dir());
     if found.is_none() {
         println!("skipped: shared/data/{name} is not here");
@@ -22,14 +28,17 @@ pub(crate) fn data(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// Tensors in order; `None` stands for what is no tensor.
+pub(crate) type List = Vec<Option<Tensor>>;
+
 /// A case: a graph, what goes in and what comes out.
 pub(crate) struct Case {
     /// `node/test_abs`
     pub(crate) name: String,
     /// The file.
     pub(crate) model: Vec<u8>,
-    /// Sets of inputs and outputs; `None` stands for what is no tensor.
-    pub(crate) sets: Vec<(Vec<Option<Tensor>>, Vec<Option<Tensor>>)>,
+    /// Sets of inputs and outputs.
+    pub(crate) sets: Vec<(List, List)>,
 }
 
 /// The cases that ONNX Runtime passes.
@@ -38,7 +47,8 @@ pub(crate) fn passed_by_peer(folder: &Path) -> Vec<Case> {
     let manifest: Vec<serde_json::Value> = serde_json::from_slice(&manifest).unwrap();
     let word = |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap().to_owned();
     let passed = manifest.iter().filter(|entry| entry["ort"] == "pass");
-    let names: Vec<String> = passed.map(|entry| format!("{}/{}", word(entry, "suite"), word(entry, "name"))).collect();
+    let names: Vec<String> =
+        passed.map(|entry| format!("{}/{}", word(entry, "suite"), word(entry, "name"))).collect();
     let archive = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let archive = archive.into_iter().find(|path| path.extension().is_some_and(|end| end == "gz")).unwrap();
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -55,7 +65,8 @@ pub(crate) fn passed_by_peer(folder: &Path) -> Vec<Case> {
         .map(|name| {
             let list = |set: usize, side: &str| {
                 let file = |at: usize| files.get(&format!("{name}/test_data_set_{set}/{side}_{at}.pb"));
-                let tensors = (0..).map_while(|at| file(at).map(|bytes| read_tensor(bytes).map(|(_, tensor)| tensor)));
+                let tensors =
+                    (0..).map_while(|at| file(at).map(|bytes| read_tensor(bytes).map(|(_, tensor)| tensor)));
                 tensors.collect::<Vec<_>>()
             };
             let sets = (0..).map(|set| (list(set, "input"), list(set, "output")));

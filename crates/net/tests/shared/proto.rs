@@ -1,4 +1,5 @@
 //! Tensors as ONNX keeps them in files of their own, beside its cases.
+#![allow(clippy::unwrap_used, reason = "a test may stop at any fault")]
 #![allow(dead_code, reason = "each test uses its part of this")]
 
 use half::f16;
@@ -28,7 +29,10 @@ pub(crate) fn read_tensor(bytes: &[u8]) -> Option<(String, Tensor)> {
             const SIZE: usize = size_of::<$type>();
             let bytes = raw.as_ref().unwrap_or(&fixed);
             match bytes.is_empty() {
-                false => bytes.chunks_exact(SIZE).map(|one| <$type>::from_le_bytes(one.try_into().unwrap())).collect(),
+                false => bytes
+                    .chunks_exact(SIZE)
+                    .map(|one| <$type>::from_le_bytes(one.try_into().unwrap()))
+                    .collect(),
                 true => whole.iter().map(|number| *number as $type).collect(),
             }
         }};

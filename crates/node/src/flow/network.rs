@@ -67,7 +67,8 @@ pub(super) fn check(
     for (at, Named { part: draft, name, span }) in drafts.into_iter().enumerate() {
         let path = format!("model.{name}");
         if book.parts.contains_key(&format!("source.{name}")) {
-            let message = format!("there is a source `{name}` already: `{name}.x` in a condition would be either");
+            let message =
+                format!("there is a source `{name}` already: `{name}.x` in a condition would be either");
             problems.add_with_help(span, message, format!("name the network `{name}_net`"));
         }
         let Some(source) = looked_at(&path, &draft.inputs, book, problems) else {
@@ -95,7 +96,9 @@ fn gives(answers: &[Meaning]) -> Gives {
         return Gives::Later;
     }
     let fields = answers.iter().flat_map(Meaning::fields);
-    Gives::These(fields.map(|(name, is_word)| (name, if is_word { Kind::Text } else { Kind::Number })).collect())
+    Gives::These(
+        fields.map(|(name, is_word)| (name, if is_word { Kind::Text } else { Kind::Number })).collect(),
+    )
 }
 
 /// The one source among the inputs.

@@ -41,7 +41,11 @@ pub(super) struct At<'a> {
 impl Networks {
     pub(super) fn new(flow: &Flow) -> Networks {
         let placed = |(at, config): (usize, &crate::network::NetworkConfig)| {
-            let fields = flow.fields.iter().zip((0..).map(Slot)).filter(|(field, _)| field.part == PartAt::Network(at));
+            let fields = flow
+                .fields
+                .iter()
+                .zip((0..).map(Slot))
+                .filter(|(field, _)| field.part == PartAt::Network(at));
             Placed {
                 watcher: Watcher::new(config.clone()),
                 slots: fields.map(|(field, slot)| (field.name.clone(), field.kind, slot)).collect(),
@@ -129,7 +133,14 @@ impl Networks {
     }
 
     /// What a network answered last, as a record says it.
-    pub(super) fn record(&self, at: usize, source: &PartName, at_ms: WallMs, input: Hash, latency_us: u64) -> body::Answer {
+    pub(super) fn record(
+        &self,
+        at: usize,
+        source: &PartName,
+        at_ms: WallMs,
+        input: Hash,
+        latency_us: u64,
+    ) -> body::Answer {
         let Placed { watcher, last, .. } = &self.placed[at];
         let fields = last.iter().flat_map(|last| &last.fields).map(|(name, value)| {
             let said = match value {
@@ -138,7 +149,14 @@ impl Networks {
             };
             (name.clone(), said)
         });
-        body::Answer { model: watcher.model(), source: source.clone(), at_ms, fields: fields.collect(), input, latency_us }
+        body::Answer {
+            model: watcher.model(),
+            source: source.clone(),
+            at_ms,
+            fields: fields.collect(),
+            input,
+            latency_us,
+        }
     }
 }
 
@@ -161,7 +179,8 @@ impl Placed {
     /// Writes what stands onto the board: at each reading, so that it is as old as the reading that keeps it standing.
     fn write(&self, at: &At<'_>, board: &mut Board) {
         for (name, kind, slot) in &self.slots {
-            let value = self.last.as_ref().and_then(|last| last.fields.iter().find(|(field, _)| field == name));
+            let value =
+                self.last.as_ref().and_then(|last| last.fields.iter().find(|(field, _)| field == name));
             match (kind, value.map(|(_, value)| value)) {
                 (Kind::Text, Some(Value::Word(word))) => board.text(*slot, at.source, at.t_ms, Some(word)),
                 (Kind::Text, _) => board.text(*slot, at.source, at.t_ms, None),
