@@ -136,7 +136,6 @@ pub fn guard(
                 match posts[at].order(id, to) {
                     Todo::Set(to) => drop(jobs[at].send(to)),
                     Todo::Say(said) => drop(write_line(&mut say, &said)),
-                    Todo::Nothing => {}
                 }
             }
             Heard::End(why) => {
@@ -242,6 +241,6 @@ fn set(
         if is_there || (clock.mono_ns() - set_ns) / 1_000_000 >= held.settle_ms {
             return read;
         }
-        drop(alarm.recv_timeout(LOOK_EVERY));
+        let _ = alarm.recv_timeout(LOOK_EVERY);
     }
 }

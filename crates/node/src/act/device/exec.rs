@@ -69,7 +69,7 @@ impl Program {
                 child.wait().map_err(failed)?;
                 return Err(DeviceError::Slow { what: program, limit_ms });
             }
-            drop(alarm.recv_timeout(pause));
+            let _ = alarm.recv_timeout(pause);
             pause = (pause * 2).min(LOOK_MOST);
         };
         // A child of it that lives on may hold the other end: what was printed until then is what counts.

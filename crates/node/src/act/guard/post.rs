@@ -41,7 +41,6 @@ pub(super) struct Post {
 pub(super) enum Todo {
     Set(Setting),
     Say(Said),
-    Nothing,
 }
 
 /// Whether what a device says is what it was set to.
