@@ -93,7 +93,9 @@ impl Keeper {
                 Ok(None) if Duration::from_nanos(clock.mono_ns() - begun_ns) >= patience => {
                     return Gone::Tries;
                 }
-                Ok(None) => drop(alarm.recv_timeout(LOOK_EVERY)),
+                Ok(None) => {
+                    let _ = alarm.recv_timeout(LOOK_EVERY);
+                }
             }
         }
     }
