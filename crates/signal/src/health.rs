@@ -299,7 +299,7 @@ mod tests {
     fn each_fault_is_found_told_once_and_goes_again() {
         check("stuck", |_, x| *x = 4.25, 30, true);
         check("dead", |_, x| *x = f64::NAN, 10, true);
-        check("noisy", |i, x| *x += 3.0 * noise(i), 60, false);
+        check("noisy", |i, x| *x += 0.6 * noise(i), 170, false);
         check("quiet", |i, x| *x = 4.0 + 1e-4 * (i % 7) as f64, 180, false);
         check("drift", |_, x| *x += 0.5, 120, false);
         check("jumps", |i, x| *x += if i % 20 < 2 { 9.0 } else { 0.0 }, 60, false);
