@@ -299,8 +299,10 @@ mod tests {
     fn each_fault_is_found_told_once_and_goes_again() {
         check("stuck", |_, x| *x = 4.25, 30, true);
         check("dead", |_, x| *x = f64::NAN, 10, true);
-        check("noisy", |i, x| *x += 3.0 * noise(i), 60, false);
-        check("quiet", |i, x| *x = 4.0 + 1e-4 * (i % 7) as f64, 180, false);
+        check("noisy", |i, x| *x += 0.6 * noise(i), 170, false);
+        // It follows the pump, without the noise that was its own.
+        let smooth = |t: f64| 4.0 + 0.8 * ((t * 0.03).sin() + 0.4 * (t * 0.0071).cos());
+        check("quiet", |i, x| *x = smooth(i as f64), 190, false);
         check("drift", |_, x| *x += 0.5, 120, false);
         check("jumps", |i, x| *x += if i % 20 < 2 { 9.0 } else { 0.0 }, 60, false);
     }

@@ -43,7 +43,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { range: None, dead_after_ms: None, stuck_after: None, jump_factor: 4.0, noise_factor: 5.0 }
+        Limits { range: None, dead_after_ms: None, stuck_after: None, jump_factor: 6.0, noise_factor: 5.0 }
     }
 }
 

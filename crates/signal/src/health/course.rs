@@ -44,6 +44,15 @@ impl Fault {
         }
     }
 
+    /// What is told of a channel of which something else is known already: only what no machine can cause.
+    fn gravity(self) -> u8 {
+        match self {
+            Fault::Dead | Fault::Stuck => 2,
+            Fault::Range => 1,
+            Fault::Jumps | Fault::Noisy | Fault::Quiet | Fault::Drift => 0,
+        }
+    }
+
     /// How much one reading of it says.
     fn weight(self) -> u32 {
         match self {
@@ -117,8 +126,8 @@ impl Course {
                 None
             }
             (Condition::Faulty(known) | Condition::Recovering(known), Some(fault)) => {
-                // What weighs less adds nothing to what is known; what weighs more is told.
-                let graver = fault.weight() > known.weight();
+                // What is no graver adds nothing to what is known; what is graver is told.
+                let graver = fault.gravity() > known.gravity();
                 self.condition = Condition::Faulty(if graver { fault } else { known });
                 graver.then_some(Turn::Fell(fault))
             }
