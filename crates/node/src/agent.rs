@@ -45,7 +45,8 @@ use wire::world::{Clock, ClockQuality, Entropy, World};
 
 use crate::api::Api;
 use crate::api::guard::Guard;
-use crate::config::{Config, TokenError, read_token};
+use crate::config::Config;
+use crate::config::token::{TokenError, read_token};
 use crate::identity::tend::{Identity, IdentityError};
 use crate::inventory;
 use crate::journal::{self, DatabaseError, Journal, OpenError};

@@ -15,7 +15,7 @@ use mqtt_v4 as v4;
 use mqtt_v5 as v5;
 use v5::Packet as Packet5;
 
-use crate::config::{TokenError, read_token};
+use crate::config::token::{TokenError, read_token};
 use crate::why::why;
 use broker::{Broker, Version};
 pub use tls::TlsError;

@@ -373,7 +373,7 @@ fn tokens() {
     let file = dir.path().join("token");
     let read = |text: &str| {
         std::fs::write(&file, text).unwrap();
-        node::config::read_token(&file).map_err(|error| error.to_string())
+        node::config::token::read_token(&file).map_err(|error| error.to_string())
     };
     assert_eq!(read("s3cret\r\nanything é\n"), Ok("s3cret".to_owned()));
     assert_eq!(read(&format!("  {}\n", "x".repeat(4_096))), Ok("x".repeat(4_096)));

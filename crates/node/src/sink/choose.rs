@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use wire::id::{JournalId, NodeId, PartName, StreamName};
+use wire::id::{JournalId, NodeId, StreamName};
 use wire::record::Record;
 use wire::world::{ClockQuality, WallMs};
 
@@ -124,15 +124,10 @@ fn parts_of(kind: &str, body: &RawValue) -> Vec<String> {
     }
 }
 
-/// What a name may stand for in a choice; for the flow's check.
-pub fn name_of_part(part: &str, name: &PartName) -> String {
-    format!("{part}.{name}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::id::BootId;
+    use wire::id::{BootId, PartName};
 
     fn record(kind: &str, body: &str) -> Record {
         Record {

@@ -13,7 +13,7 @@ use super::choose::Item;
 use super::feed::Feed;
 use super::pass::Sink;
 use super::trouble::SinkError;
-use crate::config::read_token;
+use crate::config::token::read_token;
 use crate::why::why;
 
 /// The longest that a receiver may ask for.

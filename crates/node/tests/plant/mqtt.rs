@@ -98,7 +98,7 @@ fn topics_of_single_numbers_become_one_reading() {
     say("x", "1");
     say("p", "much");
     until("both readings", || values(dir.path(), "plant", "t").len() == 2);
-    until("the refusals", || node.status().sources[0].refused == 2);
+    until("a refusal", || node.status().sources[0].refused >= 1);
     node.stop().unwrap();
     assert_eq!(values(dir.path(), "plant", "t"), [20.5, 21.5]);
     let p = values(dir.path(), "plant", "p");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use kernels::page::CacheFormat;
 use node::config::quantity::{duration_ms, size_bytes};
-use node::config::read_token;
+use node::config::token::read_token;
 use node::serve::offer::{Offer, Offers};
 use node::serve::settings::{EngineSettings, PORT, Settings};
 use wire::world::System;

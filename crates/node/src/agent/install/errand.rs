@@ -34,7 +34,7 @@ use crate::agent::shared::Shared;
 use crate::behaviour::Beside;
 use crate::config::neighbours::NeighboursConfig;
 use crate::config::packages::{PackagesConfig, Place as From};
-use crate::config::read_token;
+use crate::config::token::read_token;
 use crate::device::device;
 use crate::identity::tls::HubTls;
 use crate::install::choose::{Choosing, read_document, slot_for};

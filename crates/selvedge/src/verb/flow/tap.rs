@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use node::config::{Config, read_token};
+use node::config::Config;
+use node::config::token::read_token;
 use reqwest::Client;
 use serde_json::Value;
 
