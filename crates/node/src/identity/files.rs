@@ -224,10 +224,10 @@ mod tests {
             let files = Files::of(folder.path());
             durable::make_folder(files.folder()).unwrap();
             let next = files.path("node.key.next");
-            secret(&next, &key.pem()).unwrap();
+            durable::write_private(&next, key.pem().as_bytes()).unwrap();
             let work = || {
                 files.take(&first, LIFE, Some(&facts()))?;
-                secret(&next, &second.pem())?;
+                durable::write_private(&next, second.pem().as_bytes())?;
                 files.take(&second_certificate, LIFE, None)
             };
             let ended = !fatal::after(cut, || drop(work()));
