@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use node::config::{ApiConfig, Config, read_token};
+use node::config::token::read_token;
+use node::config::{ApiConfig, Config};
 use node::doctor::case::Case;
 use node::doctor::examine;
 use node::doctor::finding::{Finding, Level};
