@@ -191,8 +191,18 @@ impl Flow {
             _ => Vec::new(),
         };
         let flow = checked.filter(|_| problems.is_empty()).map(|checked| {
-            let Checked { sources, features, models, networks, rules, actuators, thens, order, fields, links } =
-                checked;
+            let Checked {
+                sources,
+                features,
+                models,
+                networks,
+                rules,
+                actuators,
+                thens,
+                order,
+                fields,
+                links,
+            } = checked;
             let (file, digest) = (file.to_path_buf(), digest(&text, &params, others));
             Flow {
                 file,
