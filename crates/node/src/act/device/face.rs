@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use wire::body::act::Setting;
 
-use crate::config::TokenError;
+use crate::config::token::TokenError;
 
 /// The most bytes that are read of a device's answer.
 pub(crate) const ANSWER_MAX_BYTES: usize = 64 << 10;

@@ -10,7 +10,7 @@ use wire::body::act::Setting;
 
 use super::face::{ANSWER_MAX_BYTES, Device, DeviceError, shortened};
 use crate::act::limits::Allowed;
-use crate::config::read_token;
+use crate::config::token::read_token;
 
 /// Requests, and how long they may take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
