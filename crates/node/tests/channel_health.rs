@@ -116,7 +116,12 @@ fn delays(fault: Fault) -> Vec<Option<u64>> {
                 }
             }
             for change in health.step(i as i64 * 200, &mut values) {
-                if i >= BEGIN && change.turn == Turn::Fell(fault) && change.channel == channel {
+                if i >= BEGIN && change.channel == channel {
+                    // Much noise leaps before it is known to be noise: either is told.
+                    let same = |told: Fault| told == fault || (fault == Fault::Noisy && told == Fault::Jumps);
+                    if !matches!(change.turn, Turn::Fell(told) if same(told)) {
+                        continue;
+                    }
                     delay.get_or_insert(i - BEGIN);
                 }
             }

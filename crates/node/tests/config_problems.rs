@@ -469,7 +469,7 @@ fn tests_of_a_flow() {
     );
     has(
         played("given = { pmp = { t = 85 } }\nexpect = { rule = \"hot\", state = \"quiet\" }\n"),
-        "no source or model `pmp` (did you mean `pump`?)",
+        "no source, feature or model `pmp` (did you mean `pump`?)",
     );
     has(
         played(&format!("{given}expect = {{ rule = \"hut\", state = \"quiet\" }}\n")),

@@ -267,7 +267,7 @@ fn what_cannot_be_is_refused_with_help() {
         (format!("{source}health = true"), "must be a table"),
         (
             format!("{source}[model.m]\ntype = \"subspace\"\ninputs = [\"source.acc\"]\nwithout = \"stop\""),
-            "go_on",
+            "there is no \"stop\"",
         ),
     ] {
         let said = problems(&text);

@@ -172,7 +172,11 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        drop(self.node.kill());
+        // Asked to end, so that its guard ends before the folder does.
+        let id = self.node.id().to_string();
+        if self.node.try_wait().is_ok_and(|ended| ended.is_none()) {
+            drop(Command::new("/bin/kill").args(["-TERM", &id]).status());
+        }
         drop(self.node.wait());
     }
 }

@@ -317,6 +317,7 @@ impl Judge for ByCode {
         let meant = |sent: &&CertificateDer<'_>| public_of(sent).is_some_and(|key| self.0.is_authority(&key));
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let authority = sent.chain.iter().find(meant).ok_or_else(unknown)?;
-        sent.verify_at_any_time(&only(authority.clone().into_owned())?, now)
+        let authority = only(authority.clone().into_owned())?;
+        sent.verify_at_any_time(&authority, now)
     }
 }

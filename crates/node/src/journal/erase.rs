@@ -93,6 +93,8 @@ impl Journal {
             Ok(())
         })?;
         self.seen = None;
+        // Pages that were split long ago hold copies in their unused bytes: only a file that is written anew has none.
+        self.conn.execute_batch("VACUUM").map_err(DatabaseError::from)?;
         // The log beside the file holds the old pages until it is written back.
         let mut checkpoint =
             self.conn.prepare("PRAGMA wal_checkpoint(TRUNCATE)").map_err(DatabaseError::from)?;
