@@ -371,6 +371,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_told_before_a_restart_is_not_told_again_so_soon() {
+        let text = "[source.pump]\ntype = \"http\"\n[rule.r]\ninputs = [\"source.pump\"]\nwhen = \"pump.pressure > 8\"\n\
+                    dedup = \"10s\"\n";
+        let mut rule = Rule::new(Flow::parse("flow.toml".as_ref(), text.into()).unwrap().rules[0].clone());
+        rule.restore_told(0);
+        assert_eq!(told(&mut rule, &[(5, 9.0), (6, 7.0), (7, 9.0), (9, 9.0)]), []);
+        assert_eq!(told(&mut rule, &[(10, 9.0), (11, 7.0)]), [(10, Firing, 7), (11, Cleared, 11)]);
+    }
+
+    #[test]
     fn why() {
         let mut rule = rule("30s", "5m");
         judged(&mut rule, 0, 9.3100001);

@@ -104,13 +104,12 @@ impl Flow {
         let mut problems = Problems::new(file, Arc::clone(&text));
         let mut effective = Vec::new();
         let mut tables = Vec::new();
-        let params;
         let mut document = parse_document(&text, &mut problems);
         if !problems.is_empty() {
             // Half a document would only give problems that are none.
             return problems.or(None);
         }
-        params = match document.remove("params") {
+        let params = match document.remove("params") {
             Some(table) => params::read(table, others, &mut problems, &mut effective),
             None => Params::new(),
         };

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use node::agent::reload::Reloaded;
 use node::agent::{Running, start, start_with};
 use node::config::Config;
 use node::journal::reader::Reader;
@@ -383,4 +384,80 @@ fn a_journal_damaged_at_work_is_told_in_the_new_one() {
         "{told}"
     );
     assert_eq!(records(dir.path(), "decisions").last().unwrap()["state"], "cleared");
+}
+
+#[test]
+fn a_changed_flow_is_taken_without_losing_what_did_not_change() {
+    const FLOW: &str = "[params]\nlimit = 8\n[source.s]\ntype = \"http\"\nchannels = [\"a\", \"b\"]\n\
+        [model.m]\ntype = \"subspace\"\ninputs = [\"source.s\"]\nlag = 1\nlearn = 40\n\
+        [rule.high]\ninputs = [\"source.s\"]\nwhen = \"s.a > ${params.limit}\"\n\
+        [rule.low]\ninputs = [\"source.s\"]\nwhen = \"s.b < -8\"\n";
+    let dir = folder(FLOW);
+    let node = run(dir.path());
+    let post_all = |source: &str, from: i64, count: i64, a: f64| {
+        let rows: Vec<String> = (from..from + count)
+            .map(|n| {
+                let wave = (n as f64 * 1.3).sin();
+                format!(
+                    "{{\"t_ms\":{},\"values\":{{\"a\":{},\"b\":{}}}}}",
+                    n * 1_000,
+                    a + wave,
+                    -9.0 + wave / 2.0
+                )
+            })
+            .collect();
+        let body = format!("[{}]", rows.join(","));
+        post(node.api_addr().unwrap(), &format!("/v1/readings/{source}"), "application/json", &body)
+    };
+    let rule = |name: &str| {
+        let rules = node.status().rules;
+        rules.iter().find(|rule| rule.rule.as_str() == name).map(|rule| rule.state)
+    };
+    assert_eq!(post_all("s", 0, 60, 20.0).0, 202);
+    until("the model", || node.status().models.first().is_some_and(|model| model.readings == 60));
+    until("the rules", || rule("high") == Some("firing") && rule("low") == Some("firing"));
+    assert_eq!(node.reload(), Reloaded::Same);
+
+    // A bad one changes nothing.
+    let write = |text: &str| fs::write(dir.path().join("flow.toml"), text).unwrap();
+    write(&FLOW.replace("s.b <", "s.c <"));
+    let Reloaded::Refused(reason) = node.reload() else { panic!("it was taken") };
+    assert!(reason.contains("has no channel `c`") && reason.contains("goes on"), "{reason}");
+    assert_eq!(node.status().flow_problem.as_ref(), Some(&reason));
+    assert_eq!(post_all("s", 60, 10, 20.0).0, 202);
+
+    // A good one: another source, a rule less, a rule more.
+    let (without, _) = FLOW.split_once("[rule.low]").unwrap();
+    write(&format!(
+        "{without}[source.t]\ntype = \"http\"\n[rule.both]\ninputs = [\"source.s\", \"source.t\"]\n\
+         when = \"s.a > 8 && t.a > 8\"\n"
+    ));
+    // A file that changed since the last look may still be being written.
+    assert_eq!(node.look_at_flow(), None);
+    assert_eq!(node.look_at_flow(), Some(Reloaded::Taken));
+    assert_eq!(node.look_at_flow(), None);
+    until("the new flow", || rule("both").is_some() && rule("low").is_none());
+    let status = node.status();
+    assert_eq!((rule("high"), status.flow_problem), (Some("firing"), None));
+    assert_eq!((status.models[0].state, status.models[0].readings), ("ready", 70));
+    assert_eq!(status.sources[0].readings, 70, "the source went on");
+    assert_eq!(post_all("s", 70, 1, 20.0).0, 202);
+    assert_eq!(post_all("t", 70, 1, 20.0).0, 202);
+    until("the new rule", || rule("both") == Some("firing"));
+    node.stop().unwrap();
+
+    let decisions = records(dir.path(), "decisions");
+    let told: Vec<String> = decisions
+        .iter()
+        .map(|it| format!("{} {}", it["rule"].as_str().unwrap(), it["state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, ["high firing", "low firing", "low cleared", "both firing"], "{decisions:#?}");
+    assert_eq!(decisions[2]["why"], "the rule is no longer in the flow");
+    let events = records(dir.path(), "events");
+    let of_flow: Vec<&str> = events
+        .iter()
+        .filter(|event| event["part"] == "flow")
+        .map(|event| event["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(of_flow, ["failed", "ready"]);
 }

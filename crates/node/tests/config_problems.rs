@@ -381,3 +381,113 @@ fn tokens() {
         assert!(read(bad).is_err_and(|error| error.contains("is no token")), "{bad:.20}");
     }
 }
+
+const WITH_PARAMS: &str = "[params]\nlimit = 80.0\nlag = 5\nname = \"pump.csv\"\n[source.pump]\ntype = \"replay\"\n\
+    file = \"${params.name}\"\nchannels = [\"t\", \"u\"]\n[model.m]\ntype = \"subspace\"\ninputs = [\"source.pump\"]\n\
+    lag = \"${params.lag}\"\n[rule.hot]\ninputs = [\"source.pump\"]\nwhen = \"pump.t > ${params.limit} - 1\"\n";
+
+#[test]
+fn parameters() {
+    let flow = flow(WITH_PARAMS).unwrap();
+    assert_eq!((flow.models[0].lag, flow.rules[0].when.text()), (5, "pump.t > 80.0 - 1"));
+    let shown = |flow: &Flow, key: &str| {
+        let found = flow.effective.iter().find(|value| value.key == key).unwrap();
+        format!("{} {}", found.value, found.origin.as_str())
+    };
+    assert_eq!(shown(&flow, "rule.hot.when"), "\"pump.t > 80.0 - 1\" file");
+    assert_eq!(
+        (shown(&flow, "model.m.lag"), shown(&flow, "params.limit")),
+        ("5 file".into(), "80.0 file".into())
+    );
+
+    fn check(from: &str, to: &str, expected: &str) {
+        let found = self::flow(&WITH_PARAMS.replacen(from, to, 1)).unwrap_err();
+        assert!(found.contains(expected), "{from} -> {to}: {found}");
+    }
+    check("${params.limit}", "${params.limt}", "15:18: there is no parameter `limt` (did you mean `limit`?)");
+    check("${params.limit}", "${limit}", "`${limit}` is no parameter (write `${params.limit}`)");
+    check("${params.limit}", "${params.limit", "nothing closes `${`");
+    check("${params.lag}", "${params.name}", "`lag` of `model.m`: invalid type: string");
+    check("limit = 80.0", "limit = [80.0]", "2:9: the parameter `limit` is no text, number, true or false");
+    check("limit = 80.0", "Limit = 80.0", "the name \"Limit\" cannot be used");
+
+    let node = |params: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("node.toml"), format!("[node]\nname = \"a\"\n[params]\n{params}")).unwrap();
+        fs::write(dir.path().join("flow.toml"), WITH_PARAMS).unwrap();
+        let folder = format!("{}/", dir.path().display());
+        let config = Config::load(&dir.path().join("node.toml"));
+        config.map_err(|errors| errors.to_string().replace(&folder, ""))
+    };
+    let config = node("limit = 85\n").unwrap();
+    assert_eq!(config.flow.rules[0].when.text(), "pump.t > 85 - 1");
+    assert_eq!(shown(&config.flow, "params.limit"), "85 node");
+    assert_ne!(config.flow.digest, flow.digest, "a node with values of its own runs another flow");
+    assert_eq!(node("").unwrap().flow.digest, flow.digest);
+    let unknown = node("limt = 85\n").unwrap_err();
+    assert_eq!(unknown, "node.toml:4:1: the flow has no parameter `limt` (did you mean `limit`?)");
+    let kind = node("limit = \"85\"\n").unwrap_err();
+    assert!(kind.contains("the flow's `limit` is a number, this is a text"), "{kind}");
+}
+
+#[test]
+fn tests_of_a_flow() {
+    const FLOW: &str = "[source.pump]\ntype = \"http\"\nchannels = [\"t\"]\n[model.m]\ntype = \"subspace\"\n\
+        inputs = [\"source.pump\"]\n[rule.hot]\ninputs = [\"source.pump\"]\nwhen = \"pump.t > 80\"\nfor = \"30s\"\n\
+        [rule.odd]\ninputs = [\"model.m\"]\nwhen = \"m.p > 0.9\"\n[[test]]\nname = \"hot\"\n";
+    let played = |test: &str| {
+        let flow = flow(&format!("{FLOW}{test}"))?;
+        node::play::rehearse::rehearse(&flow).map_err(|problems| problems.to_string())
+    };
+    fn has(found: Result<usize, String>, expected: &str) {
+        let found = found.expect_err(expected);
+        assert!(found.contains(expected), "{found}");
+    }
+    let given = "given = { pump = { t = 85 } }\n";
+    assert_eq!(
+        played(&format!("{given}after = \"31s\"\nexpect = {{ rule = \"hot\", state = \"firing\" }}\n")),
+        Ok(1)
+    );
+    assert_eq!(
+        played("given = { pump = { t = 1 }, m = { p = 0.95 } }\nexpect = { rule = \"odd\", fired = 1 }\n"),
+        Ok(1)
+    );
+    let gone =
+        "given = [{ pump = { t = 85 } }, { at = \"10s\", pump = { t = \"missing\" } }]\nafter = \"60s\"\n";
+    assert_eq!(played(&format!("{gone}expect = {{ rule = \"hot\", state = \"pending\" }}\n")), Ok(1));
+    has(
+        played(&format!("{given}after = \"29s\"\nexpect = {{ rule = \"hot\", state = \"firing\" }}\n")),
+        "flow.toml:18:10: hot: after 29 s `rule.hot` is pending, not firing (it decided nothing)",
+    );
+    has(
+        played(&format!("{given}after = \"31s\"\nexpect = {{ rule = \"hot\", fired = 2 }}\n")),
+        "has fired 1 times, not 2 (it fired at 30 s: t was 85, above 80, for 30 s)",
+    );
+    has(
+        played("given = { pump = { u = 85 } }\nexpect = { rule = \"hot\", state = \"quiet\" }\n"),
+        "there is no `u` to give (known: `t`)",
+    );
+    has(
+        played("given = { pmp = { t = 85 } }\nexpect = { rule = \"hot\", state = \"quiet\" }\n"),
+        "no source or model `pmp` (did you mean `pump`?)",
+    );
+    has(
+        played(&format!("{given}expect = {{ rule = \"hut\", state = \"quiet\" }}\n")),
+        "there is no rule `hut` (did you mean `hot`?)",
+    );
+    has(
+        played(&format!("{given}expect = {{ rule = \"hot\", state = \"fire\" }}\n")),
+        "a rule is never \"fire\"",
+    );
+    has(played(&format!("{given}expect = {{ rule = \"hot\" }}\n")), "nothing is expected of the rule");
+    has(
+        played("given = 3\nexpect = { rule = \"hot\", state = \"quiet\" }\n"),
+        "expected a table, or a list of tables",
+    );
+    has(
+        played(&format!(
+            "{given}every = \"1ms\"\nafter = \"1h\"\nexpect = {{ rule = \"hot\", fired = 1 }}\n"
+        )),
+        "more than 86400 readings",
+    );
+}

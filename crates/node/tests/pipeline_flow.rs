@@ -277,6 +277,19 @@ fn a_rule_over_two_sources_and_a_rule_over_rules() {
 }
 
 #[test]
+fn clocks_that_are_a_little_apart_break_no_wait() {
+    let text = format!(
+        "{TWO}[rule.both]\ninputs = [\"source.a\", \"source.b\"]\nwhen = \"a.x > 1 && b.y > 1\"\nfor = \"3s\"\n"
+    );
+    let readings: [(usize, i64, &[f64]); 5] =
+        [(0, 0, &[2.0]), (1, 0, &[2.0]), (0, 2, &[2.0]), (1, 1, &[2.0]), (0, 3, &[2.0])];
+    assert_eq!(
+        decided(&text, &[&["x"], &["y"]], &readings),
+        ["3 both fires: a.x was 2, above 1, and b.y was 2, above 1, for 3 s"]
+    );
+}
+
+#[test]
 fn hysteresis_inhibition_and_dedup() {
     let text = "[source.a]\ntype = \"http\"\n[rule.low]\ninputs = [\"source.a\"]\nwhen = \"a.x > 8\"\n\
                 clear_when = \"a.x < 4\"\ndedup = \"10s\"\ninhibit_by = [\"rule.high\"]\n\
@@ -328,4 +341,32 @@ fn the_floor_answers_while_the_model_cannot() {
         "m had nothing to say, so the floor answers: a.x was 30, above 20".replace("a.x", "x")
     );
     assert_eq!((cleared.at_ms, fired.labels["team"].as_str()), (11_000, "night"));
+}
+
+#[test]
+fn a_model_outlives_another_setting_of_its_source() {
+    let text = "[source.s]\ntype = \"http\"\n[model.m]\ntype = \"subspace\"\ninputs = [\"source.s\"]\nlag = 1\nlearn = 40\n";
+    let (before, after) = (
+        flow(text),
+        flow(&text.replace("\"http\"\n", "\"http\"\nsummary = \"2s\"\n[source.t]\ntype = \"http\"\n")),
+    );
+    let channels = ["a".to_owned(), "b".to_owned()];
+    let mut pipeline = Pipeline::new(&before);
+    let mut out = Vec::new();
+    pipeline.open(0, &channels, &mut out).unwrap();
+    let world = Simulated::new(0);
+    for at in 0..60_i64 {
+        let wave = (at as f64 * 1.3).sin();
+        let batch = Batch { t_ms: vec![at * 1_000], values: vec![wave, 2.0 * wave] };
+        pipeline.step(0, &batch, 0, &world, &mut out);
+    }
+    out.clear();
+    let (mut pipeline, replaced) = pipeline.replaced(&before, &after, |_| None, &mut out);
+    assert_eq!((replaced.sources, replaced.same), (vec![None, None], vec!["model.m".to_owned()]));
+    assert_eq!((replaced.new, replaced.gone), (vec!["source.s".to_owned(), "source.t".to_owned()], vec![]));
+    assert!(out.iter().any(|product| matches!(product, Product::Summary(_))), "what was going on is told");
+    assert_eq!(pipeline.channels(0), None);
+    pipeline.open(0, &channels, &mut out).unwrap();
+    assert!(pipeline.models()[0].ready());
+    assert_eq!(pipeline.models()[0].samples(), 60);
 }

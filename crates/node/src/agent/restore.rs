@@ -10,6 +10,7 @@ use std::path::Path;
 use wire::body::{Body, Decision, Ran, RuleState};
 use wire::hash::Hash;
 use wire::id::{PartName, StreamName};
+use wire::world::WallMs;
 
 use crate::journal::DatabaseError;
 use crate::journal::reader::Reader;
@@ -26,7 +27,12 @@ pub(super) fn rules(
     pipeline: &mut Pipeline,
     out: &mut Vec<Product>,
 ) -> Result<(), DatabaseError> {
-    for (rule, decision) in last_decisions(data)? {
+    for (rule, Last { decision, fired_ms }) in last_decisions(data)? {
+        if let (Some(known), Some(fired_ms)) =
+            (pipeline.rules_mut().iter_mut().find(|known| known.config().name == rule), fired_ms)
+        {
+            known.restore_told(fired_ms);
+        }
         if decision.state != RuleState::Firing {
             continue;
         }
@@ -55,11 +61,18 @@ pub(super) fn rules(
     Ok(())
 }
 
+/// What a rule said last.
+struct Last {
+    decision: Decision,
+    /// When it was told last that it fires.
+    fired_ms: Option<WallMs>,
+}
+
 /// The last decision of each rule.
-fn last_decisions(data: &Path) -> Result<BTreeMap<PartName, Decision>, DatabaseError> {
+fn last_decisions(data: &Path) -> Result<BTreeMap<PartName, Last>, DatabaseError> {
     let reader = Reader::open(data)?;
     let stream = StreamName::new("decisions").expect("a good name");
-    let mut decisions = BTreeMap::new();
+    let mut decisions: BTreeMap<PartName, Last> = BTreeMap::new();
     let newest = reader.latest(&stream, 1)?.last().map_or(0, |(record, _)| record.seq);
     let oldest = newest.saturating_sub(LOOK_BACK);
     let mut until = newest;
@@ -69,7 +82,10 @@ fn last_decisions(data: &Path) -> Result<BTreeMap<PartName, Decision>, DatabaseE
         for (record, _) in page.iter().rev().filter(|(record, _)| record.kind.as_str() == Decision::KIND) {
             // A decision of a newer version that cannot be read tells nothing about its rule.
             if let Ok(decision) = serde_json::from_str::<Decision>(record.body.get()) {
-                decisions.entry(decision.rule.clone()).or_insert(decision);
+                let fired_ms = (decision.state == RuleState::Firing).then_some(decision.at_ms);
+                // The newest comes first.
+                let last = decisions.entry(decision.rule.clone()).or_insert(Last { decision, fired_ms });
+                last.fired_ms = last.fired_ms.or(fired_ms);
             }
         }
         until = after;

@@ -246,7 +246,7 @@ impl Checker<'_> {
                 }
             }
             (Typed::Truth(left), Typed::Truth(right), Some(equal)) => {
-                Truth::SameTruth { equal, two: Box::new([left, right]) }
+                Truth::SameAs { equal, two: Box::new([left, right]) }
             }
             (Typed::Text(left), Typed::Text(right), Some(equal)) => {
                 Truth::SameText { equal, two: Box::new([left, right]), left: left_at }

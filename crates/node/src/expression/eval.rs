@@ -69,7 +69,7 @@ pub(super) fn truth(tree: &Truth, view: View<'_>) -> Option<bool> {
             false => truth(&three.2, view),
         },
         Truth::Compare(it) => it.compare.holds(number(&it.left, view), number(&it.right, view)),
-        Truth::SameTruth { equal, two } => Some((truth(&two[0], view)? == truth(&two[1], view)?) == *equal),
+        Truth::SameAs { equal, two } => Some((truth(&two[0], view)? == truth(&two[1], view)?) == *equal),
         Truth::SameText { equal, two, .. } => Some((text(&two[0], view)? == text(&two[1], view)?) == *equal),
         Truth::NumberIn { value, of, .. } => {
             let value = number(value, view);
@@ -109,7 +109,7 @@ fn first_compared(tree: &Truth) -> Option<&Number> {
         Truth::Choose(three) => {
             first_compared(&three.0).or_else(|| first_compared(&three.1)).or_else(|| first_compared(&three.2))
         }
-        Truth::SameTruth { two, .. } => two.iter().find_map(first_compared),
+        Truth::SameAs { two, .. } => two.iter().find_map(first_compared),
         Truth::Literal(_)
         | Truth::Slot(_)
         | Truth::Has(_)

@@ -84,7 +84,7 @@ impl<'a> Teller<'a> {
                 self.tell(chosen);
             }
             Truth::Compare(it) => self.compare(it, outcome),
-            Truth::SameTruth { two, .. } => two.iter().for_each(|one| self.tell(one)),
+            Truth::SameAs { two, .. } => two.iter().for_each(|one| self.tell(one)),
             Truth::SameText { two, left, .. } => {
                 two.iter().for_each(|one| self.note_text(one));
                 let [value, other] = [&two[0], &two[1]].map(|one| text(one, self.view).unwrap_or_default());

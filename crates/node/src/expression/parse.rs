@@ -361,10 +361,20 @@ impl<'a> Reader<'a> {
             return self.node(name_at, What::Name(name));
         };
         let span = name_at.start..self.at;
-        if self.text[self.at..].starts_with('(') {
-            let call = self.at - field.len()..self.at;
-            let help = "a condition has the functions abs, min, max, has, age and duration";
-            return self.fail_at(call, format!("a condition has no `.{field}()`"), help);
+        let after = &self.text[self.at..];
+        let method =
+            after.strip_prefix('.').map(word).filter(|name| after[1 + name.len()..].starts_with('('));
+        let call = match method {
+            Some(name) => Some(self.at + 1..self.at + 1 + name.len()),
+            None => after.starts_with('(').then_some(self.at - field.len()..self.at),
+        };
+        if let Some(call) = call {
+            let message = format!("a condition has no `.{}()`", &self.text[call.clone()]);
+            return self.fail_at(
+                call,
+                message,
+                "known: abs(a), min(a, b), max(a, b), has(a.b), age(a.b), duration(\"30s\")",
+            );
         }
         self.node(span, What::Field { part: name, part_at: name_at, field, field_at })
     }

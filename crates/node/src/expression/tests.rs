@@ -167,7 +167,7 @@ fn what_is_refused() {
     check("pump.c > 1", "c", "no field", "");
     check("pump.a > null", "null", "no `null`", "has(part.field)");
     check("true ? 1 : 'a'", "1 : 'a'", "which cannot be known", "");
-    check(&"(".repeat(40), "(", "nested deeper", "");
+    check(&"(".repeat(40), "((((((((", "nested deeper", "");
     check(&format!("pump.a > {}1", "1+".repeat(40)), &format!("{}1", "1+".repeat(31)), "nested deeper", "");
     let long = format!("true{}", " || true".repeat(600));
     assert!(Expression::parse(&long, Kind::Bool, &Plant).is_err_and(|bad| bad.message.contains("bytes")));

@@ -66,7 +66,7 @@ pub(super) enum Truth {
     Any(Vec<Truth>),
     Choose(Box<(Truth, Truth, Truth)>),
     Compare(Box<Comparison>),
-    SameTruth { equal: bool, two: Box<[Truth; 2]> },
+    SameAs { equal: bool, two: Box<[Truth; 2]> },
     SameText { equal: bool, two: Box<[Text; 2]>, left: Range<usize> },
     NumberIn { value: Box<Number>, of: Vec<f64>, left: Range<usize> },
     TextIn { value: Box<Text>, of: Vec<Box<str>>, left: Range<usize> },

@@ -133,12 +133,9 @@ impl Names for Scope<'_> {
             };
             return unknown(Half::Part, message, help);
         };
-        let known = match self.book.parts.get(*path) {
-            Some(Some(known)) => known,
-            _ => {
-                *self.broken.borrow_mut() = true;
-                return unknown(Half::Part, format!("`{path}` could not be read"), String::new());
-            }
+        let Some(Some(known)) = self.book.parts.get(*path) else {
+            *self.broken.borrow_mut() = true;
+            return unknown(Half::Part, format!("`{path}` could not be read"), String::new());
         };
         let kind = match &known.gives {
             Gives::Later => Kind::Number,

@@ -8,7 +8,7 @@ use super::products::Product;
 use crate::board::Slot;
 use crate::decide::Rule;
 use crate::flow::Flow;
-use crate::flow::names::PartAt;
+use crate::flow::names::{Field, PartAt};
 
 /// What became of the parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,10 +64,18 @@ impl Pipeline {
         for (at, model) in after.models.iter().enumerate() {
             let path = format!("model.{}", model.name);
             let was = before.models.iter().position(|other| other.name == model.name);
-            let goes_on = replaced.same.contains(&path) && replaced.sources[model.source].is_some();
-            match was.filter(|_| goes_on) {
-                Some(was) => new.models[at].take_over(self.models[was].clone()),
-                None => new.stored[at] = stored(model.name.as_str()),
+            let was = was.filter(|_| replaced.same.contains(&path));
+            match (was, replaced.sources[model.source]) {
+                (Some(was), Some(_)) => {
+                    new.models[at].take_over(self.models[was].clone());
+                    // Of one whose source has not opened yet.
+                    new.stored[at] = self.stored[was].take();
+                }
+                // Its source is opened anew: what it has learnt stays, if the channels do.
+                (Some(was), None) => {
+                    new.stored[at] = self.models[was].store().or_else(|| self.stored[was].take());
+                }
+                (None, _) => new.stored[at] = stored(model.name.as_str()),
             }
         }
         new.take_board(&self, before, after, &replaced);
@@ -116,8 +124,7 @@ impl Pipeline {
             if !replaced.same.contains(&path) {
                 continue;
             }
-            let same =
-                |other: &crate::flow::Field| other.name == field.name && path_of(before, other.part) == path;
+            let same = |other: &Field| other.name == field.name && path_of(before, other.part) == path;
             if let Some(was) = before.fields.iter().position(same) {
                 self.board.take(slot, &old.board, Slot(was as u32), now_of);
             }

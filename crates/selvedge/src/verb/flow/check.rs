@@ -9,7 +9,6 @@ use node::play::rehearse::rehearse;
 use serde::Serialize;
 
 use super::sizing::{Size, size};
-use crate::table::Table;
 
 /// Read a flow and the heads of its files, play its tests, and say what it will take.
 ///

@@ -281,7 +281,20 @@ mod tests {
 
     #[test]
     fn as_mermaid() {
-        insta::assert_snapshot!(mermaid(&picture()), @"");
+        insta::assert_snapshot!(mermaid(&picture()), @r#"
+        flowchart LR
+            source_pump(["pump<br/>http"])
+            source_room(["room<br/>http"])
+            model_health["health<br/>subspace"]
+            rule_hot{{"hot<br/>pump.t - room.t &gt; 10 &amp;&amp; pump.t &lt; 99"}}
+            rule_odd{{"odd<br/>health.p &gt; 0.9"}}
+            source_pump --> model_health
+            source_pump --> rule_hot
+            source_room --> rule_hot
+            model_health --> rule_odd
+            rule_hot --> rule_odd
+            rule_hot -. holds back .-> rule_odd
+        "#);
     }
 
     #[test]
