@@ -106,7 +106,7 @@ impl Policy {
         }
         let say = self.of(source_of_stream(name));
         let is_as_it_came = class == Class::Raw && !name.starts_with(SHOWN);
-        say.leaves.contains(&class) && !(is_as_it_came && !say.is_plain())
+        say.leaves.contains(&class) && (say.is_plain() || !is_as_it_came)
             // A stream of many sources leaves if any of them lets it; what of the others stays is in another one.
             || source_of_stream(name).is_none() && self.all().any(|say| say.leaves.contains(&class))
     }

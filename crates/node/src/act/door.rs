@@ -185,7 +185,7 @@ mod open {
 
     impl Open {
         /// Opens it; `answer` is called from threads of their own.
-        pub(crate) fn open(
+        pub(crate) fn begin(
             data: &Path,
             answer: impl Fn(Ask) -> Answer + Send + Sync + 'static,
         ) -> io::Result<Open> {

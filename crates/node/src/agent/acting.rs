@@ -157,7 +157,7 @@ impl Thread {
         #[cfg(unix)]
         let door = {
             let actors = Actors(words.clone());
-            let opened = door::Open::open(&around.data, move |ask| actors.ask(ask));
+            let opened = door::Open::begin(&around.data, move |ask| actors.ask(ask));
             if let Err(error) = &opened {
                 tracing::warn!(%error, "`selvedge act` cannot ask this node");
             }

@@ -111,7 +111,7 @@ pub(super) fn read(mut part: Part<'_, '_>) -> PolicyConfig {
             (Ok(name), Ok(say)) => drop(config.sources.insert(name, say)),
             (Err(bad), _) => part.problem(span, bad.to_string(), "give the name of a source of the flow"),
             (_, Err((message, help))) => {
-                part.problem(span, format!("`policy.source.{name}`: {message}"), help)
+                part.problem(span, format!("`policy.source.{name}`: {message}"), help);
             }
         }
     }
