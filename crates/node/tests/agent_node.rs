@@ -154,7 +154,7 @@ fn a_firing_rule_survives_a_restart_and_is_not_told_twice() {
 
 #[test]
 fn what_a_model_learnt_survives_a_restart_and_damage_does_not_stop_the_node() {
-    let flow = "[source.pump]\ntype = \"simulated\"\nspeed = \"max\"\n[model.m]\ntype = \"subspace\"\ninputs = [\"source.pump\"]\nlearn = 100\n";
+    let flow = "[source.pump]\ntype = \"simulated\"\nspeed = \"max\"\n[model.m]\ntype = \"subspace\"\ninputs = [\"source.pump\"]\nlearn = 1800\n";
     let dir = folder(flow);
     let ready = |node: &Running| node.status().models.first().is_some_and(|model| model.state == "ready");
     let node = run(dir.path());

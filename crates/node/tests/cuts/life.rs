@@ -44,6 +44,8 @@ use crate::night::Act;
 use crate::seen::{Seen, Violation, must};
 
 const STEP_NS: u64 = 61_000_000_000;
+/// What answered beside the current one for so long has its misses forgotten.
+const STEADY_NS: u64 = 600_000_000_000;
 
 /// How a run ended.
 #[derive(Debug, PartialEq)]
@@ -375,7 +377,7 @@ fn run<D: Over>(
         let heard = life.carry.hear(&ModelName::new("tiny").unwrap(), Event::LeaveSafe, &now);
         life.heard(heard)?;
     }
-    let mut quiet = 0;
+    let (mut quiet, mut steps_beside) = (0, 0);
     for _ in 0..100 {
         if let Some(end) = life.drain(&now)? {
             return Ok(end);
@@ -397,6 +399,12 @@ fn run<D: Over>(
         now.mono_ns += STEP_NS;
         let ticked = life.carry.tick(&now);
         life.heard(ticked)?;
+        let beside = life.beside();
+        steps_beside = if beside.is_some() { steps_beside + 1 } else { 0 };
+        if steps_beside * STEP_NS >= STEADY_NS {
+            // What stood so long beside the current one is not what a later end is about.
+            beside.map(|manifest| seen.borrow_mut().ends.remove(&manifest));
+        }
     }
     Err("it never comes to an end".into())
 }
@@ -447,6 +455,13 @@ impl<D: Over> Life<'_, D> {
                 self.carry.hands().say(&model, Event::Answered(slot.manifest, answer));
             }
         }
+    }
+
+    /// What of `tiny` answers beside the current one.
+    fn beside(&mut self) -> Option<Digest> {
+        let slots = self.carry.slots(&ModelName::new("tiny").ok()?)?;
+        let (candidate, _) = slots.kept.beside()?;
+        (candidate.phase == Phase::Shadow).then_some(candidate.slot.manifest)
     }
 
     fn is_quiet(&mut self, act: &Act) -> bool {

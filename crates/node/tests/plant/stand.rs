@@ -26,10 +26,12 @@ pub(crate) fn folder(flow: &str) -> TempDir {
     dir
 }
 
-/// Starts it.
+/// Starts it, and waits until it says how its sources are.
 pub(crate) fn run(dir: &Path) -> Running {
     let config = Config::load(&dir.join("node.toml")).unwrap_or_else(|errors| panic!("{errors}"));
-    start_with(config, System::new(), QUICK).unwrap()
+    let node = start_with(config, System::new(), QUICK).unwrap();
+    until("the first status", || !node.status().sources.is_empty());
+    node
 }
 
 /// Waits up to a minute for something that must come.
