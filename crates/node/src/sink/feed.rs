@@ -123,12 +123,15 @@ impl Feed {
                 Ok(None) => {
                     self.save(false)?;
                     let mut stop = self.settings.stop.clone();
+                    let rung = async {
+                        // Whoever rings is gone when the node has stopped: then only the stop is waited for.
+                        if self.settings.rung.changed().await.is_err() {
+                            std::future::pending::<()>().await;
+                        }
+                    };
                     let heard = timeout(IDLE, async {
                         tokio::select! {
-                            // Whoever rings is gone when the node has stopped.
-                            rung = self.settings.rung.changed() => if rung.is_err() {
-                                std::future::pending::<()>().await;
-                            },
+                            () = rung => {}
                             _ = stop.wait_for(|stop| *stop) => {}
                         }
                     });
