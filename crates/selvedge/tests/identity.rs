@@ -332,7 +332,7 @@ fn a_node_comes_in_by_itself_when_somebody_admits_it() {
     let admit = format!("/api/v1/tickets/{}/admit", waiting[0]["id"].as_str().unwrap());
     stand.ask(reqwest::Method::POST, &admit, Some(json!({})));
     stand.await_check_in(&node, "the first check-in");
-    assert!(!code.exists(), "a code that was used is nobody's any more");
+    stand.until(&node, "a code that was used is nobody's any more", |_| !code.exists());
     stand.until(&node, "labels", |stand| {
         let facts = stand.ask(reqwest::Method::GET, "/api/v1/nodes/pump-7/facts", None);
         facts["facts"]["label.site"] == "oslo"
