@@ -140,7 +140,7 @@ impl Feature {
             By::Heart { heart, config, taken, last_ms } => {
                 let step_ms = last_ms.replace(t_ms).map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
                 // A clock set back, or a second without a sample.
-                if step_ms < 0 || step_ms > 1000 {
+                if !(0..=1000).contains(&step_ms) {
                     heart.clear();
                 }
                 heart.push(value);
