@@ -51,8 +51,8 @@ fn nothing_is_lost_while_broker_and_node_restart() {
         let twice = counts.values().filter(|count| **count > 1).count();
         assert_eq!(counts.keys().copied().collect::<Vec<_>>(), (0..6_000).collect::<Vec<_>>());
         eprintln!("MQTT {word}: 6000 messages over restarts, none lost, {twice} came more than once");
-        // What the publisher sent again is no fault of the node; a clean stop brings nothing twice.
-        assert!(twice < 300, "{twice}");
+        // At least once: what was under way at one of the five cuts comes again, from the broker or from its publisher.
+        assert!(twice < 1_000, "{twice}");
     }
 }
 
