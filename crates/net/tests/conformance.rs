@@ -1,7 +1,5 @@
 //! ONNX's own cases, of those that ONNX Runtime passes: how many each runtime passes here, and that each refusal is clear.
 
-#![expect(clippy::print_stdout, reason = "it says what it saw")]
-
 mod shared;
 
 use std::collections::BTreeMap;

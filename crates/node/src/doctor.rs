@@ -16,7 +16,7 @@ use self::case::Case;
 use self::finding::Finding;
 use crate::identity::files::Files;
 use crate::journal::is_held;
-use crate::pressure::look::Seen;
+use crate::pressure::look::{Seen, Zone};
 use crate::pressure::{Squeeze, wanted};
 use crate::supervise::starts::{BLAMED_MAX, Starts};
 use crate::why::why;
@@ -207,8 +207,8 @@ fn machine(case: &Case<'_>, found: &mut Vec<Finding>) {
         }
         Some(free) => found.push(Finding::good("disk", format!("{} MiB free", free >> 20))),
     }
-    let zone = heat.hottest.as_ref().map(|zone| zone.words());
-    if heat.cooling || heat.hottest.as_ref().is_some_and(|zone| zone.over()) {
+    let zone = heat.hottest.as_ref().map(Zone::words);
+    if heat.cooling || heat.hottest.as_ref().is_some_and(Zone::over) {
         let says = format!("heat slows the processor down: {}", zone.unwrap_or_default());
         found.push(Finding::note("heat", says, "cool it, or give it less to do: decisions come later"));
     } else if let Some(zone) = zone {

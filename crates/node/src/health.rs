@@ -10,7 +10,7 @@ use wire::id::PartName;
 use wire::world::WallMs;
 
 /// What is looked for in a source's channels, by their names.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct HealthSettings {
     /// For all channels.
     pub config: HealthConfig,
@@ -18,12 +18,6 @@ pub struct HealthSettings {
     pub ranges: Vec<(String, (f64, f64))>,
     /// Channels that nothing is looked for in.
     pub ignore: Vec<String>,
-}
-
-impl Default for HealthSettings {
-    fn default() -> HealthSettings {
-        HealthSettings { config: HealthConfig::default(), ranges: Vec::new(), ignore: Vec::new() }
-    }
 }
 
 /// The health of one source's channels.

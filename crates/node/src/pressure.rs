@@ -10,7 +10,7 @@ pub mod look;
 use wire::body::PartChange;
 use wire::world::MonoNs;
 
-use self::look::{Heat, Seen};
+use self::look::{Heat, Seen, Zone};
 
 /// Something that was given up is taken back after so long without need.
 pub const CALM_NS: MonoNs = 30_000_000_000;
@@ -205,7 +205,7 @@ fn disk(state: &mut State, seen: &Seen, limits: Limits, now_ns: MonoNs, effects:
 fn heat(state: &mut State, heat: &Heat, now_ns: MonoNs, effects: &mut Vec<Effect>) {
     let more = heat.throttles.zip(state.throttles).is_some_and(|(now, before)| now > before);
     state.throttles = heat.throttles;
-    let over = heat.hottest.as_ref().is_some_and(|zone| zone.over());
+    let over = heat.hottest.as_ref().is_some_and(Zone::over);
     let why = match () {
         () if over => "a zone is above the temperature at which the system slows down",
         () if heat.cooling => "the system has slowed the processor down",
@@ -234,7 +234,7 @@ fn tell(part: &str, state: &str, reason: String) -> Effect {
 
 #[cfg(test)]
 mod tests {
-    use super::look::{Memory, Zone};
+    use super::look::Memory;
     use super::*;
 
     const SECOND: MonoNs = 1_000_000_000;

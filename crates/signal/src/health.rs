@@ -313,7 +313,7 @@ mod tests {
         let config = HealthConfig { of: vec![(0, limits)], ..HealthConfig::default() };
         let (told, missing) = run(config.clone(), |i, x| {
             if i == 1600 {
-                *x = 99.0
+                *x = 99.0;
             }
         });
         assert!(told.is_empty() && missing == [1600], "{told:?} {missing:?}");
@@ -330,7 +330,7 @@ mod tests {
         let config = HealthConfig { isolate: vec![Fault::Jumps], ..HealthConfig::default() };
         let (_, missing) = run(config, |i, x| {
             if i == 1600 {
-                *x += 50.0
+                *x += 50.0;
             }
         });
         assert_eq!(missing, [1600, 1601]);

@@ -274,8 +274,11 @@ fn lines(series: &Series) -> Vec<LineView> {
     points.channels.iter().map(view).collect()
 }
 
+/// A figure: its name, what it is called, how it is written.
+type Figure = (&'static str, &'static str, fn(f64) -> String);
+
 /// The figures that people compare, by name: what they are called, and how they are written.
-const FIGURES: [(&str, &str, fn(f64) -> String); 4] = [
+const FIGURES: [Figure; 4] = [
     ("p95_ms", "p95 of a token", |ms| format!("{} ms", short(ms))),
     ("failed_share", "Failed", |share| format!("{} %", short(share * 100.0))),
     ("rss_bytes", "Memory", |size| bytes(size as u64)),
@@ -284,7 +287,7 @@ const FIGURES: [(&str, &str, fn(f64) -> String); 4] = [
 
 fn figures_view(told: &ModelFigures, now_ms: i64) -> FiguresView {
     let value = |side: &Option<FiguresOf>, metric: &str| side.as_ref()?.figures.get(metric).copied();
-    let row = |(metric, name, show): (&str, &'static str, fn(f64) -> String)| {
+    let row = |(metric, name, show): Figure| {
         let (before, since) = (value(&told.before, metric), value(&told.since, metric));
         if before.is_none() && since.is_none() {
             return None;

@@ -8,6 +8,7 @@ use wire::id::StreamName;
 
 use super::case::Case;
 use super::finding::Finding;
+use crate::journal::position::Position;
 use crate::journal::reader::Reader;
 use crate::journal::verify::verify_tail;
 use crate::why::why;
@@ -46,8 +47,7 @@ pub(super) fn examine(case: &Case<'_>, found: &mut Vec<Finding>) {
         return;
     }
     let kept: u64 = positions.iter().map(|position| position.last + 1 - position.first).sum();
-    let unsent: u64 =
-        positions.iter().filter(|position| position.leaves).map(|position| position.unsent()).sum();
+    let unsent: u64 = positions.iter().filter(|position| position.leaves).map(Position::unsent).sum();
     let bytes: u64 = positions.iter().map(|position| position.bytes).sum();
     let waits = match &case.config.hub {
         Some(_) => format!(", {unsent} wait for the hub"),

@@ -27,6 +27,9 @@ const SAVE_NS: MonoNs = 250_000_000;
 /// What waits when the node stops has so long to get out.
 const LEAVE_NS: MonoNs = 2_000_000_000;
 
+/// Hears how a sink is: `running` or `failed`, and why.
+pub type Tell = Box<dyn Fn(&str, String) + Send>;
+
 /// What a sink is given besides its own settings.
 pub struct FeedSettings {
     /// The sink's name.
@@ -46,7 +49,7 @@ pub struct FeedSettings {
     /// By which it waits.
     pub clock: Box<dyn Clock>,
     /// Hears how the sink is: `running` or `failed`, and why.
-    pub tell: Box<dyn Fn(&str, String) + Send>,
+    pub tell: Tell,
 }
 
 /// One sink's view of the journal.

@@ -429,7 +429,8 @@ fn the_checker_is_no_rubber_stamp() {
     };
     let limits = words();
     assert_eq!(check(&good(), &limits), Ok(()));
-    let wrong: [(&str, &dyn Fn(&mut Seen)); 6] = [
+    type Spoil<'a> = &'a dyn Fn(&mut Seen);
+    let wrong: [(&str, Spoil<'_>); 6] = [
         ("not among", &|seen| seen.device = vec![(2 * S, word("d"))]),
         ("interlock", &|seen| seen.interlock = vec![(S / 2, false)]),
         ("interlock", &|seen| seen.device = vec![(40 * S, word("b"))]),

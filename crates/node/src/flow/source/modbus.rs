@@ -62,7 +62,7 @@ pub(super) fn read(
         match Register::read(&text) {
             Ok(register) => registers.push((name, register)),
             Err(message) => {
-                part.problem(span, message, "addresses count from 0: 40101 in a manual is `@100`")
+                part.problem(span, message, "addresses count from 0: 40101 in a manual is `@100`");
             }
         }
     }

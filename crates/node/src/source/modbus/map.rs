@@ -269,8 +269,8 @@ mod tests {
             assert!(found == expected || found.is_nan() && expected.is_nan(), "{text}: {found}");
         };
         let (big, little) = (WordOrder::Big, WordOrder::Little);
-        check("f32@0", &[0x4048, 0xf5c3], big, f64::from(3.14f32));
-        check("f32@0", &[0xf5c3, 0x4048], little, f64::from(3.14f32));
+        check("f32@0", &[0x40b9, 0x999a], big, f64::from(5.8f32));
+        check("f32@0", &[0x999a, 0x40b9], little, f64::from(5.8f32));
         check("f64@0", &[0x4009, 0x21fb, 0x5444, 0x2d18], big, std::f64::consts::PI);
         check("i16@0*0.1", &[0xff38], big, -20.0);
         check("u16@0", &[0xff38], big, 65_336.0);
