@@ -83,6 +83,10 @@ pub(crate) trait Runtime: Send {
 
 /// What a runtime does not do.
 #[derive(Debug)]
+#[cfg_attr(
+    not(any(feature = "tract", feature = "onnxruntime")),
+    expect(dead_code, reason = "a runtime says so")
+)]
 pub(crate) enum Refusal {
     /// It lacks this: an operator, a kind of element.
     Lacks(String),
@@ -90,6 +94,7 @@ pub(crate) enum Refusal {
     Failed(String),
 }
 
+#[cfg(any(feature = "tract", feature = "onnxruntime"))]
 impl Refusal {
     /// In its own words: one line, and not many.
     pub(crate) fn said(words: impl std::fmt::Display) -> Refusal {

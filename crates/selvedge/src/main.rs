@@ -18,7 +18,7 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(any(feature = "hub", feature = "language"))]
+#[cfg_attr(not(feature = "language"), allow(dead_code, reason = "most amounts are of models"))]
 mod amount;
 mod complaint;
 #[cfg(feature = "language")]
@@ -43,6 +43,7 @@ mod models;
 mod nab;
 #[cfg(any(feature = "hub", feature = "language"))]
 mod passphrase;
+#[cfg(feature = "language")]
 mod plant;
 mod plot;
 #[cfg(any(feature = "hub", feature = "language"))]
@@ -57,7 +58,7 @@ mod speak;
 #[cfg(feature = "language")]
 mod speed;
 mod sure;
-#[cfg(any(feature = "hub", feature = "language"))]
+#[cfg_attr(not(feature = "language"), allow(dead_code, reason = "the widest tables are of models"))]
 mod table;
 #[cfg(any(feature = "hub", feature = "language"))]
 mod token;

@@ -10,7 +10,8 @@ use wire::world::World;
 use super::report::Reports;
 use super::shared::Shared;
 use crate::api::Routes;
-use crate::config::{Config, TokenError};
+use crate::config::Config;
+use crate::config::token::TokenError;
 use crate::identity::tls::HubTls;
 use crate::pressure::Squeeze;
 

@@ -15,7 +15,6 @@ pub(super) struct Filed {
 
 /// Where drafts are handed in.
 #[derive(Clone)]
-#[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that hand them in"))]
 pub(super) struct Reports {
     to: Sender<Filed>,
     messenger: Messenger,
@@ -28,7 +27,6 @@ pub(super) fn reports(messenger: Messenger) -> (Reports, Receiver<Filed>) {
 }
 
 impl Reports {
-    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that hand them in"))]
     /// Hands a draft in. If the node stops before it is durable, `kept` is never called.
     pub(super) fn file(&self, draft: Draft, kept: impl FnOnce() + Send + 'static) {
         // The agent is gone: the next life hands it in again.
