@@ -2,7 +2,7 @@
 //!
 //! The language is CEL's, as far as conditions need it: comparisons, arithmetic, `&&`, `||`, `!`, `? :`, `in [..]`,
 //! `has(part.field)`, and of our own `abs`, `min`, `max`, `duration("30s")` and `age(part.field)`. A text is read once, when
-//! a flow is checked: words to a tree ([`parse`]), the tree to one whose types are right ([`check`]). Judging it afterwards
+//! a flow is checked: words to a tree ([`parse`]), the tree to one whose types are right (`check`). Judging it afterwards
 //! reads a [`Board`] and allocates nothing.
 //!
 //! A missing value is neither true nor false. As in CEL, `false && missing` is false and `true || missing` is true: what

@@ -9,7 +9,7 @@
 //!   under way before must not come true after it;
 //! - one guard at a time: it waits for the file that the one before it holds.
 //!
-//! [`Post`] decides, purely; [`guard`] is the loop around it, with a thread for each device, so that a slow one holds up no other.
+//! `Post` decides, purely; [`guard`] is the loop around it, with a thread for each device, so that a slow one holds up no other.
 
 mod post;
 
