@@ -56,6 +56,16 @@ pub enum SinkKind {
     Stdout,
 }
 
+impl SinkKind {
+    /// Whether what goes there leaves the node.
+    pub fn sends(&self) -> bool {
+        match self {
+            SinkKind::Mqtt(_) | SinkKind::Webhook(_) => true,
+            SinkKind::File(_) | SinkKind::Stdout => false,
+        }
+    }
+}
+
 /// Makes a sink.
 pub fn build(config: &SinkConfig) -> Box<dyn Sink> {
     match &config.kind {

@@ -107,6 +107,7 @@ impl Sinks {
             node: self.node.clone(),
             data: self.data.clone(),
             choice: config.choice.clone(),
+            sends: config.kind.sends(),
             from: config.from,
             rung: self.rung.clone(),
             stop: stopped,

@@ -38,6 +38,8 @@ pub struct Cursor {
 pub struct Next {
     /// The stream.
     pub stream: StreamName,
+    /// Whether the data policy lets it leave the node.
+    pub leaves: bool,
     /// Records that are gone: first and last.
     pub gap: Option<(u64, u64)>,
     /// The records after this one,
@@ -78,7 +80,8 @@ impl Cursor {
             let lost = (position.first - 1).min(position.durable);
             let gap = (lost > seen).then_some((seen + 1, lost));
             let after = seen.max(lost);
-            Some(Next { stream: position.stream.clone(), gap, after, last: position.durable })
+            let (stream, leaves) = (position.stream.clone(), position.leaves);
+            Some(Next { stream, leaves, gap, after, last: position.durable })
         };
         ordered.iter().filter_map(next).collect()
     }

@@ -13,6 +13,7 @@ use wire::world::{Clock, MonoNs};
 use super::choose::{Choice, Item};
 use super::cursor::{Cursor, From};
 use super::trouble::SinkError;
+use crate::journal::position::Position;
 use crate::journal::reader::Reader;
 
 /// A group has at most so many records, and about so many bytes.
@@ -40,6 +41,8 @@ pub struct FeedSettings {
     pub data: PathBuf,
     /// What it passes on.
     pub choice: Choice,
+    /// Whether what it passes on leaves the node: then it is given only what the data policy lets out.
+    pub sends: bool,
     /// Where it begins if it has never run.
     pub from: From,
     /// Changes when there may be something new.
@@ -152,7 +155,7 @@ impl Feed {
     }
 
     fn look(&mut self) -> Result<Option<Group>, SinkError> {
-        let FeedSettings { name, node, data, choice, from, .. } = &self.settings;
+        let FeedSettings { name, node, data, choice, sends, from, .. } = &self.settings;
         let reader = match &self.reader {
             Some(reader) => reader,
             None => self.reader.insert(Reader::open(data)?),
@@ -176,7 +179,7 @@ impl Feed {
             if items.len() >= GROUP_RECORDS || bytes >= GROUP_BYTES {
                 break;
             }
-            if !choice.wants_stream(&next.stream) {
+            if *sends && !next.leaves || !choice.wants_stream(&next.stream) {
                 after.pass(&next.stream, next.last);
                 continue;
             }
@@ -224,12 +227,16 @@ impl Feed {
         Ok(())
     }
 
-    /// The newest records of a stream, oldest first, whatever the cursor says.
+    /// The newest records of a stream, oldest first, whatever the cursor says; none if they may not go where this sink sends.
     pub fn latest(&mut self, stream: &StreamName, limit: usize) -> Result<Vec<Record>, SinkError> {
         let reader = match &self.reader {
             Some(reader) => reader,
             None => self.reader.insert(Reader::open(&self.settings.data)?),
         };
+        let stays = |position: &Position| position.stream == *stream && !position.leaves;
+        if self.settings.sends && reader.positions()?.iter().any(stays) {
+            return Ok(Vec::new());
+        }
         Ok(reader.latest(stream, limit)?.into_iter().map(|(record, _)| record).collect())
     }
 

@@ -155,6 +155,27 @@ fn a_web_address_that_fails_gets_each_decision() {
 }
 
 #[test]
+fn what_the_data_policy_keeps_in_goes_to_no_sink_that_sends() {
+    let receiver = receiver();
+    let sinks = format!(
+        "[sink.ops]\ntype = \"webhook\"\nurl = \"{}\"\nrecords = [\"readings\", \"decision\"]\n\
+         [sink.log]\ntype = \"file\"\nfile = \"out/alarms.jsonl\"\nrecords = [\"readings\"]\n",
+        receiver.url
+    );
+    let dir = station(100, &sinks);
+    let node = run(dir.path());
+    until("the end of the file", || node.sources_ended());
+    let decisions = records(dir.path(), "decisions").len();
+    // One is refused for good.
+    until("the decisions", || receiver.taken.lock().unwrap().len() + 1 >= decisions);
+    node.stop().unwrap();
+    let taken = receiver.taken.lock().unwrap();
+    assert!(taken.keys().all(|id| !id.contains("-readings.")), "{taken:?}");
+    // What stays on this machine is another matter.
+    assert!(ids(&all_lines(dir.path())).iter().any(|id| id.contains("-readings.pump-")));
+}
+
+#[test]
 fn a_broker_and_home_assistant_hear_of_it() {
     let Some(mut broker) = mosquitto(false) else { return };
     let sinks = format!(
