@@ -4,7 +4,7 @@
 //! is what goes in and comes out; [`network`] is the face; [`runtime`] says which runtimes stand behind it. What a package
 //! declares around a network is data: [`before`] makes tensors of pictures ([`picture`]) and numbers, [`after`] makes words, boxes
 //! and vectors of tensors, [`recipe`] holds both and is checked against the network, and [`stage`] runs all of it step by step,
-//! with state from one step to the next.
+//! with state from one step to the next. [`golden`] asks a network what a package says it must answer.
 //!
 //! [`specimen`] writes small graphs for tests.
 //!
@@ -13,6 +13,7 @@
 pub mod after;
 pub mod before;
 mod caught;
+pub mod golden;
 pub mod graph;
 pub mod network;
 pub mod picture;

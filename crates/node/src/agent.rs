@@ -47,10 +47,12 @@ use crate::api::Api;
 use crate::api::guard::Guard;
 use crate::config::Config;
 use crate::config::token::{TokenError, read_token};
+use crate::flow::Flow;
 use crate::identity::tend::{Identity, IdentityError};
 use crate::inventory;
 use crate::journal::{self, DatabaseError, Journal, OpenError};
 use crate::keep;
+use crate::network::releases::Releases;
 use crate::pipeline::{Pipeline, Product};
 use crate::policy::pseudonym::{KeyError, Pseudonyms};
 use crate::pressure::Limits;
@@ -150,7 +152,7 @@ pub struct Running {
     io: JoinHandle<()>,
     sources: Threads,
     sinks: Arc<Sinks>,
-    reloader: Reloader,
+    reloader: Arc<Reloader>,
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
     speaking: Speaking,
@@ -180,6 +182,9 @@ pub fn start_supervised<W: World + Clone + 'static>(
     supervision: Supervision,
 ) -> Result<Running, StartError> {
     let data = config.data.clone();
+    let begun_with = language::at_start(&config);
+    let given = begun_with.as_ref().map(Flow::text);
+    config.flow = begun_with.unwrap_or(config.flow);
     std::fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
     if config.policy.needs_key() {
         config.policy.pseudonyms = Some(Pseudonyms::open_or_make(&data, &mut world)?);
@@ -202,6 +207,8 @@ pub fn start_supervised<W: World + Clone + 'static>(
     let boot = BootId::random(&mut world);
     let (mut pipeline, mut journal, mut first) = recall(&config, &mut world)?;
     restore::rules(&data, &mut pipeline, &mut first)?;
+    let releases = Releases::default();
+    pipeline.join(releases.clone());
     first.extend(left_out.models.iter().map(|why| Product::part("models", "left_out", why.clone())));
     // A door for nodes is one with TLS; there this node is known by its certificate.
     let identity = match config.hub.as_ref().filter(|hub| hub.url.starts_with("https://")) {
@@ -242,6 +249,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         let mut own = shared.own();
         own.machine = inventory::of_machine(&config.name, &config.flow.digest);
         (own.data, own.labels) = (data.clone(), config.labels.clone());
+        own.takes_flow = language::takes_flow(&config);
     }
     let follower = Follower::open(&data, config.labels.clone(), config.hub_labels, Arc::clone(&shared))?;
 
@@ -256,6 +264,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
     let bound = config.policy.sources.keys().cloned().collect();
     let reloader =
         Reloader::new(&config.flow, config.params.clone(), bound, Arc::clone(&shared), outlet.messenger());
+    let reloader = Arc::new(reloader.with(given));
 
     let (messenger, care_messenger) = (outlet.messenger(), outlet.messenger());
     let (reports, filed) = report::reports(outlet.messenger());
@@ -302,8 +311,16 @@ pub fn start_supervised<W: World + Clone + 'static>(
         ring,
         crumb,
     };
-    let around =
-        Around { world: world.clone(), boot, shared: Arc::clone(&shared), reports, token: hub_token, tls };
+    let around = Around {
+        world: world.clone(),
+        boot,
+        shared: Arc::clone(&shared),
+        reports,
+        token: hub_token,
+        tls,
+        releases,
+        reloader: Arc::clone(&reloader),
+    };
     let speaking = language.join(&config, around)?;
     let agent = spawn("agent", move || looper.run())?;
 

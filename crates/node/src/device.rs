@@ -37,7 +37,7 @@ pub fn device<D: Disk>(store: &Store<D>, kept: &Kept, leave: Leave) -> Result<De
         isa: isa(),
         arch: std::env::consts::ARCH,
         accelerators: Vec::new(),
-        runs: vec![(Kind::Lm, Runtime::Lm)],
+        runs: runs(),
         selvedge: Version::parse(env!("CARGO_PKG_VERSION")),
         machine: machine().map(|(_, machine)| machine),
         power_limit_w: None,
@@ -45,6 +45,15 @@ pub fn device<D: Disk>(store: &Store<D>, kept: &Kept, leave: Leave) -> Result<De
         measured: kept.measured.iter().filter_map(|(manifest, it)| Some((*manifest, known(it)?))).collect(),
         refused: kept.refused.iter().map(|refusal| refusal.manifest).collect(),
     })
+}
+
+/// What this build runs.
+pub fn runs() -> Vec<(Kind, Runtime)> {
+    let mut runs = vec![(Kind::Lm, Runtime::Lm)];
+    if !net::runtime::Kind::built().is_empty() {
+        runs.push((Kind::Net, Runtime::Onnx));
+    }
+    runs
 }
 
 /// What this machine's processor is called, and the fingerprint of machines like this one; `None`: it has no name.

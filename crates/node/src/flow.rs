@@ -251,6 +251,11 @@ impl Flow {
             && other.parts().any(|part| part == path)
     }
 
+    /// The text it was read from.
+    pub fn text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
     /// Collects what is wrong with this flow, once more is known than its text says.
     pub(crate) fn problems(&self) -> Problems {
         Problems::new(&self.file, Arc::clone(&self.text))

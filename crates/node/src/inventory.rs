@@ -42,13 +42,20 @@ pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
         ("accelerator", Some(list(Vec::new()))),
         // What this program can beside what every one could; documents that ask for more mean nobody else.
         #[cfg(feature = "language")]
-        ("can", Some(list(vec!["shadow"]))),
+        ("can", Some(list(can()))),
         ("flow", Some(flow.to_string().as_str().into())),
     ];
     for (name, fact) in known {
         say(&mut facts, name, fact);
     }
     facts
+}
+
+/// What this build can.
+#[cfg(feature = "language")]
+fn can() -> Vec<&'static str> {
+    let network = (!net::runtime::Kind::built().is_empty()).then_some("network");
+    ["shadow"].into_iter().chain(network).collect()
 }
 
 /// All facts: those of the machine, the free bytes of the disk that holds `data`, the models, and the labels.
@@ -68,6 +75,14 @@ pub fn facts(machine: &Facts, data: &Path, slots: &[SlotState], labels: &BTreeMa
         say(&mut facts, &format!("label.{name}"), Some(value.as_str().into()));
     }
     facts
+}
+
+/// The node can one thing more.
+pub(crate) fn say_can(facts: &mut Facts, word: &str) {
+    let known = FactName::new("can").ok().and_then(|name| facts.get(&name).cloned());
+    let mut words = if let Some(Fact::List(words)) = known { words } else { Vec::new() };
+    words.push(word.to_owned());
+    say(facts, "can", Some(Fact::List(words)));
 }
 
 /// What cannot be a fact, or is one too many, is not said: nobody is meant by what nobody says.

@@ -5,10 +5,17 @@
 //! step to step starts at zero. A network that fails gives nothing, is loaded again after 1 s, and waits twice as long after each
 //! further failure, up to 5 minutes. The rest of the flow goes on meanwhile.
 //!
+//! Its bytes are a file's, or those of the [release](releases) that serves: when another one does, it is loaded at the next
+//! reading, and until it is, the one before goes on. What becomes of a release is told to the slots, which send back one that is
+//! no good.
+//!
 //! Pure but for its file, which is read when its source opens and after each failure: whoever mends the file mends the network.
+
+pub mod releases;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use net::after::Answer;
 use net::before::Window;
@@ -16,19 +23,32 @@ use net::network::{LoadError, Network, Options, RunError};
 use net::recipe::{Recipe, RecipeError};
 use net::runtime::Kind;
 use net::stage::{Material, Stage, StepError};
+use package::name::ModelName;
 use wire::body::ModelRef;
 use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::{MonoNs, WallMs};
 
+use self::releases::{Given, Releases, Told};
 use crate::why::why;
 
 /// The largest file of a network in a flow, in bytes.
-const FILE_MAX_BYTES: u64 = 512 << 20;
+pub(crate) const FILE_MAX_BYTES: u64 = 512 << 20;
 /// The first wait after a failure.
 const RETRY_FIRST_NS: MonoNs = 1_000_000_000;
 /// The longest.
 const RETRY_LAST_NS: MonoNs = 300_000_000_000;
+/// How often answers of a release are told of: enough for a trial, and no flood.
+const TELL_EVERY_NS: MonoNs = 100_000_000;
+
+/// Where the bytes of a network come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// An ONNX file.
+    File(PathBuf),
+    /// The release that serves under this name.
+    Release(ModelName),
+}
 
 /// What a flow says of a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,15 +57,15 @@ pub struct NetworkConfig {
     pub name: PartName,
     /// The source it looks at: its place in the flow's sources.
     pub source: usize,
-    /// The ONNX file.
-    pub file: PathBuf,
+    /// Where its bytes come from.
+    pub from: Origin,
     /// Readings that it looks at together.
     pub window: usize,
     /// Readings from one look to the next.
     pub hop: usize,
     /// A longer silence begins another stream.
     pub max_gap_ms: i64,
-    /// What stands before and after it.
+    /// What stands before and after it; of a release, if this says nothing, what its package says.
     pub recipe: Recipe,
     /// The runtime; `None`: the default of this build.
     pub runtime: Option<Kind>,
@@ -69,6 +89,12 @@ pub enum NetworkError {
         file: PathBuf,
         /// Its bytes.
         bytes: u64,
+    },
+    /// None has come yet, or it went.
+    #[error("no release of `{model}` serves here: `[packages]` in node.toml brings those that are assigned")]
+    NoRelease {
+        /// The model.
+        model: ModelName,
     },
     /// The runtime does not take it.
     #[error(transparent)]
@@ -120,6 +146,13 @@ pub struct Watcher {
     last_ms: Option<WallMs>,
     retry_at_ns: MonoNs,
     wait_ns: MonoNs,
+    releases: Releases,
+    /// The releases' turn when they were last looked at.
+    turn: u64,
+    /// The release that is loaded.
+    given: Option<Arc<Given>>,
+    /// When an answer was last told of.
+    told_ns: Option<MonoNs>,
 }
 
 impl Watcher {
@@ -136,6 +169,10 @@ impl Watcher {
             last_ms: None,
             retry_at_ns: 0,
             wait_ns: RETRY_FIRST_NS,
+            releases: Releases::default(),
+            turn: 0,
+            given: None,
+            told_ns: None,
         }
     }
 
@@ -164,8 +201,15 @@ impl Watcher {
     pub fn model(&self) -> ModelRef {
         let runtime = self.stage.as_ref().map_or("none", |stage| stage.network().kind().word());
         let NetworkConfig { name, window, hop, .. } = &self.config;
-        let variant = format!("network {runtime} window={window} hop={hop}");
+        let release =
+            self.given.as_ref().map_or(String::new(), |given| format!(" release={}", given.release));
+        let variant = format!("network {runtime} window={window} hop={hop}{release}");
         ModelRef { name: name.clone(), variant, digest: self.digest }
+    }
+
+    /// If it comes as a release, it comes from there.
+    pub fn join(&mut self, releases: Releases) {
+        self.releases = releases;
     }
 
     /// Its source opens with so many channels. If it cannot be loaded it is tried again later.
@@ -182,6 +226,10 @@ impl Watcher {
 
     /// Takes a reading; a missing value is NaN.
     pub fn step(&mut self, t_ms: WallMs, values: &[f64], now_ns: MonoNs) -> Option<Change> {
+        let turned = self.turn_to(now_ns);
+        if turned.is_some() {
+            return turned;
+        }
         let step_ms = self.last_ms.replace(t_ms).map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
         let is_whole = values.iter().all(|value| value.is_finite());
         let broke_off = step_ms > self.config.max_gap_ms || step_ms < 0 || !is_whole;
@@ -190,7 +238,11 @@ impl Watcher {
             self.forget();
         }
         if self.stage.is_none() {
-            if now_ns < self.retry_at_ns {
+            let waits_for_release = match &self.config.from {
+                Origin::File(_) => false,
+                Origin::Release(model) => self.releases.get(model).is_none(),
+            };
+            if now_ns < self.retry_at_ns || waits_for_release {
                 return had_answer.then_some(Change::Forgot);
             }
             return Some(match self.load() {
@@ -232,6 +284,11 @@ impl Watcher {
                     !matches!(error, StepError::Lost { .. } | StepError::Run(RunError::TooLarge { .. }));
                 let reason = why(&error);
                 self.forget();
+                self.tell(if is_lasting {
+                    Told::Broke(reason.clone())
+                } else {
+                    Told::Answered { ms: 0, ok: false }
+                });
                 if is_lasting {
                     self.stage = None;
                     self.postpone(now_ns);
@@ -241,12 +298,84 @@ impl Watcher {
         }
     }
 
+    /// Takes the release that serves now, if it is another; `None`: nothing is different, or what is new is no good and what was
+    /// there goes on.
+    fn turn_to(&mut self, now_ns: MonoNs) -> Option<Change> {
+        let Origin::Release(model) = &self.config.from else { return None };
+        let turn = self.releases.turn();
+        if turn == std::mem::replace(&mut self.turn, turn) {
+            return None;
+        }
+        let serves = self.releases.get(model).map(|given| given.manifest);
+        if serves == self.given.as_ref().map(|given| given.manifest) {
+            return None;
+        }
+        if serves.is_none() {
+            let gone = NetworkError::NoRelease { model: model.clone() };
+            (self.stage, self.given) = (None, None);
+            self.forget();
+            return Some(Change::Failed(why(&gone)));
+        }
+        self.wait_ns = RETRY_FIRST_NS;
+        match self.load() {
+            Ok(()) => {
+                self.forget();
+                Some(Change::Ready)
+            }
+            Err(_) if self.stage.is_some() => None,
+            Err(error) => {
+                self.postpone(now_ns);
+                Some(Change::Failed(why(&error)))
+            }
+        }
+    }
+
+    /// It looked at a window, from `begun_ns` to `now_ns`. What comes as a release has that told, ten times a second at most.
+    pub fn answered(&mut self, begun_ns: MonoNs, now_ns: MonoNs) {
+        let is_due = self.told_ns.is_none_or(|told_ns| now_ns.saturating_sub(told_ns) >= TELL_EVERY_NS);
+        if self.given.is_some() && is_due {
+            self.told_ns = Some(now_ns);
+            let ms = now_ns.saturating_sub(begun_ns).div_ceil(1_000_000);
+            self.tell(Told::Answered { ms: u32::try_from(ms).unwrap_or(u32::MAX), ok: true });
+        }
+    }
+
+    /// Tells what became of the release that is loaded, if one is.
+    fn tell(&self, told: Told) {
+        if let (Origin::Release(model), Some(given)) = (&self.config.from, &self.given) {
+            self.releases.tell(model, given.manifest, told);
+        }
+    }
+
     fn load(&mut self) -> Result<(), NetworkError> {
-        let bytes = read(&self.config.file)?;
+        match self.config.from.clone() {
+            Origin::File(file) => {
+                let bytes = read(&file)?;
+                self.stage = Some(self.staged(&bytes, self.config.recipe.clone())?);
+                self.digest = Some(Hash::of(&bytes));
+            }
+            Origin::Release(model) => {
+                let given =
+                    self.releases.get(&model).ok_or(NetworkError::NoRelease { model: model.clone() })?;
+                let own = Some(&self.config.recipe).filter(|recipe| **recipe != Recipe::default());
+                let staged = self.staged((*given.bytes).as_ref(), own.unwrap_or(&given.recipe).clone());
+                let staged = staged.inspect_err(|error| {
+                    self.releases.tell(&model, given.manifest, Told::Broke(why(error)));
+                });
+                self.stage = Some(staged?);
+                self.digest = Some(given.weights.hash());
+                self.given = Some(given);
+            }
+        }
+        Ok(())
+    }
+
+    /// A network of these bytes that can look at windows of its source.
+    fn staged(&self, bytes: &[u8], recipe: Recipe) -> Result<Stage, NetworkError> {
         let options =
             Options { runtime: self.config.runtime, file_bytes_max: FILE_MAX_BYTES, ..Options::default() };
-        let network = Network::load(&bytes, &options)?;
-        let mut stage = Stage::new(network, self.config.recipe.clone())?;
+        let network = Network::load(bytes, &options)?;
+        let mut stage = Stage::new(network, recipe)?;
         // A look at nothing: what does not fit is found out here, and a network is compiled for its window before the first one.
         let nothing = vec![0.0; self.config.window * self.channels];
         let window = Window { values: &nothing, channels: self.channels };
@@ -254,9 +383,7 @@ impl Watcher {
             Ok(_) | Err(StepError::Lost { .. }) => stage.begin()?,
             Err(error) => return Err(error.into()),
         }
-        self.stage = Some(stage);
-        self.digest = Some(Hash::of(&bytes));
-        Ok(())
+        Ok(stage)
     }
 
     /// Another stream begins.
@@ -281,6 +408,7 @@ impl Watcher {
 mod tests {
     use net::after::Field;
     use net::specimen::{Size, constant, model, node, value};
+    use package::digest::Digest;
 
     use super::*;
 
@@ -301,7 +429,7 @@ mod tests {
         let watcher = Watcher::new(NetworkConfig {
             name: PartName::new("sum").unwrap(),
             source: 0,
-            file,
+            from: Origin::File(file),
             window: 2,
             hop: 3,
             max_gap_ms: 10_000,
@@ -352,7 +480,8 @@ mod tests {
         assert_eq!(times, [1, 3, 7, 15, 31]);
         assert!(failures[0].1.contains("no ONNX file"), "{failures:?}");
         // Whole bytes, and it is back by itself.
-        std::fs::write(&watcher.config().file, summing()).unwrap();
+        let Origin::File(file) = &watcher.config().from else { unreachable!("it was made so") };
+        std::fs::write(file, summing()).unwrap();
         assert_eq!(watcher.step(63_000, &[1.0, 1.0], 63 * S), Some(Change::Ready));
         assert_eq!(watcher.model().digest, Some(Hash::of(&summing())));
     }
@@ -365,5 +494,59 @@ mod tests {
         assert!(!watcher.is_ready());
         assert_eq!(watcher.step(0, &[1.0; 3], 0), None);
         assert!(matches!(watcher.step(1, &[1.0; 3], S), Some(Change::Failed(_))));
+    }
+
+    /// As [`summing`], of so many channels, each times ten.
+    fn given(release: u64, channels: u64) -> Given {
+        let weights = vec![10.0; channels as usize];
+        let parts = [node("MatMul", &["x", "w"], &["y"], &[]), constant("w", &[channels, 1], &weights)];
+        let port = |name, wide| value(name, 1, &[Size::Is(1), Size::Is(wide)]);
+        let bytes = model(&parts, &[port("x", channels)], &[port("y", 1)]);
+        let (manifest, weights) = (Digest::of(&release.to_le_bytes()), Digest::of(&bytes));
+        Given { release, manifest, weights, bytes: Box::new(bytes), recipe: Recipe::default() }
+    }
+
+    #[test]
+    fn a_release_takes_the_place_of_the_one_before_unless_it_does_not_fit() {
+        let (mut watcher, _folder) = watcher(&summing());
+        let sum = ModelName::new("sum").unwrap();
+        let from = Origin::Release(sum.clone());
+        watcher.config = NetworkConfig { from, hop: 1, ..watcher.config };
+        let releases = Releases::default();
+        watcher.join(releases.clone());
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let hears = Arc::clone(&told);
+        releases.tell_to(Box::new(move |_, manifest, told| hears.lock().unwrap().push((manifest, told))));
+        let error = watcher.open(2, 0).unwrap_err().to_string();
+        assert!(error.contains("no release of `sum` serves here"), "{error}");
+        let mut t = 0;
+        let mut step = |watcher: &mut Watcher| {
+            t += 1;
+            watcher.step(t * 1000, &[1.0, 1.0], t as u64 * S)
+        };
+        assert_eq!(step(&mut watcher), None);
+        releases.give(&sum, given(1, 4));
+        assert_eq!(step(&mut watcher), Some(Change::Ready));
+        assert!(watcher.model().variant.ends_with(" release=1"), "{:?}", watcher.model());
+        assert_eq!([said(step(&mut watcher)), said(step(&mut watcher))], [None, Some(40.0)]);
+        watcher.answered(0, 1);
+        // One that takes three windows' worth of channels is told of, and the one before goes on.
+        releases.give(&sum, given(2, 6));
+        assert_eq!(said(step(&mut watcher)), Some(40.0));
+        releases.give(&sum, given(1, 4));
+        assert_eq!(said(step(&mut watcher)), Some(40.0));
+        releases.give(&sum, given(3, 4));
+        assert_eq!(step(&mut watcher), Some(Change::Ready));
+        releases.take_back(&sum);
+        assert!(matches!(step(&mut watcher), Some(Change::Failed(_))));
+        assert_eq!([step(&mut watcher), step(&mut watcher)], [None, None]);
+        let told = told.lock().unwrap();
+        let of = |release: u64| Digest::of(&release.to_le_bytes());
+        assert_eq!(told[0], (of(1), Told::Answered { ms: 1, ok: true }));
+        assert!(
+            matches!(&told[1], (broken, Told::Broke(why)) if *broken == of(2) && why.contains("takes 6")),
+            "{told:?}"
+        );
+        assert_eq!(told.len(), 2);
     }
 }

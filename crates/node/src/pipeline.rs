@@ -35,6 +35,7 @@ use crate::flow::names::{Field, PartAt};
 use crate::flow::source::SourceConfig;
 use crate::health::Health;
 use crate::model::{Model, Verdict};
+use crate::network::releases::Releases;
 use crate::source::csv::MAX_COLUMNS;
 use crate::source::queue::Batch;
 use crate::why::why;
@@ -202,6 +203,11 @@ impl Pipeline {
             pretended: vec![None; flow.models.len()],
             stored: vec![None; flow.models.len()],
         }
+    }
+
+    /// Where networks that come as releases are taken from, from now on.
+    pub fn join(&mut self, releases: Releases) {
+        self.networks.join(releases);
     }
 
     /// The models, in the order of the flow.
@@ -463,8 +469,7 @@ impl Pipeline {
                 post(board, &model_slots[*at], verdict, source, t_ms);
             }
         }
-        let now_ns = moment.clock.mono_ns();
-        for at in networks.step(&At { source, t_ms, values: believed, now_ns }, board, out) {
+        for at in networks.step(&At { source, t_ms, values: believed, clock: moment.clock }, board, out) {
             let input = recent.body(networks.get(at).config().window, name, names);
             let answer = networks.record(at, name, t_ms, Hash::of(&json(&input)), moment.latency_us());
             out.push(Product::Answer(answer));

@@ -110,6 +110,8 @@ pub enum Role {
     Calibration,
     /// What goes in: tensors, units, window.
     Input,
+    /// What stands before and after a network.
+    Recipe,
     /// The model card.
     Card,
     /// The licence's text.
@@ -122,12 +124,13 @@ pub enum Role {
 
 impl Role {
     /// All of them, in the order in which layers are written.
-    pub const ALL: [Role; 9] = [
+    pub const ALL: [Role; 10] = [
         Role::Weights,
         Role::Chunks,
         Role::Golden,
         Role::Calibration,
         Role::Input,
+        Role::Recipe,
         Role::Card,
         Role::Licence,
         Role::Bom,
@@ -142,6 +145,7 @@ impl Role {
             Role::Golden => "golden",
             Role::Calibration => "calibration",
             Role::Input => "input",
+            Role::Recipe => "recipe",
             Role::Card => "card",
             Role::Licence => "licence",
             Role::Bom => "bom",
@@ -158,7 +162,7 @@ impl Role {
     pub fn media_type(self) -> &'static str {
         match self {
             Role::Weights => WEIGHT_RAW,
-            Role::Chunks | Role::Calibration | Role::Input => WEIGHT_CONFIG_RAW,
+            Role::Chunks | Role::Calibration | Role::Input | Role::Recipe => WEIGHT_CONFIG_RAW,
             Role::Golden => DATASET_RAW,
             Role::Card | Role::Licence | Role::Bom | Role::Profile => DOC_RAW,
         }
@@ -171,6 +175,7 @@ impl Role {
             Role::Golden => "dev.selvedge.golden",
             Role::Calibration => "dev.selvedge.calibration",
             Role::Input => "dev.selvedge.input",
+            Role::Recipe => "dev.selvedge.recipe",
             Role::Card => "dev.selvedge.card",
             Role::Bom => "dev.selvedge.bom",
             Role::Profile => "dev.selvedge.profile",

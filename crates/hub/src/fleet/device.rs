@@ -11,6 +11,18 @@ use wire::facts::{Fact, FactName, Facts};
 const ISA: [&str; 5] = ["avx2", "avxvnni", "avx512", "neon", "i8mm"];
 const ARCHS: [&str; 4] = ["x86_64", "aarch64", "riscv64", "arm"];
 
+/// What a node runs: language models, which it need not say, and networks and flows if it can.
+fn runs(can: &[String]) -> Vec<(Kind, Runtime)> {
+    let mut runs = vec![(Kind::Lm, Runtime::Lm)];
+    if can.iter().any(|word| word == "network") {
+        runs.push((Kind::Net, Runtime::Onnx));
+    }
+    if can.iter().any(|word| word == "flow") {
+        runs.push((Kind::Flow, Runtime::Flow));
+    }
+    runs
+}
+
 /// The device of these facts. Memory is all that it has: what is free it tells nobody.
 pub fn device(facts: &Facts) -> Device {
     let fact = |name: &str| FactName::new(name).ok().and_then(|name| facts.get(&name));
@@ -33,7 +45,7 @@ pub fn device(facts: &Facts) -> Device {
         isa: ISA.into_iter().filter(|word| has(word)).collect(),
         arch: arch.unwrap_or_default(),
         accelerators: list("accelerator").to_vec(),
-        runs: vec![(Kind::Lm, Runtime::Lm)],
+        runs: runs(list("can")),
         selvedge: text("version").and_then(Version::parse),
         machine: None,
         power_limit_w: None,

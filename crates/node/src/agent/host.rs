@@ -6,7 +6,6 @@ use serde_json::Map;
 use wire::PROTOCOL;
 use wire::body::PartChange;
 use wire::checkin::{CheckIn, CheckInAnswer, SourceState, StreamState};
-use wire::hash::Hash;
 use wire::id::{BootId, JournalId, NodeId};
 use wire::world::{Clock, ClockQuality, MonoNs};
 
@@ -25,7 +24,6 @@ const AGREE_MS: i64 = 5_000;
 /// The agent, as the uplink sees it.
 pub(super) struct AgentHost {
     node: NodeId,
-    flow: Hash,
     shared: Arc<Shared>,
     messenger: Messenger,
     boot: BootId,
@@ -44,9 +42,9 @@ impl AgentHost {
         clock: Box<dyn Clock>,
         follower: Follower,
     ) -> AgentHost {
-        let (node, flow, told) = (config.name.clone(), config.flow.digest, Told::default());
+        let (node, told) = (config.name.clone(), Told::default());
         let policy = config.policy.clone();
-        AgentHost { node, flow, shared, messenger, boot, clock, follower, told, policy }
+        AgentHost { node, shared, messenger, boot, clock, follower, told, policy }
     }
 }
 
@@ -88,7 +86,7 @@ impl Host for AgentHost {
             uptime_ms: self.clock.mono_ns() / 1_000_000,
             wall_ms: self.clock.wall_ms(),
             clock: self.shared.clock_quality(),
-            flow: Some(self.flow),
+            flow: Some(status.flow),
             sources: sources.collect(),
             streams,
             rss_bytes: rss_bytes(),

@@ -7,7 +7,9 @@
 mod bring;
 mod door;
 mod errand;
+pub(super) mod flows;
 mod hands;
+mod networks;
 mod view;
 mod word;
 
@@ -36,6 +38,7 @@ use self::door::Door;
 use self::errand::Reach;
 use self::hands::Worker;
 use self::word::{Brought, Word, Words, lock};
+use crate::agent::reload::Reloader;
 use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
 use crate::behaviour::{self, Beside, Watch};
@@ -50,6 +53,7 @@ use crate::install::orders::Waiting;
 use crate::install::prove::ChildProver;
 use crate::install::state::{Beside as Order, Kept, Phase};
 use crate::install::trial::Trial;
+use crate::network::releases::Releases;
 use crate::progress::Thread;
 use crate::serve::slots::Slots;
 use crate::status::rss_bytes;
@@ -118,6 +122,10 @@ pub(super) struct Surroundings<W> {
     pub(super) tls: Option<HubTls>,
     /// The neighbours' token.
     pub(super) near: Option<String>,
+    /// Where the flow takes networks from.
+    pub(super) releases: Releases,
+    /// Who takes another flow.
+    pub(super) reloader: Arc<Reloader>,
 }
 
 /// Opens the store; what can fail for reasons outside fails here.
@@ -156,7 +164,8 @@ pub(super) fn start<W: World + Clone + 'static>(
     let (tell, told) = std::sync::mpsc::channel();
     // The slots stay on their thread; whether they could be taken is told from there.
     let body = move || {
-        let Surroundings { world, boot, shared, reports, token, tls, near } = around;
+        let Surroundings { world, boot, shared, reports, token, tls, near, releases, reloader } = around;
+        networks::listen(&releases, words.clone());
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -177,6 +186,8 @@ pub(super) fn start<W: World + Clone + 'static>(
             zone,
             prover,
             slots,
+            releases,
+            reloader,
             cache,
             reports,
             shared,
@@ -417,7 +428,21 @@ impl<W: World + Clone + 'static> Installer<W> {
             self.offer_orders();
         }
         self.tell_behaviour(false);
+        self.ask_flow(now.mono_ns);
         self.tell_slots();
+    }
+
+    /// Has the flow that serves as a release say how it goes.
+    fn ask_flow(&mut self, now_ns: MonoNs) {
+        let Some(model) = self.reach.packages.flow.clone() else { return };
+        let slots = self.carry.slots(&model);
+        let candidate = slots.and_then(|slots| slots.kept.candidate.as_ref());
+        let on_trial = candidate.filter(|it| it.phase == Phase::Trial).map(|it| it.slot.manifest);
+        let said = self.reach.flows.tick(&self.reach.shared.status(), on_trial, now_ns);
+        if let Some((model, event)) = said {
+            self.watch(&model, &event);
+            self.hear(&model, event);
+        }
     }
 
     /// Judges what the hub handed out, if nothing else is being brought.

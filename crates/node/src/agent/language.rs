@@ -10,7 +10,9 @@ use wire::id::BootId;
 use wire::world::World;
 
 pub(super) use super::install::Inbox;
+pub(super) use super::install::flows::at_start;
 use super::install::{self, InstallError, Installing, Prepared, Surroundings};
+use super::reload::Reloader;
 use super::report::Reports;
 use super::shared::Shared;
 use crate::api::Routes;
@@ -19,9 +21,15 @@ use crate::config::Config;
 use crate::config::serve::ServeConfig;
 use crate::config::token::{TokenError, read_token};
 use crate::identity::tls::HubTls;
+use crate::network::releases::Releases;
 pub(super) use crate::serve::Relief;
 use crate::serve::settings::Settings;
 use crate::serve::{self, ServeError, Serving};
+
+/// Whether the node's flow comes as a release.
+pub(super) fn takes_flow(config: &Config) -> bool {
+    config.packages.as_ref().is_some_and(|packages| packages.flow.is_some())
+}
 
 /// Why a node does without its language models, and so does not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +61,10 @@ pub(super) struct Around<W> {
     pub(super) token: Option<String>,
     /// How the hub's door for nodes is entered.
     pub(super) tls: Option<HubTls>,
+    /// Where the flow takes networks of releases from.
+    pub(super) releases: Releases,
+    /// Who takes another flow.
+    pub(super) reloader: Arc<Reloader>,
 }
 
 /// Language models that are part of a running node.
@@ -98,10 +110,11 @@ impl Language {
         let store = prepared.as_ref().map(|prepared| Arc::clone(&prepared.store));
         let installing = match prepared {
             Some(prepared) => {
-                let Around { world, boot, shared, reports, token, tls } = around;
+                let Around { world, boot, shared, reports, token, tls, releases, reloader } = around;
                 let near = config.neighbours.as_ref().and_then(|near| near.token_file.as_deref());
                 let near = near.map(read_token).transpose()?;
-                let around = Surroundings { world, boot, shared, reports, token, tls, near };
+                let around =
+                    Surroundings { world, boot, shared, reports, token, tls, near, releases, reloader };
                 Some(install::start(prepared, config, around)?)
             }
             None => None,

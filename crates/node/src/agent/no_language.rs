@@ -7,13 +7,26 @@ use wire::checkin::Document;
 use wire::id::BootId;
 use wire::world::World;
 
+use super::reload::Reloader;
 use super::report::Reports;
 use super::shared::Shared;
 use crate::api::Routes;
 use crate::config::Config;
 use crate::config::token::TokenError;
+use crate::flow::Flow;
 use crate::identity::tls::HubTls;
+use crate::network::releases::Releases;
 use crate::pressure::Squeeze;
+
+/// No flow comes as a release.
+pub(super) fn at_start(_config: &Config) -> Option<Flow> {
+    None
+}
+
+/// The same.
+pub(super) fn takes_flow(_config: &Config) -> bool {
+    false
+}
 
 /// There is no reason: nothing is tried.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +44,8 @@ pub(super) struct Around<W> {
     pub(super) reports: Reports,
     pub(super) token: Option<String>,
     pub(super) tls: Option<HubTls>,
+    pub(super) releases: Releases,
+    pub(super) reloader: Arc<Reloader>,
 }
 
 /// Nothing that runs.

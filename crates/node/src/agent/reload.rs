@@ -1,4 +1,6 @@
-//! Reads the flow again while the node runs: a good file takes the old one's place, a bad one is told of and changes nothing.
+//! Reads the flow again while the node runs: a good one takes the old one's place, a bad one is told of and changes nothing.
+//!
+//! It is a file's, unless one is [given](Reloader::take), as a release: then the file is not looked at until that is taken back.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -46,6 +48,8 @@ struct State {
     /// The file as it was read last, and as it was seen last.
     read: Option<Mark>,
     seen: Option<Mark>,
+    /// What is read instead of the file.
+    given: Option<Arc<str>>,
 }
 
 impl Reloader {
@@ -59,8 +63,26 @@ impl Reloader {
     ) -> Reloader {
         let file = flow.file.clone();
         let mark = mark(&file);
-        let state = Mutex::new(State { digest: flow.digest, read: mark, seen: mark });
+        let state = Mutex::new(State { digest: flow.digest, read: mark, seen: mark, given: None });
         Reloader { file, params, shared, messenger, actuators: actuators(flow), bound, state }
+    }
+
+    /// The node began with this text instead of the file's, if there is one.
+    pub(super) fn with(self, given: Option<Arc<str>>) -> Reloader {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).given = given;
+        self
+    }
+
+    /// Takes this text instead of the file's, or the file's again. If it is no good, what was read before stays.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that give"))]
+    pub(super) fn take(&self, text: Option<Arc<str>>) -> Reloaded {
+        let locked = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut locked().given, text);
+        let reloaded = self.reload();
+        if let Reloaded::Refused(_) = reloaded {
+            locked().given = before;
+        }
+        reloaded
     }
 
     /// Reads the file if it has changed since it was read last, and has come to rest: a file that is still being written is
@@ -72,19 +94,22 @@ impl Reloader {
             let rests = state.seen == now;
             state.seen = now;
             // A file that is gone for a moment is about to be replaced.
-            if !rests || now.is_none() || state.read == now {
+            if !rests || now.is_none() || state.read == now || state.given.is_some() {
                 return None;
             }
         }
         Some(self.reload())
     }
 
-    /// Reads the file.
+    /// Reads the file, or what is given instead.
     pub(super) fn reload(&self) -> Reloaded {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.read = mark(&self.file);
         state.seen = state.read;
-        let read = Flow::load_with(&self.file, &self.params);
+        let read = match &state.given {
+            Some(text) => Flow::parse_with(&self.file, Arc::clone(text), &self.params),
+            None => Flow::load_with(&self.file, &self.params),
+        };
         match read.and_then(|flow| flow.check_files().map(|()| flow)) {
             Ok(flow) if flow.digest == state.digest => {
                 self.shared.status().flow_problem = None;

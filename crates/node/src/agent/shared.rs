@@ -59,6 +59,8 @@ pub(crate) struct Own {
     pub(crate) accepted: Vec<AcceptedVersion>,
     /// How its models that come as packages behave.
     pub(crate) figures: Vec<ModelFigures>,
+    /// Whether its flow comes as a release.
+    pub(crate) takes_flow: bool,
     /// How far its clock is from the hub's, as far as was last seen.
     pub(crate) skew_ms: i64,
 }
@@ -123,8 +125,12 @@ impl Shared {
     /// Labels and facts as they are now: what selectors are judged on.
     pub(crate) fn said(&self) -> (BTreeMap<String, String>, Facts) {
         let slots = self.status().slots.clone();
-        let Own { machine, data, labels, .. } = &*self.own();
-        (labels.clone(), inventory::facts(machine, data, &slots, labels))
+        let Own { machine, data, labels, takes_flow, .. } = &*self.own();
+        let mut facts = inventory::facts(machine, data, &slots, labels);
+        if *takes_flow {
+            inventory::say_can(&mut facts, "flow");
+        }
+        (labels.clone(), facts)
     }
 
     pub(crate) fn clock_quality(&self) -> ClockQuality {

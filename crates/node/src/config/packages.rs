@@ -8,6 +8,7 @@
 //! trial = "10m"               # so long, and so many answers, until a release may stay
 //! trial_answers = 20
 //! shadow = 0.1                # it answers this share of what is asked beside the current model first; 0: none
+//! flow = "line"               # the flow, too, is a release: of the model that is called so; until one comes, `flow` of `[node]`
 //! from = [{ folder = "/mnt/stick" }, { oci = "https://registry.example/models" }]
 //! ```
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use package::disk::room::KEEP_FREE_BYTES;
 use package::golden::Budget;
+use package::name::ModelName;
 use package::registry::RepoName;
 use package::trust::Policy;
 use package::trust::key::{KeyKind, KindSet};
@@ -51,6 +53,8 @@ pub struct PackagesConfig {
     pub shadow: Extent,
     /// Places beside the hub, in the order of the file.
     pub from: Vec<Place>,
+    /// The model whose releases are the node's flow; absent: the flow is a file.
+    pub flow: Option<ModelName>,
     /// Who is believed.
     pub trust: TrustConfig,
 }
@@ -177,6 +181,7 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Settings {
     let at_most = part.take_text_or("shadow_at_most", "1h", at_least_a_second).value;
     let p95_ms = part.take::<u32>("p95_ms").map(|placed| placed.value);
     let rss_bytes = part.take_text("rss", size_bytes).map(|placed| placed.value);
+    let flow = part.take_text("flow", |text| ModelName::new(text).map_err(|error| error.to_string()));
     let proof = part.take_text_or("proof", "10m", at_least_a_second).value;
     let from = part.take::<Vec<From>>("from").map_or_else(Vec::new, |Placed { value, span }| {
         let places = value.into_iter().map(|from| place(folder, from));
@@ -199,6 +204,7 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Settings {
         proof,
         shadow: Extent { answers: compared.value, at_most },
         from,
+        flow: flow.map(|placed| placed.value),
     }
 }
 
@@ -212,12 +218,13 @@ pub(super) struct Settings {
     proof: Duration,
     shadow: Extent,
     from: Vec<Place>,
+    flow: Option<ModelName>,
 }
 
 impl Settings {
     pub(super) fn with(self, trust: TrustConfig) -> PackagesConfig {
-        let Settings { quota_bytes, leave, bytes_per_s, every, rules, proof, shadow, from } = self;
-        PackagesConfig { quota_bytes, leave, bytes_per_s, every, rules, proof, shadow, from, trust }
+        let Settings { quota_bytes, leave, bytes_per_s, every, rules, proof, shadow, from, flow } = self;
+        PackagesConfig { quota_bytes, leave, bytes_per_s, every, rules, proof, shadow, from, flow, trust }
     }
 }
 

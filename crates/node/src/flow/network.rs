@@ -1,4 +1,5 @@
-//! `[model.x]` of type `network`: an ONNX file that looks at windows of a source, and what stands before and after it.
+//! `[model.x]` of type `network`: an ONNX file, or a release of one, that looks at windows of a source, and what stands before
+//! and after it.
 
 use std::ops::Range;
 use std::path::Path;
@@ -6,6 +7,7 @@ use std::path::Path;
 use net::after::Meaning;
 use net::recipe::Recipe;
 use net::runtime::Kind as Runtime;
+use package::name::ModelName;
 use wire::id::PartName;
 
 use super::names::{Book, Gives, Known, PartAt, dangling};
@@ -14,7 +16,7 @@ use super::source::SourceConfig;
 use crate::board::Kind;
 use crate::config::part::{Part, Placed};
 use crate::config::problem::Problems;
-use crate::network::NetworkConfig;
+use crate::network::{NetworkConfig, Origin};
 
 /// The most readings that a network looks at together.
 const WINDOW_MAX: usize = 1 << 20;
@@ -30,7 +32,26 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     let span = part.span.clone();
     part.take::<String>("type");
     let inputs = inputs(&mut part);
-    let file = part.require::<String>("file", "\"model.onnx\"");
+    let file = part.take::<String>("file");
+    let release = part.take_text("release", |text| ModelName::new(text).map_err(|error| error.to_string()));
+    let from = match (file, release) {
+        (Some(file), None) => Some(Origin::File(folder.join(file.value))),
+        (None, Some(release)) => Some(Origin::Release(release.value)),
+        (Some(file), Some(_)) => {
+            let message = format!("`model.{name}` has a `file` and a `release`");
+            part.problem(file.span, message, "leave one of them");
+            None
+        }
+        (None, None) => {
+            let message = format!("`model.{name}` has no network");
+            part.problem(
+                span.clone(),
+                message,
+                "add `file = \"model.onnx\"`, or `release = \"name\"` for one that the hub rolls out",
+            );
+            None
+        }
+    };
     let window = part.take_or("window", 1usize, "1");
     if window.value == 0 || window.value > WINDOW_MAX {
         let message = format!("`window` must be from 1 to {WINDOW_MAX} readings");
@@ -46,7 +67,7 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     let config = NetworkConfig {
         name: name.clone(),
         source: 0,
-        file: folder.join(file?.value),
+        from: from?,
         window: window.value,
         hop: hop.value,
         max_gap_ms: i64::MAX,

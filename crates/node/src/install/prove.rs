@@ -1,6 +1,8 @@
 //! Proves a candidate: it answers its golden set in a process of its own, so that a model that crashes, hangs or eats memory
 //! costs the candidate, and not the node.
 //!
+//! A network answers its golden set of tensors in [`network`], a flow plays its own tests in [`flow`].
+//!
 //! [`ChildProver`] starts our own binary, whose hidden verb `prove` calls [`answer`] and prints [`Told`] as one line of
 //! JSON. The parent judges, so that a child that lies about being right gains nothing but its answers.
 
@@ -39,6 +41,9 @@ use crate::install::keys::Keys;
 use crate::install::state::{Measured, Slot};
 use crate::install::weights::{self, WeightsError};
 use crate::why::why;
+
+pub mod flow;
+pub mod network;
 
 /// The most that a child may say.
 const TOLD_MAX_BYTES: u64 = 64 << 20;
@@ -245,10 +250,17 @@ pub fn answer(
             let bytes = store.read_small(digest, DOCUMENT_MAX_BYTES as u64).map_err(WeightsError::from)?;
             bytes.ok_or(WeightsError::Missing { digest: *digest })
         };
-        let golden =
-            Manifest::parse(&read(manifest)?).map_err(failed)?.layer(Role::Golden).map(|it| it.digest);
-        let golden = golden.map(|digest| read(&digest)).transpose()?;
+        let described = Manifest::parse(&read(manifest)?).map_err(failed)?;
+        let golden = described.layer(Role::Golden).map(|it| read(&it.digest)).transpose()?;
         let golden = golden.map(|bytes| Golden::parse(&bytes)).transpose().map_err(failed)?;
+        if network::is_one(&described) || flow::is_one(&described) {
+            let file = weights::check(store, keys, manifest, threads.get(), |_| ())?;
+            let answered = match flow::is_one(&described) {
+                true => flow::answers(file.bytes(), clock),
+                false => network::answers(file.bytes(), golden.as_ref(), clock),
+            };
+            return answered.map_err(Trouble::Failed);
+        }
         let file = weights::open(store, keys, manifest, threads.get(), |_| ())?;
         let begun_ns = clock.mono_ns();
         let isa = Isa::from_environment().map_err(failed)?;
@@ -375,7 +387,7 @@ pub(super) fn likeliest_after(
     Ok(answer)
 }
 
-fn ms_since(now_ns: &dyn Fn() -> MonoNs, begun_ns: MonoNs) -> f64 {
+pub(super) fn ms_since(now_ns: &dyn Fn() -> MonoNs, begun_ns: MonoNs) -> f64 {
     now_ns().saturating_sub(begun_ns) as f64 / 1e6
 }
 

@@ -94,8 +94,32 @@ impl WeightsError {
     }
 }
 
-/// Opens the weights that a manifest names, checked on so many threads; sealed ones by `keys`. `done` is told the bytes of each
-/// chunk that is right, from any thread.
+/// Weights that are what was signed.
+pub enum Checked {
+    /// As the file has them.
+    Mapped(Map),
+    /// Opened from sealed ones.
+    Opened(Vec<u8>),
+}
+
+impl Checked {
+    /// All of them.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Checked::Mapped(map) => map.bytes(),
+            Checked::Opened(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Checked {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+/// Opens the weights of a language model that a manifest names, checked on so many threads; sealed ones by `keys`. `done` is
+/// told the bytes of each chunk that is right, from any thread.
 pub fn open(
     store: &Store<System>,
     keys: &Keys,
@@ -103,6 +127,20 @@ pub fn open(
     threads: usize,
     done: impl Fn(u64) + Sync,
 ) -> Result<Gguf, WeightsError> {
+    match check(store, keys, manifest, threads, done)? {
+        Checked::Opened(bytes) => Ok(Gguf::parse(bytes.into())?),
+        Checked::Mapped(map) => Ok(Gguf::of_map(map)?),
+    }
+}
+
+/// The same for the weights of anything.
+pub fn check(
+    store: &Store<System>,
+    keys: &Keys,
+    manifest: &Digest,
+    threads: usize,
+    done: impl Fn(u64) + Sync,
+) -> Result<Checked, WeightsError> {
     let bytes = store.read_small(manifest, DOCUMENT_MAX_BYTES as u64)?;
     let manifest = Manifest::parse(&bytes.ok_or(WeightsError::Missing { digest: *manifest })?)?;
     let weights = manifest.layer(Role::Weights).ok_or(FormError::Missing { key: "a layer with weights" })?;
@@ -122,8 +160,8 @@ pub fn open(
         None => return Err(WeightsError::Damaged { digest, source: None }),
     }
     match key {
-        Some(key) => Ok(Gguf::parse(opened(&digest, &key, map.bytes(), threads)?.into())?),
-        None => Ok(Gguf::of_map(map)?),
+        Some(key) => Ok(Checked::Opened(opened(&digest, &key, map.bytes(), threads)?)),
+        None => Ok(Checked::Mapped(map)),
     }
 }
 
@@ -159,13 +197,26 @@ pub fn open_or_discard(
     threads: usize,
 ) -> Result<Gguf, WeightsError> {
     read_document(store, manifest)?;
-    open(store, keys, manifest, threads, |_| ()).inspect_err(|error| {
-        if let WeightsError::Damaged { digest, .. } = error
-            && let Err(error) = store.discard(digest)
-        {
-            tracing::warn!(%digest, error = why(&error), "damaged weights cannot be removed");
-        }
-    })
+    open(store, keys, manifest, threads, |_| ()).inspect_err(|error| discard(store, error))
+}
+
+/// Checks them as [`check`] does, and removes what the disk has damaged.
+pub fn check_or_discard(
+    store: &Store<System>,
+    keys: &Keys,
+    manifest: &Digest,
+    threads: usize,
+) -> Result<Checked, WeightsError> {
+    read_document(store, manifest)?;
+    check(store, keys, manifest, threads, |_| ()).inspect_err(|error| discard(store, error))
+}
+
+fn discard(store: &Store<System>, error: &WeightsError) {
+    if let WeightsError::Damaged { digest, .. } = error
+        && let Err(error) = store.discard(digest)
+    {
+        tracing::warn!(%digest, error = why(&error), "damaged weights cannot be removed");
+    }
 }
 
 #[cfg(test)]

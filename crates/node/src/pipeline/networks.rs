@@ -5,12 +5,13 @@ use net::after::{Answer, Field as Value};
 use wire::body::{self, Said};
 use wire::hash::Hash;
 use wire::id::PartName;
-use wire::world::{MonoNs, WallMs};
+use wire::world::{Clock, WallMs};
 
 use super::products::Product;
 use crate::board::{Board, Kind, Slot};
 use crate::flow::Flow;
 use crate::flow::names::PartAt;
+use crate::network::releases::Releases;
 use crate::network::{Change, Watcher};
 use crate::why::why;
 
@@ -18,6 +19,8 @@ use crate::why::why;
 #[derive(Debug)]
 pub(super) struct Networks {
     placed: Vec<Placed>,
+    /// Where those that come as releases are taken from.
+    releases: Releases,
 }
 
 /// A network, and where its fields stand.
@@ -35,7 +38,7 @@ pub(super) struct At<'a> {
     pub(super) source: usize,
     pub(super) t_ms: WallMs,
     pub(super) values: &'a [f64],
-    pub(super) now_ns: MonoNs,
+    pub(super) clock: &'a dyn Clock,
 }
 
 impl Networks {
@@ -52,7 +55,19 @@ impl Networks {
                 last: None,
             }
         };
-        Networks { placed: flow.networks.iter().enumerate().map(placed).collect() }
+        let placed = flow.networks.iter().enumerate().map(placed).collect();
+        Networks { placed, releases: Releases::default() }
+    }
+
+    /// Those that come as releases are taken from there.
+    pub(super) fn join(&mut self, releases: Releases) {
+        self.placed.iter_mut().for_each(|placed| placed.watcher.join(releases.clone()));
+        self.releases = releases;
+    }
+
+    /// Where they are taken from.
+    pub(super) fn releases(&self) -> &Releases {
+        &self.releases
     }
 
     /// A network of the flow.
@@ -108,7 +123,8 @@ impl Networks {
             if placed.watcher.config().source != at.source {
                 continue;
             }
-            match placed.watcher.step(at.t_ms, at.values, at.now_ns) {
+            let now_ns = at.clock.mono_ns();
+            match placed.watcher.step(at.t_ms, at.values, now_ns) {
                 None => {}
                 Some(Change::Ready) => {
                     let variant = placed.watcher.model().variant;
@@ -120,6 +136,7 @@ impl Networks {
                 }
                 Some(Change::Forgot) => placed.last = None,
                 Some(Change::Answered(answer)) => {
+                    placed.watcher.answered(now_ns, at.clock.mono_ns());
                     let is_news = placed.last.as_ref().is_none_or(|last| words(last) != words(&answer));
                     if is_news {
                         news.push(place);

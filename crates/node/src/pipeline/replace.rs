@@ -50,6 +50,7 @@ impl Pipeline {
         out: &mut Vec<Product>,
     ) -> (Pipeline, Replaced) {
         let mut new = Pipeline::new(after);
+        new.join(self.networks.releases().clone());
         let mut replaced = Replaced::default();
         for path in after.parts() {
             let kept = if before.same(after, &path) { &mut replaced.same } else { &mut replaced.new };

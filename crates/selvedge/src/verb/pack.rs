@@ -11,14 +11,15 @@ use anyhow::Context as _;
 use forge::evaluate::Cut;
 use forge::pack::found::Found;
 use forge::pack::golden::golden;
-use forge::pack::{Order, Seal, pack};
+use forge::pack::{Order, Seal, onnx, pack};
 use kernels::page::CacheFormat;
 use lm::model::Model;
 use lm::tokenizer::special::Special;
+use net::recipe::Recipe;
 use package::archive;
 use package::digest::Digest;
 use package::disk::system::System as Disk;
-use package::golden::{Answer, Case, Golden};
+use package::golden::{Answer, Case, Golden, Tensor};
 use package::index::Release;
 use package::layout::Layout;
 use package::name::{ModelName, VariantName};
@@ -45,8 +46,8 @@ mod parts;
 ///
 /// Files are language models and LoRA adapters (GGUF), ONNX graphs, what a node's detector has learnt (.json), or flows (.toml).
 /// Every file becomes a variant of the release; a device takes the best that it proves it can run. What is not measured is
-/// not said: --quality measures the perplexity of each on a text, --golden-from asks each some prompts and records its
-/// answers, which a node then asks for before it trusts the model. The same files and words give the same bytes. With --seal-to
+/// not said: --quality measures the perplexity of each on a text, --golden-from asks each some prompts (a network: some
+/// tensors) and records its answers, which a node then asks for before it trusts the model. The same files and words give the same bytes. With --seal-to
 /// only the nodes whose keys are named can read the weights, and those that `selvedge grant` lets in later.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -97,7 +98,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "quality")]
     quality_json: Option<PathBuf>,
 
-    /// Ask each variant these prompts, one a line, and record the answers as its golden set.
+    /// Of networks: what stands before and after them, as docs/networks.md has it; it travels with them.
+    #[arg(long, value_name = "FILE.toml")]
+    recipe: Option<PathBuf>,
+
+    /// Ask each variant these prompts, one a line, and record the answers as its golden set. Of networks a line is a JSON object of
+    /// inputs: {"x": {"shape": [1, 2], "f32": [0.5, 1]}}; what it leaves out is zeros.
     #[arg(long, value_name = "PROMPTS")]
     golden_from: Option<PathBuf>,
 
@@ -203,13 +209,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         anyhow::bail!("--quality-json speaks of {unknown}, which is none of the variants");
     }
     let asks = text.is_some() || args.golden_from.is_some() || args.golden.is_some() || args.latency;
-    if let Some(Found { variant, .. }) = found.iter().find(|it| asks && it.variant.kind != Kind::Lm) {
-        let what = "--quality, --golden-from, --golden and --latency ask language models";
+    let is_net = found.iter().all(|it| it.variant.kind == Kind::Net);
+    if is_net {
+        if text.is_some() || args.latency {
+            return Err(Usage("--quality and --latency ask language models".to_owned()).into());
+        }
+        ask_networks(args, &mut found)?;
+    } else if args.recipe.is_some() {
+        return Err(Usage("--recipe stands around networks, and something here is none".to_owned()).into());
+    } else if let Some(Found { variant, .. }) = found.iter().find(|it| asks && it.variant.kind != Kind::Lm) {
+        let what = "--quality, --golden-from, --golden and --latency ask language models, or --golden and --golden-from networks \
+                    alone";
         return Err(Usage(format!("{what}; {} is of the kind {}", variant.name, variant.kind)).into());
     }
+    let asks = asks && !is_net;
     let seal = seal(args)?;
-    let prompts = args.golden_from.as_deref().map(read_prompts).transpose()?;
-    let answers = args.golden.as_deref().map(read_golden).transpose()?;
+    let prompts = args.golden_from.as_deref().filter(|_| asks).map(read_prompts).transpose()?;
+    let answers = args.golden.as_deref().filter(|_| asks).map(read_golden).transpose()?;
     let order = order(args, &found)?;
     let working = working(&args.output)?;
     let ending = Interrupt::listen()?.remove(working.clone())?;
@@ -292,6 +308,48 @@ fn answered(engine: &Engine, set: &Golden) -> anyhow::Result<Golden> {
     Ok(set.clone())
 }
 
+/// Gives networks their golden sets, as far as they are asked for.
+fn ask_networks(args: &Args, found: &mut [Found]) -> anyhow::Result<()> {
+    let given = args.golden.as_deref().map(read_golden).transpose()?;
+    let inputs = args.golden_from.as_deref().map(read_inputs).transpose()?;
+    for Found { variant, .. } in found {
+        if let Some(set) = &given {
+            let answers = onnx::answers(&variant.weights, set)?;
+            set.judge(&answers)
+                .with_context(|| format!("{} does not give the golden answers", variant.name))?;
+            variant.golden = Some(set.clone());
+        }
+        if let Some(inputs) = &inputs {
+            variant.golden = Some(onnx::golden(&variant.weights, inputs.clone())?);
+        }
+    }
+    Ok(())
+}
+
+/// Inputs of networks, an object of tensors a line.
+fn read_inputs(path: &Path) -> anyhow::Result<Vec<BTreeMap<String, Tensor>>> {
+    let text = read_text(path)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let read = lines.map(|(at, line)| {
+        let wrong = || {
+            format!(
+                "{}, line {}: not an object of tensors, as {{\"x\": {{\"shape\": [1, 2], \"f32\": [0.5, 1]}}}}",
+                path.display(),
+                at + 1
+            )
+        };
+        serde_json::from_str(line).with_context(wrong)
+    });
+    let inputs: Vec<_> = read.collect::<anyhow::Result<_>>()?;
+    anyhow::ensure!(!inputs.is_empty(), "{} has no inputs: an object of tensors a line", path.display());
+    Ok(inputs)
+}
+
+/// What stands before and after networks.
+fn read_recipe(path: &Path) -> anyhow::Result<Recipe> {
+    toml::from_str(&read_text(path)?).with_context(|| format!("{} is no recipe", path.display()))
+}
+
 /// The variants as they are named, without what must be measured.
 fn variants(args: &Args) -> anyhow::Result<Vec<Found>> {
     if args.files.is_empty() && args.variants.is_empty() {
@@ -299,7 +357,9 @@ fn variants(args: &Args) -> anyhow::Result<Vec<Found>> {
         return Err(Usage(why.to_owned()).into());
     }
     let base = args.base.as_deref().map(parts::base).transpose()?;
-    let said = parts::Said { kind: args.kind.clone(), base, context: args.context, selvedge: version() };
+    let recipe = args.recipe.as_deref().map(read_recipe).transpose()?;
+    let said =
+        parts::Said { kind: args.kind.clone(), base, context: args.context, recipe, selvedge: version() };
     let files = args.files.iter().map(|wanted| (None, wanted));
     let named = args.variants.iter().map(|(name, wanted)| (Some(name), wanted));
     let found = files.chain(named);

@@ -124,13 +124,16 @@ fn every_kind_travels_whole() {
 
         let explained = stage.run(&["fit", "--explain", &to]).ok();
         let lack = format!("is of the kind {kind} for the runtime {runtime}, which is not run here");
-        assert!(explained.contains(&lack), "{explained}");
+        let runs = matches!(kind, "net" | "flow");
+        assert_eq!(explained.contains(&lack), !runs, "{explained}");
         let plain = format!("{kind}-plain");
         stage.run(&["export", &to, "--files", &plain]).ok();
         let same = std::fs::read(stage.path(&format!("{plain}/{variant}/{file}"))).unwrap();
         assert!(same == std::fs::read(stage.path(file)).unwrap());
-        // Without words for what to bring, what this machine would take is brought: nothing.
-        house.refused(&["pull", &place], 1, "no variant fits this machine");
+        // Without words for what to bring, what this machine would take is brought.
+        if !runs {
+            house.refused(&["pull", &place], 1, "no variant fits this machine");
+        }
     }
 }
 
@@ -157,8 +160,8 @@ fn what_is_not_what_it_looks_like_is_refused() {
     check(pack("flow.toml", &["--kind", "swarm"]), 2, "lm, adapter, net, detector, flow");
     check(
         pack("net.onnx", &["--golden-from", "prompts.txt"]),
-        2,
-        "ask language models; f32 is of the kind net",
+        1,
+        "prompts.txt, line 1: not an object of tensors",
     );
     check(pack("net.onnx", &["--base", "tiny"]), 2, "several variants");
     let digest = format!("sha256:{}", "0".repeat(64));

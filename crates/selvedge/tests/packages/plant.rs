@@ -94,6 +94,11 @@ impl Plant {
 
     /// A node with these lines more in `[packages]`.
     pub(crate) fn node_with(&self, name: &str, packages: &str) -> Node {
+        self.node_of(name, packages, "[source.door]\ntype = \"http\"\n")
+    }
+
+    /// The same with this flow.
+    pub(crate) fn node_of(&self, name: &str, packages: &str, flow: &str) -> Node {
         let config = format!(
             "[node]\nname = \"{name}\"\ndata = \"{name}\"\n[hub]\nurl = \"{}\"\n[serve]\nlisten = \"127.0.0.1:0\"\n\
              [packages]\nevery = \"1h\"\ntrial = \"1s\"\ntrial_answers = 2\nkeep_free = \"1MiB\"\n{packages}\
@@ -101,7 +106,7 @@ impl Plant {
             self.url
         );
         self.stage.write(&format!("{name}.toml"), &config);
-        self.stage.write("flow.toml", "[source.door]\ntype = \"http\"\n");
+        self.stage.write("flow.toml", flow);
         self.start(name)
     }
 
@@ -124,16 +129,27 @@ impl Plant {
 
     /// Asks the node's model again and again, until its slots are as they shall be. Gives them.
     pub(crate) fn until(&self, name: &str, node: &mut Node, done: impl Fn(&Value) -> bool) -> Value {
+        self.until_of("tiny", name, node, done)
+    }
+
+    /// The same of a model with this name; only `tiny` is asked.
+    pub(crate) fn until_of(
+        &self,
+        model: &str,
+        name: &str,
+        node: &mut Node,
+        done: impl Fn(&Value) -> bool,
+    ) -> Value {
         let clock = System::new();
         loop {
             let slots = self.slots(name);
-            let tiny = &slots["models"]["tiny"];
-            if done(tiny) {
-                return tiny.clone();
+            let its = &slots["models"][model];
+            if done(its) {
+                return its.clone();
             }
             assert_eq!(node.child.try_wait().unwrap(), None, "{}", self.log(name));
             assert!(clock.mono_ns() < PATIENCE_NS, "{slots:#}\n{}", self.log(name));
-            if tiny["is_loaded"] == true {
+            if model == "tiny" && its["is_loaded"] == true {
                 node.ask(&self.runtime);
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -144,16 +160,30 @@ impl Plant {
         std::fs::read_to_string(self.stage.path(&format!("{name}.log"))).unwrap_or_default()
     }
 
-    /// The results of installations that the hub knows, as model, release and outcome.
-    pub(crate) fn outcomes(&self, name: &str) -> Vec<String> {
-        let url = format!("{}/api/v1/records?node={name}&stream=installs", self.url);
+    /// Waits until something is as it shall be.
+    #[track_caller]
+    pub(crate) fn wait(&self, done: impl Fn() -> bool) {
+        let clock = System::new();
+        while !done() {
+            assert!(clock.mono_ns() < PATIENCE_NS, "{}", self.log("pump-1"));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The bodies of a stream's records that the hub has, the newest first.
+    pub(crate) fn records(&self, name: &str, stream: &str) -> Vec<Value> {
+        let url = format!("{}/api/v1/records?node={name}&stream={stream}", self.url);
         let page: Value = self.runtime.block_on(async {
             let answer = reqwest::get(url).await.unwrap();
             serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
         });
         let records = page["records"].as_array().unwrap_or_else(|| panic!("{page:#}"));
-        let told = records.iter().map(|record| {
-            let body = &record["body"];
+        records.iter().map(|record| record["body"].clone()).collect()
+    }
+
+    /// The results of installations that the hub knows, as model, release and outcome.
+    pub(crate) fn outcomes(&self, name: &str) -> Vec<String> {
+        let told = self.records(name, "installs").into_iter().map(|body| {
             format!(
                 "{} {} {}",
                 body["model"].as_str().unwrap(),

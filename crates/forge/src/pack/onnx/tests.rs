@@ -47,7 +47,7 @@ fn a_graph_says_what_goes_in_and_comes_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("linear.onnx");
     std::fs::write(&path, model(&linear())).unwrap();
-    let found = facts(&path, None, Version(0, 1, 0)).unwrap();
+    let found = facts(&path, None, None, Version(0, 1, 0)).unwrap();
     let variant = &found.variant;
     assert_eq!((variant.name.as_str(), &variant.kind, &variant.runtime), ("f32", &Kind::Net, &Runtime::Onnx));
     let (role, contract) = &variant.files[0];
@@ -71,7 +71,7 @@ fn real_graphs_are_read() {
         return;
     };
     let said = |file: &str| {
-        let found = facts(&data.join(file), None, Version(0, 1, 0)).unwrap();
+        let found = facts(&data.join(file), None, None, Version(0, 1, 0)).unwrap();
         let contract = Contract::parse(&found.variant.files[0].1).unwrap();
         (contract.to_string(), found.variant.shape.param_size.unwrap())
     };

@@ -17,6 +17,7 @@ use package::index::Release;
 use package::manifest::Manifest;
 use package::name::ModelName;
 use package::registry::RepoName;
+use package::requirement::{Kind, Runtime};
 use package::store::Store;
 use package::store::collect::{Root, reachable};
 use package::trust::assignment::NodeFacts;
@@ -28,7 +29,10 @@ use wire::body::Parted;
 use wire::hash::Hash;
 use wire::world::World;
 
+use super::flows::Flows;
+use super::networks::{Networks, What, what};
 use super::word::{Word, Words};
+use crate::agent::reload::Reloader;
 use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
 use crate::behaviour::Beside;
@@ -45,6 +49,7 @@ use crate::install::prove::{ChildProver, Prover as _};
 use crate::install::shadow::{Compared, Comparison, Extent, One, every};
 use crate::install::state::{Kept, Order, Slot};
 use crate::install::verify;
+use crate::network::releases::Releases;
 use crate::serve::slots::Slots;
 use crate::transfer::blocking::blocking;
 use crate::transfer::carry::{News, Settings, carry};
@@ -89,6 +94,10 @@ pub(super) struct Place<W> {
     pub(super) zone: Zone,
     pub(super) prover: ChildProver,
     pub(super) slots: Slots,
+    /// Where the flow takes networks from.
+    pub(super) releases: Releases,
+    /// Who takes another flow.
+    pub(super) reloader: Arc<Reloader>,
     /// How models that serve keep keys and values.
     pub(super) cache: CacheFormat,
     pub(super) reports: Reports,
@@ -100,6 +109,8 @@ pub(super) struct Place<W> {
 /// What errands need, and what they leave for people to see.
 pub(super) struct Reach<W> {
     place: Place<W>,
+    pub(super) networks: Networks,
+    pub(super) flows: Flows,
     /// One transfer at a time, so that the rate is kept.
     line: Semaphore,
     /// Packages that a person named.
@@ -125,8 +136,9 @@ struct Progress {
 
 impl<W: World + Clone + 'static> Reach<W> {
     pub(super) fn new(place: Place<W>) -> Reach<W> {
-        let (sticks, progress, told) = Default::default();
-        Reach { place, line: Semaphore::new(1), sticks, progress, told }
+        let (networks, sticks, progress, told) = Default::default();
+        let flows = Flows::new(place.packages.flow.clone(), Arc::clone(&place.reloader));
+        Reach { place, networks, flows, line: Semaphore::new(1), sticks, progress, told }
     }
 
     /// A person named a package, or a folder with some: it is asked first from now on.
@@ -363,7 +375,10 @@ fn next_of<W: World + Clone + 'static>(
     order: &Order,
     kept: &Kept,
 ) -> Result<Choosing, String> {
-    let device = device(&reach.store, kept, reach.packages.leave).map_err(|error| why(&error))?;
+    let mut device = device(&reach.store, kept, reach.packages.leave).map_err(|error| why(&error))?;
+    if reach.flows.is_of(model) {
+        device.runs = vec![(Kind::Flow, Runtime::Flow)];
+    }
     slot_for(&reach.store, model, order, &device).map_err(|error| why(&error))
 }
 
@@ -431,6 +446,10 @@ pub(super) async fn shadow<W: World + Clone + 'static>(
     model: &ModelName,
     slot: Slot,
 ) -> Event {
+    if what(&reach.store, &slot) != What::Words {
+        // What a flow asks now is not asked again: there is nothing to compare with.
+        return Event::Shadowed(slot.manifest, Agreement { compared: 0, agreed: 0 });
+    }
     let PackagesConfig { ref rules, shadow: extent, leave, .. } = reach.packages;
     let (ends, budget) = (Ends(Arc::default()), rules.budget);
     let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };
@@ -468,6 +487,10 @@ pub(super) async fn beside<W: World + Clone + 'static>(
     slot: Slot,
     limits: Limits,
 ) -> Event {
+    if what(&reach.store, &slot) != What::Words {
+        let why = "a network or a flow does not run beside another; roll it out in waves".to_owned();
+        return Event::Stood(slot.manifest, Stood::Off(why));
+    }
     let PackagesConfig { ref rules, leave, .. } = reach.packages;
     let (ends, budget) = (Ends(Arc::default()), rules.budget);
     let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 use wire::world::World;
 
 use super::errand::{self, Reach};
+use super::networks::{What, what};
 use super::word::Word;
 use crate::install::carry::Hands;
 use crate::install::event::Event;
@@ -96,15 +97,26 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
     }
 
     fn serve(&mut self, model: &ModelName, slot: &Slot) {
-        self.reach.slots.serve(model, slot);
+        match what(&self.reach.store, slot) {
+            What::Network => self.reach.networks.serve(&self.reach, model, slot),
+            What::Flow => self.reach.flows.serve(&self.reach, model, slot),
+            What::Words => self.reach.slots.serve(model, slot),
+        }
     }
 
     fn unload(&mut self, model: &ModelName) {
         self.reach.slots.unload(model);
+        self.reach.networks.unload(&self.reach.releases, model);
+        self.reach.flows.unload(model);
     }
 
     fn exercise(&mut self, model: &ModelName, slot: &Slot) {
-        self.reach.slots.exercise(model, slot);
+        match what(&self.reach.store, slot) {
+            What::Network => self.reach.networks.exercise(&self.reach, model, slot),
+            // It speaks by itself.
+            What::Flow => {}
+            What::Words => self.reach.slots.exercise(model, slot),
+        }
     }
 
     fn journal(&mut self, model: &ModelName, report: &Report) {

@@ -50,6 +50,8 @@ pub(super) fn run(
 /// What this machine proves to have; what it was measured at before is the node's to know.
 pub(crate) fn device(memory: Option<u64>) -> Device {
     let here = Memory::of_this_machine();
+    // Whether a node's flow is a release is its node.toml's to say.
+    let runs = [node::device::runs(), vec![(Kind::Flow, Runtime::Flow)]].concat();
     let isa = Isa::all_here().into_iter().map(Isa::name).filter(|name| *name != "scalar");
     Device {
         memory_bytes: memory.or(here.map(|here| here.bytes)),
@@ -57,7 +59,7 @@ pub(crate) fn device(memory: Option<u64>) -> Device {
         disk_free_bytes: Disk.free_bytes(Path::new(".")),
         isa: isa.collect(),
         arch: std::env::consts::ARCH,
-        runs: vec![(Kind::Lm, Runtime::Lm)],
+        runs,
         selvedge: Some(version()),
         machine: node::device::machine().map(|(_, machine)| machine),
         ..Device::default()

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use forge::pack::found::{Found, Known, kind_of};
 use forge::pack::{adapter, facts, onnx};
 use forge::parcel::Parcel;
+use net::recipe::Recipe;
 use node::flow::{Flow, SourceKind};
 use package::contract::{self, Contract, NAME_MAX_BYTES, Watch};
 use package::digest::Digest;
@@ -36,6 +37,8 @@ pub(super) struct Said {
     pub(super) base: Option<Digest>,
     /// Of language models: tokens that memory is reckoned with.
     pub(super) context: Option<usize>,
+    /// Of networks: what stands before and after them.
+    pub(super) recipe: Option<Recipe>,
     /// The version of this program.
     pub(super) selvedge: Version,
 }
@@ -68,7 +71,7 @@ pub(super) fn find(path: &Path, name: Option<&VariantName>, said: &Said) -> anyh
             Ok(facts::facts(path, name, said.context, said.selvedge)?)
         }
         Kind::Adapter => Ok(adapter::facts(path, called("lora")?, said.base, said.selvedge)?),
-        Kind::Net => Ok(onnx::facts(path, name.cloned(), said.selvedge)?),
+        Kind::Net => Ok(onnx::facts(path, name.cloned(), said.recipe.as_ref(), said.selvedge)?),
         Kind::Detector => detector(path, called("learnt")?, said.selvedge),
         Kind::Flow => flow(path, called("flow")?, said.selvedge),
         Kind::Other(word) => Err(Usage(format!("no kind is called {word}")).into()),
