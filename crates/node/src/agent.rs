@@ -2,8 +2,8 @@
 //! does: source → pipeline → journal ⇒ uplink.
 //!
 //! Threads: `agent` runs the pipeline and owns the journal; `io` runs the local API and the uplink on one tokio
-//! runtime; `install` has releases brought and proven; `serve` answers; `care` looks after all of them; each blocking source
-//! and each sink has its own. Nothing that thinks waits for the network or the wall clock.
+//! runtime; `install` has releases brought and proven; `serve` answers; `relay` carries for nodes behind; `care` looks after all of
+//! them; each blocking source and each sink has its own. Nothing that thinks waits for the network or the wall clock.
 //!
 //! Room in a source's queue is given back only after what came of its readings is committed: a slow disk slows the
 //! sources, not the memory. A panic while a batch is looked at costs that batch and is journalled.
@@ -57,6 +57,7 @@ use crate::pipeline::{Pipeline, Product};
 use crate::policy::pseudonym::{KeyError, Pseudonyms};
 use crate::pressure::Limits;
 use crate::progress::{Progress, Thread};
+use crate::relay::{self, Relay, RelayError};
 use crate::source::BackOff;
 use crate::source::queue::{Outlet, Stopper};
 use crate::status::Status;
@@ -111,6 +112,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The door for nodes behind cannot be opened.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// What the policy hides has no names.
     #[error(transparent)]
     Pseudonyms(#[from] KeyError),
@@ -158,6 +162,7 @@ pub struct Running {
     speaking: Speaking,
     caring: Caring,
     acting: Option<Acting>,
+    relay: Option<relay::Serving>,
 }
 
 /// Starts a node.
@@ -219,6 +224,14 @@ pub fn start_supervised<W: World + Clone + 'static>(
         None => None,
     };
     let tls = identity.as_ref().map(|identity| identity.tls.clone());
+    let relay = match (&config.relay, &config.hub, &tls) {
+        (Some(relay), Some(hub), Some(tls)) => {
+            let clock = Mutex::new(world.clone());
+            let now = move || clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns();
+            Some(Relay::open(relay, &hub.url, tls, &data, Arc::new(now))?)
+        }
+        _ => None,
+    };
     let uplink = match &config.hub {
         Some(hub) => {
             let settings = uplink::Settings {
@@ -250,6 +263,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         own.machine = inventory::of_machine(&config.name, &config.flow.digest);
         (own.data, own.labels) = (data.clone(), config.labels.clone());
         own.takes_flow = language::takes_flow(&config);
+        inventory::say_relay(&mut own.machine, relay.is_some());
     }
     let follower = Follower::open(&data, config.labels.clone(), config.hub_labels, Arc::clone(&shared))?;
 
@@ -356,6 +370,14 @@ pub fn start_supervised<W: World + Clone + 'static>(
         beating.progress.ended(Thread::Io);
     })?;
     let caring = care.start().map_err(StartError::Thread)?;
+    let relay = match relay {
+        Some(relay) => {
+            let shared = Arc::clone(&shared);
+            let tell = move |status| shared.status().relay = Some(status);
+            Some(relay.start(tell).map_err(StartError::Thread)?)
+        }
+        None => None,
+    };
     Ok(Running {
         shared,
         stopper,
@@ -369,6 +391,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         speaking,
         caring,
         acting,
+        relay,
     })
 }
 
@@ -520,6 +543,11 @@ impl Running {
         self.api
     }
 
+    /// Where the nodes behind it come, if it is a relay.
+    pub fn relay_addr(&self) -> Option<SocketAddr> {
+        self.relay.as_ref().map(relay::Serving::address)
+    }
+
     /// Where it serves language models, if it does.
     pub fn serve_addr(&self) -> Option<SocketAddr> {
         self.speaking.serve_addr()
@@ -555,6 +583,9 @@ impl Running {
         // The last words of both are records: the journal takes them before it closes.
         if let Some(acting) = self.acting {
             acting.stop();
+        }
+        if let Some(relay) = self.relay {
+            relay.stop();
         }
         self.speaking.stop();
         self.shared.stopping.store(true, Relaxed);

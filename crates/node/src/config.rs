@@ -24,6 +24,9 @@
 //! [trust]
 //! root = "root.json"
 //!
+//! [relay]                     # absent: none; see `config::relay`, as for `via` of [hub]
+//! token_file = "relay.token"
+//!
 //! [neighbours]                # absent: none; see `config::neighbours`
 //! peers = ["http://gateway-2:8421"]
 //!
@@ -44,6 +47,7 @@ pub mod part;
 pub mod policy;
 pub mod problem;
 pub mod quantity;
+pub mod relay;
 #[cfg(feature = "language")]
 pub mod serve;
 pub mod token;
@@ -65,6 +69,7 @@ use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
 use policy::PolicyConfig;
 use problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use quantity::size_bytes;
+use relay::{RelayConfig, ViaConfig};
 
 use crate::policy::Policy;
 use crate::zone::Zone;
@@ -97,6 +102,8 @@ pub struct Config {
     /// The releases that come to it; absent: none.
     #[cfg(feature = "language")]
     pub packages: Option<packages::PackagesConfig>,
+    /// The door for the nodes behind it; absent: none.
+    pub relay: Option<RelayConfig>,
     /// The journal's limits.
     pub journal: JournalConfig,
     /// What of its records leaves the node.
@@ -117,6 +124,8 @@ pub struct HubConfig {
     pub token_file: Option<PathBuf>,
     /// How the node comes in by itself at its first start.
     pub enrol: Option<EnrolBy>,
+    /// The relays on the way there; absent: none.
+    pub via: Option<ViaConfig>,
 }
 
 /// How a node comes in by itself.
@@ -194,6 +203,7 @@ struct Settings {
     hub: Option<HubConfig>,
     api: Option<ApiConfig>,
     language: Language,
+    relay: Option<RelayConfig>,
     journal: JournalConfig,
     policy: PolicyConfig,
     params: Vec<(String, Range<usize>, Param)>,
@@ -219,7 +229,7 @@ impl Settings {
 
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
         let params = self.params();
-        let Settings { node, hub, api, language, journal, policy, .. } = self;
+        let Settings { node, hub, api, language, relay, journal, policy, .. } = self;
         #[cfg(feature = "language")]
         let Language { serve, packages, neighbours } = language;
         #[cfg(not(feature = "language"))]
@@ -241,6 +251,7 @@ impl Settings {
             packages,
             #[cfg(feature = "language")]
             neighbours,
+            relay,
             journal,
             policy,
             flow,
@@ -261,13 +272,24 @@ struct NodeTable {
 }
 
 fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, Problems) {
-    const TABLES: [&str; 10] =
-        ["node", "hub", "api", "serve", "packages", "trust", "neighbours", "journal", "policy", "params"];
+    const TABLES: [&str; 11] = [
+        "node",
+        "hub",
+        "api",
+        "serve",
+        "packages",
+        "trust",
+        "neighbours",
+        "relay",
+        "journal",
+        "policy",
+        "params",
+    ];
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut problems = Problems::new(file, Arc::clone(text));
     let mut effective = Vec::new();
     let (mut node, mut hub, mut api) = (None, None, None);
-    let (mut journal, mut policy) = (None, None);
+    let (mut journal, mut policy, mut relay) = (None, None, None);
     let mut params = Vec::new();
     let mut has_node = false;
     let document = parse_document(text, &mut problems);
@@ -293,6 +315,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "hub" => hub = read_hub(folder, part),
             "api" => api = Some(read_api(folder, part)),
             "serve" | "packages" | "trust" | "neighbours" => language.read(folder, part),
+            "relay" => relay = Some((part.span.clone(), relay::read(folder, part))),
             "journal" => journal = Some(read_journal(part)),
             _ => policy = Some(policy::read(part)),
         }
@@ -305,6 +328,14 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         );
     }
     let language = language.join(api.is_some(), hub.is_some(), &mut problems);
+    if let Some((span, _)) = &relay
+        && hub.as_ref().is_none_or(|hub: &HubConfig| !hub.url.starts_with("https://"))
+    {
+        let message = "`[relay]` is a way to the hub's door for nodes, and there is none";
+        let help = "add a `[hub]` whose `url` begins with https://: what goes through a relay is sealed";
+        problems.add_with_help(span.clone(), message, help);
+    }
+    let relay = relay.and_then(|(_, relay)| relay);
     let mut default = |key: &str, value: &str| {
         effective.push(Effective { key: key.to_owned(), value: value.to_owned(), origin: Origin::Default });
     };
@@ -318,7 +349,7 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         default("policy.leaves", policy::LEAVES_SHOWN);
         PolicyConfig::default()
     });
-    let settings = node.map(|node| Settings { node, hub, api, language, journal, policy, params });
+    let settings = node.map(|node| Settings { node, hub, api, language, relay, journal, policy, params });
     (settings, effective, problems)
 }
 
@@ -367,8 +398,10 @@ fn read_hub(folder: &Path, mut part: Part<'_, '_>) -> Option<HubConfig> {
             None
         }
     };
+    let is_sealed = url.as_ref().is_none_or(|url| url.value.starts_with("https://"));
+    let via = relay::read_via(folder, &mut part, is_sealed);
     part.finish();
-    Some(HubConfig { url: url?.value, token_file, enrol })
+    Some(HubConfig { url: url?.value, token_file, enrol, via })
 }
 
 fn read_api(folder: &Path, mut part: Part<'_, '_>) -> ApiConfig {

@@ -58,6 +58,16 @@ fn can() -> Vec<&'static str> {
     ["shadow"].into_iter().chain(network).collect()
 }
 
+/// Another flow runs.
+pub fn say_flow(facts: &mut Facts, flow: &Hash) {
+    say(facts, "flow", Some(flow.to_string().as_str().into()));
+}
+
+/// Whether there is a door for nodes behind this one.
+pub fn say_relay(facts: &mut Facts, is_relay: bool) {
+    say(facts, "relay", Some(Fact::Truth(is_relay)));
+}
+
 /// All facts: those of the machine, the free bytes of the disk that holds `data`, the models, and the labels.
 pub fn facts(machine: &Facts, data: &Path, slots: &[SlotState], labels: &BTreeMap<String, String>) -> Facts {
     let mut facts = machine.clone();

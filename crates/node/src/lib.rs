@@ -20,7 +20,8 @@
 //! - [`journal`]: drafts → records, numbered, chained, on disk;
 //! - [`sink`]: records → brokers, web addresses, files;
 //! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them;
-//! - [`identity`]: who this node is to its hub; [`judged`]: by which time certificates are judged.
+//! - [`identity`]: who this node is to its hub; [`judged`]: by which time certificates are judged; [`via`]: which way it goes there;
+//! - [`relay`]: the way to the hub for nodes behind this one; [`pace`] keeps a rate.
 //!
 //! Language models, unless this is a build without (feature `language`):
 //!
@@ -73,6 +74,7 @@ pub mod latency;
 pub mod model;
 pub mod mqtt;
 pub mod network;
+pub mod pace;
 pub mod pipeline;
 pub mod play;
 pub mod policy;
@@ -80,6 +82,7 @@ pub mod pressure;
 pub mod progress;
 #[cfg(feature = "language")]
 pub mod pull;
+pub mod relay;
 #[cfg(feature = "language")]
 pub mod serve;
 #[cfg(feature = "language")]
@@ -95,6 +98,7 @@ pub mod transfer;
 #[cfg(feature = "language")]
 pub mod trust;
 pub mod uplink;
+pub mod via;
 #[cfg(feature = "language")]
 pub mod web;
 pub mod why;

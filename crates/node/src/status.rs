@@ -45,6 +45,9 @@ pub struct Status {
     pub decided: LatencySummary,
     /// Its way up; absent if it has none.
     pub uplink: Option<UplinkStatus>,
+    /// Its door for the nodes behind it; absent if it is no relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayStatus>,
     /// What it has given up to keep on.
     pub health: Health,
 }
@@ -218,6 +221,78 @@ pub struct UplinkStatus {
     pub trouble: Option<String>,
     /// What the hub last said of its assignments: the number changes when they do.
     pub assignments: Option<u64>,
+}
+
+/// The door for the nodes behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RelayStatus {
+    /// Where it listens.
+    pub listen: String,
+    /// The hub that it leads to, and the only one.
+    pub hub: String,
+    /// Connections now.
+    pub connections: usize,
+    /// The most that there may be.
+    pub connections_max: usize,
+    /// Who is behind it, or was, by address.
+    pub behind: Vec<BehindStatus>,
+    /// How often somebody was refused.
+    pub refused: RefusedStatus,
+    /// What it keeps; absent if it keeps nothing.
+    pub cache: Option<CacheStatus>,
+    /// Why it could not reach the hub for what it keeps, if it could not the last time.
+    pub trouble: Option<String>,
+}
+
+/// Whoever comes to the relay from one address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BehindStatus {
+    /// The address.
+    pub address: String,
+    /// Its connections now.
+    pub connections: usize,
+    /// What it sent through tunnels towards the hub.
+    pub up_bytes: u64,
+    /// What came back through them.
+    pub down_bytes: u64,
+    /// What it got from the cache.
+    pub cache_bytes: u64,
+    /// For how long nothing was heard of it.
+    pub quiet_ms: u64,
+}
+
+/// How often the relay refused somebody, since the process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RefusedStatus {
+    /// All connections were taken.
+    pub full: u64,
+    /// Its address had its share of them.
+    pub share: u64,
+    /// It showed no token, or another.
+    pub token: u64,
+    /// It wanted to go elsewhere, or what is not given.
+    pub target: u64,
+    /// The hub could not be reached.
+    pub no_hub: u64,
+}
+
+/// What the relay keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CacheStatus {
+    /// Blobs of packages, those on their way among them.
+    pub blobs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The most bytes.
+    pub quota_bytes: u64,
+    /// Signed documents.
+    pub documents: usize,
+    /// Blobs that were asked for and were here, or on their way, since the process began.
+    pub hits: u64,
+    /// Blobs that had to be brought.
+    pub misses: u64,
+    /// Bytes that came over the line for all of it.
+    pub brought_bytes: u64,
 }
 
 /// Resident memory of this process, where the system tells.

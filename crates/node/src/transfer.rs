@@ -6,7 +6,7 @@
 //! ```
 //!
 //! In reading order: [`plan`] says which bytes from whom, [`origin`] what can be asked; [`registry`] and [`folder`] are
-//! origins, [`pace`] keeps a rate; [`grants`] brings what opens sealed weights. What always holds: no blob is brought
+//! origins, [`crate::pace`] keeps a rate; [`grants`] brings what opens sealed weights. What always holds: no blob is brought
 //! twice, by us or by another process; room and quota are asked before any origin is; a byte that was proven is never
 //! asked for again; what an origin says is nothing until the store has proven it.
 
@@ -15,7 +15,6 @@ pub mod carry;
 pub mod folder;
 pub mod grants;
 pub mod origin;
-pub mod pace;
 pub mod plan;
 pub mod registry;
 

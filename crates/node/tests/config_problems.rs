@@ -272,6 +272,57 @@ fn neighbours() {
 }
 
 #[test]
+fn relays() {
+    let of = |hub: &str, lines: &str| node(&format!("[node]\nname = \"pump-7\"\n[hub]\n{hub}\n{lines}"));
+    let sealed = "url = \"https://hub:8421\"";
+    let relay = |lines: &str| of(sealed, &format!("[relay]\n{lines}"));
+    let found = relay("token_file = \"t\"").unwrap().relay.unwrap();
+    assert_eq!((found.listen.port(), found.connections, found.per_address), (7444, 256, 32));
+    assert_eq!((found.bytes_per_s, found.idle.as_secs(), found.cache_bytes), (None, 900, 4 << 30));
+    let found = relay("token_file = \"t\"\nrate = \"64KiB/s\"\ncache = \"0\"").unwrap().relay.unwrap();
+    assert_eq!((found.bytes_per_s, found.cache_bytes), (Some(64 << 10), 0));
+    assert!(found.token_file.ends_with("t"));
+    for (lines, expected) in [
+        ("", "`relay` has no `token_file`"),
+        ("token_file = \"t\"\nlisten = \"relay:7444\"", "is no address and port"),
+        ("token_file = \"t\"\nconnections = 0", "`connections` is from 1"),
+        ("token_file = \"t\"\nidle = \"5s\"", "less than a minute"),
+        ("token_file = \"t\"\nrate = \"1B\"", "no check-in gets through"),
+        ("tokenfile = \"t\"", "did you mean `token_file`?"),
+    ] {
+        let error = relay(lines).unwrap_err();
+        assert!(error.contains(expected), "{lines}: {error}");
+    }
+    let error = of("url = \"http://hub:8420\"", "[relay]\ntoken_file = \"t\"").unwrap_err();
+    assert!(error.contains("door for nodes"), "{error}");
+
+    let via = |lines: &str| of(&format!("{sealed}\n{lines}"), "").map(|config| config.hub.unwrap().via);
+    assert_eq!(via("").unwrap(), None);
+    let found = via("via = \"http://relay:7444/\"").unwrap().unwrap();
+    assert_eq!(
+        (found.relays, found.token_file, found.direct),
+        (vec!["http://relay:7444/".to_owned()], None, false)
+    );
+    let several = "via = [\"http://a:1\", \"http://[::1]:2\"]\nrelay_token_file = \"t\"\ndirect = true";
+    let found = via(several).unwrap().unwrap();
+    assert!(found.direct && found.relays.len() == 2 && found.token_file.unwrap().ends_with("t"));
+    for (lines, expected) in [
+        ("via = \"relay:7444\"", "is no relay's address"),
+        ("via = \"https://relay:7444\"", "is no relay's address"),
+        ("via = \"http://me@relay\"", "is no relay's address"),
+        ("via = \"http://relay/x\"", "is no relay's address"),
+        ("via = []", "names 0 relays"),
+        ("direct = true", "there is no relay to go through"),
+        ("viaa = \"http://relay\"", "did you mean `via`?"),
+    ] {
+        let error = via(lines).unwrap_err();
+        assert!(error.contains(expected), "{lines}: {error}");
+    }
+    let error = of("url = \"http://hub:8420\"\nvia = \"http://relay:7444\"", "").unwrap_err();
+    assert!(error.contains("must be sealed"), "{error}");
+}
+
+#[test]
 fn packages() {
     let of = |lines: &str| {
         let more = "[node]\nname = \"pump-7\"\n[hub]\nurl = \"http://hub:8420\"\n[serve]\n";

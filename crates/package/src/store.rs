@@ -79,6 +79,32 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Opens a blob that is on its way in, or is here by now; `None` if nothing of it is here. What stands in a part is not
+    /// proven: whoever hands it on says so, or hands it to somebody who proves it.
+    pub fn open_arriving(&self, digest: &Digest) -> Result<Option<D::File>, FileError> {
+        let path = self.part_path(digest);
+        match self.disk.open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.open_blob(digest),
+            Err(error) => Err(FileError::at(&path)(error)),
+        }
+    }
+
+    /// The blobs that are here, whole or in part, and how many bytes of each.
+    pub fn listed(&self) -> Result<BTreeMap<Digest, u64>, FileError> {
+        let mut listed = BTreeMap::new();
+        for (kind, size_bytes) in self.files()? {
+            match kind {
+                Kind::Blob(digest) | Kind::Part(digest) => {
+                    let most = listed.entry(digest).or_insert(0);
+                    *most = size_bytes.max(*most);
+                }
+                Kind::Lock(_) => {}
+            }
+        }
+        Ok(listed)
+    }
+
     /// Reads a blob of at most `max_bytes` that is kept in memory: an index, a manifest, a chunk list. `None` if it is not
     /// here; bytes that do not have the digest any more are an error.
     pub fn read_small(&self, digest: &Digest, max_bytes: u64) -> Result<Option<Vec<u8>>, FileError> {
@@ -232,6 +258,10 @@ mod tests {
         put(store.blobs().join("README"), b"somebody else's");
         put(store.blobs().join(format!(".{}.old", blob.hex())), b"somebody else's");
         assert_eq!(store.used_bytes().unwrap(), 3);
+        assert_eq!(store.listed().unwrap(), BTreeMap::from([(blob, 1), (part, 2)]));
+        let arriving =
+            |digest: Digest| store.open_arriving(&digest).unwrap().map(|file| file.size_bytes().unwrap());
+        assert_eq!([blob, part, promised].map(arriving), [Some(1), Some(2), None]);
         store.promised().extend([(part, 10), (promised, 20), (blob, 5)]);
         let usage = store.usage(&store.promised()).unwrap();
         assert_eq!(usage, Usage { used_bytes: 31, awaited_bytes: 28 });

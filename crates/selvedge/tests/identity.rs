@@ -161,7 +161,7 @@ impl Stand {
         let mut world = self.node_world.clone();
         let judged = Judged::new(world.clone(), 0);
         let (files, url, facts) = (Files::of(data), self.nodes_url(), Facts::default());
-        let comer = Comer { files: &files, url: &url, name: &name, facts: &facts, judged };
+        let comer = Comer { files: &files, url: &url, name: &name, facts: &facts, judged, via: None };
         let way = Way::Code(code);
         let done = enrol(&comer, &way, &mut world, |_| ());
         self.runtime.block_on(done).map(|_| ())

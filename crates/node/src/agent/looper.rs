@@ -331,8 +331,7 @@ impl Looper {
             tracing::error!(reason, "the flow is not whole");
             round.out.push(Product::part("flow", "failed", reason));
         }
-        let name = self.shared.status().node.clone();
-        self.shared.own().machine = inventory::of_machine(&name, &flow.digest);
+        inventory::say_flow(&mut self.shared.own().machine, &flow.digest);
         {
             let mut status = self.shared.status();
             (status.flow, status.flow_problem) = (flow.digest, None);
@@ -620,6 +619,7 @@ pub(super) fn first_status(config: &Config) -> Status {
             .hub
             .as_ref()
             .map(|hub| UplinkStatus { hub: hub.url.clone(), ..UplinkStatus::default() }),
+        relay: None,
         health: Health::default(),
     }
 }

@@ -33,8 +33,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::connections::Now;
 use crate::api::guard::{Guard, Stranger};
+use crate::pace::Pace;
 use crate::transfer::blocking::blocking;
-use crate::transfer::pace::Pace;
 
 /// How many bodies go out at a time.
 pub const BODIES: usize = 4;

@@ -22,6 +22,7 @@ pub struct Live {
     slots: Vec<Slot>,
     journal: Journal,
     uplink: Option<Uplink>,
+    relay: Option<Relay>,
     health: Health,
 }
 
@@ -75,6 +76,34 @@ struct Uplink {
     hub: String,
     trouble: Option<String>,
     answered_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Relay {
+    listen: String,
+    connections: usize,
+    connections_max: usize,
+    behind: Vec<serde_json::Value>,
+    refused: Refused,
+    cache: Option<Cache>,
+    trouble: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Refused {
+    full: u64,
+    share: u64,
+    token: u64,
+    target: u64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Cache {
+    bytes: u64,
+    quota_bytes: u64,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -161,6 +190,9 @@ pub(super) fn examine(live: &Live, found: &mut Vec<Finding>) {
             None => found.push(Finding::good("hub", format!("{} answers", uplink.hub))),
         }
     }
+    if let Some(relay) = &live.relay {
+        found.push(of_relay(relay));
+    }
     for stuck in &live.health.stuck {
         let help =
             "the watchdog starts the node anew if this goes on; without one: systemctl restart selvedge-node";
@@ -179,6 +211,33 @@ pub(super) fn examine(live: &Live, found: &mut Vec<Finding>) {
     found.push(Finding::good("watchdog", watched));
 }
 
+/// The door for the nodes behind.
+fn of_relay(relay: &Relay) -> Finding {
+    let Relay { listen, connections, connections_max, behind, refused, cache, trouble } = relay;
+    let kept = cache.as_ref().map_or_else(String::new, |cache| {
+        format!(", {} of {} MiB kept", cache.bytes >> 20, cache.quota_bytes >> 20)
+    });
+    let counts = format!("{listen}: {connections} connections from {} addresses{kept}", behind.len());
+    let full = refused.full + refused.share;
+    if connections >= connections_max || full > 0 {
+        let says = format!("{counts}; it was full for {full} connections that came");
+        return Finding::note("relay", says, "raise `connections` or `per_address` of [relay]");
+    }
+    if let Some(trouble) = trouble {
+        let help = "nodes behind get what is kept, and wait with the rest; see to this node's own line";
+        return Finding::note("relay", format!("{counts}; it cannot reach the hub: {trouble}"), help);
+    }
+    if refused.token + refused.target > 0 {
+        let says = format!(
+            "{counts}; {} came without its token, {} wanted to go elsewhere",
+            refused.token, refused.target
+        );
+        let help = "nodes behind need the same `relay_token_file`, and the same address of the hub";
+        return Finding::note("relay", says, help);
+    }
+    Finding::good("relay", counts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::finding::Level;
@@ -190,7 +249,8 @@ mod tests {
             r#"{"node":"n","new":1,"sources":[{"source":"a","state":"failed","reason":"no route"},
             {"source":"b","state":"running","readings":7}],"models":[{"model":"m","state":"learning","readings":3,"learn":9}],
             "rules":[{"rule":"r","state":"firing","when":"x > 1"},{"rule":"q","state":"quiet"}],
-            "slots":[{"model":"t","safe":"it dies"}],"journal":{"lost":3},"uplink":{"hub":"h","trouble":"no route"},
+            "slots":[{"model":"t","safe":"it dies"}],"relay":{"listen":"[::]:7444","connections":1,"connections_max":2,
+            "behind":[{}],"refused":{"full":2,"token":1},"cache":{"bytes":1048576,"quota_bytes":4194304}},"journal":{"lost":3},"uplink":{"hub":"h","trouble":"no route"},
             "health":{"stuck":["the thread io has not gone round for 61 s"],"left_out":["models: it died"],"memory":"ready"}}"#,
         )
         .unwrap();

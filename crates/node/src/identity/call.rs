@@ -1,5 +1,6 @@
 //! The calls about identity: small JSON both ways, bounded in time and size, to the hub and nowhere else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
@@ -8,6 +9,9 @@ use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wire::identity::BODY_MAX_BYTES;
+
+use crate::identity::tls;
+use crate::via::{Begun, Via};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,19 +73,19 @@ struct Why {
 pub(crate) struct Caller {
     client: Client,
     base: Url,
+    via: Option<Arc<Via>>,
 }
 
 impl Caller {
-    /// `url` is `https://host:port`.
-    pub(crate) fn new(url: &str, tls: ClientConfig) -> Result<Caller, CallError> {
+    /// `url` is `https://host:port`. `via`: the relays on the way.
+    pub(crate) fn new(url: &str, tls: ClientConfig, via: Option<Arc<Via>>) -> Result<Caller, CallError> {
         let bad = || CallError::Address { url: url.to_owned() };
         let base = Url::parse(url.trim()).map_err(|_| bad())?;
         if base.scheme() != "https" || !base.has_host() {
             return Err(bad());
         }
-        let client = Client::builder()
+        let client = tls::client(Client::builder(), tls, via.as_ref())
             .user_agent(concat!("selvedge-node/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls)
             .https_only(true)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
@@ -89,7 +93,7 @@ impl Caller {
             .pool_max_idle_per_host(0)
             .build();
         let client = client.map_err(|error| CallError::BadAnswer { why: deepest(&error) })?;
-        Ok(Caller { client, base })
+        Ok(Caller { client, base, via })
     }
 
     /// Asks and hears.
@@ -127,7 +131,11 @@ impl Caller {
 
     async fn hear(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CallError> {
         let host = || self.base.host_str().unwrap_or_default().to_owned();
-        let away = |error: reqwest::Error| CallError::Unreachable { host: host(), why: deepest(&error) };
+        let begun = Begun::on(self.via.as_ref());
+        let away = |error: reqwest::Error| CallError::Unreachable {
+            host: host(),
+            why: begun.failed(&error, deepest(&error)),
+        };
         let mut response = request.send().await.map_err(away)?;
         let status = response.status();
         let mut said = Vec::new();

@@ -28,6 +28,7 @@ use crate::identity::csr::csr;
 use crate::identity::files::{Files, FilesError, HubFacts, Life, public_of};
 use crate::identity::tls::{by_code, by_maker};
 use crate::judged::Judged;
+use crate::via::Via;
 
 /// The largest file that says how one comes in.
 const FILE_MAX_BYTES: u64 = 64 << 10;
@@ -178,6 +179,8 @@ pub struct Comer<'a> {
     pub facts: &'a Facts,
     /// The time, as far as it is known.
     pub judged: Arc<Judged>,
+    /// The relays on the way to the hub, if there are any.
+    pub via: Option<Arc<Via>>,
 }
 
 /// Has a node come in. If the answer is lost, the same call gets it again. Where a person looks first, `waits` hears so once,
@@ -188,7 +191,7 @@ pub async fn enrol(
     entropy: &mut dyn Entropy,
     waits: impl FnOnce(&Waits),
 ) -> Result<HubFacts, EnrolError> {
-    let Comer { files, url, name, facts, judged } = comer;
+    let Comer { files, url, name, facts, judged, via } = comer;
     if let Some((facts, _)) = files.open()? {
         let folder = files.folder().display().to_string();
         return Err(EnrolError::Already { facts: Box::new(facts), folder });
@@ -208,7 +211,7 @@ pub async fn enrol(
         facts: (*facts).clone(),
         extra: serde_json::Map::new(),
     };
-    let caller = Caller::new(url, settings)?;
+    let caller = Caller::new(url, settings, via.clone())?;
     let mut heard = caller.post_for(ENROL_PATH, &ask).await?;
     let mut waits = Some(waits);
     while heard.0 == StatusCode::ACCEPTED {

@@ -24,6 +24,7 @@ use crate::identity::files::{Files, FilesError, HubFacts, Life, public_of};
 use crate::identity::tls::{HubTls, undated};
 use crate::identity::{Effect, State, coming_in_pause_ms, step};
 use crate::judged::Judged;
+use crate::via::{Via, ViaError};
 use crate::why::why;
 
 /// Why the node's identity cannot be used.
@@ -63,6 +64,9 @@ pub enum IdentityError {
     /// TLS does not take it.
     #[error("TLS does not take this node's certificate")]
     Tls(#[from] rustls::Error),
+    /// The way to the hub.
+    #[error(transparent)]
+    Via(#[from] ViaError),
 }
 
 /// Why a step was not done.
@@ -125,11 +129,12 @@ impl Identity {
         hub: &HubConfig,
         name: &NodeId,
         facts: Facts,
-        clock: impl Clock + 'static,
+        clock: impl Clock + Clone + 'static,
     ) -> Result<Identity, IdentityError> {
         let files = Files::of(data);
+        let via = hub.via.as_ref().map(|via| Via::open(via, clock.clone())).transpose()?;
         let judged = Judged::new(clock, 0);
-        let tls = HubTls::closed(judged.clone())?;
+        let tls = HubTls::closed(judged.clone())?.through(via);
         let held = Held::open(&files, name, &tls)?;
         let (url, way) = (hub.url.clone(), hub.enrol.clone());
         match (&held, &way) {
@@ -214,8 +219,9 @@ impl Identity {
     ) -> Result<Held, Box<dyn std::error::Error + Send + Sync>> {
         if let Some(way) = &self.way {
             let way = Way::open(way)?;
-            let Identity { files, url, name, facts, judged, .. } = self;
-            let comer = Comer { files, url, name, facts, judged: judged.clone() };
+            let Identity { files, url, name, facts, judged, tls, .. } = self;
+            let via = tls.via().cloned();
+            let comer = Comer { files, url, name, facts, judged: judged.clone(), via };
             let waits = |waits: &Waits| {
                 tracing::warn!(ticket = waits.ticket, key = %waits.key, "somebody at the hub has to admit this node");
             };
@@ -248,7 +254,8 @@ impl Identity {
         let mut bytes = [0; 32];
         entropy.fill(&mut bytes);
         let nonce = Hash::from_slice(&bytes).ok_or(StepError::Answer("no nonce"))?;
-        let caller = Caller::new(&self.url, undated(held.authority.clone(), self.judged.clone())?)?;
+        let settings = undated(held.authority.clone(), self.judged.clone())?;
+        let caller = Caller::new(&self.url, settings, self.tls.via().cloned())?;
         let answer: TimeAnswer = caller.post(TIME_PATH, &TimeAsk { nonce }).await?;
         let key = Value::object([
             ("keytype", "ed25519".into()),
@@ -271,7 +278,7 @@ impl Identity {
     async fn renew(&self, held: &mut Held, entropy: &mut dyn Entropy) -> Result<(), StepError> {
         let key = self.files.next_key(entropy)?;
         let ask = RenewAsk { csr: BASE64_STANDARD.encode(csr(&key)?), extra: serde_json::Map::new() };
-        let caller = Caller::new(&self.url, self.tls.settings())?;
+        let caller = Caller::new(&self.url, self.tls.settings(), self.tls.via().cloned())?;
         let answer: RenewAnswer = caller.post(RENEW_PATH, &ask).await?;
         let certificate = BASE64_STANDARD.decode(&answer.certificate).map(CertificateDer::from);
         let certificate = certificate.map_err(|_| StepError::Answer("the certificate is none"))?;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use package::trust::eckey::EcKey;
+use reqwest::ClientBuilder;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue,
@@ -18,17 +19,20 @@ use wire::identity::Code;
 
 use crate::identity::files::{Pair, public_of};
 use crate::judged::Judged;
+use crate::via::Via;
 
 /// How many tickets are kept: for one hub.
 const TICKETS: usize = 16;
 
-/// Settings of TLS to the hub, for whoever asks it anything. Clones share the certificate that is shown, and who is believed.
+/// Settings of TLS to the hub, and the way there, for whoever asks it anything. Clones share the certificate that is shown, and who
+/// is believed.
 #[derive(Debug, Clone)]
 pub struct HubTls {
     settings: Arc<ClientConfig>,
     shown: Arc<Shown>,
     pinned: Arc<Verifier<Pinned>>,
     tickets: Arc<Tickets>,
+    via: Option<Arc<Via>>,
 }
 
 impl HubTls {
@@ -39,7 +43,23 @@ impl HubTls {
         let pinned = Verifier::new(Pinned { inner: RwLock::new(None), judged: judged.clone() });
         let mut settings = tls13(judged, pinned.clone())?.with_client_cert_resolver(shown.clone());
         settings.resumption = Resumption::store(tickets.clone());
-        Ok(HubTls { settings: Arc::new(settings), shown, pinned, tickets })
+        Ok(HubTls { settings: Arc::new(settings), shown, pinned, tickets, via: None })
+    }
+
+    /// The same, where relays are on the way.
+    #[must_use]
+    pub fn through(self, via: Option<Arc<Via>>) -> HubTls {
+        HubTls { via, ..self }
+    }
+
+    /// The relays on the way, if there are any.
+    pub fn via(&self) -> Option<&Arc<Via>> {
+        self.via.as_ref()
+    }
+
+    /// Has a client ask the hub and nobody else.
+    pub fn client(&self, builder: ClientBuilder) -> ClientBuilder {
+        client(builder, self.settings(), self.via.as_ref())
     }
 
     /// Believes only `authority` from now on, and shows `pair`.
@@ -65,6 +85,19 @@ impl HubTls {
     /// As reqwest takes them.
     pub fn settings(&self) -> ClientConfig {
         (*self.settings).clone()
+    }
+}
+
+/// Has a client ask the hub with these settings, by the relays on the way there.
+pub(crate) fn client(
+    builder: ClientBuilder,
+    settings: ClientConfig,
+    via: Option<&Arc<Via>>,
+) -> ClientBuilder {
+    let builder = builder.tls_backend_preconfigured(settings);
+    match via {
+        Some(via) => builder.proxy(via.proxy()),
+        None => builder,
     }
 }
 

@@ -15,9 +15,9 @@ use package::store::ingest::{Ingest, IngestError, Want};
 use tokio::sync::{mpsc, oneshot};
 use wire::world::World;
 
+use crate::pace::Pace;
 use crate::transfer::blocking::blocking;
 use crate::transfer::origin::{Fault, Origin, Reply, Wanted};
-use crate::transfer::pace::Pace;
 use crate::transfer::plan::{Ask, Rules};
 use crate::transfer::{Effect, Event, GaveUp, Order, Stop, Transfer, step};
 use crate::why::why;

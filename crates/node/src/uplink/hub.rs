@@ -12,6 +12,7 @@ use wire::world::MonoNs;
 
 use crate::identity::tls::HubTls;
 use crate::sync::Failure;
+use crate::via::Begun;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -95,7 +96,7 @@ impl Hub {
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(IDLE_TIMEOUT);
         let client = match tls {
-            Some(tls) => client.tls_backend_preconfigured(tls.settings()),
+            Some(tls) => tls.client(client),
             // No TLS here, so no certificates either: reading the system's costs time and memory, and fails where there are none.
             None => client.tls_certs_only([]),
         };
@@ -123,7 +124,8 @@ impl Hub {
             .append_pair("node", node.as_str())
             .append_pair("revision", &revision.to_string());
         let request = self.signed(self.client.get(url)).timeout(hold + HELD_LATE);
-        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        let begun = self.begin();
+        let response = request.send().await.map_err(|error| unreachable(&begun, &error))?;
         match response.status().as_u16() {
             200 => Ok(true),
             204 => Ok(false),
@@ -132,6 +134,11 @@ impl Hub {
                 Err(Failure::Status { status, retry_after_ns, why: String::new() })
             }
         }
+    }
+
+    /// A call begins.
+    fn begin(&self) -> Begun<'_> {
+        Begun::on(self.tls.as_ref().and_then(HubTls::via))
     }
 
     /// With the token, where there is one.
@@ -150,7 +157,8 @@ impl Hub {
         max_bytes: usize,
     ) -> Result<T, Failure> {
         let request = self.client.post(url.clone()).header(CONTENT_TYPE, content_type).body(body);
-        let mut response = self.signed(request).send().await.map_err(|error| unreachable(&error))?;
+        let begun = self.begin();
+        let mut response = self.signed(request).send().await.map_err(|error| unreachable(&begun, &error))?;
         let status = response.status();
         if !status.is_success() {
             if let (401 | 403, Some(tls)) = (status.as_u16(), &self.tls) {
@@ -158,18 +166,18 @@ impl Hub {
             }
             let retry_after_ns = retry_after_ns(&response);
             // What the hub says of it is worth having, but not worth failing for.
-            let said = read(&mut response, ANSWER_MAX_BYTES).await.unwrap_or_default();
+            let said = read(&mut response, ANSWER_MAX_BYTES, &begun).await.unwrap_or_default();
             return Err(Failure::Status { status: status.as_u16(), retry_after_ns, why: shorten(&said) });
         }
-        let answer = read(&mut response, max_bytes).await?;
+        let answer = read(&mut response, max_bytes, &begun).await?;
         serde_json::from_slice(&answer).map_err(|error| bad_answer(&error))
     }
 }
 
 /// Reads a body, at most `max_bytes` of it.
-async fn read(response: &mut Response, max_bytes: usize) -> Result<Vec<u8>, Failure> {
+async fn read(response: &mut Response, max_bytes: usize, begun: &Begun<'_>) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(begun, &error))? {
         if body.len() + chunk.len() > max_bytes {
             return Err(Failure::BadAnswer { why: format!("it has more than {max_bytes} bytes") });
         }
@@ -196,7 +204,7 @@ fn shorten(said: &[u8]) -> String {
         .to_owned()
 }
 
-fn unreachable(error: &reqwest::Error) -> Failure {
+fn unreachable(begun: &Begun<'_>, error: &reqwest::Error) -> Failure {
     // The cause says more than "error sending request".
     let mut why = String::new();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
@@ -209,7 +217,7 @@ fn unreachable(error: &reqwest::Error) -> Failure {
     } else if why.is_empty() {
         why = error.to_string();
     }
-    Failure::Unreachable { why }
+    Failure::Unreachable { why: begun.failed(error, why) }
 }
 
 fn bad_answer(error: &serde_json::Error) -> Failure {

@@ -4,7 +4,7 @@
 //! here, one by one. What a server says is shortened before anybody sees it, and addresses are shown without their query,
 //! which may be a signature.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{
@@ -15,6 +15,7 @@ use reqwest::{Certificate, Client, Response, Url};
 use wire::hash::Hash;
 
 use crate::identity::tls::HubTls;
+use crate::via::{Begun, Via};
 use crate::web::answer::{Head, strong};
 
 /// The most redirects of one question; browsers stop at twenty, repositories need two.
@@ -221,6 +222,8 @@ pub(crate) struct Web {
     token: Option<HeaderValue>,
     /// For `endpoint`, if it is our hub: it knows us by a certificate, and we know it by its authority.
     hub: Option<Client>,
+    /// The relays on the way to that.
+    via: Option<Arc<Via>>,
 }
 
 impl Web {
@@ -233,17 +236,16 @@ impl Web {
     ) -> Result<Web, WebError> {
         let plain = client(connect, idle).tls_certs_only([]).build();
         let plain = plain.map_err(|error| WebError::NoCertificates { why: cause(&error) })?;
-        Ok(Web { plain, secure: OnceLock::new(), connect, idle, endpoint, token, hub: None })
+        Ok(Web { plain, secure: OnceLock::new(), connect, idle, endpoint, token, hub: None, via: None })
     }
 
     /// The same, where `endpoint` is our hub's door for nodes.
     pub(crate) fn with_tls(self, tls: Option<&HubTls>) -> Result<Web, WebError> {
-        let build = |tls: &HubTls| {
-            client(self.connect, self.idle).tls_backend_preconfigured(tls.settings()).https_only(true).build()
-        };
+        let build = |tls: &HubTls| tls.client(client(self.connect, self.idle)).https_only(true).build();
         let hub = tls.map(build).transpose();
         let hub = hub.map_err(|error| WebError::NoCertificates { why: cause(&error) })?;
-        Ok(Web { hub, ..self })
+        let via = tls.and_then(HubTls::via).cloned();
+        Ok(Web { hub, via, ..self })
     }
 
     /// The same, where these authorities vouch for the server beside the system's: for that server only.
@@ -299,7 +301,9 @@ impl Web {
                 request = request.header(AUTHORIZATION, token.clone());
             }
             let host = url.host_str().unwrap_or_default().to_owned();
-            let response = request.send().await.map_err(|error| unreachable(host.clone(), &error))?;
+            let is_hub = url.scheme() == "https" && url.origin() == self.endpoint.origin();
+            let begun = Begun::on(self.via.as_ref().filter(|_| is_hub));
+            let response = request.send().await.map_err(|error| unreachable(host.clone(), &begun, &error))?;
             let status = response.status().as_u16();
             let text = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.trim().to_owned());
             // The content's hash and commit stand on the repository's own answer, which is mostly a redirect.
@@ -427,8 +431,8 @@ fn cause(error: &reqwest::Error) -> String {
     why
 }
 
-fn unreachable(host: String, error: &reqwest::Error) -> WebError {
-    let why = cause(error);
+fn unreachable(host: String, begun: &Begun<'_>, error: &reqwest::Error) -> WebError {
+    let why = begun.failed(error, cause(error));
     // rustls says "invalid peer certificate: …"; waiting does not mend it.
     if why.contains("certificate") {
         WebError::NotTrusted { host, why }

@@ -87,7 +87,11 @@ fn page(config: &Config, ask_hub: bool) -> Vec<Finding> {
     let seen = look(Path::new("/"), existing(&config.data));
     let mut found = examine(&Case { config, live, seen, now_ms: System::new().wall_ms() });
     if let Some(hub) = config.hub.as_ref().filter(|_| ask_hub) {
-        found.push(knock(&hub.url));
+        let via = hub.via.as_ref();
+        found.extend(via.iter().flat_map(|via| &via.relays).map(|relay| knock("relay's door", relay)));
+        if via.is_none_or(|via| via.direct) {
+            found.push(knock("hub's door", &hub.url));
+        }
     }
     found
 }
@@ -133,8 +137,8 @@ fn ask(api: &ApiConfig) -> Result<Live, String> {
     })
 }
 
-/// Whether something listens where the hub should.
-fn knock(url: &str) -> Finding {
+/// Whether something listens where the hub should, or a relay before it.
+fn knock(about: &str, url: &str) -> Finding {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let host = rest.split('/').next().unwrap_or(rest);
     let port = if scheme == "https" { 443 } else { 80 };
@@ -147,7 +151,7 @@ fn knock(url: &str) -> Finding {
         Ok(found) => found.collect(),
         Err(error) => {
             let help = "is the name right, and does this machine have a name server?";
-            return Finding::wrong("hub's door", format!("{host} has no address: {error}"), help);
+            return Finding::wrong(about, format!("{host} has no address: {error}"), help);
         }
     };
     let mut last = "it has no address".to_owned();
@@ -155,7 +159,7 @@ fn knock(url: &str) -> Finding {
         match TcpStream::connect_timeout(&at, HUB) {
             Ok(_) => {
                 return Finding {
-                    about: "hub's door".to_owned(),
+                    about: about.to_owned(),
                     level: Level::Good,
                     says: format!("{at} opens"),
                     help: None,
@@ -165,7 +169,7 @@ fn knock(url: &str) -> Finding {
         }
     }
     let help = "is the network there, and does a firewall let this port out? The node works on without";
-    Finding::wrong("hub's door", last, help)
+    Finding::wrong(about, last, help)
 }
 
 /// The page: what needs somebody first.
@@ -212,8 +216,8 @@ mod tests {
     fn a_door_that_nobody_opens_is_said_to_be_closed() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}/x", listener.local_addr().unwrap());
-        assert_eq!(knock(&url).level, Level::Good);
+        assert_eq!(knock("hub's door", &url).level, Level::Good);
         drop(listener);
-        assert_eq!(knock(&url).level, Level::Wrong);
+        assert_eq!(knock("hub's door", &url).level, Level::Wrong);
     }
 }

@@ -15,6 +15,7 @@ use node::inventory;
 use node::judged::Judged;
 use node::source::BackOff;
 use node::supervise::notify::NotifySettings;
+use node::via::Via;
 use wire::hash::Hash;
 use wire::id::NodeId;
 use wire::identity::Code;
@@ -146,7 +147,9 @@ fn come_in(args: &Enrol) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (files, judged) = (Files::of(&config.data), Judged::new(world, 0));
     let facts = inventory::of_machine(name, &config.flow.digest);
-    let comer = Comer { files: &files, url: &args.hub, name, facts: &facts, judged };
+    let via = config.hub.as_ref().and_then(|hub| hub.via.as_ref());
+    let via = via.map(|via| Via::open(via, world)).transpose()?;
+    let comer = Comer { files: &files, url: &args.hub, name, facts: &facts, judged, via };
     let waits = |waits: &Waits| {
         // Somebody may read this on a screen; nothing depends on it.
         drop(writeln!(
@@ -212,7 +215,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         running.api_addr().map_or_else(|| "local API off".to_owned(), |at| format!("local API http://{at}"));
     let models =
         running.serve_addr().map_or_else(String::new, |at| format!("; language models http://{at}/v1"));
-    writeln!(out, "node {name} runs; {api}; {hub}{models}. Ctrl-C ends it.")?;
+    let relay = running.relay_addr().map_or_else(String::new, |at| format!("; relay http://{at}"));
+    writeln!(out, "node {name} runs; {api}; {hub}{models}{relay}. Ctrl-C ends it.")?;
     let mut rounds = 0_u64;
     while !interrupt.wait(Duration::from_millis(200)) {
         rounds += 1;

@@ -131,7 +131,7 @@ fn come_in(config: &Config, hub_url: &str, nodes_url: &str) -> anyhow::Result<()
     let code = Code::parse(made["code"].as_str().unwrap_or_default())?;
     let (mut world, facts) = (System::new(), Facts::default());
     let judged = Judged::new(world, 0);
-    let comer = Comer { files: &files, url: nodes_url, name: &config.name, facts: &facts, judged };
+    let comer = Comer { files: &files, url: nodes_url, name: &config.name, facts: &facts, judged, via: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(enrol(&comer, &Way::Code(code), &mut world, |_| ()))?;
     Ok(())

@@ -1,6 +1,7 @@
-//! A night in the field: a hub and three nodes in namespaces of their own, the real binary, real certificates, and a relay between
-//! them that loses, delays and cuts. Cables are pulled, the hub is killed, clocks stand in 1970 and two years ahead, certificates
-//! run out while nodes are off. All of them come back by themselves.
+//! A night in the field: a hub and three nodes in namespaces of their own, the real binary, real certificates, and between them a
+//! forwarder that loses, delays and cuts. The third node knows no way to the hub but a relay, a fourth node that stands in between.
+//! Cables are pulled, the hub and the relay are killed, clocks stand in 1970 and two years ahead, certificates run out while nodes are
+//! off. All of them come back by themselves.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says where")]
 
@@ -22,7 +23,7 @@ use serde_json::Value;
 use wire::world::{Clock as _, System};
 
 use crate::net::{Missing, NODES, Net};
-use crate::part::Relay;
+use crate::part::Forwarder;
 use crate::stage::Stage;
 
 /// The longest that anything may take.
@@ -33,18 +34,25 @@ const FAKETIME: [&str; 2] = [
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
 ];
 
+/// The hub's own address: the relay alone has a way there.
+const HUB: &str = "https://10.77.0.2:8421";
+/// The nodes that are looked at; the relay is one beside them.
+const PUMPS: &str = "name LIKE 'pump-%'";
+
 struct Field {
     stage: Stage,
     net: Net,
-    relay: Relay,
+    forwarder: Forwarder,
     hub: Option<Child>,
+    /// The node through which the last one goes.
+    relay: Option<Child>,
     nodes: BTreeMap<usize, Child>,
     faketime: &'static str,
 }
 
 impl Drop for Field {
     fn drop(&mut self) {
-        for child in self.hub.iter_mut().chain(self.nodes.values_mut()) {
+        for child in self.hub.iter_mut().chain(&mut self.relay).chain(self.nodes.values_mut()) {
             // It may have ended already.
             let _ = child.kill();
             let _ = child.wait();
@@ -68,8 +76,8 @@ impl Field {
             }
         };
         let stage = Stage::packed();
-        let relay = Relay::start(&net);
-        Some(Field { stage, net, relay, hub: None, nodes: BTreeMap::new(), faketime })
+        let forwarder = Forwarder::start(&net);
+        Some(Field { stage, net, forwarder, hub: None, relay: None, nodes: BTreeMap::new(), faketime })
     }
 
     /// The binary in a room, in the stage's folder. `clock`: as faketime says it; empty: right.
@@ -136,20 +144,53 @@ impl Field {
 
     fn enrol(&self, node: usize) {
         let name = format!("pump-{node}");
+        // There is no way to the hub's own address but through the relay.
+        let (url, via) = match node {
+            NODES => {
+                let relay = format!("http://10.77.{node}.1:7444");
+                (HUB.to_owned(), format!("via = \"{relay}\"\nrelay_token_file = \"relay.token\"\n"))
+            }
+            node => (format!("https://10.77.{node}.1:8421"), String::new()),
+        };
         let config = format!(
-            "[node]\nname = \"{name}\"\ndata = \"{name}\"\n[hub]\nurl = \"https://10.77.{node}.1:8421\"\n\
+            "[node]\nname = \"{name}\"\ndata = \"{name}\"\n[hub]\nurl = \"{url}\"\n{via}\
              [serve]\nlisten = \"127.0.0.1:0\"\n[packages]\nevery = \"1h\"\ntrial = \"1s\"\ntrial_answers = 0\n\
              keep_free = \"1MiB\"\n[trust]\nroot = \"repo/metadata/1.root.json\"\n"
         );
-        self.stage.write(&format!("{name}.toml"), &config);
+        self.come_in(&format!("n{node}"), &name, &url, &config);
+    }
+
+    /// A node in a room comes in at the hub by a code.
+    fn come_in(&self, room: &str, name: &str, url: &str, config: &str) {
+        self.stage.write(&format!("{name}.toml"), config);
         let asked = format!("{{\"name\":\"{name}\"}}");
         let made = part::ask(&self.net, &self.stage.path(""), "POST", "/api/v1/enrolments", &asked);
         let made: Value = serde_json::from_str(&made).unwrap();
-        let (code, file, url) =
-            (made["code"].as_str().unwrap(), format!("{name}.toml"), format!("https://10.77.{node}.1:8421"));
-        let words = ["node", "enrol", "--hub", &url, "--code", code, "--config", &file];
-        let ran = self.command(&format!("n{node}"), "", &words).output().unwrap();
+        let (code, file) = (made["code"].as_str().unwrap(), format!("{name}.toml"));
+        let words = ["node", "enrol", "--hub", url, "--code", code, "--config", &file];
+        let ran = self.command(room, "", &words).output().unwrap();
         assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stderr), self.log("hub"));
+    }
+
+    fn enrol_relay(&self) {
+        self.stage.write("relay.token", "what-nodes-behind-show");
+        let config = format!(
+            "[node]\nname = \"relay-1\"\ndata = \"relay-1\"\n[hub]\nurl = \"{HUB}\"\n\
+             [relay]\nlisten = \"10.77.{NODES}.1:7444\"\ntoken_file = \"relay.token\"\nkeep_free = \"1MiB\"\n"
+        );
+        self.come_in("relay", "relay-1", HUB, &config);
+    }
+
+    fn start_relay(&mut self) {
+        let command = self.command("relay", "", &["node", "--config", "relay-1.toml"]);
+        self.relay = Some(self.logged("relay-1", command));
+    }
+
+    /// Kills the relay: no word of goodbye.
+    fn kill_relay(&mut self) {
+        let mut relay = self.relay.take().unwrap();
+        relay.kill().unwrap();
+        relay.wait().unwrap();
     }
 
     fn start_node(&mut self, node: usize, clock: &str) {
@@ -171,7 +212,8 @@ impl Field {
     fn until(&mut self, what: &str, holds: impl Fn(&Field) -> bool) {
         let clock = System::new();
         while !holds(self) {
-            let logs = || ["hub", "pump-1", "pump-2", "pump-3"].map(|name| self.log(name)).join("\n");
+            let logs =
+                || ["hub", "relay-1", "pump-1", "pump-2", "pump-3"].map(|name| self.log(name)).join("\n");
             let seen = || {
                 let path = self.stage.path("hub/hub.sqlite");
                 let store = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
@@ -196,9 +238,9 @@ impl Field {
     fn all_back(&mut self, what: &str) {
         for _ in 0..2 {
             let seen = self.number("SELECT MAX(last_record) FROM turn");
-            let since = self.number("SELECT MAX(checked_in_ms) FROM nodes");
+            let since = self.number(&format!("SELECT MAX(checked_in_ms) FROM nodes WHERE {PUMPS}"));
             self.until(what, |field| {
-                let sql = format!("SELECT COUNT(*) FROM nodes WHERE checked_in_ms > {since}");
+                let sql = format!("SELECT COUNT(*) FROM nodes WHERE {PUMPS} AND checked_in_ms > {since}");
                 field.number(&sql) == NODES as i64 && field.number("SELECT MAX(last_record) FROM turn") > seen
             });
         }
@@ -254,7 +296,16 @@ impl Field {
 
     /// A rollout of it begins, one node after the other, and waits for a word after the first: its id, and the nodes in their order.
     fn roll_out(&self) -> (String, Vec<usize>) {
-        self.verb(&["rollout", "new", "tiny:7", "--where", "all", "--soak", "0", "--no-revert"]);
+        self.verb(&[
+            "rollout",
+            "new",
+            "tiny:7",
+            "--where",
+            "name ~ \"pump-*\"",
+            "--soak",
+            "0",
+            "--no-revert",
+        ]);
         let file = self.stage.path("plan.json");
         let mut plan: Plan = text::read(&std::fs::read(&file).unwrap()).unwrap();
         let mut order: Vec<(u16, usize)> =
@@ -280,12 +331,15 @@ fn nodes_come_back_by_themselves() {
     field.approve();
     field.start_hub("");
     println!("{}", field.net.disturb());
-    field.relay.say("weather 40 60");
+    field.forwarder.say("weather 40 60");
     field.verb(&["push", "tiny", "hub:tiny"]);
     field.verb(&["trust", "push", "repo"]);
     let flow = "[source.pump]\ntype = \"simulated\"\nseed = 1\nrate_hz = 5.0\nhistory = \"2m\"\n\n\
          [rule.hot]\ninputs = [\"source.pump\"]\nwhen = \"pump.temperature_c > -40.0\"\n";
     field.stage.write("flow.toml", flow);
+    field.enrol_relay();
+    field.start_relay();
+    field.until("the relay answers", |field| field.log("relay-1").contains("relay http://"));
     for node in 1..=NODES {
         field.enrol(node);
     }
@@ -293,20 +347,24 @@ fn nodes_come_back_by_themselves() {
         field.start_node(node, "");
     }
     field.until("all are in", |field| {
-        field.number("SELECT COUNT(*) FROM nodes WHERE checked_in_ms IS NOT NULL") == NODES as i64
+        let sql = format!("SELECT COUNT(*) FROM nodes WHERE {PUMPS} AND checked_in_ms IS NOT NULL");
+        field.number(&sql) == NODES as i64
     });
     let (id, order) = field.roll_out();
 
     // In the middle of it: connections break, end halfway, the cables are out for a while, and the hub is killed.
-    field.relay.say("half");
+    field.forwarder.say("half");
     std::thread::sleep(Duration::from_secs(1));
-    field.relay.say("break");
+    field.forwarder.say("break");
     field.net.plug(false);
     field.kill_hub();
+    field.kill_relay();
     std::thread::sleep(Duration::from_secs(3));
     field.start_hub("");
     std::thread::sleep(Duration::from_secs(2));
     field.net.plug(true);
+    std::thread::sleep(Duration::from_secs(2));
+    field.start_relay();
     field.all_back("after the cut");
     field.whole("records after the cut");
     field.until("the rollout goes on", |field| field.show(&id)["members"]["succeeded"] == 1);
@@ -326,13 +384,16 @@ fn nodes_come_back_by_themselves() {
     for (node, clock) in order.iter().zip(["@1970-01-02 00:00:00", "+2d", "+2y"]) {
         field.start_node(*node, clock);
     }
-    let renewed = "SELECT COUNT(*) FROM (SELECT node FROM keys GROUP BY node HAVING COUNT(*) >= 2) AS twice";
-    field.until("certificates are renewed", |field| field.number(renewed) == NODES as i64);
+    let renewed = format!(
+        "SELECT COUNT(*) FROM (SELECT k.node FROM keys k JOIN nodes n ON n.id = k.node WHERE {PUMPS} GROUP BY k.node \
+         HAVING COUNT(*) >= 2) AS twice"
+    );
+    field.until("certificates are renewed", |field| field.number(&renewed) == NODES as i64);
     field.all_back("with clocks in 1970 and two years ahead");
     field.whole("records after all of it");
     let right = order[1];
     let clocks = format!(
-        "SELECT COUNT(*) FROM nodes WHERE clock = CASE name WHEN 'pump-{right}' THEN 'checked' ELSE 'off' END"
+        "SELECT COUNT(*) FROM nodes WHERE {PUMPS} AND clock = CASE name WHEN 'pump-{right}' THEN 'checked' ELSE 'off' END"
     );
     field.until("clocks are judged", |field| field.number(&clocks) == NODES as i64);
 

@@ -1,6 +1,6 @@
 //! What this test does inside a namespace: itself as another process there, told by its environment what to be.
 //!
-//! The relay takes connections of nodes and carries them to the hub: late, by jitter, in pieces of another size; and on a word it
+//! The forwarder takes connections of nodes and carries them to the hub: late, by jitter, in pieces of another size; and on a word it
 //! cuts them, or ends one direction only. The asker says one thing to the hub's door for people.
 
 use std::io::{BufRead as _, Read as _, Write as _};
@@ -34,18 +34,18 @@ impl Weather {
     }
 }
 
-/// The relay, as the test sees it.
-pub(crate) struct Relay {
+/// The forwarder, as the test sees it.
+pub(crate) struct Forwarder {
     child: Child,
     words: ChildStdin,
 }
 
-impl Relay {
+impl Forwarder {
     /// Starts it in its namespace.
-    pub(crate) fn start(net: &Net) -> Relay {
-        let mut child = part(net, "relay", "relay").stdin(Stdio::piped()).spawn().unwrap();
+    pub(crate) fn start(net: &Net) -> Forwarder {
+        let mut child = part(net, "relay", "forwarder").stdin(Stdio::piped()).spawn().unwrap();
         let words = child.stdin.take().unwrap();
-        Relay { child, words }
+        Forwarder { child, words }
     }
 
     /// `weather DELAY JITTER` in milliseconds; `break`: every connection ends; `half`: towards the nodes they end, and stay open.
@@ -54,7 +54,7 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for Forwarder {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
@@ -93,7 +93,7 @@ fn part(net: &Net, room: &str, role: &str) -> Command {
 #[ignore = "the other test starts it where it belongs"]
 fn a_part_that_is_played_in_a_namespace() {
     match std::env::var(ROLE).as_deref() {
-        Ok("relay") => relay(),
+        Ok("forwarder") => forward(),
         Ok("asker") => {
             let mut hub = TcpStream::connect("127.0.0.1:8420").unwrap();
             hub.write_all(std::env::var("FIELD_REQUEST").unwrap().as_bytes()).unwrap();
@@ -105,7 +105,7 @@ fn a_part_that_is_played_in_a_namespace() {
     }
 }
 
-fn relay() {
+fn forward() {
     let weather = Arc::new(Weather::default());
     for node in 1..=NODES {
         let listener = TcpListener::bind((format!("10.77.{node}.1").as_str(), 8421)).unwrap();

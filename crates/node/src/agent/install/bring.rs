@@ -28,6 +28,7 @@ use super::word::{Brought, lock};
 use crate::assignments::{self, BringError, Source};
 use crate::config::packages::Metadata;
 use crate::control::Ask;
+use crate::identity::tls::HubTls;
 use crate::install::state::Order;
 use crate::transfer::blocking::blocking;
 use crate::trust::{FILE_TIME, Refreshed, Repository, refresh};
@@ -46,22 +47,35 @@ pub(super) fn index_bytes<W: World + Clone + 'static>(
     is_it.then_some(listed.length)
 }
 
-/// The repositories of metadata, and with each the place of assignments: what a person names comes first.
-fn places<W: World + Clone + 'static>(
-    reach: &Reach<W>,
-    from: Option<&Path>,
-) -> (Vec<(Repository, Option<Source>)>, Vec<String>) {
+/// A repository of metadata, and with it the place of assignments.
+struct Place {
+    repository: Repository,
+    source: Option<Source>,
+    is_relay: bool,
+}
+
+/// Where metadata and assignments are: what a person names comes first.
+fn places<W: World + Clone + 'static>(reach: &Reach<W>, from: Option<&Path>) -> (Vec<Place>, Vec<String>) {
     let mut troubles = Vec::new();
     let mut places = Vec::new();
-    let mut keep = |opened: Result<(Repository, Option<Source>), String>| match opened {
-        Ok(place) => places.push(place),
+    let mut keep = |opened: Result<(Repository, Option<Source>), String>, is_relay| match opened {
+        Ok((repository, source)) => places.push(Place { repository, source, is_relay }),
         Err(trouble) => troubles.push(trouble),
     };
     if let Some(from) = from {
-        keep(on_disk(from));
+        keep(on_disk(from), false);
     }
     let (token, tls) = (reach.token.as_deref(), reach.tls.as_ref());
     let hub = reach.hub.as_deref();
+    // Relays keep what the hub signs and hands to everybody. They are asked first, and the hub after them: so one that holds
+    // something back is found out.
+    let via = reach.tls.as_ref().and_then(HubTls::via).filter(|_| reach.packages.trust.repository.is_none());
+    for relay in via.iter().flat_map(|via| via.relays()) {
+        let token = via.and_then(|via| via.token());
+        let opened = Repository::at(&format!("{relay}/tuf/metadata"), token, FILE_TIME);
+        let opened = opened.and_then(|opened| Ok((opened, Some(Source::at(&relay, token, FILE_TIME)?))));
+        keep(opened.map_err(|error| why(&error)), true);
+    }
     let repository = match (&reach.packages.trust.repository, hub) {
         (Some(Metadata::In(folder)), _) => on_disk(folder).map(|(repository, _)| repository),
         (Some(Metadata::At(url)), _) => {
@@ -88,7 +102,7 @@ fn places<W: World + Clone + 'static>(
             _ => Ok(None),
         },
     };
-    keep(repository.and_then(|repository| Ok((repository, source?))));
+    keep(repository.and_then(|repository| Ok((repository, source?))), false);
     (places, troubles)
 }
 
@@ -130,7 +144,7 @@ struct Wanted {
 
 /// Bringing trust and assignments up to date: the trust state is held all the while, on a thread that may block.
 struct Visit<W> {
-    places: Vec<(Repository, Option<Source>)>,
+    places: Vec<Place>,
     policy: Policy,
     node: String,
     labels: BTreeMap<String, String>,
@@ -200,20 +214,26 @@ impl<W: World + Clone> Visit<W> {
     async fn go(self, state: &mut TrustState<System>) -> Brought {
         let node = NodeFacts { name: &self.node, labels: &self.labels, facts: &self.facts };
         let mut brought = Brought::default();
-        for (repository, source) in &self.places {
+        let mut of_relays = Vec::new();
+        for Place { repository, source, is_relay } in &self.places {
+            let notes = if *is_relay { &mut of_relays } else { &mut brought.notes };
             if !self.documents.is_empty() {
                 let (documents, policy) = (&self.documents, &self.policy);
                 let its = assignments::take(state, repository, documents, policy, node, &self.world).await;
-                note(&mut brought, its);
+                note(notes, its);
                 continue;
             }
             let Some(source) = source else {
                 let fresh = refresh(state, repository, Want::Refresh, &self.policy, &self.world).await;
-                brought.notes.extend(fresh.err().map(|error| why(&error)));
+                notes.extend(fresh.err().map(|error| why(&error)));
                 continue;
             };
             let its = assignments::bring(state, repository, source, &self.policy, node, &self.world).await;
-            note(&mut brought, its);
+            note(notes, its);
+        }
+        // What a relay lacks is nobody's concern where the hub had no trouble after it.
+        if !brought.notes.is_empty() {
+            brought.notes.append(&mut of_relays);
         }
         if let Some(wanted) = &self.wanted {
             match self.order(state, wanted).await {
@@ -232,7 +252,7 @@ impl<W: World + Clone> Visit<W> {
         // A search for what nobody lists asks every role that may list the model's releases.
         let target = target_of(model, release.unwrap_or(0));
         let mut trouble = None;
-        for (repository, _) in &self.places {
+        for Place { repository, .. } in &self.places {
             let want = Want::Target(target.clone());
             match refresh(state, repository, want, &self.policy, &self.world).await {
                 Ok(Refreshed::Target(_)) => break,
@@ -271,14 +291,13 @@ impl<W: World + Clone> Visit<W> {
 }
 
 /// Notes what is not followed, for people.
-fn note(brought: &mut Brought, its: Result<assignments::Brought, BringError>) {
+fn note(notes: &mut Vec<String>, its: Result<assignments::Brought, BringError>) {
     match its {
         Ok(its) => {
-            brought.notes.extend(its.fresh.err());
-            let refused = its.refused.into_iter();
-            brought.notes.extend(refused.map(|(id, why)| format!("assignment {id}: {why}")));
+            notes.extend(its.fresh.err());
+            notes.extend(its.refused.into_iter().map(|(id, why)| format!("assignment {id}: {why}")));
         }
-        Err(error) => brought.notes.push(why(&error)),
+        Err(error) => notes.push(why(&error)),
     }
 }
 

@@ -216,6 +216,16 @@ impl<W: World + Clone + 'static> Reach<W> {
                 Err(error) => troubles.push(why(&error)),
             }
         }
+        // They have what the hub has, and are nearer.
+        if let (Some(via), Ok(repo)) =
+            (self.tls.as_ref().and_then(HubTls::via), RepoName::new(model.as_str()))
+        {
+            let relays: Vec<String> = via.relays().collect();
+            match neighbours(&relays, via.token(), &repo, self.settings().idle) {
+                Ok(relays) => origins.extend(relays),
+                Err(error) => troubles.push(why(&error)),
+            }
+        }
         for registry in registries {
             match registry {
                 Ok(registry) => origins.push(Box::new(registry)),
