@@ -20,6 +20,8 @@ mod language;
 #[path = "agent/no_language.rs"]
 mod language;
 mod looper;
+#[cfg(test)]
+mod nights;
 mod reining;
 pub mod reload;
 mod report;
@@ -49,9 +51,10 @@ use crate::config::Config;
 use crate::config::token::{TokenError, read_token};
 use crate::flow::Flow;
 use crate::identity::tend::{Identity, IdentityError};
+use crate::identity::tls::HubTls;
 use crate::inventory;
-use crate::journal::{self, DatabaseError, Journal, OpenError};
-use crate::keep;
+use crate::journal::{self, DatabaseError, FreeBytes, Journal, OpenError, free_bytes};
+use crate::keep::Of;
 use crate::network::releases::Releases;
 use crate::pipeline::{Pipeline, Product};
 use crate::policy::pseudonym::{KeyError, Pseudonyms};
@@ -62,7 +65,7 @@ use crate::source::BackOff;
 use crate::source::queue::{Outlet, Stopper};
 use crate::status::Status;
 use crate::supervise::crumb::Crumb;
-use crate::supervise::starts::Starts;
+use crate::supervise::starts::{LeftOut, Starts};
 use crate::uplink::{self, Uplink, UplinkError};
 use crate::why::why;
 use acting::Acting;
@@ -75,9 +78,10 @@ use language::{Around, Language, Speaking};
 use looper::Looper;
 use reining::Reining;
 use reload::{Reloaded, Reloader};
+use report::Reports;
 use shared::Shared;
 pub use shared::VERSION;
-use sinks::Sinks;
+use sinks::{MakeClock, Sinks};
 use sources::{Sources, Threads};
 
 /// Calls that are being answered when the node stops have so long to end.
@@ -210,49 +214,17 @@ pub fn start_supervised<W: World + Clone + 'static>(
     let language =
         if left_out.models.is_none() { Language::open(&config, &world)? } else { Language::left_out() };
     let boot = BootId::random(&mut world);
-    let (mut pipeline, mut journal, mut first) = recall(&config, &mut world)?;
-    restore::rules(&data, &mut pipeline, &mut first)?;
+    let (mut pipeline, mut journal, first) = recall(&config, &left_out, free_bytes(&data), &mut world)?;
+    pipeline.note_at(crumb.clone());
     let releases = Releases::default();
     pipeline.join(releases.clone());
-    first.extend(left_out.models.iter().map(|why| Product::part("models", "left_out", why.clone())));
-    // A door for nodes is one with TLS; there this node is known by its certificate.
-    let identity = match config.hub.as_ref().filter(|hub| hub.url.starts_with("https://")) {
-        Some(hub) => {
-            let facts = inventory::of_machine(&config.name, &config.flow.digest);
-            Some(Identity::open(&data, hub, &config.name, facts, world.clone())?)
-        }
-        None => None,
-    };
+    let identity = identify(&config, &world)?;
     let tls = identity.as_ref().map(|identity| identity.tls.clone());
-    let relay = match (&config.relay, &config.hub, &tls) {
-        (Some(relay), Some(hub), Some(tls)) => {
-            let clock = Mutex::new(world.clone());
-            let now = move || clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns();
-            Some(Relay::open(relay, &hub.url, tls, &data, Arc::new(now))?)
-        }
-        _ => None,
-    };
-    let uplink = match &config.hub {
-        Some(hub) => {
-            let settings = uplink::Settings {
-                hub_url: hub.url.clone(),
-                token: hub_token.clone(),
-                tls: tls.clone(),
-                node: config.name.clone(),
-            };
-            Some(Uplink::new(settings, journal.outbox()?, journal.bell())?)
-        }
-        None => None,
-    };
+    let relay = stand_for_hub(&config, tls.as_ref(), &world)?;
+    let uplink = rise(&config, hub_token.clone(), tls.clone(), &journal)?;
     let stamp =
         Stamp { boot, mono_ns: world.mono_ns(), wall_ms: world.wall_ms(), clock: ClockQuality::Unchecked };
-    if let Err(error) = journal
-        .append(first.iter().map(Product::draft), stamp)
-        .and_then(|()| journal.commit(journal::Durability::Full).map(|_| ()))
-    {
-        // The node works without: the records wait in memory, and the status tells.
-        tracing::error!(error = why(&error), "the journal did not take the start of the node");
-    }
+    remember_start(&mut journal, &first, stamp);
 
     let outlet = Outlet::new(0);
     let stopper = outlet.stopper();
@@ -267,9 +239,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
     }
     let follower = Follower::open(&data, config.labels.clone(), config.hub_labels, Arc::clone(&shared))?;
 
-    let clocks = world.clone();
-    let clock = Box::new(move || Box::new(clocks.clone()) as Box<dyn Clock>);
-    let mut sources = Sources::new(config.name.clone(), outlet.intake(), clock, back_off);
+    let mut sources = Sources::new(config.name.clone(), outlet.intake(), clocks(&world), back_off);
     for source in &config.flow.sources {
         let left_out = left_out.parts.get(&format!("source.{}", source.name));
         sources.start(source, left_out.map(String::as_str)).map_err(StartError::Thread)?;
@@ -282,30 +252,9 @@ pub fn start_supervised<W: World + Clone + 'static>(
 
     let (messenger, care_messenger) = (outlet.messenger(), outlet.messenger());
     let (reports, filed) = report::reports(outlet.messenger());
-    let acting = match config.flow.actuators.is_empty() {
-        true => None,
-        false => Some(
-            acting::start(
-                config.flow.actuators.clone(),
-                acting::Around {
-                    data: data.clone(),
-                    clock: Box::new(world.clone()),
-                    reports: reports.clone(),
-                    messenger: outlet.messenger(),
-                    command: guard_command().map_err(StartError::Thread)?,
-                },
-            )
-            .map_err(StartError::Thread)?,
-        ),
-    };
+    let acting = act(&config, &outlet, &reports, &world)?;
     let (ring, rung) = watch::channel(0);
-    // Shared by threads, which a world need not be.
-    let clocks = Mutex::new(world.clone());
-    let clock = Box::new(move || {
-        let clock = clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::new(clock) as Box<dyn Clock>
-    });
-    let sinks = Arc::new(Sinks::new(&config, &shared, outlet.messenger(), rung, clock, back_off));
+    let sinks = Arc::new(Sinks::new(&config, &shared, outlet.messenger(), rung, clocks(&world), back_off));
     sinks.follow(&config.flow.sinks).map_err(StartError::Thread)?;
     let looper = Looper {
         pipeline,
@@ -325,6 +274,8 @@ pub fn start_supervised<W: World + Clone + 'static>(
         ring,
         crumb,
     };
+    // Whoever asks right now hears of all parts.
+    looper.tell_status(&looper::Round::new(world.mono_ns()));
     let around = Around {
         world: world.clone(),
         boot,
@@ -423,14 +374,85 @@ fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> 
     Ok((listener.local_addr().map_err(refuse)?, listener))
 }
 
-/// Opens the journal and gives the pipeline what its models had learnt, with what there is to tell about both.
-fn recall(config: &Config, world: &mut dyn Entropy) -> Result<(Pipeline, Journal, Vec<Product>), StartError> {
+/// Who this node is at a hub's door for nodes, which is one with TLS; there it is known by its certificate.
+fn identify<W: World + Clone + 'static>(
+    config: &Config,
+    world: &W,
+) -> Result<Option<Identity>, IdentityError> {
+    let hub = config.hub.as_ref().filter(|hub| hub.url.starts_with("https://"));
+    hub.map(|hub| {
+        let facts = inventory::of_machine(&config.name, &config.flow.digest);
+        Identity::open(&config.data, hub, &config.name, facts, world.clone())
+    })
+    .transpose()
+}
+
+/// The way up, if there is one.
+fn rise(
+    config: &Config,
+    token: Option<String>,
+    tls: Option<HubTls>,
+    journal: &Journal,
+) -> Result<Option<Uplink>, StartError> {
+    let Some(hub) = &config.hub else { return Ok(None) };
+    let settings = uplink::Settings { hub_url: hub.url.clone(), token, tls, node: config.name.clone() };
+    Ok(Some(Uplink::new(settings, journal.outbox()?, journal.bell())?))
+}
+
+/// The door for nodes behind this one, if there is one.
+fn stand_for_hub<W: World + Clone + 'static>(
+    config: &Config,
+    tls: Option<&HubTls>,
+    world: &W,
+) -> Result<Option<Relay>, StartError> {
+    let (Some(relay), Some(hub), Some(tls)) = (&config.relay, &config.hub, tls) else { return Ok(None) };
+    let clock = Mutex::new(world.clone());
+    let now = move || clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns();
+    Ok(Some(Relay::open(relay, &hub.url, tls, &config.data, Arc::new(now))?))
+}
+
+/// Gives each that asks a clock of its own. A lock, because they ask from several threads, which a world need not be shared by.
+fn clocks<W: World + Clone + 'static>(world: &W) -> MakeClock {
+    let world = Mutex::new(world.clone());
+    Box::new(move || {
+        let clock = world.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::new(clock) as Box<dyn Clock>
+    })
+}
+
+/// Starts the guard of the actuators, if the flow has any.
+fn act<W: World + Clone + 'static>(
+    config: &Config,
+    outlet: &Outlet,
+    reports: &Reports,
+    world: &W,
+) -> Result<Option<Acting>, StartError> {
+    if config.flow.actuators.is_empty() {
+        return Ok(None);
+    }
+    let around = acting::Around {
+        data: config.data.clone(),
+        clock: Box::new(world.clone()),
+        reports: reports.clone(),
+        messenger: outlet.messenger(),
+        command: guard_command().map_err(StartError::Thread)?,
+    };
+    acting::start(config.flow.actuators.clone(), around).map(Some).map_err(StartError::Thread)
+}
+
+/// Opens the journal, gives the pipeline what its models had learnt and its rules had said, with what there is to tell of that.
+fn recall(
+    config: &Config,
+    left_out: &LeftOut,
+    free: FreeBytes,
+    world: &mut dyn Entropy,
+) -> Result<(Pipeline, Journal, Vec<Product>), StartError> {
     let settings = journal::Settings {
         max_bytes: config.journal.max_bytes,
         min_free_bytes: config.journal.min_free_bytes,
         policy: config.policy.clone(),
     };
-    let opened = Journal::open(&config.data, settings, world).map_err(StartError::Journal)?;
+    let opened = Journal::open_with(&config.data, settings, free, world).map_err(StartError::Journal)?;
     let (version, flow) = (VERSION.to_owned(), config.flow.digest);
     let mut first = vec![Product::Start(Start { version, flow, clean: opened.clean })];
     if let Some(set_aside) = &opened.set_aside {
@@ -438,7 +460,7 @@ fn recall(config: &Config, world: &mut dyn Entropy) -> Result<(Pipeline, Journal
     }
     let mut pipeline = Pipeline::new(&config.flow);
     for (at, model) in config.flow.models.iter().enumerate() {
-        match keep::load(&config.data, &model.name) {
+        match Of::Model.load(&config.data, &model.name) {
             Ok(Some(stored)) => pipeline.restore_model(at, stored),
             Ok(None) => {}
             Err(error) => {
@@ -447,7 +469,37 @@ fn recall(config: &Config, world: &mut dyn Entropy) -> Result<(Pipeline, Journal
             }
         }
     }
+    for (at, source) in config.flow.sources.iter().enumerate() {
+        match Of::Sensors.load(&config.data, &source.name) {
+            Ok(Some(stored)) => pipeline.restore_habits(at, stored),
+            Ok(None) => {}
+            Err(error) => {
+                first.push(Product::part(&format!("source.{}.health", source.name), "learning", why(&error)));
+            }
+        }
+    }
+    restore::rules(&config.data, &mut pipeline, &mut first)?;
+    for (at, network) in config.flow.networks.iter().enumerate() {
+        if let Some(why) = left_out.parts.get(&format!("model.{}", network.name)) {
+            pipeline.leave_out_network(at, why);
+        }
+    }
+    if let Some(why) = &left_out.models {
+        pipeline.leave_out_networks(why);
+        first.push(Product::part("models", "left_out", why.clone()));
+    }
     Ok((pipeline, opened.journal, first))
+}
+
+/// The first records of this run.
+fn remember_start(journal: &mut Journal, first: &[Product], stamp: Stamp) {
+    if let Err(error) = journal
+        .append(first.iter().map(Product::draft), stamp)
+        .and_then(|()| journal.commit(journal::Durability::Full).map(|_| ()))
+    {
+        // The node works without: the records wait in memory, and the status tells.
+        tracing::error!(error = why(&error), "the journal did not take the start of the node");
+    }
 }
 
 fn spawn<T: Send + 'static>(

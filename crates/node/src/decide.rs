@@ -104,6 +104,17 @@ impl Rule {
         *self = Rule { config, ..other.clone() };
     }
 
+    /// The clock of a source that it is judged by was set back: its waits begin anew, and it goes on by the clock as it is now.
+    pub fn clock_was_set_back(&mut self) {
+        self.pace = Pace::default();
+        self.contradicted = None;
+    }
+
+    /// The longest of the last times between two judgements, by its own clock; 0 before there were two.
+    pub fn usual_ms(&self) -> i64 {
+        self.pace.longest_ms()
+    }
+
     /// When it was last judged, by its own clock.
     pub fn last_ms(&self) -> Option<WallMs> {
         self.pace.last_ms()

@@ -3,8 +3,9 @@
 //! Stands between a source and whatever thinks about its readings: a channel whose fault isolates is missing from there
 //! on, for models, features and rules alike, until it is well again. Raw records keep what the sensor said.
 
+use serde::{Deserialize, Serialize};
 use signal::health::course::{Condition, Fault, Turn};
-use signal::health::{Health as Judge, HealthConfig, HealthError, Limits};
+use signal::health::{Habits, Health as Judge, HealthConfig, HealthError, Limits};
 use wire::body::PartChange;
 use wire::id::PartName;
 use wire::world::WallMs;
@@ -18,6 +19,30 @@ pub struct HealthSettings {
     pub ranges: Vec<(String, (f64, f64))>,
     /// Channels that nothing is looked for in.
     pub ignore: Vec<String>,
+}
+
+/// The form of stored habits; others are not read.
+const STORED_FORM: u32 = 1;
+
+/// What was learnt of a source's sensors, on disk.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    form: u32,
+    source: PartName,
+    channels: Vec<String>,
+    habits: Habits,
+}
+
+/// Why stored habits are not used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredError {
+    /// They cannot be read.
+    #[error("what was learnt of the sensors is damaged")]
+    Damaged(#[source] serde_json::Error),
+    /// They are of other channels, or were learnt otherwise.
+    #[error("what was learnt of the sensors is of other channels or settings")]
+    Other,
 }
 
 /// The health of one source's channels.
@@ -54,6 +79,22 @@ impl Health {
             changes: Vec::new(),
             isolated: 0,
         })
+    }
+
+    /// What it has learnt, to be given to [`Health::recall`] after a restart; `None` while that is nothing.
+    pub fn store(&self) -> Option<Vec<u8>> {
+        let (source, channels) = (self.source.clone(), self.channels.clone());
+        let stored = Stored { form: STORED_FORM, source, channels, habits: self.judge.habits()? };
+        // Numbers, strings and lists.
+        Some(serde_json::to_vec(&stored).expect("habits are plain data"))
+    }
+
+    /// Goes on with what was learnt in an earlier life, before the first reading.
+    pub fn recall(&mut self, stored: &[u8]) -> Result<(), StoredError> {
+        let Stored { form, source, channels, habits } =
+            serde_json::from_slice(stored).map_err(StoredError::Damaged)?;
+        let is_own = form == STORED_FORM && source == self.source && channels == self.channels;
+        if is_own && self.judge.recall(habits) { Ok(()) } else { Err(StoredError::Other) }
     }
 
     /// Judges one reading. `values`: `[channels]`; gives them as far as they can be believed, NaN where they cannot.

@@ -158,6 +158,12 @@ pub struct Counts {
 /// Tells how many bytes are free on the journal's disk; `None` where that cannot be known.
 pub type FreeBytes = Box<dyn FnMut() -> Option<u64> + Send>;
 
+/// What the system says of the disk of a folder.
+pub fn free_bytes(dir: &Path) -> FreeBytes {
+    let dir = dir.to_owned();
+    Box::new(move || System.free_bytes(&dir))
+}
+
 /// The journal of one node. Blocks; belongs to one thread.
 pub struct Journal {
     conn: Connection,
@@ -202,8 +208,7 @@ impl Journal {
     /// Opens the journal in `dir`, making both if they are not there. A database that is damaged or newer than this
     /// program is set aside, and a new journal begun.
     pub fn open(dir: &Path, settings: Settings, entropy: &mut dyn Entropy) -> Result<Opened, OpenError> {
-        let disk_of = dir.to_owned();
-        Journal::open_with(dir, settings, Box::new(move || System.free_bytes(&disk_of)), entropy)
+        Journal::open_with(dir, settings, free_bytes(dir), entropy)
     }
 
     /// The same, where the disk's free space is told by `free`.
@@ -351,6 +356,20 @@ impl Journal {
     /// A database that was found damaged at work and set aside, told once. To be reported.
     pub fn take_set_aside(&mut self) -> Option<SetAside> {
         self.set_aside.take()
+    }
+
+    /// The file takes no more pages than it has, as on a disk that is full; or any again.
+    #[cfg(test)]
+    pub(crate) fn fill_disk(&self, is_full: bool) {
+        let pages: i64 = match is_full {
+            true => {
+                self.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a pragma is answered")
+            }
+            false => 1 << 30,
+        };
+        self.conn
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .expect("a pragma is answered");
     }
 
     /// When to call [`Journal::commit`] with [`Durability::Full`], if nothing else calls it before.

@@ -257,6 +257,11 @@ impl Model {
         self.verdict = Verdict::NONE;
     }
 
+    /// It broke down: whatever it held is forgotten, until [`Model::bind`] gives it its channels again.
+    pub fn fall(&mut self) {
+        (self.bound, self.verdict) = (None, Verdict::NONE);
+    }
+
     /// What it made of the last reading.
     pub fn verdict(&self) -> Verdict {
         self.verdict

@@ -271,6 +271,14 @@ impl Watcher {
         Some(self.look(now_ns))
     }
 
+    /// It broke down while it worked: it is loaded again later.
+    pub fn fall(&mut self, now_ns: MonoNs) {
+        // Not asked to begin anew: nobody knows how it was left.
+        self.stage = None;
+        self.forget();
+        self.postpone(now_ns);
+    }
+
     fn look(&mut self, now_ns: MonoNs) -> Change {
         let stage = self.stage.as_mut().expect("it was asked before");
         let window = Window { values: self.values.make_contiguous(), channels: self.channels };

@@ -10,12 +10,16 @@
 //! sources, as a JSON list of such bodies, in the order of the flow. Whoever has the raw readings can compute it again. Of a
 //! model that looks at a feature it is the feature's rows, named as the feature.
 
+pub(crate) mod bulkhead;
+mod lacks;
+mod late;
 mod look;
 mod networks;
 mod products;
 mod recent;
 pub mod replace;
 mod summary;
+mod unable;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -38,13 +42,17 @@ use crate::model::{Model, Verdict};
 use crate::network::releases::Releases;
 use crate::source::csv::MAX_COLUMNS;
 use crate::source::queue::Batch;
+use crate::supervise::crumb::Crumb;
 use crate::why::why;
-use look::{Row, bind, consult};
+use bulkhead::Bulkhead;
+use late::Late;
+use look::{Consulted, Row, bind, consult};
 use networks::{At, Networks};
 pub use products::Product;
 use recent::{Recent, columns};
 use summary::Tracker;
-use watched::Watched;
+use unable::Judged;
+use watched::{Reached, Watched};
 
 /// Readings in one raw record.
 const BLOCK_READINGS: usize = 256;
@@ -73,10 +81,18 @@ pub struct Pipeline {
     pretended: Vec<Option<Verdict>>,
     /// Learnt states that wait for their source to open, by model.
     stored: Vec<Option<Vec<u8>>>,
+    /// How each model has fared.
+    bulkheads: Vec<Bulkhead>,
+    /// When each rule was judged last.
+    judged: Vec<Judged>,
+    /// Where it notes which network it is busy with.
+    crumb: Crumb,
 }
 
 /// What belongs to one source.
 struct Lane {
+    /// `source.` and its name.
+    part: String,
     config: SourceConfig,
     open: Option<Open>,
     features: Vec<usize>,
@@ -89,6 +105,10 @@ struct Lane {
     /// Readings that batches brought, and those of them that were looked at: fewer only while a batch is given up.
     brought: u64,
     seen: u64,
+    /// It came to its end, and brings nothing more.
+    ended: bool,
+    /// What was learnt of its sensors in an earlier life; it is looked at when it opens.
+    habits: Option<Vec<u8>>,
 }
 
 /// A value of a detector's verdict.
@@ -112,6 +132,7 @@ struct Open {
     /// The last readings as they came, for digests.
     recent: Recent,
     last_ms: Option<WallMs>,
+    late: Late,
     last_arrival_ns: MonoNs,
     /// The channels that somebody speaks of: which, and where they stand on the board.
     columns: Vec<(usize, Slot)>,
@@ -152,6 +173,7 @@ impl Pipeline {
     /// A pipeline whose sources are not open yet.
     pub fn new(flow: &Flow) -> Pipeline {
         let lane = |(at, config): (usize, &SourceConfig)| Lane {
+            part: format!("source.{}", config.name),
             config: config.clone(),
             open: None,
             features: (0..flow.features.len())
@@ -170,6 +192,8 @@ impl Pipeline {
             late: 0,
             brought: 0,
             seen: 0,
+            ended: false,
+            habits: None,
         };
         let slots = |part: PartAt| {
             let fields = flow.fields.iter().zip(0..).filter(move |(field, _)| field.part == part);
@@ -202,12 +226,39 @@ impl Pipeline {
             fields: flow.fields.clone(),
             pretended: vec![None; flow.models.len()],
             stored: vec![None; flow.models.len()],
+            bulkheads: (0..flow.models.len()).map(|_| Bulkhead::default()).collect(),
+            judged: vec![Judged::default(); flow.rules.len()],
+            crumb: Crumb::off(),
         }
     }
 
     /// Where networks that come as releases are taken from, from now on.
     pub fn join(&mut self, releases: Releases) {
         self.networks.join(releases);
+    }
+
+    /// From now on it notes here which network it is busy with.
+    pub fn note_at(&mut self, crumb: Crumb) {
+        self.crumb = crumb;
+    }
+
+    /// This run does without its networks.
+    pub fn leave_out_networks(&mut self, why: &str) {
+        self.networks.leave_out(why);
+    }
+
+    /// This run does without one of them, by its place in the flow.
+    pub fn leave_out_network(&mut self, network: usize, why: &str) {
+        self.networks.leave_out_one(network, why);
+    }
+
+    /// Models that have just panicked for the first time in a row: whoever kept what they had learnt gives it again.
+    pub fn fallen(&self) -> impl Iterator<Item = usize> {
+        let models = self.bulkheads.iter().zip(&self.stored).enumerate();
+        let fallen = models.filter(|(_, (bulkhead, stored))| {
+            bulkhead.is_down() && bulkhead.falls() == 1 && stored.is_none()
+        });
+        fallen.map(|(model, _)| model)
     }
 
     /// The models, in the order of the flow.
@@ -253,6 +304,17 @@ impl Pipeline {
     /// Gives a model what it had learnt; it is looked at when its source opens.
     pub fn restore_model(&mut self, model: usize, stored: Vec<u8>) {
         self.stored[model] = Some(stored);
+    }
+
+    /// Gives a source what had been learnt of its sensors; it is looked at when it opens.
+    pub fn restore_habits(&mut self, source: usize, stored: Vec<u8>) {
+        self.lanes[source].habits = Some(stored);
+    }
+
+    /// What was learnt of the sensors of each source.
+    pub fn habits(&self) -> impl Iterator<Item = (&PartName, Vec<u8>)> {
+        let of_lane = |lane: &'_ Lane| lane.open.as_ref()?.health.as_ref()?.store();
+        self.lanes.iter().filter_map(move |lane| Some((&lane.config.name, of_lane(lane)?)))
     }
 
     /// Readings taken from a source, and readings refused because they came late.
@@ -314,11 +376,16 @@ impl Pipeline {
 
         let settings = lane.config.health.as_ref();
         let health = settings.map(|settings| Health::new(&lane.config.name, channels, settings));
-        let health = health.transpose().unwrap_or_else(|error| {
-            let part = format!("source.{}.health", lane.config.name);
-            out.push(Product::part(&part, "failed", why(&error)));
+        let part = || format!("source.{}.health", lane.config.name);
+        let mut health = health.transpose().unwrap_or_else(|error| {
+            out.push(Product::part(&part(), "failed", why(&error)));
             None
         });
+        if let Some((health, stored)) = health.as_mut().zip(lane.habits.take())
+            && let Err(error) = health.recall(&stored)
+        {
+            out.push(Product::part(&part(), "learning", why(&error)));
+        }
         for at in &lane.features {
             self.features[*at].forget();
         }
@@ -363,7 +430,7 @@ impl Pipeline {
                 }
             }
         }
-        self.networks.open(source, channels.len(), out);
+        self.networks.open(source, channels.len(), &self.crumb, out);
         let mut columns = Vec::new();
         for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
             if field.part != PartAt::Source(source) {
@@ -401,6 +468,7 @@ impl Pipeline {
         // What a panic left unseen in the batch before was given up.
         lane.seen = lane.brought;
         lane.brought += batch.t_ms.len() as u64;
+        lane.ended = false;
         let Some(channels) = self.channels(source).map(<[String]>::len) else { return };
         for (t_ms, values) in batch.t_ms.iter().zip(batch.values.chunks_exact(channels)) {
             if self.watch(source, *t_ms, values, &moment, out) {
@@ -418,15 +486,32 @@ impl Pipeline {
         moment: &Moment<'_>,
         out: &mut Vec<Product>,
     ) -> bool {
-        let Pipeline { lanes, features, models, networks, board, model_slots, pretended, .. } = self;
+        let Pipeline {
+            lanes,
+            features,
+            models,
+            networks,
+            rules,
+            board,
+            model_slots,
+            pretended,
+            stored,
+            bulkheads,
+            crumb,
+            ..
+        } = self;
         let lane = &mut lanes[source];
         lane.seen += 1;
         let Some(open) = &mut lane.open else { return false };
         let step_ms = open.last_ms.map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
-        if (-lane.config.max_gap_ms..0).contains(&step_ms) {
+        if (-lane.config.max_gap_ms..0).contains(&step_ms) && !open.late.is_time(t_ms, moment.arrived_ns) {
             lane.late += 1;
             return false;
         }
+        if step_ms < 0 {
+            lane.rules.iter().for_each(|rule| rules[*rule].clock_was_set_back());
+        }
+        open.late = Late::default();
         lane.taken += 1;
         open.last_ms = Some(t_ms);
         open.last_arrival_ns = moment.arrived_ns;
@@ -446,30 +531,41 @@ impl Pipeline {
         for (column, slot) in &open.columns {
             board.number(*slot, source, t_ms, believed[*column]);
         }
+        let now_ns = moment.clock.mono_ns();
         let (names, recent) = (&open.channels, &open.recent);
         let row = Row { source: name, part: name, names, t_ms, values: believed, recent, doubtful };
+        let mut consult = |at: usize, models: &mut [Model], row: &Row<'_>, out: &mut Vec<Product>| {
+            let (model, bulkhead, stored) = (&mut models[at], &mut bulkheads[at], &mut stored[at]);
+            consult(Consulted { model, bulkhead, stored }, row, now_ns, || moment.latency_us(), out);
+        };
         for (place, at) in lane.models.iter().enumerate() {
-            consult(&mut models[*at], &row, || moment.latency_us(), out);
+            consult(*at, models, &row, out);
             let verdict = pretended[*at].unwrap_or(models[*at].verdict());
             open.summary.judge(place, &models[*at].config().name, verdict);
             post(board, &model_slots[*at], verdict, source, t_ms);
         }
         for at in &lane.features {
             let feature = &mut features[*at];
-            if !feature.step(source, t_ms, believed, board, out) {
+            let reached =
+                Reached { source, source_name: name, channels: names, t_ms, values: believed, now_ns };
+            if !feature.step(&reached, board, out) {
                 continue;
             }
             let (part, names, recent) = (&feature.name, &feature.names[..], &feature.recent);
             let row = Row { source: name, part, names, t_ms, values: feature.row(), recent, doubtful };
             for at in &feature.models {
-                consult(&mut models[*at], &row, || moment.latency_us(), out);
+                consult(*at, models, &row, out);
                 let verdict = pretended[*at].unwrap_or(models[*at].verdict());
                 // Found by its name: not each reading has a row.
                 open.summary.judge(usize::MAX, &models[*at].config().name, verdict);
                 post(board, &model_slots[*at], verdict, source, t_ms);
             }
         }
-        for at in networks.step(&At { source, t_ms, values: believed, clock: moment.clock }, board, out) {
+        for at in networks.step(
+            &At { source, part: &lane.part, t_ms, values: believed, clock: moment.clock, crumb: &*crumb },
+            board,
+            out,
+        ) {
             let input = recent.body(networks.get(at).config().window, name, names);
             let answer = networks.record(at, name, t_ms, Hash::of(&json(&input)), moment.latency_us());
             out.push(Product::Answer(answer));
@@ -486,6 +582,10 @@ impl Pipeline {
             let firing = |other: &usize| self.rules[*other].firing() == Some(true);
             let held_back = self.rules[at].config().inhibit_by.iter().any(firing);
             let (judged, transition) = self.rules[at].step(t_ms, &self.board, held_back);
+            if judged {
+                let name = &self.rules[at].config().name;
+                out.extend(self.judged[at].note(name, moment.clock.mono_ns()));
+            }
             if let (true, Some(slot)) = (judged, self.rule_slots[at]) {
                 self.board.truth(slot, source, t_ms, self.rules[at].firing());
             }
@@ -497,7 +597,7 @@ impl Pipeline {
     }
 
     /// Gives what has waited long enough by the node's clock: raw readings whose block did not fill, summaries of
-    /// sources that fell silent.
+    /// sources that fell silent, and which rules could not be judged for long.
     pub fn tick(&mut self, now_ns: MonoNs, out: &mut Vec<Product>) {
         for lane in &mut self.lanes {
             let Some(open) = &mut lane.open else { continue };
@@ -509,11 +609,13 @@ impl Pipeline {
                 open.summary.close(&lane.config, &open.channels, out);
             }
         }
+        self.look_for_unable(now_ns, out);
     }
 
     /// Gives all that waits of one source: it came to its end.
     pub fn flush_source(&mut self, source: usize, out: &mut Vec<Product>) {
         let lane = &mut self.lanes[source];
+        lane.ended = true;
         if let Some(open) = &mut lane.open {
             open.close_block(&lane.config.name, out);
             open.summary.close(&lane.config, &open.channels, out);
@@ -598,6 +700,7 @@ impl Open {
             health,
             recent: Recent::new(1),
             last_ms: None,
+            late: Late::default(),
             last_arrival_ns: 0,
             columns: Vec::new(),
         }

@@ -142,3 +142,29 @@ fn a_flow_says_what_is_wrong_with_a_network() {
         assert!(error.contains(why), "{change}: {error}");
     }
 }
+
+#[test]
+fn a_network_that_is_left_out_says_nothing_and_a_floor_answers_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("net.onnx"), network()).unwrap();
+    let text = FLOW
+        .replace("inputs = [\"model.net\"]", "inputs = [\"model.net\", \"source.s\"]\nfloor = \"s.a > 8\"");
+    let flow = flow(folder.path(), &text);
+    let leave: [fn(&mut Pipeline); 2] =
+        [|pipeline| pipeline.leave_out_networks("why"), |pipeline| pipeline.leave_out_network(0, "why")];
+    for leave in leave {
+        let (mut pipeline, mut out) = (Pipeline::new(&flow), Vec::new());
+        leave(&mut pipeline);
+        pipeline.open(0, &["a".into(), "b".into()], &mut out).unwrap();
+        let [Product::Part(left_out)] = &out[..] else { panic!("{out:?}") };
+        assert_eq!((&*left_out.part, &*left_out.state, &*left_out.reason), ("model.net", "left_out", "why"));
+        give(&mut pipeline, 0, &[1.0, 9.0], &mut out);
+        assert!(answers(&out).is_empty());
+        let floor = |product: &Product| matches!(product, Product::Decision(decision) if decision.ran == wire::body::Ran::Rule);
+        assert!(out.iter().any(floor), "{out:?}");
+        // Another flow with the same network is no way around it.
+        let (mut pipeline, _) = pipeline.replaced(&flow, &flow, |_| None, &mut out);
+        give(&mut pipeline, 2, &[1.0, 9.0, 9.5, 14.0], &mut out);
+        assert!(answers(&out).is_empty());
+    }
+}

@@ -16,9 +16,10 @@ pub mod course;
 mod siblings;
 
 pub use channel::Limits;
-use channel::{Channel, Short};
+use channel::{Channel, Short, Usual};
 use course::{Condition, Course, Fault, Turn};
-use siblings::Siblings;
+use serde::{Deserialize, Serialize};
+use siblings::{Siblings, Tie};
 
 /// The most channels of a source.
 pub const MAX_CHANNELS: usize = 4096;
@@ -95,6 +96,18 @@ pub struct Change {
     pub sibling: Option<usize>,
 }
 
+/// What was learnt of a source's channels, to go on with after a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Habits {
+    /// Values that said what is usual.
+    learn: u64,
+    /// Per channel; absent: not known yet.
+    channels: Vec<Option<Usual>>,
+    /// Who moves with whom; absent: not known yet.
+    siblings: Option<Vec<Tie>>,
+}
+
 /// The health of one source's channels.
 #[derive(Debug, Clone)]
 pub struct Health {
@@ -158,6 +171,33 @@ impl Health {
             changes: Vec::new(),
             config,
         })
+    }
+
+    /// What is known of the channels; `None` while nothing is.
+    pub fn habits(&self) -> Option<Habits> {
+        let learn = self.config.learn;
+        let channels: Vec<_> = self.channels.iter().map(|channel| channel.habits(learn)).collect();
+        let is_known = channels.iter().any(Option::is_some);
+        is_known.then(|| Habits { learn, channels, siblings: self.siblings.habits() })
+    }
+
+    /// Goes on with what was known in an earlier life, before the first reading. False, and nothing is changed, if it was learnt
+    /// from other channels or otherwise, or cannot be.
+    pub fn recall(&mut self, habits: Habits) -> bool {
+        let Habits { learn, channels, siblings } = habits;
+        let is_sound = channels.iter().flatten().all(Usual::is_sound);
+        if learn != self.config.learn || channels.len() != self.channels.len() || !is_sound {
+            return false;
+        }
+        if siblings.is_some_and(|ties| !self.siblings.recall(ties)) {
+            return false;
+        }
+        for (channel, usual) in self.channels.iter_mut().zip(channels) {
+            if let Some(usual) = usual {
+                channel.recall(usual, learn);
+            }
+        }
+        true
     }
 
     /// Judges one reading and makes what cannot be believed missing (NaN). `values`: `[channels]`. Gives what changed.
@@ -293,6 +333,42 @@ mod tests {
         } else {
             assert!(missing.is_empty(), "{what}");
         }
+    }
+
+    #[test]
+    fn what_was_learnt_is_known_after_a_restart() {
+        let mut before = Health::new(HealthConfig::default(), 3).unwrap();
+        assert_eq!(before.habits(), None);
+        for i in 0..1_200 {
+            before.step(i as i64 * 1_000, &mut pump(i));
+        }
+        let text = serde_json::to_string(&before.habits().unwrap()).unwrap();
+        let mut after = Health::new(HealthConfig::default(), 3).unwrap();
+        assert!(after.recall(serde_json::from_str(&text).unwrap()));
+        assert_eq!(after.habits(), before.habits());
+        // An hour later, elsewhere: nothing is wrong with that, and a sensor that is stuck from the first reading is found.
+        let mut told = Vec::new();
+        for i in 4_800..6_000 {
+            let mut values = pump(i);
+            if i < 5_000 {
+                values[1] = 61.5;
+            }
+            for change in after.step(i as i64 * 1_000, &mut values) {
+                told.push((i, change.channel, change.turn));
+            }
+        }
+        let [(fell, 1, Turn::Fell(Fault::Stuck)), (_, 1, Turn::Rose(Fault::Stuck))] = told[..] else {
+            panic!("{told:?}")
+        };
+        assert!(fell < 4_830, "{told:?}");
+        // Of other channels, of other settings, or damaged.
+        let habits = || serde_json::from_str::<Habits>(&text).unwrap();
+        assert!(!Health::new(HealthConfig::default(), 2).unwrap().recall(habits()));
+        let other = HealthConfig { learn: 300, ..HealthConfig::default() };
+        assert!(!Health::new(other, 3).unwrap().recall(habits()));
+        let mut damaged = habits();
+        damaged.channels[0].as_mut().unwrap().spoil();
+        assert!(!Health::new(HealthConfig::default(), 3).unwrap().recall(damaged));
     }
 
     #[test]

@@ -330,7 +330,8 @@ impl Body for SourceChange {
 pub struct PartChange {
     /// The part: `model.pump_health`, `rule.overheat`, `pipeline`, `journal`, `uplink`.
     pub part: String,
-    /// `learning`, `ready` or `failed`; of a channel, `source.pump.pressure`: `faulty`, `suspect` or `well`.
+    /// `learning`, `ready` or `failed`; of a rule: `unable` or `ready`; of a channel, `source.pump.pressure`: `faulty`, `suspect` or
+    /// `well`.
     pub state: String,
     /// Why, in words.
     pub reason: String,

@@ -97,7 +97,7 @@ impl Care {
     }
 
     /// One look, and what comes of it.
-    fn look(&mut self, seen: &Seen, round: &mut Round, now_ns: MonoNs) {
+    pub(super) fn look(&mut self, seen: &Seen, round: &mut Round, now_ns: MonoNs) {
         let (state, effects) = pressure::step(&round.pressure, seen, self.limits, now_ns);
         round.pressure = state;
         for effect in effects {
@@ -186,7 +186,7 @@ impl Caring {
 }
 
 /// The thread's own state.
-struct Round {
+pub(super) struct Round {
     pressure: pressure::State,
     stuck: Vec<String>,
     goes_round: bool,
@@ -198,7 +198,7 @@ struct Round {
 }
 
 impl Round {
-    fn new(now_ns: MonoNs) -> Round {
+    pub(super) fn new(now_ns: MonoNs) -> Round {
         Round {
             pressure: pressure::State::default(),
             stuck: Vec::new(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use wire::body::{PartChange, SourceChange};
-use wire::id::BootId;
+use wire::id::{BootId, PartName};
 use wire::record::Stamp;
 use wire::world::{Clock, MonoNs};
 
@@ -24,7 +24,7 @@ use crate::flow::Flow;
 use crate::flow::source::SourceConfig;
 use crate::inventory;
 use crate::journal::{Durability, Journal, JournalError};
-use crate::keep;
+use crate::keep::Of;
 use crate::latency::{Latency, LatencySummary};
 use crate::pipeline::replace::Replaced;
 use crate::pipeline::{Pipeline, Product};
@@ -115,7 +115,7 @@ impl OneSource {
 }
 
 /// The thread's own state.
-struct Round {
+pub(super) struct Round {
     out: Vec<Product>,
     kept_ns: MonoNs,
     /// When what is too old was last dropped; `None` before the first time.
@@ -131,11 +131,10 @@ struct Round {
     changed: bool,
 }
 
-impl Looper {
-    /// Until the node stops and nothing waits any more.
-    pub(super) fn run(mut self) -> Result<(), JournalError> {
-        let now_ns = self.clock.mono_ns();
-        let mut round = Round {
+impl Round {
+    /// Nothing was done yet.
+    pub(super) fn new(now_ns: MonoNs) -> Round {
+        Round {
             out: Vec::new(),
             kept_ns: now_ns,
             expired_ns: None,
@@ -146,66 +145,91 @@ impl Looper {
             deciding: Vec::new(),
             decided: Latency::default(),
             changed: true,
-        };
+        }
+    }
+
+    /// Until what models have learnt is stored, if it is being stored.
+    #[cfg(test)]
+    pub(super) fn wait_for_keeping(&mut self) {
+        if let Some(keeping) = self.keeping.take() {
+            keeping.join().expect("it does not panic");
+        }
+    }
+}
+
+impl Looper {
+    /// Until the node stops and nothing waits any more.
+    pub(super) fn run(mut self) -> Result<(), JournalError> {
+        let mut round = Round::new(self.clock.mono_ns());
         loop {
             self.crumb.at(None);
             let first = self.outlet.next(self.pause());
-            let mut arrivals = Vec::new();
-            let mut readings = 0;
-            let mut next = first;
-            while let Some(arrival) = next {
-                if let Event::Batch(batch) = &arrival.event {
-                    readings += batch.t_ms.len();
-                }
-                self.think(&arrival, &mut round);
-                arrivals.push(arrival);
-                // A decision goes to the disk before more is taken.
-                let urgent = round.out.iter().any(|product| matches!(product, Product::Decision(_)));
-                let full = arrivals.len() >= GROUP_EVENTS || readings >= GROUP_READINGS;
-                next = if urgent || full { None } else { self.outlet.next_now() };
-            }
-            if let Some(flow) = self.shared.take_next_flow() {
-                self.replace_flow(*flow, &mut arrivals, &mut round);
-            }
-            let now_ns = self.clock.mono_ns();
-            self.pipeline.tick(now_ns, &mut round.out);
-            let decided = round.out.iter().any(|product| matches!(product, Product::Decision(_)));
-            self.remember(&mut round);
-            if let Some(reining) = &mut self.reining {
-                reining.look(&self.pipeline, now_ns, decided);
-            }
-            self.file(&mut round);
-            let idle = arrivals.is_empty();
-            for arrival in &arrivals {
-                self.outlet.done(arrival);
-            }
-            self.settle(&round);
-            if now_ns.saturating_sub(round.kept_ns) >= KEEP_NS {
-                self.keep(&mut round);
-            }
-            if round.expired_ns.is_none_or(|last_ns| now_ns.saturating_sub(last_ns) >= EXPIRE_NS) {
-                round.expired_ns = Some(now_ns);
-                if let Err(error) = self.journal.expire(self.stamp()) {
-                    tracing::warn!(
-                        error = why(&error),
-                        "what the policy keeps no longer could not be dropped"
-                    );
-                }
-            }
-            if idle || round.changed || now_ns.saturating_sub(round.status_ns) >= STATUS_NS {
-                round.status_ns = now_ns;
-                round.changed = false;
-                self.tell_status(&round);
-            }
-            self.relieve(&mut round);
-            let alive_ns = self.clock.mono_ns();
-            self.shared.alive_ns.store(alive_ns, Relaxed);
-            self.shared.progress.beat(Thread::Agent, alive_ns);
-            if idle && self.shared.stopping.load(Relaxed) {
-                self.shared.progress.ended(Thread::Agent);
+            if self.turn(first, &mut round) {
                 return self.finish(round);
             }
         }
+    }
+
+    /// Goes round once, beginning with what has come, if anything did; true if the node shall stop and nothing waits any more.
+    pub(super) fn turn(&mut self, first: Option<Arrival>, round: &mut Round) -> bool {
+        let mut arrivals = Vec::new();
+        let mut readings = 0;
+        let mut next = first;
+        while let Some(arrival) = next {
+            if let Event::Batch(batch) = &arrival.event {
+                readings += batch.t_ms.len();
+            }
+            self.think(&arrival, round);
+            arrivals.push(arrival);
+            // A decision goes to the disk before more is taken.
+            let urgent = round.out.iter().any(|product| matches!(product, Product::Decision(_)));
+            let full = arrivals.len() >= GROUP_EVENTS || readings >= GROUP_READINGS;
+            next = if urgent || full { None } else { self.outlet.next_now() };
+        }
+        if let Some(flow) = self.shared.take_next_flow() {
+            self.replace_flow(*flow, &mut arrivals, round);
+        }
+        let now_ns = self.clock.mono_ns();
+        self.pipeline.tick(now_ns, &mut round.out);
+        let decided = round.out.iter().any(|product| matches!(product, Product::Decision(_)));
+        self.remember(round);
+        if let Some(reining) = &mut self.reining {
+            reining.look(&self.pipeline, now_ns, decided);
+        }
+        self.file(round);
+        let idle = arrivals.is_empty();
+        for arrival in &arrivals {
+            self.outlet.done(arrival);
+        }
+        self.settle(round);
+        self.look_after(now_ns, idle, round);
+        let alive_ns = self.clock.mono_ns();
+        self.shared.alive_ns.store(alive_ns, Relaxed);
+        self.shared.progress.beat(Thread::Agent, alive_ns);
+        let ends = idle && self.shared.stopping.load(Relaxed);
+        if ends {
+            self.shared.progress.ended(Thread::Agent);
+        }
+        ends
+    }
+
+    /// What is done now and then.
+    fn look_after(&mut self, now_ns: MonoNs, idle: bool, round: &mut Round) {
+        if now_ns.saturating_sub(round.kept_ns) >= KEEP_NS {
+            self.keep(round);
+        }
+        if round.expired_ns.is_none_or(|last_ns| now_ns.saturating_sub(last_ns) >= EXPIRE_NS) {
+            round.expired_ns = Some(now_ns);
+            if let Err(error) = self.journal.expire(self.stamp()) {
+                tracing::warn!(error = why(&error), "what the policy keeps no longer could not be dropped");
+            }
+        }
+        if idle || round.changed || now_ns.saturating_sub(round.status_ns) >= STATUS_NS {
+            round.status_ns = now_ns;
+            round.changed = false;
+            self.tell_status(round);
+        }
+        self.relieve(round);
     }
 
     /// How long to wait for the next event.
@@ -266,9 +290,18 @@ impl Looper {
                     tracing::error!(source = %name, reason = told, "a batch was given up");
                     round.out.push(Product::part("pipeline", "failed", reason));
                 }
-                let learnt =
-                    |product: &Product| matches!(product, Product::Part(change) if change.state == "ready");
-                if round.out[before..].iter().any(learnt) {
+                let says = |word: &str| {
+                    let is_so = |product: &Product| {
+                        matches!(product, Product::Part(PartChange { part, state, .. })
+                            if state == word && part.starts_with("model."))
+                    };
+                    round.out[before..].iter().any(is_so)
+                };
+                let (failed, learnt) = (says("failed"), says("ready"));
+                if failed {
+                    self.recall_fallen();
+                }
+                if learnt {
                     self.keep(round);
                 }
             }
@@ -294,6 +327,21 @@ impl Looper {
         }
     }
 
+    /// Models that have just broken down go on from what was kept of them.
+    fn recall_fallen(&mut self) {
+        let fallen: Vec<usize> = self.pipeline.fallen().collect();
+        for at in fallen {
+            match Of::Model.load(&self.data, &self.flow.models[at].name) {
+                Ok(Some(stored)) => self.pipeline.restore_model(at, stored),
+                Ok(None) => {}
+                Err(error) => {
+                    let model = &self.flow.models[at].name;
+                    tracing::warn!(%model, error = why(&error), "what a model had learnt cannot be read");
+                }
+            }
+        }
+    }
+
     fn note_refused(&mut self, at: usize, arrival: &Arrival) {
         self.states.0[at].refused = arrival.refused;
     }
@@ -308,7 +356,7 @@ impl Looper {
         let data = self.data.clone();
         // What cannot be read is learnt anew.
         let stored = |model: &str| {
-            keep::load(&data, &wire::id::PartName::new(model).ok()?).unwrap_or_else(|error| {
+            Of::Model.load(&data, &PartName::new(model).ok()?).unwrap_or_else(|error| {
                 tracing::warn!(model, error = why(&error), "what a model had learnt cannot be read");
                 None
             })
@@ -388,9 +436,13 @@ impl Looper {
         let mut committed = self.journal.commit(durability);
         if let Some(set_aside) = self.journal.take_set_aside() {
             round.changed = true;
-            let told = Product::part("journal", "failed", set_aside.to_string());
+            let mut told = vec![Product::part("journal", "failed", set_aside.to_string())];
+            // A restart asks the journal which rules fire; this one has not heard of them.
+            let firing =
+                self.pipeline.restated("it was firing when the journal before this one was set aside");
+            told.extend(firing.into_iter().map(Product::Decision));
             committed = committed
-                .and(self.journal.append([told.draft()], stamp))
+                .and(self.journal.append(told.iter().map(Product::draft), stamp))
                 .and_then(|()| self.journal.commit(Durability::Full));
         }
         let arrivals = round.deciding.drain(..);
@@ -475,9 +527,9 @@ impl Looper {
         }
         let data = self.data.clone();
         let write = move || {
-            for (name, bytes) in states {
-                if let Err(error) = keep::save(&data, &name, &bytes) {
-                    tracing::warn!(model = %name, error = why(&error), "what a model has learnt could not be stored");
+            for (of, name, bytes) in states {
+                if let Err(error) = of.save(&data, &name, &bytes) {
+                    tracing::warn!(?of, %name, error = why(&error), "what was learnt could not be stored");
                 }
             }
         };
@@ -487,12 +539,17 @@ impl Looper {
         }
     }
 
-    fn learnt(&mut self) -> Vec<(wire::id::PartName, Vec<u8>)> {
+    /// What models have learnt, and what was learnt of sensors.
+    fn learnt(&mut self) -> Vec<(Of, PartName, Vec<u8>)> {
         let models = self.pipeline.models_mut().iter_mut();
-        models.filter_map(|model| Some((model.config().name.clone(), model.store()?))).collect()
+        let models =
+            models.filter_map(|model| Some((Of::Model, model.config().name.clone(), model.store()?)));
+        let mut learnt: Vec<_> = models.collect();
+        learnt.extend(self.pipeline.habits().map(|(source, bytes)| (Of::Sensors, source.clone(), bytes)));
+        learnt
     }
 
-    fn finish(mut self, mut round: Round) -> Result<(), JournalError> {
+    pub(super) fn finish(mut self, mut round: Round) -> Result<(), JournalError> {
         self.pipeline.flush(&mut round.out);
         self.remember(&mut round);
         self.settle(&round);
@@ -501,16 +558,16 @@ impl Looper {
             // A panic there cost a file that is written again below.
             let _ = keeping.join();
         }
-        for (name, bytes) in self.learnt() {
-            if let Err(error) = keep::save(&self.data, &name, &bytes) {
-                tracing::warn!(model = %name, error = why(&error), "what a model has learnt could not be stored");
+        for (of, name, bytes) in self.learnt() {
+            if let Err(error) = of.save(&self.data, &name, &bytes) {
+                tracing::warn!(?of, %name, error = why(&error), "what was learnt could not be stored");
             }
         }
         self.tell_status(&round);
         self.journal.close()
     }
 
-    fn tell_status(&self, round: &Round) {
+    pub(super) fn tell_status(&self, round: &Round) {
         let ended = self.states.0.iter().all(|source| source.state == SourceState::Ended);
         let sources =
             self.states.0.iter().enumerate().map(|(at, source)| self.source_status(at, source)).collect();
@@ -597,7 +654,7 @@ fn shorten(text: &str) -> String {
     format!("{short}…")
 }
 
-/// How the node is before its first round.
+/// How the node is before anything of it stands.
 pub(super) fn first_status(config: &Config) -> Status {
     Status {
         node: config.name.clone(),

@@ -3,8 +3,9 @@
 use wire::body::{Inference, Readings};
 use wire::hash::Hash;
 use wire::id::PartName;
-use wire::world::WallMs;
+use wire::world::{MonoNs, WallMs};
 
+use super::bulkhead::Bulkhead;
 use super::products::Product;
 use super::recent::Recent;
 use crate::flow::model::Without;
@@ -28,13 +29,39 @@ pub(super) struct Row<'a> {
     pub(super) doubtful: bool,
 }
 
-/// Has a model look at a row. `latency_us`: since the reading came in.
+/// A model, and what is known of how it fares.
+pub(super) struct Consulted<'a> {
+    pub(super) model: &'a mut Model,
+    pub(super) bulkhead: &'a mut Bulkhead,
+    /// What it had learnt in an earlier life, or before it fell.
+    pub(super) stored: &'a mut Option<Vec<u8>>,
+}
+
+/// Has a model look at a row, if it does not rest. One that panics forgets what it has learnt and rests; then it goes on from
+/// what was stored, once, and after that learns anew.
 pub(super) fn consult(
-    model: &mut Model,
+    consulted: Consulted<'_>,
     row: &Row<'_>,
+    now_ns: MonoNs,
     latency_us: impl FnOnce() -> u64,
     out: &mut Vec<Product>,
 ) {
+    let Consulted { model, bulkhead, stored } = consulted;
+    if bulkhead.rests(now_ns) {
+        return;
+    }
+    if bulkhead.is_down() {
+        bulkhead.rise();
+        out.push(bind(model, row.names, stored.take().as_deref()));
+    }
+    if let Err(reason) = bulkhead.run(model, now_ns, |model| ask(model, row, latency_us, out)) {
+        model.fall();
+        out.push(Product::part(&format!("model.{}", model.config().name), "failed", reason));
+    }
+}
+
+/// Has a model look at a row. `latency_us`: since the reading came in.
+fn ask(model: &mut Model, row: &Row<'_>, latency_us: impl FnOnce() -> u64, out: &mut Vec<Product>) {
     if row.doubtful && model.config().without == Without::Skip {
         model.rest();
         return;

@@ -7,12 +7,14 @@ use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::{Clock, WallMs};
 
+use super::bulkhead::contained;
 use super::products::Product;
 use crate::board::{Board, Kind, Slot};
 use crate::flow::Flow;
 use crate::flow::names::PartAt;
 use crate::network::releases::Releases;
 use crate::network::{Change, Watcher};
+use crate::supervise::crumb::Crumb;
 use crate::why::why;
 
 /// The networks of a flow.
@@ -21,12 +23,18 @@ pub(super) struct Networks {
     placed: Vec<Placed>,
     /// Where those that come as releases are taken from.
     releases: Releases,
+    /// Why this run does without any, if it does.
+    left_out: Option<String>,
 }
 
 /// A network, and where its fields stand.
 #[derive(Debug)]
 struct Placed {
+    /// `model.` and its name.
+    path: String,
     watcher: Watcher,
+    /// Why this run does without it, if it does.
+    left_out: Option<String>,
     /// What somebody speaks of.
     slots: Vec<(String, Kind, Slot)>,
     /// What it answered last, if that still stands.
@@ -36,9 +44,13 @@ struct Placed {
 /// A reading on its way through the networks of its source.
 pub(super) struct At<'a> {
     pub(super) source: usize,
+    /// `source.` and its name.
+    pub(super) part: &'a str,
     pub(super) t_ms: WallMs,
     pub(super) values: &'a [f64],
     pub(super) clock: &'a dyn Clock,
+    /// Where the node notes what it is busy with.
+    pub(super) crumb: &'a Crumb,
 }
 
 impl Networks {
@@ -50,13 +62,15 @@ impl Networks {
                 .zip((0..).map(Slot))
                 .filter(|(field, _)| field.part == PartAt::Network(at));
             Placed {
+                path: format!("model.{}", config.name),
+                left_out: None,
                 watcher: Watcher::new(config.clone()),
                 slots: fields.map(|(field, slot)| (field.name.clone(), field.kind, slot)).collect(),
                 last: None,
             }
         };
         let placed = flow.networks.iter().enumerate().map(placed).collect();
-        Networks { placed, releases: Releases::default() }
+        Networks { placed, releases: Releases::default(), left_out: None }
     }
 
     /// Those that come as releases are taken from there.
@@ -68,6 +82,25 @@ impl Networks {
     /// Where they are taken from.
     pub(super) fn releases(&self) -> &Releases {
         &self.releases
+    }
+
+    /// None of them is loaded in this run, nor those of a flow that follows.
+    pub(super) fn leave_out(&mut self, why: &str) {
+        self.left_out = Some(why.to_owned());
+    }
+
+    /// This one is not, under this name.
+    pub(super) fn leave_out_one(&mut self, at: usize, why: &str) {
+        self.placed[at].left_out = Some(why.to_owned());
+    }
+
+    /// What goes on in another flow whichever networks it has.
+    pub(super) fn follow(&mut self, before: &Networks) {
+        self.left_out.clone_from(&before.left_out);
+        for placed in &mut self.placed {
+            let same = before.placed.iter().find(|other| other.path == placed.path);
+            placed.left_out = same.and_then(|same| same.left_out.clone());
+        }
     }
 
     /// A network of the flow.
@@ -102,37 +135,60 @@ impl Networks {
     }
 
     /// A source opens: its networks are loaded, or say why not. Those that go on from before a change of the flow do so.
-    pub(super) fn open(&mut self, source: usize, channels: usize, out: &mut Vec<Product>) {
+    pub(super) fn open(&mut self, source: usize, channels: usize, crumb: &Crumb, out: &mut Vec<Product>) {
         for placed in self.placed.iter_mut().filter(|placed| placed.watcher.config().source == source) {
             if placed.watcher.is_open() {
                 continue;
             }
+            if let Some(left_out) = self.left_out.as_ref().or(placed.left_out.as_ref()) {
+                out.push(Product::part(&placed.path, "left_out", left_out.clone()));
+                continue;
+            }
             // The first retry is then at the first reading a second after the clock's beginning.
-            let (state, reason) = match placed.watcher.open(channels, 0) {
-                Ok(()) => ("ready", placed.watcher.model().variant),
-                Err(error) => ("failed", why(&error)),
+            crumb.at(Some(&placed.path));
+            let opened = contained(&mut placed.watcher, |watcher| watcher.open(channels, 0));
+            crumb.at(None);
+            let (state, reason) = match opened {
+                Ok(Ok(())) => ("ready", placed.watcher.model().variant),
+                Ok(Err(error)) => ("failed", why(&error)),
+                Err(panic) => {
+                    placed.watcher.fall(0);
+                    ("failed", format!("it panicked while it was loaded: {panic}"))
+                }
             };
-            out.push(Product::part(&placed.path(), state, reason));
+            out.push(Product::part(&placed.path, state, reason));
         }
     }
 
     /// Has the networks of a source look at a reading; gives those whose answer is worth a record.
     pub(super) fn step(&mut self, at: &At<'_>, board: &mut Board, out: &mut Vec<Product>) -> Vec<usize> {
         let mut news = Vec::new();
+        if self.left_out.is_some() {
+            return news;
+        }
         for (place, placed) in self.placed.iter_mut().enumerate() {
-            if placed.watcher.config().source != at.source {
+            if placed.watcher.config().source != at.source || placed.left_out.is_some() {
                 continue;
             }
             let now_ns = at.clock.mono_ns();
-            match placed.watcher.step(at.t_ms, at.values, now_ns) {
+            // Whatever computes it is not ours: if the process dies of it, the next life shall know.
+            at.crumb.at(Some(&placed.path));
+            let stepped =
+                contained(&mut placed.watcher, |watcher| watcher.step(at.t_ms, at.values, now_ns));
+            at.crumb.at(Some(at.part));
+            let changed = stepped.unwrap_or_else(|panic| {
+                placed.watcher.fall(now_ns);
+                Some(Change::Failed(format!("it panicked: {panic}")))
+            });
+            match changed {
                 None => {}
                 Some(Change::Ready) => {
                     let variant = placed.watcher.model().variant;
-                    out.push(Product::part(&placed.path(), "ready", variant));
+                    out.push(Product::part(&placed.path, "ready", variant));
                 }
                 Some(Change::Failed(reason)) => {
                     placed.last = None;
-                    out.push(Product::part(&placed.path(), "failed", reason));
+                    out.push(Product::part(&placed.path, "failed", reason));
                 }
                 Some(Change::Forgot) => placed.last = None,
                 Some(Change::Answered(answer)) => {
@@ -189,10 +245,6 @@ fn words(answer: &Answer) -> Vec<(&str, &str)> {
 }
 
 impl Placed {
-    fn path(&self) -> String {
-        format!("model.{}", self.watcher.config().name)
-    }
-
     /// Writes what stands onto the board: at each reading, so that it is as old as the reading that keeps it standing.
     fn write(&self, at: &At<'_>, board: &mut Board) {
         for (name, kind, slot) in &self.slots {

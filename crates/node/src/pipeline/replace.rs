@@ -2,12 +2,12 @@
 
 use wire::body::{Decision, Ran, RuleState};
 use wire::hash::Hash;
+use wire::world::WallMs;
 
 use super::Pipeline;
 use super::products::Product;
 use super::watched::Watched;
 use crate::board::Slot;
-use crate::decide::Rule;
 use crate::flow::Flow;
 use crate::flow::names::{Field, PartAt};
 
@@ -85,6 +85,7 @@ impl Pipeline {
             match was {
                 Some(was) if is_fed => {
                     new.models[at].take_over(self.models[was].clone());
+                    new.bulkheads[at] = std::mem::take(&mut self.bulkheads[was]);
                     // Of one whose source has not opened yet.
                     new.stored[at] = self.stored[was].take();
                 }
@@ -93,6 +94,8 @@ impl Pipeline {
                 None => new.stored[at] = stored(model.name.as_str()),
             }
         }
+        new.networks.follow(&self.networks);
+        new.crumb = self.crumb.clone();
         for (at, network) in after.networks.iter().enumerate() {
             let was = before.networks.iter().position(|other| other.name == network.name);
             let goes_on = replaced.same.contains(&format!("model.{}", network.name));
@@ -106,6 +109,7 @@ impl Pipeline {
             let old = &mut self.lanes[*was];
             (new.lanes[at].taken, new.lanes[at].late) = (old.taken, old.late);
             (new.lanes[at].brought, new.lanes[at].seen) = (old.brought, old.seen);
+            new.lanes[at].ended = old.ended;
             if let Some(open) = old.open.take() {
                 new.go_on(at, open, out);
             }
@@ -117,13 +121,15 @@ impl Pipeline {
             let gone = match at {
                 Some(at) if after.rules[at].when.text() == rule.config().when.text() => {
                     new.rules[at].take_over(rule);
+                    new.judged[at] = self.judged[was];
                     continue;
                 }
                 Some(_) => "the rule's condition was changed",
                 None => "the rule is no longer in the flow",
             };
             if let Some(since_ms) = rule.told_since_ms() {
-                out.push(Product::Decision(self.cleared(was, rule, since_ms, gone)));
+                let at_ms = rule.last_ms().unwrap_or(since_ms);
+                out.push(Product::Decision(self.said_anew(was, RuleState::Cleared, at_ms, gone)));
             }
         }
         (new, replaced)
@@ -156,18 +162,26 @@ impl Pipeline {
         }
     }
 
-    /// A rule that fired and is gone: an alert does not stay for ever.
-    fn cleared(&self, at: usize, rule: &Rule, since_ms: i64, why: &str) -> Decision {
+    /// What rules say that fire: for a journal that does not know.
+    pub fn restated(&self, why: &str) -> Vec<Decision> {
+        let firing = self.rules.iter().enumerate();
+        let firing = firing.filter_map(|(at, rule)| Some((at, rule.told_since_ms()?)));
+        firing.map(|(at, since_ms)| self.said_anew(at, RuleState::Firing, since_ms, why)).collect()
+    }
+
+    /// A decision that no reading brought about: of a rule that fired and is gone, for an alert does not stay for ever, or of one
+    /// that goes on firing.
+    fn said_anew(&self, at: usize, state: RuleState, since_ms: WallMs, why: &str) -> Decision {
+        let rule = &self.rules[at];
         let config = rule.config();
         let source = config.sources.first().copied().unwrap_or(0);
-        let at_ms = rule.last_ms().unwrap_or(since_ms);
         Decision {
             rule: config.name.clone(),
-            state: RuleState::Cleared,
+            state,
             severity: config.severity,
             source: self.lanes[source].config.name.clone(),
-            since_ms: at_ms,
-            at_ms,
+            since_ms,
+            at_ms: rule.last_ms().unwrap_or(since_ms),
             when: config.when.text().to_owned(),
             value: self.rule_value(at),
             model: None,

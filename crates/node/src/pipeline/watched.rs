@@ -1,8 +1,9 @@
 //! A feature in a running flow, and who listens to it.
 
 use wire::id::PartName;
-use wire::world::WallMs;
+use wire::world::{MonoNs, WallMs};
 
+use super::bulkhead::{Bulkhead, Part};
 use super::products::Product;
 use super::recent::Recent;
 use crate::board::{Board, Slot};
@@ -25,6 +26,23 @@ pub(super) struct Watched {
     row: Vec<f64>,
     /// Whether the row was put there by a rehearsal, and stays.
     pretended: bool,
+    bulkhead: Bulkhead,
+}
+
+/// A reading on its way to a feature.
+pub(super) struct Reached<'a> {
+    pub(super) source: usize,
+    pub(super) source_name: &'a PartName,
+    pub(super) channels: &'a [String],
+    pub(super) t_ms: WallMs,
+    pub(super) values: &'a [f64],
+    pub(super) now_ns: MonoNs,
+}
+
+impl Part for Watched {
+    fn name(&self) -> &PartName {
+        &self.name
+    }
 }
 
 impl Watched {
@@ -50,6 +68,7 @@ impl Watched {
             feature,
             bound: false,
             pretended: false,
+            bulkhead: Bulkhead::default(),
         }
     }
 
@@ -62,6 +81,7 @@ impl Watched {
     /// Goes on where the same feature of another flow stands.
     pub(super) fn take_over(&mut self, other: Watched) {
         (self.feature, self.bound, self.row) = (other.feature, other.bound, other.row);
+        self.bulkhead = other.bulkhead;
         self.recent.take_over(other.recent);
     }
 
@@ -84,8 +104,31 @@ impl Watched {
         Some(self.tell(state, reason))
     }
 
-    /// Takes a reading of its source; true if a row is due, which then stands on the board too.
-    pub(super) fn step(
+    /// Takes a reading of its source; true if a row is due, which then stands on the board too. If it panics it rests, and
+    /// begins anew afterwards.
+    pub(super) fn step(&mut self, reached: &Reached<'_>, board: &mut Board, out: &mut Vec<Product>) -> bool {
+        let Reached { source, source_name, channels, t_ms, values, now_ns } = *reached;
+        if self.bulkhead.rests(now_ns) {
+            return false;
+        }
+        if self.bulkhead.is_down() {
+            self.bulkhead.rise();
+            self.forget();
+            out.extend(self.open(source_name, channels, board));
+        }
+        let mut bulkhead = std::mem::take(&mut self.bulkhead);
+        let stepped = bulkhead.run(self, now_ns, |own| own.look(source, t_ms, values, board, out));
+        self.bulkhead = bulkhead;
+        stepped.unwrap_or_else(|reason| {
+            self.feature = Feature::new(self.feature.config().clone());
+            self.row.fill(f64::NAN);
+            self.columns.iter().for_each(|(_, slot)| board.number(*slot, source, t_ms, f64::NAN));
+            out.push(self.tell("failed", reason));
+            false
+        })
+    }
+
+    fn look(
         &mut self,
         source: usize,
         t_ms: WallMs,

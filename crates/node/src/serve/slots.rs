@@ -206,6 +206,10 @@ impl Witness {
         &self.slot.manifest
     }
 
+    pub(super) fn model(&self) -> &ModelName {
+        &self.model
+    }
+
     pub(super) fn loaded(&self, result: Result<(), String>) {
         (self.tell)(&self.model, Event::Loaded(self.slot.manifest, result));
     }

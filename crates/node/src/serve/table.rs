@@ -32,10 +32,14 @@ use super::slots::{Loader, Witness};
 use super::spill::Spill;
 use crate::api::connections::Now;
 use crate::pressure::Squeeze;
+use crate::source::BackOff;
 use crate::why::why;
 
 /// Answers under way have so long when a model leaves for a slot's.
 const LEAVE_WAIT: Duration = Duration::from_secs(30);
+
+/// A slot's model that went for the machine's sake is loaded again after so long, twice as long each time in a row.
+const AWAY: BackOff = BackOff { first: Duration::from_secs(30), longest: Duration::from_secs(1_800) };
 
 /// The models of one server that are loaded.
 pub(super) struct Table {
@@ -57,6 +61,42 @@ struct Seats {
     seated: u64,
     /// No model is loaded any more.
     closed: bool,
+    away: Away,
+}
+
+/// Slots' models that were unloaded because the machine was short of memory, to be loaded again.
+#[derive(Default)]
+struct Away {
+    models: Vec<Arc<Witness>>,
+    /// How often in a row, and when last.
+    times: u32,
+    since_ns: MonoNs,
+}
+
+impl Away {
+    /// One more went.
+    fn went(&mut self, witness: Arc<Witness>, now_ns: MonoNs) {
+        if self.models.is_empty() {
+            let ago = Duration::from_nanos(now_ns.saturating_sub(self.since_ns));
+            self.times = AWAY.failures(self.times, ago);
+            self.since_ns = now_ns;
+        }
+        self.models.push(witness);
+    }
+
+    /// Those that may come again.
+    fn come(&mut self, now_ns: MonoNs) -> Vec<Arc<Witness>> {
+        let wait_ns = AWAY.after(self.times.max(1)).as_nanos() as MonoNs;
+        if now_ns.saturating_sub(self.since_ns) < wait_ns {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.models)
+    }
+
+    /// The slots have said something newer of this model.
+    fn forget(&mut self, model: &str) {
+        self.models.retain(|witness| witness.model().as_str() != model);
+    }
 }
 
 /// A model that is loaded, or is about to be.
@@ -137,7 +177,12 @@ impl Seat {
 
     /// Whether it may be unloaded for others, or for nobody.
     fn is_idle(&self) -> bool {
-        self.users == 0 && !self.leaving && self.witness.is_none() && self.is_ready()
+        self.witness.is_none() && self.is_unused()
+    }
+
+    /// Whether it is loaded, and nobody uses it.
+    fn is_unused(&self) -> bool {
+        self.users == 0 && !self.leaving && self.is_ready()
     }
 
     fn is_of(&self, manifest: &Digest) -> bool {
@@ -257,16 +302,24 @@ impl Table {
     }
 
     /// Gives up memory as far as asked: pages that are kept to be quick, then models of files that nobody uses now, then new
-    /// requests. What slots serve stays loaded.
+    /// requests, and with them what slots serve as soon as nobody uses it: nobody could ask it, and it is the largest there is.
+    /// [`Table::tidy`] loads that again when nothing is given up any more.
     pub(super) fn squeeze(&self, squeeze: Squeeze) {
         *self.squeeze.lock().unwrap_or_else(PoisonError::into_inner) = squeeze;
         if squeeze == Squeeze::Nothing {
             return;
         }
-        for seat in self.seats().all.values_mut() {
-            if squeeze >= Squeeze::Models && seat.is_idle() {
+        let now_ns = (self.now)();
+        let mut seats = self.seats();
+        let Seats { all, away, .. } = &mut *seats;
+        for seat in all.values_mut() {
+            let own = seat.witness.clone().filter(|_| squeeze == Squeeze::Answers && seat.is_unused());
+            if squeeze >= Squeeze::Models && seat.is_idle() || own.is_some() {
                 tracing::warn!(model = seat.name, "memory is short, and nobody uses it: unloaded");
                 seat.leave();
+                if let Some(witness) = own {
+                    away.went(witness, now_ns);
+                }
             } else {
                 // A thread that is gone has left already.
                 let _ = seat.commands.send(Command::Forget);
@@ -278,8 +331,11 @@ impl Table {
         *self.squeeze.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Unloads what nobody used for long, and cuts what has left for long enough.
-    pub(super) fn tidy(&self) {
+    /// Unloads what nobody used for long, cuts what has left for long enough, and loads what went for the machine's sake.
+    pub(super) fn tidy(self: &Arc<Table>) {
+        if self.squeezed() == Squeeze::Nothing {
+            self.come_again();
+        }
         let keep_alive = self.settings.keep_alive.unwrap_or(Duration::MAX);
         let keep_ns = u64::try_from(keep_alive.as_nanos()).unwrap_or(u64::MAX);
         let now_ns = (self.now)();
@@ -290,6 +346,22 @@ impl Table {
             } else if seat.is_idle() && now_ns.saturating_sub(seat.used_ns) >= keep_ns {
                 tracing::info!(model = seat.name, "idle for long, unloaded");
                 seat.leave();
+            }
+        }
+    }
+
+    fn come_again(self: &Arc<Table>) {
+        let mut seats = self.seats();
+        if seats.closed {
+            return;
+        }
+        for witness in seats.away.come((self.now)()) {
+            let offer = witness.offer();
+            tracing::info!(model = offer.name, "there is memory again: loaded again");
+            if let Err(error) = self.place(&mut seats, offer, Some(Arc::clone(&witness))) {
+                tracing::warn!(%error, "the system gives no thread for a model; tried again");
+                let now_ns = (self.now)();
+                seats.away.went(witness, now_ns);
             }
         }
     }
@@ -583,6 +655,7 @@ impl Loader for Table {
         if seats.closed {
             return None;
         }
+        seats.away.forget(&offer.name);
         let mut is_ready = None;
         for (_, seat) in seats.of(&offer.name).filter(|(_, seat)| !seat.leaving) {
             if seat.is_of(witness.manifest()) {
@@ -604,6 +677,7 @@ impl Loader for Table {
     fn unload(&self, model: &ModelName) {
         let cut_ns = self.cut_ns();
         let mut seats = self.seats();
+        seats.away.forget(model.as_str());
         seats
             .of(model.as_str())
             .filter(|(_, seat)| seat.witness.is_some())

@@ -24,7 +24,7 @@ pub struct FunnelSettings {
 }
 
 /// What stands between payloads and the pipeline.
-pub(super) struct Funnel {
+pub(crate) struct Funnel {
     settings: FunnelSettings,
     reader: Reader,
     gather: Option<Gather>,
@@ -36,7 +36,7 @@ pub(super) struct Funnel {
 
 impl Funnel {
     /// `declared`: channels that the flow names by themselves.
-    pub(super) fn new(settings: FunnelSettings, declared: Option<&[String]>) -> Funnel {
+    pub(crate) fn new(settings: FunnelSettings, declared: Option<&[String]>) -> Funnel {
         let reader = Reader::new(settings.form.clone(), declared);
         let (batch, samples) = (Batch::default(), Vec::new());
         Funnel { settings, reader, gather: None, batch, samples, refused: 0, misdated: 0 }
@@ -44,7 +44,7 @@ impl Funnel {
 
     /// Begins anew after a failure: what was not handed over is given up, for whoever sent it sends it again or never will.
     /// Says what the channels are, if they are known.
-    pub(super) fn begin(&mut self, waiting: String, inlet: &mut Inlet) -> Result<(), Stopped> {
+    pub(crate) fn begin(&mut self, waiting: String, inlet: &mut Inlet) -> Result<(), Stopped> {
         (self.gather, self.batch) = (None, Batch::default());
         match self.reader.channels() {
             Some(channels) => {
@@ -56,7 +56,7 @@ impl Funnel {
     }
 
     /// Takes one payload. `place`: its topic, or what else says where it came from.
-    pub(super) fn take(&mut self, place: &str, payload: &[u8], inlet: &mut Inlet) -> Result<(), Stopped> {
+    pub(crate) fn take(&mut self, place: &str, payload: &[u8], inlet: &mut Inlet) -> Result<(), Stopped> {
         self.samples.clear();
         let most = self.settings.max_payload_bytes;
         let read = if payload.len() > most {
@@ -95,7 +95,7 @@ impl Funnel {
     }
 
     /// Counts what cannot be used; the 1st, 10th, 100th … is told with its reason.
-    pub(super) fn refuse(&mut self, place: &str, why: &str, inlet: &mut Inlet) -> Result<(), Stopped> {
+    pub(crate) fn refuse(&mut self, place: &str, why: &str, inlet: &mut Inlet) -> Result<(), Stopped> {
         self.refused += 1;
         inlet.set_refused(self.refused);
         if self.refused == 10u64.pow(self.refused.ilog10()) {
@@ -111,18 +111,18 @@ impl Funnel {
     }
 
     /// Which reading, counted as [`Inlet::sent`] counts, is the last that what was taken has a part in.
-    pub(super) fn reaches(&self, inlet: &Inlet) -> u64 {
+    pub(crate) fn reaches(&self, inlet: &Inlet) -> u64 {
         let open = self.gather.as_ref().is_some_and(Gather::is_open);
         inlet.sent() + self.batch.t_ms.len() as u64 + u64::from(open)
     }
 
     /// Whether more fits into the batch.
-    pub(super) fn has_space(&self) -> bool {
+    pub(crate) fn has_space(&self) -> bool {
         self.batch.t_ms.len() < BATCH_READINGS && self.batch.values.len() < BATCH_VALUES
     }
 
     /// Hands over what is there, if there is room; whether more can be taken.
-    pub(super) fn hand_over(&mut self, inlet: &mut Inlet) -> Result<bool, Stopped> {
+    pub(crate) fn hand_over(&mut self, inlet: &mut Inlet) -> Result<bool, Stopped> {
         if self.gather.as_ref().is_some_and(|gather| gather.due(inlet.clock().mono_ns())) {
             self.close();
         }
@@ -137,13 +137,13 @@ impl Funnel {
     }
 
     /// When [`Funnel::hand_over`] must be called next because a reading is over, if one is under way.
-    pub(super) fn due(&self, inlet: &Inlet) -> Option<Duration> {
+    pub(crate) fn due(&self, inlet: &Inlet) -> Option<Duration> {
         let due_ns = self.gather.as_ref().and_then(Gather::due_ns)?;
         Some(Duration::from_nanos(due_ns.saturating_sub(inlet.clock().mono_ns())))
     }
 
     /// Ends the reading under way.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Some(gather) = &mut self.gather {
             gather.close(&mut self.batch);
         }

@@ -1,4 +1,4 @@
-//! Which part of the flow the node is busy with, in a file: read by the next life if this one dies of it.
+//! Which part of the flow the node is busy with, a source or a network, in a file: read by the next life if this one dies of it.
 //!
 //! One small write when it turns to another part, none while it stays with one, and nothing is brought to the disk: the
 //! system keeps what a process wrote when the process dies, and if the machine dies no part was to blame.
@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The file in the data folder.
 pub const FILE: &str = "at-work";
@@ -13,9 +14,12 @@ pub const FILE: &str = "at-work";
 /// A name is written in so many bytes, with blanks behind it.
 const BYTES: usize = 128;
 
-/// The file, open.
+/// The file, open. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Crumb(Arc<Mutex<Inner>>);
+
 #[derive(Debug)]
-pub struct Crumb {
+struct Inner {
     file: Option<File>,
     part: Option<String>,
 }
@@ -29,16 +33,26 @@ impl Crumb {
         let file = file.inspect_err(|error| {
             tracing::warn!(%error, "if the node dies, its next life will not know of which part");
         });
-        (Crumb { file: file.ok(), part: None }, before)
+        (Crumb::of(file.ok()), before)
     }
 
     /// Writes nothing: nobody starts the node again.
     pub fn off() -> Crumb {
-        Crumb { file: None, part: None }
+        Crumb::of(None)
+    }
+
+    fn of(file: Option<File>) -> Crumb {
+        Crumb(Arc::new(Mutex::new(Inner { file, part: None })))
     }
 
     /// It turns to this part, or to none.
-    pub fn at(&mut self, part: Option<&str>) {
+    pub fn at(&self, part: Option<&str>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).at(part);
+    }
+}
+
+impl Inner {
+    fn at(&mut self, part: Option<&str>) {
         if self.file.is_none() || self.part.as_deref() == part {
             return;
         }
@@ -55,7 +69,7 @@ impl Crumb {
     }
 }
 
-impl Drop for Crumb {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.at(None);
     }
@@ -82,7 +96,7 @@ mod tests {
     #[test]
     fn the_next_life_knows_what_this_one_died_of() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut crumb, before) = Crumb::open(folder.path());
+        let (crumb, before) = Crumb::open(folder.path());
         assert_eq!(before, None);
         crumb.at(Some("source.pump"));
         crumb.at(Some("model.a_rather_long_name"));
@@ -92,7 +106,7 @@ mod tests {
         let (crumb, before) = Crumb::open(folder.path());
         assert_eq!(before.as_deref(), Some("source.x"));
         drop(crumb);
-        let (mut crumb, before) = Crumb::open(folder.path());
+        let (crumb, before) = Crumb::open(folder.path());
         assert_eq!(before, None, "it ended well");
         crumb.at(Some("source.x"));
         crumb.at(None);

@@ -14,6 +14,7 @@ use node::install::prove::{self, Told};
 use node::install::shadow::Sample;
 use node::install::state::Slot;
 use node::install::trial::Answer;
+use node::pressure::Squeeze;
 use node::serve::offer::{Offer, Offers};
 use node::serve::settings::Settings;
 use node::serve::slots::Slots;
@@ -509,6 +510,42 @@ fn what_a_release_has_read_is_known_to_it_and_to_no_other() {
     assert_eq!(known(&one), 0);
     assert!(known(&one) > 0);
     assert_eq!(known(&two), 0);
+    serving.stop();
+}
+
+#[test]
+fn what_nobody_uses_goes_before_the_system_takes_it_and_comes_again() {
+    let stage = Stage::new();
+    let slot = stage.release(1);
+    let serving = stage.start(settings());
+    stage.serve(&slot);
+    stage.expect_loaded(&slot);
+    let relief = serving.relief();
+    // Caches and files are given up before it.
+    relief.squeeze(Squeeze::Caches);
+    relief.squeeze(Squeeze::Models);
+    assert_eq!(ask(&serving, 1).status, 200);
+    assert!(matches!(stage.next(), Event::Answered(..)));
+    relief.squeeze(Squeeze::Answers);
+    until("it to be gone", || loaded(serving.address(), "chat").is_none());
+    assert_eq!(ask(&serving, 1).status, 503);
+    relief.squeeze(Squeeze::Nothing);
+    stage.expect_silence();
+    assert!(loaded(serving.address(), "chat").is_none(), "it does not come at once");
+    stage.world.ahead_ns.fetch_add(31_000_000_000, Relaxed);
+    stage.expect_loaded(&slot);
+    assert_eq!(digest(&ask(&serving, 1).json()), slot.manifest);
+    assert!(matches!(stage.next(), Event::Answered(..)));
+    // The second time in a row it stays away for twice as long; what the slots say meanwhile counts.
+    relief.squeeze(Squeeze::Answers);
+    until("it to be gone", || loaded(serving.address(), "chat").is_none());
+    relief.squeeze(Squeeze::Nothing);
+    stage.world.ahead_ns.fetch_add(31_000_000_000, Relaxed);
+    stage.expect_silence();
+    stage.slots.unload(&name());
+    stage.world.ahead_ns.fetch_add(60_000_000_000, Relaxed);
+    stage.expect_silence();
+    assert!(loaded(serving.address(), "chat").is_none(), "it is not wanted any more");
     serving.stop();
 }
 

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::course::Fault;
 
 /// Noise is the mean of so many second differences.
@@ -51,8 +53,9 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub(super) struct Channel {
     limits: Limits,
-    /// Values so far.
+    /// Values so far, those of earlier lives included; and those of this one.
     values: u64,
+    seen: u64,
     last: f64,
     before: f64,
     last_ms: Option<i64>,
@@ -65,8 +68,9 @@ pub(super) struct Channel {
 }
 
 /// What is usual, as far as it is known.
-#[derive(Debug, Clone, Copy, Default)]
-struct Usual {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Usual {
     moves: u64,
     longest_run: u64,
     longest_wait_ms: i64,
@@ -83,6 +87,7 @@ impl Channel {
         Channel {
             limits,
             values: 0,
+            seen: 0,
             last: 0.0,
             before: 0.0,
             last_ms: None,
@@ -94,7 +99,19 @@ impl Channel {
         }
     }
 
-    /// Values so far.
+    /// What is usual, once it is known.
+    pub(super) fn habits(&self, learn: u64) -> Option<Usual> {
+        (self.values >= learn).then_some(self.usual)
+    }
+
+    /// Goes on with what was usual in an earlier life; what came then is not a neighbour of what comes now.
+    pub(super) fn recall(&mut self, usual: Usual, learn: u64) {
+        (self.usual, self.values) = (usual, learn);
+        // In the middle of what was usual, so that nothing is found before there is something to find.
+        self.noise = (usual.noise.0 + usual.noise.1) / 2.0;
+    }
+
+    /// Values so far, those of earlier lives included.
     pub(super) fn values(&self) -> u64 {
         self.values
     }
@@ -122,18 +139,19 @@ impl Channel {
         let value = value.clamp(-1e60, 1e60);
         let learning = self.values < learn;
         self.last_ms = Some(t_ms);
-        if learning && self.values > 0 {
+        if learning && self.seen > 0 {
             self.usual.longest_wait_ms = self.usual.longest_wait_ms.max(since_ms);
         }
         let found = self.judge(value, learning, well);
         self.before = self.last;
         self.last = value;
         self.values += 1;
+        self.seen += 1;
         found
     }
 
     fn judge(&mut self, value: f64, learning: bool, well: bool) -> Option<Fault> {
-        if self.values == 0 {
+        if self.seen == 0 {
             self.run = 1;
             return None;
         }
@@ -141,7 +159,7 @@ impl Channel {
         self.run = if step == 0.0 { self.run + 1 } else { 1 };
         self.leaps *= 1.0 - 1.0 / LEAP_SPAN;
         self.leap = 0.0;
-        if self.values == 1 {
+        if self.seen == 1 {
             return None;
         }
         let bend = (value - 2.0 * self.last + self.before).abs();
@@ -260,6 +278,21 @@ impl Channel {
 }
 
 impl Usual {
+    /// Whether these are numbers that a channel can have learnt.
+    pub(super) fn is_sound(&self) -> bool {
+        let (low, high) = self.noise;
+        let numbers = [low, high, self.block];
+        numbers.iter().chain(&self.steps).all(|x| x.is_finite() && *x >= 0.0)
+            && self.longest_wait_ms >= 0
+            && low <= high
+    }
+
+    /// As no channel has learnt it.
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self) {
+        self.noise = (2.0, 1.0);
+    }
+
     /// The largest step, but for the few largest.
     fn step(&self) -> f64 {
         self.steps[self.steps.len() - 1]

@@ -7,6 +7,8 @@
 //!
 //! A change of the plant parts channels too: this says that something does not fit, not that a sensor is to blame.
 
+use serde::{Deserialize, Serialize};
+
 /// The most siblings of a channel.
 pub(super) const MOST: usize = 4;
 /// Above so many channels nothing is compared: each pair costs.
@@ -50,8 +52,9 @@ struct Pair {
 }
 
 /// What one channel says of another: `of ≈ slope · by + offset`.
-#[derive(Debug, Clone, Copy)]
-struct Tie {
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tie {
     of: usize,
     by: usize,
     slope: f64,
@@ -73,6 +76,35 @@ impl Siblings {
             Phase::Alone
         };
         Siblings { channels, learn, phase }
+    }
+
+    /// What is known of who moves with whom, once it is; empty: nobody does.
+    pub(super) fn habits(&self) -> Option<Vec<Tie>> {
+        match &self.phase {
+            Phase::Alone => Some(Vec::new()),
+            Phase::Known { taken, ties, .. } if *taken > self.learn => {
+                Some(ties.iter().map(|tie| Tie { distance: 0.0, ..*tie }).collect())
+            }
+            Phase::Meeting { .. } | Phase::Known { .. } => None,
+        }
+    }
+
+    /// Goes on with what was known in an earlier life; false if it cannot be of these channels.
+    pub(super) fn recall(&mut self, ties: Vec<Tie>) -> bool {
+        let is_sound = |tie: &Tie| {
+            let numbers = [tie.slope, tie.offset, tie.distance, tie.squares, tie.largest];
+            tie.of < self.channels && tie.by < self.channels && numbers.iter().all(|x| x.is_finite())
+        };
+        if ties.len() > self.channels * MOST || !ties.iter().all(is_sound) {
+            return false;
+        }
+        if ties.is_empty() {
+            self.phase = Phase::Alone;
+        } else {
+            let (far, ties_of) = (vec![0; self.channels], vec![0; self.channels]);
+            self.phase = Phase::Known { taken: self.learn + 1, ties, far, ties_of };
+        }
+        true
     }
 
     /// Takes one reading. `values`: `[channels]`, NaN where nothing can be compared.
