@@ -5,9 +5,11 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use node::specimen::bearing::Bearing;
+use node::specimen::farm::{self, Farm, PROBES};
 use node::specimen::heart::{Lead, Rhythm};
 use node::specimen::plant::{Fault, Run};
-use node::specimen::{bearing, heart, plant, write_csv};
+use node::specimen::till::{OF_PEOPLE, Shop, TILL};
+use node::specimen::{Sample, bearing, heart, plant, write_csv};
 
 /// 2026-01-01.
 const START_MS: i64 = 1_767_225_600_000;
@@ -20,8 +22,10 @@ fn main() -> std::io::Result<()> {
             predictive_maintenance(Path::new(folder), seed)
         }
         (Some("patient-monitor"), Some(folder), Some(seed)) => patient_monitor(Path::new(folder), seed),
+        (Some("soil-moisture"), Some(folder), Some(seed)) => soil_moisture(Path::new(folder), seed),
+        (Some("point-of-sale"), Some(folder), Some(seed)) => point_of_sale(Path::new(folder), seed),
         _ => Err(std::io::Error::other(
-            "usage: specimen predictive-maintenance|patient-monitor FOLDER [SEED]: writes the example's data there",
+            "usage: specimen predictive-maintenance|patient-monitor|soil-moisture|point-of-sale FOLDER [SEED]: writes the example's data there",
         )),
     }
 }
@@ -52,4 +56,31 @@ fn patient_monitor(folder: &Path, seed: u64) -> std::io::Result<()> {
     let mut file = BufWriter::new(File::create(folder.join("lead.csv"))?);
     write_csv(&heart::CHANNELS, Lead::new(seed, &course, START_MS), &mut file)?;
     file.flush()
+}
+
+fn csv(file: &Path, channels: &[&str], samples: impl IntoIterator<Item = Sample>) -> std::io::Result<()> {
+    let mut file = BufWriter::new(File::create(file)?);
+    write_csv(channels, samples, &mut file)?;
+    file.flush()
+}
+
+/// Four days of two probes, each as a recording, and what ChirpStack would hand on: a topic and a payload in each line.
+fn soil_moisture(folder: &Path, seed: u64) -> std::io::Result<()> {
+    let farm = Farm::new(seed, START_MS);
+    for (at, (name, _)) in PROBES.iter().enumerate() {
+        csv(&folder.join(format!("{name}.csv")), &farm::CHANNELS, farm.of(at))?;
+    }
+    let mut file = BufWriter::new(File::create(folder.join("uplinks.tsv"))?);
+    for uplink in &farm.uplinks {
+        writeln!(file, "{}\t{}", uplink.topic(), uplink.payload())?;
+    }
+    file.flush()
+}
+
+/// Ten days of two tills, and of those who work at them.
+fn point_of_sale(folder: &Path, seed: u64) -> std::io::Result<()> {
+    let Shop { tills: [first, second], people } = Shop::new(seed, START_MS);
+    csv(&folder.join("till_1.csv"), &TILL, first)?;
+    csv(&folder.join("till_2.csv"), &TILL, second)?;
+    csv(&folder.join("people.csv"), &OF_PEOPLE, people)
 }

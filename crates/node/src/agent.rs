@@ -25,6 +25,7 @@ mod nights;
 mod reining;
 pub mod reload;
 mod report;
+mod reporting;
 mod restore;
 pub(crate) mod shared;
 mod sinks;
@@ -79,6 +80,7 @@ use looper::Looper;
 use reining::Reining;
 use reload::{Reloaded, Reloader};
 use report::Reports;
+use reporting::Reporting;
 use shared::Shared;
 pub use shared::VERSION;
 use sinks::{MakeClock, Sinks};
@@ -167,6 +169,7 @@ pub struct Running {
     caring: Caring,
     acting: Option<Acting>,
     relay: Option<relay::Serving>,
+    reporting: Reporting,
 }
 
 /// Starts a node.
@@ -253,6 +256,16 @@ pub fn start_supervised<W: World + Clone + 'static>(
     let (messenger, care_messenger) = (outlet.messenger(), outlet.messenger());
     let (reports, filed) = report::reports(outlet.messenger());
     let acting = act(&config, &outlet, &reports, &world)?;
+    let reporting = reporting::start(
+        config.flow.reports.clone(),
+        reporting::Around {
+            data: data.clone(),
+            clock: Box::new(world.clone()),
+            reports: reports.clone(),
+            messenger: outlet.messenger(),
+        },
+    )
+    .map_err(StartError::Thread)?;
     let (ring, rung) = watch::channel(0);
     let sinks = Arc::new(Sinks::new(&config, &shared, outlet.messenger(), rung, clocks(&world), back_off));
     sinks.follow(&config.flow.sinks).map_err(StartError::Thread)?;
@@ -271,6 +284,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         flow: config.flow.clone(),
         sources,
         sinks: Arc::clone(&sinks),
+        desk: reporting.desk(),
         ring,
         crumb,
     };
@@ -343,6 +357,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         caring,
         acting,
         relay,
+        reporting,
     })
 }
 
@@ -432,6 +447,7 @@ fn act<W: World + Clone + 'static>(
     }
     let around = acting::Around {
         data: config.data.clone(),
+        node: config.name.clone(),
         clock: Box::new(world.clone()),
         reports: reports.clone(),
         messenger: outlet.messenger(),
@@ -639,6 +655,7 @@ impl Running {
         if let Some(relay) = self.relay {
             relay.stop();
         }
+        self.reporting.stop();
         self.speaking.stop();
         self.shared.stopping.store(true, Relaxed);
         self.caring.stop();

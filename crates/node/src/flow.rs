@@ -21,7 +21,9 @@
 
 pub mod actuator;
 mod broker;
+mod bus;
 mod check;
+mod ends;
 mod feature;
 mod health;
 pub mod model;
@@ -30,11 +32,13 @@ mod network;
 mod pairs;
 pub mod params;
 mod part;
+mod report;
 pub mod rule;
 mod rules;
 mod sink;
 pub mod source;
 pub mod test;
+mod within;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +50,7 @@ use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use crate::feature::FeatureConfig;
 use crate::network::NetworkConfig;
+use crate::report::ReportConfig;
 use crate::sink::SinkConfig;
 pub use actuator::ActuatorConfig;
 use check::Checked;
@@ -58,7 +63,7 @@ pub use source::{ReplayConfig, SimulatedConfig, SourceConfig, SourceKind, Speed}
 use test::TestConfig;
 
 /// The kinds of parts, each read in the file of its name.
-const KINDS: [&str; 6] = ["source", "feature", "model", "rule", "sink", "actuator"];
+const KINDS: [&str; 7] = ["source", "feature", "model", "rule", "sink", "actuator", "report"];
 
 /// A checked flow.
 #[derive(Debug, Clone)]
@@ -81,6 +86,8 @@ pub struct Flow {
     pub sinks: Vec<SinkConfig>,
     /// In the order of the file.
     pub actuators: Vec<ActuatorConfig>,
+    /// In the order of the file.
+    pub reports: Vec<ReportConfig>,
     /// What rules ask of actuators.
     pub thens: Vec<Then>,
     /// The rules' places, in the order in which they are judged: each after those it speaks of.
@@ -147,7 +154,7 @@ impl Flow {
 
         let folder = file.parent().unwrap_or(Path::new(""));
         let mut drafts = check::Drafts::default();
-        let mut sinks = Vec::new();
+        let (mut sinks, mut reports) = (Vec::new(), Vec::new());
         for (kind, name, span, value) in tables {
             let Some(name) = part::part_name(&name, &span, &mut problems) else { continue };
             let path = format!("{kind}.{name}");
@@ -165,6 +172,10 @@ impl Flow {
                     sinks.extend(sink::read(name, folder, table));
                     continue;
                 }
+                "report" => {
+                    reports.extend(report::read(name, table));
+                    continue;
+                }
                 "actuator" => drafts.actuators.extend(actuator::read(name, folder, table)),
                 _ => drafts.rules.extend(rule::read(name, table)),
             }
@@ -177,11 +188,12 @@ impl Flow {
                 value.value = shown;
             }
         }
-        let known = sink::Known {
-            parts: drafts.paths(),
-            rules: drafts.rules.iter().map(|rule| rule.name.to_string()).collect(),
-        };
-        let sinks = sink::join(sinks, &known, &mut problems);
+        let rules = drafts.rules.iter().map(|rule| rule.name.to_string()).collect();
+        let actuators = drafts.actuators.iter().map(|part| format!("actuator.{}", part.name));
+        let mut parts: Vec<String> = drafts.paths().into_iter().chain(actuators).collect();
+        let reports = report::join(reports, &parts, &mut problems);
+        parts.extend(reports.iter().map(|part| format!("report.{}", part.name)));
+        let sinks = sink::join(sinks, &sink::Known { parts, rules }, &mut problems);
         let checked = check::check(drafts, &mut problems);
         let tests = match (tests, &checked) {
             (Some(tests), Some(Checked { sources, features, models, rules, .. })) => {
@@ -204,7 +216,7 @@ impl Flow {
                 links,
             } = checked;
             let (file, digest) = (file.to_path_buf(), digest(&text, &params, others));
-            Flow {
+            let mut flow = Flow {
                 file,
                 digest,
                 sources,
@@ -214,6 +226,7 @@ impl Flow {
                 rules,
                 sinks,
                 actuators,
+                reports,
                 thens,
                 order,
                 fields,
@@ -222,12 +235,15 @@ impl Flow {
                 tests,
                 effective,
                 text,
-            }
+            };
+            let parts: Vec<String> = flow.parts().collect();
+            flow.links.extend(ends::links(&parts, &flow.sinks, &flow.reports, &flow.actuators));
+            flow
         });
         problems.or(flow)
     }
 
-    /// The paths of its parts: sources, models, rules, sinks, actuators, each in the order of the file.
+    /// The paths of its parts: sources, features, models, rules, sinks, actuators, reports, each in the order of the file.
     pub fn parts(&self) -> impl Iterator<Item = String> {
         let sources = self.sources.iter().map(|part| format!("source.{}", part.name));
         let models = self.models.iter().map(|part| format!("model.{}", part.name));
@@ -236,7 +252,9 @@ impl Flow {
         let rules = self.rules.iter().map(|part| format!("rule.{}", part.name));
         let sinks = self.sinks.iter().map(|part| format!("sink.{}", part.name));
         let actuators = self.actuators.iter().map(|part| format!("actuator.{}", part.name));
-        sources.chain(features).chain(models).chain(networks).chain(rules).chain(sinks).chain(actuators)
+        let reports = self.reports.iter().map(|part| format!("report.{}", part.name));
+        let thinking = sources.chain(features).chain(models).chain(networks).chain(rules);
+        thinking.chain(sinks).chain(actuators).chain(reports)
     }
 
     /// Whether a part says the same in another flow, whatever else does.

@@ -18,7 +18,7 @@
 //! Remembering:
 //!
 //! - [`journal`]: drafts → records, numbered, chained, on disk;
-//! - [`sink`]: records → brokers, web addresses, files;
+//! - [`sink`]: records → brokers, web addresses, collectors, files; [`report`]: a shift's records → plain words;
 //! - [`sync`]: which records go up next, decided purely; [`uplink`] carries them;
 //! - [`identity`]: who this node is to its hub; [`judged`]: by which time certificates are judged; [`via`]: which way it goes there;
 //! - [`relay`]: the way to the hub for nodes behind this one; [`pace`] keeps a rate.
@@ -83,6 +83,7 @@ pub mod progress;
 #[cfg(feature = "language")]
 pub mod pull;
 pub mod relay;
+pub mod report;
 #[cfg(feature = "language")]
 pub mod serve;
 #[cfg(feature = "language")]

@@ -1,4 +1,4 @@
-//! One face to brokers of MQTT 3.1.1 and 5, for the source that listens and the sink that publishes.
+//! One face to brokers of MQTT 3.1.1 and 5, for the source that listens, the sink that publishes, and actuators behind a broker.
 //!
 //! A [`Link`] is one attempt at one connection: its first event is [`Event::Connected`], its first error its end. Who
 //! holds it makes another one, and says by that how long to wait. What the broker sends is acknowledged by hand, when
@@ -84,8 +84,10 @@ pub enum Session {
 pub struct Will {
     /// Where.
     pub topic: String,
-    /// What; retained.
+    /// What.
     pub payload: String,
+    /// Whether the broker keeps it for whoever comes later.
+    pub retain: bool,
 }
 
 /// What came.
@@ -186,9 +188,9 @@ impl Link {
                 if let Some(tls) = tls {
                     options.set_transport(v4::Transport::tls_with_config(v4::TlsConfiguration::Rustls(tls)));
                 }
-                if let Some(Will { topic, payload }) = will {
-                    let will =
-                        v4::LastWill::new(topic, payload.clone().into_bytes(), v4::QoS::AtLeastOnce, true);
+                if let Some(Will { topic, payload, retain }) = will {
+                    let payload = payload.clone().into_bytes();
+                    let will = v4::LastWill::new(topic, payload, v4::QoS::AtLeastOnce, *retain);
                     options.set_last_will(will);
                 }
                 let (client, events) = v4::AsyncClient::builder(options).capacity(REQUESTS).build();
@@ -215,13 +217,13 @@ impl Link {
                 if let Some(tls) = tls {
                     options.set_transport(v5::Transport::tls_with_config(v5::TlsConfiguration::Rustls(tls)));
                 }
-                if let Some(Will { topic, payload }) = will {
+                if let Some(Will { topic, payload, retain }) = will {
                     let payload = payload.clone().into_bytes();
                     options.set_last_will(v5::LastWill::new(
                         topic,
                         payload,
                         v5::mqttbytes::QoS::AtLeastOnce,
-                        true,
+                        *retain,
                         None,
                     ));
                 }

@@ -11,9 +11,10 @@ use wire::world::{Simulated, WallMs};
 use crate::flow::Flow;
 use crate::flow::source::{SourceConfig, SourceKind};
 use crate::pipeline::{OpenError, Pipeline, Product};
-use crate::source::csv::{CsvError, CsvReader, Row};
+use crate::source::csv::Row;
 use crate::source::pump::{CHANNELS, Pump};
 use crate::source::queue::Batch;
+use crate::source::recording::{RecordingError, RecordingReader};
 use crate::source::simulated::pump_config;
 use crate::source::tally::Tally;
 
@@ -22,7 +23,7 @@ use crate::source::tally::Tally;
 pub enum PlayError {
     /// A file gives no readings.
     #[error(transparent)]
-    Csv(#[from] CsvError),
+    Recording(#[from] RecordingError),
     /// A source cannot be opened.
     #[error("`source.{source_name}` cannot be opened")]
     Open {
@@ -65,13 +66,13 @@ struct Player<'a> {
 }
 
 enum From {
-    File(Box<CsvReader>),
+    File(Box<RecordingReader>),
     Pump { pump: Box<Pump>, left: u64 },
 }
 
 impl Player<'_> {
     /// Reads the next reading into `row`; `false` at the end.
-    fn advance(&mut self) -> Result<bool, CsvError> {
+    fn advance(&mut self) -> Result<bool, RecordingError> {
         match &mut self.from {
             From::File(reader) => reader.read_row(&mut self.row),
             From::Pump { left: 0, .. } => Ok(false),
@@ -105,7 +106,7 @@ pub fn play(
     for (source, config) in flow.sources.iter().enumerate() {
         let (from, channels) = match &config.kind {
             SourceKind::Replay(replay) => {
-                let reader = CsvReader::open(&replay.file, &replay.csv)?;
+                let reader = RecordingReader::open(&replay.file, &replay.csv)?;
                 let channels = reader.channels().to_vec();
                 (From::File(Box::new(reader)), channels)
             }

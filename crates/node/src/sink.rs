@@ -1,4 +1,4 @@
-//! Where records go besides the hub: a broker, a web address, a file, the standard output.
+//! Where records go besides the hub: a broker, a web address, a collector, a file, the standard output.
 //!
 //! A sink reads the journal as the uplink does, by a cursor of its own that outlives restarts: each record is passed on at least once,
 //! in the order of its stream, and what was evicted before is passed on as a gap. Each runs on a thread of its own and is
@@ -10,7 +10,9 @@ pub mod feed;
 pub mod file;
 pub mod homeassistant;
 pub mod mqtt;
+pub mod otlp;
 pub mod pass;
+mod post;
 pub mod trouble;
 pub mod webhook;
 
@@ -26,6 +28,7 @@ use cursor::From;
 use feed::Feed;
 use file::{FileSettings, FileSink, Stdout};
 use mqtt::{MqttSink, MqttSinkSettings};
+use otlp::{Otlp, OtlpSettings};
 use pass::Sink;
 use trouble::SinkError;
 use webhook::{Webhook, WebhookSettings};
@@ -50,6 +53,8 @@ pub enum SinkKind {
     Mqtt(MqttSinkSettings),
     /// To a web address.
     Webhook(WebhookSettings),
+    /// To a collector of OpenTelemetry.
+    Otlp(OtlpSettings),
     /// To a file.
     File(FileSettings),
     /// To the standard output.
@@ -60,7 +65,7 @@ impl SinkKind {
     /// Whether what goes there leaves the node.
     pub fn sends(&self) -> bool {
         match self {
-            SinkKind::Mqtt(_) | SinkKind::Webhook(_) => true,
+            SinkKind::Mqtt(_) | SinkKind::Webhook(_) | SinkKind::Otlp(_) => true,
             SinkKind::File(_) | SinkKind::Stdout => false,
         }
     }
@@ -71,6 +76,7 @@ pub fn build(config: &SinkConfig) -> Box<dyn Sink> {
     match &config.kind {
         SinkKind::Mqtt(settings) => Box::new(MqttSink::new(settings.clone())),
         SinkKind::Webhook(settings) => Box::new(Webhook::new(settings.clone())),
+        SinkKind::Otlp(settings) => Box::new(Otlp::new(settings.clone())),
         SinkKind::File(settings) => Box::new(FileSink::new(settings.clone())),
         SinkKind::Stdout => Box::new(Stdout),
     }

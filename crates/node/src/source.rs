@@ -15,9 +15,12 @@ pub mod modbus;
 mod moment;
 pub mod mqtt;
 mod pace;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod payload;
 pub mod pump;
 pub mod queue;
+pub mod recording;
 pub mod replay;
 pub mod serial;
 pub mod simulated;
@@ -125,6 +128,7 @@ mod tests {
     use super::*;
     use csv::CsvError;
     use queue::{Batch, Outlet};
+    use recording::RecordingError;
     use wire::world::System;
 
     /// Gives a reading, then panics, then fails, then comes to its end.
@@ -137,8 +141,8 @@ mod tests {
             match self.0 {
                 1 => panic!("a bad sensor"),
                 2 => {
-                    Err(CsvError::Io { path: "f.csv".into(), source: std::io::ErrorKind::NotFound.into() }
-                        .into())
+                    let source = std::io::ErrorKind::NotFound.into();
+                    Err(RecordingError::from(CsvError::Io { path: "f.csv".into(), source }).into())
                 }
                 _ => Ok("it is over".to_owned()),
             }

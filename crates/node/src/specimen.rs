@@ -1,12 +1,14 @@
-//! Machines and hearts that do not exist: streams made from a seed whose truth is known, for examples, tests and
+//! Machines, hearts, farms and shops that do not exist: streams made from a seed whose truth is known, for examples, tests and
 //! benches. Pure: a seed gives the same stream every time.
 //!
 //! Their numbers are drawn from published physics and physiology, not fitted to a recording: what a detector reaches
 //! on them says how it does on such plants, not on a certain one.
 
 pub mod bearing;
+pub mod farm;
 pub mod heart;
 pub mod plant;
+pub mod till;
 
 use std::io::Write;
 

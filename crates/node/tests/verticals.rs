@@ -6,14 +6,25 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use node::config::Config;
 use node::flow::Flow;
+use node::flow::source::{ReplayConfig, SourceKind, Speed};
+use node::journal::reader::Reader;
 use node::pipeline::Product;
 use node::play::play;
+use node::play::rehearse::rehearse;
+use node::report::gather::Gathered;
+use node::report::tell::tell;
+use node::source::BackOff;
+use node::source::csv::CsvOptions;
 use node::specimen::bearing::{self, Bearing};
+use node::specimen::farm::{self, DOWN_H, Farm, RAIN_H};
 use node::specimen::heart::{self, Lead, Rhythm};
 use node::specimen::plant::{self, Fault, Run};
+use node::specimen::till::{self, DRAWER, REFUNDS, Shop};
 use node::specimen::{Sample, write_csv};
 use wire::body::{Decision, PartChange, RuleState};
+use wire::world::System;
 
 /// 2026-01-01.
 const START_MS: i64 = 1_767_225_600_000;
@@ -134,4 +145,143 @@ fn a_patient_is_watched() {
         assert_eq!(lead[0], ("faulty", "dead"));
         assert_eq!(lead[1].0, "well");
     }
+}
+
+/// The recordings stand for what comes over MQTT.
+fn put_in(flow: &mut Flow, folder: &Path) {
+    for source in &mut flow.sources {
+        let csv = CsvOptions { truth: Some("truth".into()), ..CsvOptions::default() };
+        let file = folder.join(format!("{}.csv", source.name));
+        source.kind = SourceKind::Replay(ReplayConfig { file, csv, speed: Speed::Max, repeat: false });
+    }
+}
+
+#[test]
+fn a_farm_is_watered_and_told_of() {
+    const HOUR: f64 = 3_600.0;
+    let example = Example::new("soil-moisture");
+    for seed in [7, 8, 9] {
+        let made = Farm::new(seed, START_MS);
+        assert!(made.lost > 30, "{}", made.lost);
+        for (at, (name, _)) in farm::PROBES.iter().enumerate() {
+            example.data(&format!("{name}.csv"), &farm::CHANNELS, made.of(at));
+        }
+        let mut flow = Flow::load(&example.file()).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(rehearse(&flow).unwrap_or_else(|problems| panic!("{problems}")), 3);
+        put_in(&mut flow, example.folder.path());
+        let report = flow.reports[0].clone();
+        // The shift in which the north falls dry.
+        let dry_ms = START_MS + (made.dry_from_h * HOUR * 1e3) as i64;
+        let shift = report.shifts.last(dry_ms + report.shifts.every_ms);
+        let mut gathered = Gathered::new(shift);
+        let mut decisions = Vec::new();
+        play(&flow, 0, |_, _, products| {
+            for product in products {
+                if let Product::Decision(Decision { rule, state, at_ms, .. }) = product {
+                    decisions.push((rule.to_string(), *state, (at_ms - START_MS) as f64 / 1e3));
+                }
+                let at_ms = match product {
+                    Product::Decision(decision) => decision.at_ms,
+                    Product::Summary(summary) => summary.to_ms,
+                    _ => continue,
+                };
+                if (shift.from_ms..shift.to_ms).contains(&at_ms) {
+                    let draft = product.draft();
+                    gathered.take(draft.kind.as_str(), &draft.body, &report);
+                }
+            }
+        })
+        .unwrap();
+        println!("seed {seed}, dry from {} h: {decisions:?}", made.dry_from_h);
+        let near = |rule: &str, state: RuleState, expected: &[(f64, f64)]| {
+            let times = times(&decisions, rule, state);
+            assert_eq!(times.len(), expected.len(), "{rule} {state:?}: {times:?}");
+            for (at_s, (from_h, to_h)) in times.iter().zip(expected) {
+                assert!((from_h * HOUR..=to_h * HOUR).contains(at_s), "{rule} {state:?}: {times:?}");
+            }
+        };
+        near("dry_north", RuleState::Firing, &[(made.dry_from_h, made.dry_from_h + 4.0)]);
+        near("dry_north", RuleState::Cleared, &[(RAIN_H, RAIN_H + 2.0)]);
+        near("silent_south", RuleState::Firing, &[(DOWN_H.0 + 1.0, DOWN_H.0 + 3.5)]);
+        near("silent_south", RuleState::Cleared, &[(DOWN_H.1, DOWN_H.1 + 1.5)]);
+        near("silent_north", RuleState::Firing, &[]);
+        near("battery_north", RuleState::Firing, &[]);
+        assert_eq!(times(&decisions, "battery_south", RuleState::Firing).len(), 1);
+
+        gathered.close();
+        let told = tell(&gathered, &report);
+        println!("{told}");
+        assert!(told.starts_with("The farm, 2026-01-0"), "{told}");
+        assert!(
+            told.contains("The rule dry_north (warning) fired once, ") && told.contains("and still does."),
+            "{told}"
+        );
+        let north = gathered.channels["north.moisture"];
+        assert!(north.min < 22.5 && north.mean().unwrap() < north.max, "{north:?}");
+        assert!(told.contains("soil moisture in the north (%): "), "{told}");
+        assert!(!told.contains("battery"), "it has no name for people: {told}");
+    }
+}
+
+#[test]
+fn a_shop_tells_what_is_odd_and_names_nobody() {
+    const HOUR: f64 = 3_600.0;
+    let example = Example::new("point-of-sale");
+    let folder = example.folder.path();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/point-of-sale/node.toml");
+    std::fs::copy(config, folder.join("node.toml")).unwrap();
+    for seed in [7, 8, 9] {
+        let Shop { tills: [first, second], people } = Shop::new(seed, START_MS);
+        example.data("till_1.csv", &till::TILL, first);
+        example.data("till_2.csv", &till::TILL, second);
+        example.data("people.csv", &till::OF_PEOPLE, people);
+        let (decisions, _) = example.play();
+        println!("seed {seed}: {decisions:?}");
+        let near = |rule: &str, (day, from_h, to_h): (usize, f64, f64)| {
+            let times = times(&decisions, rule, RuleState::Firing);
+            let begin_s = day as f64 * 24.0 * HOUR;
+            let within = begin_s + from_h * HOUR..begin_s + (to_h + 0.1) * HOUR;
+            assert!(!times.is_empty() && times.iter().all(|at_s| within.contains(at_s)), "{rule}: {times:?}");
+        };
+        near("refunds_2", REFUNDS);
+        near("drawer_1", DRAWER);
+        for quiet in ["refunds_1", "drawer_2"] {
+            assert_eq!(times(&decisions, quiet, RuleState::Firing), [] as [f64; 0], "{quiet}");
+        }
+    }
+
+    // The node itself: what may leave has neither counts nor names.
+    let flow = std::fs::read_to_string(example.file()).unwrap();
+    std::fs::write(example.file(), flow.replace("truth = \"truth\"", "truth = \"truth\"\nspeed = \"max\""))
+        .unwrap();
+    let config = Config::load(&folder.join("node.toml")).unwrap_or_else(|errors| panic!("{errors}"));
+    let data = config.data.clone();
+    let quick = std::time::Duration::from_millis(50);
+    let node =
+        node::agent::start_with(config, System::new(), BackOff { first: quick, longest: quick }).unwrap();
+    for _ in 0..3_000 {
+        if node.sources_ended() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(node.sources_ended());
+    node.stop().unwrap();
+    let reader = Reader::open(&data).unwrap();
+    let (mut left, mut stayed) = (String::new(), String::new());
+    for position in reader.positions().unwrap() {
+        let is_numbers =
+            ["readings.", "summary."].iter().any(|kind| position.stream.as_str().starts_with(kind));
+        assert!(!(is_numbers && position.leaves), "{}", position.stream);
+        let records = reader.records(&position.stream, 0, 1_000_000).unwrap();
+        let into = if position.leaves { &mut left } else { &mut stayed };
+        records.iter().for_each(|(record, _)| into.push_str(record.body.get()));
+    }
+    assert!(left.contains("\"rule\":\"refunds_2\"") && left.contains("\"state\":\"firing\""));
+    assert!(left.contains("\"p-"), "there are pseudonyms");
+    for person in till::PEOPLE {
+        assert!(!left.contains(person), "{person} is named outside");
+        assert!(stayed.contains(person), "{person} is known in the shop");
+    }
+    assert!(!left.contains("takings"));
 }

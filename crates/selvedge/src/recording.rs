@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use node::config::problem::ConfigErrors;
 use node::flow::Flow;
-use node::source::csv::{CsvOptions, CsvReader, is_read_once};
+use node::source::csv::{CsvOptions, is_read_once};
+use node::source::recording::RecordingReader;
 
-/// A CSV file with a time column and one column a channel.
+/// A file of CSV or Parquet with a time column and one column a channel.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Recording {
-    /// The recording: a CSV file with a time column and any number of channels.
+    /// The recording: a file of CSV or Parquet with a time column and any number of channels.
     pub(crate) file: PathBuf,
 
     /// The time column; without it the one that is named or looks like one.
@@ -54,7 +55,7 @@ impl Recording {
         if self.truth.is_some()
             && self.channels.is_none()
             && !is_read_once(&self.file)
-            && let Ok(reader) = CsvReader::open(&self.file, &options)
+            && let Ok(reader) = RecordingReader::open(&self.file, &options)
         {
             // A file that cannot be read is complained of when it is read in earnest.
             let is_label = |channel: &&String| LABELS.contains(&channel.as_str());

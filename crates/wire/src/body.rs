@@ -1,6 +1,7 @@
 //! What the records of each kind say. A reader ignores fields it does not know; the stored text keeps them.
 
 pub mod act;
+pub mod report;
 
 use std::collections::BTreeMap;
 

@@ -78,7 +78,10 @@ pub enum Event {
         took_ms: u64,
     },
     /// The guard brought the device back to its safe setting by itself.
-    Lapsed,
+    Lapsed {
+        /// Why.
+        why: String,
+    },
     /// The guard is gone, or a new one has begun.
     Lost {
         /// Why.
@@ -276,10 +279,7 @@ impl Envelope {
                 self.holds_until_ns = (holds == Some(true)).then(|| now_ns.saturating_add(fresh_ns));
             }
             Event::Wrote { id, read, took_ms } => self.wrote(id, read, took_ms, now_ns, &mut out),
-            Event::Lapsed => {
-                let why = "the guard heard nothing of the node for a lease, and brought it back";
-                self.forget(why, now_ns, &mut out);
-            }
+            Event::Lapsed { why } => self.forget(&why, now_ns, &mut out),
             Event::Lost { why } => {
                 self.forget(&why, now_ns, &mut out);
                 self.back = Pause::default();

@@ -73,6 +73,11 @@ enum Heard {
         read: Result<Option<Setting>, String>,
         took_ms: u64,
     },
+    /// What a device hangs on broke: it may have gone back by itself.
+    Lost {
+        at: usize,
+        why: String,
+    },
 }
 
 /// Guards until `orders` end; then brings every device back. `say` hears what comes of it; when nobody listens there any more, the
@@ -145,6 +150,10 @@ pub fn guard(
                     posts.iter_mut().for_each(Post::bring_back);
                 }
             }
+            Heard::Lost { at, why } => {
+                tracing::warn!(actuator = %posts[at].held.name, why, "a device may have left its setting");
+                posts[at].lost(&why);
+            }
             Heard::Did { at, read, took_ms } => {
                 if let Err(why) = &read {
                     tracing::warn!(actuator = %posts[at].held.name, why, "a device did not take its setting");
@@ -198,8 +207,21 @@ fn work(at: usize, held: &Held, tell: Sender<Heard>) -> Result<Sender<Setting>, 
     let held = held.clone();
     let run = move || {
         let clock = wire::world::System::new();
-        let mut open = None;
-        for to in jobs {
+        let mut open: Option<Box<dyn Device>> = None;
+        loop {
+            let to = match jobs.recv_timeout(IDLE) {
+                Ok(to) => to,
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(why) = open.as_mut().and_then(|device| device.lost()) {
+                        open = None;
+                        if tell.send(Heard::Lost { at, why }).is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let begun_ns = clock.mono_ns();
             let read = set(&mut open, &held, &to, &clock).map_err(|error| why(&error));
             if read.is_err() {
@@ -226,7 +248,7 @@ fn set(
 ) -> Result<Option<Setting>, DeviceError> {
     let device = match open {
         Some(device) => device,
-        None => open.insert(device::open(&held.driver, &held.allowed)?),
+        None => open.insert(device::open(&held.driver, &held.allowed, &held.safe)?),
     };
     device.set(to)?;
     if !held.confirm {

@@ -80,10 +80,12 @@ pub enum Said {
         /// How long it took.
         took_ms: u64,
     },
-    /// The lease ran out, and the device goes back to its safe setting; it takes nothing else before that was ordered, too.
+    /// The device goes back to its safe setting without an order; it takes nothing else before that was ordered, too.
     Lapsed {
         /// Which.
         actuator: PartName,
+        /// Why.
+        why: String,
     },
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use wire::body::Body as _;
 use wire::body::act::{Act, Actor, ActorKind, Outcome};
 use wire::class::Class;
-use wire::id::StreamName;
+use wire::id::{NodeId, StreamName};
 use wire::world::{Clock, MonoNs};
 
 use super::report::Reports;
@@ -96,6 +96,8 @@ impl Acting {
 /// What the thread needs of the rest of the node.
 pub(super) struct Around {
     pub(super) data: PathBuf,
+    /// Whose actuators they are.
+    pub(super) node: NodeId,
     pub(super) clock: Box<dyn Clock>,
     pub(super) reports: Reports,
     pub(super) messenger: Messenger,
@@ -232,9 +234,9 @@ impl Thread {
                     self.step(at, Event::Wrote { id, read, took_ms });
                 }
             }
-            Some(Said::Lapsed { actuator }) => {
+            Some(Said::Lapsed { actuator, why }) => {
                 if let Some(at) = self.ones.iter().position(|one| one.config.name == actuator) {
-                    self.step(at, Event::Lapsed);
+                    self.step(at, Event::Lapsed { why });
                 }
             }
             None => self.gone(now_ns, "it ended"),
@@ -299,7 +301,7 @@ impl Thread {
     fn start_guard(&mut self) -> std::io::Result<Keeper> {
         let held = self.ones.iter().filter(|one| !one.config.dry_run).map(|One { config, .. }| Held {
             name: config.name.clone(),
-            driver: config.driver.clone(),
+            driver: config.driver.known_as(|| format!("selvedge-{}-act-{}", self.around.node, config.name)),
             allowed: config.limits.allowed.clone(),
             safe: config.limits.safe.clone(),
             lease_ms: config.limits.lease_ms,

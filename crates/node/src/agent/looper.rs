@@ -16,6 +16,7 @@ use wire::world::{Clock, MonoNs};
 
 use super::reining::Reining;
 use super::report::Filed;
+use super::reporting::Desk;
 use super::shared::{Shared, VERSION};
 use super::sinks::Sinks;
 use super::sources::Sources;
@@ -71,6 +72,7 @@ pub(super) struct Looper {
     pub(super) flow: Flow,
     pub(super) sources: Sources,
     pub(super) sinks: Arc<Sinks>,
+    pub(super) desk: Desk,
     /// Rung when the journal has grown, for the sinks.
     pub(super) ring: watch::Sender<u64>,
     /// What it is busy with, for the next life.
@@ -374,6 +376,7 @@ impl Looper {
             tracing::error!(reason, "the flow is not whole");
             round.out.push(Product::part("flow", "failed", reason));
         }
+        self.desk.follow(&flow.reports);
         if let Err(error) = self.sinks.follow(&flow.sinks) {
             let reason = format!("a sink has no thread: {error}; start the node again");
             tracing::error!(reason, "the flow is not whole");

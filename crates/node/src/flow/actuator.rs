@@ -1,5 +1,7 @@
 //! Reads the actuators of a flow: what they are, and the envelope that nobody leaves.
 
+mod reach;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -7,18 +9,21 @@ use std::path::Path;
 use wire::body::act::{Setting, WORD_MAX_BYTES};
 use wire::id::PartName;
 
+use self::reach::{KINDS, driver};
 use super::names::Book;
 use super::part::{Named, inside};
-use crate::act::device::{Driver, Exec, Http};
+use super::source::{SourceConfig, SourceKind};
+use super::within::within;
+use crate::act::device::Driver;
+use crate::act::device::modbus::Modbus;
 use crate::act::limits::{Allowed, Limits, Rate, WORDS_MAX, slew_per_s};
 use crate::act::reins::Then;
 use crate::board::Kind;
 use crate::config::part::{Part, Placed};
 use crate::config::problem::{Problems, did_you_mean};
-use crate::config::quantity::duration_ms;
 use crate::expression::Expression;
-
-const KINDS: [&str; 3] = ["simulated", "exec", "http"];
+use crate::source::modbus::ModbusSettings;
+use crate::source::modbus::line::Line;
 
 /// An actuator as declared.
 #[derive(Debug, Clone)]
@@ -110,17 +115,13 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     let lease_ms = part.take_text_or("lease", "30s", |text| within(text, 1_000, 86_400_000)).value;
     let longest_ms = part.take_text_or("longest", "1h", |text| within(text, 1_000, 31_536_000_000)).value;
     let dry_run = part.take_or("dry_run", true, "true").value;
-    let driver = match kind.value.as_str() {
-        "simulated" => simulated(folder, &mut part),
-        "exec" => exec(&mut part),
-        "http" => http(folder, &mut part),
-        other => {
-            let message = format!("there is no actuator of type {other:?}");
-            part.problem(kind.span, message, did_you_mean(other, KINDS));
-            // What else stands there belongs to a type we do not know.
-            return None;
-        }
-    };
+    if !KINDS.contains(&kind.value.as_str()) {
+        let message = format!("there is no actuator of type {:?}", kind.value);
+        part.problem(kind.span, message, did_you_mean(&kind.value, KINDS));
+        // What else stands there belongs to a type we do not know.
+        return None;
+    }
+    let driver = driver(&kind.value, folder, &allowed, &mut part);
     let reads = driver.as_ref().is_some_and(Driver::reads);
     let confirm = part.take_or("confirm", reads, if reads { "true" } else { "false" });
     if confirm.value && !reads && driver.is_some() {
@@ -128,11 +129,12 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         part.problem(
             confirm.span,
             message,
-            "say how it is read (`read`, `read_url`), or leave `confirm` out",
+            "say how it is read (`read`, `read_url`, `read_topic`), or leave `confirm` out",
         );
     }
     let settle_ms = part.take_text_or("settle", "0s", |text| within(text, 0, 5_000)).value;
     part.finish();
+    let coarseness = driver.as_ref().map_or(1e-9, |driver| driver.coarseness(&allowed));
     let limits = Limits {
         allowed,
         safe: safe?.value,
@@ -141,7 +143,7 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         interlocked: interlock.is_some(),
         lease_ms,
         longest_ms,
-        tolerance: tolerance.map_or(1e-9, |placed| placed.value),
+        tolerance: tolerance.map_or(coarseness, |placed| placed.value),
     };
     let (driver, confirm) = (driver?, confirm.value);
     let config = ActuatorConfig {
@@ -155,6 +157,29 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         settle_ms,
     };
     Some(Named { part: ActuatorDraft { config, interlock }, name, span })
+}
+
+/// Complains of a serial line on which a source speaks, too: it has one master.
+pub(super) fn refuse_shared_lines(
+    drafts: &[Named<ActuatorDraft>],
+    sources: &[Named<SourceConfig>],
+    problems: &mut Problems,
+) {
+    for Named { part, name, span } in drafts {
+        let Driver::Modbus(Modbus { line: Line::Rtu(port), .. }) = &part.config.driver else { continue };
+        let speaks = |kind: &SourceKind| match kind {
+            SourceKind::Modbus(ModbusSettings { line: Line::Rtu(other), .. }) => other.device == port.device,
+            SourceKind::Serial(serial) => serial.port.device == port.device,
+            _ => false,
+        };
+        if let Some(source) = sources.iter().find(|source| speaks(&source.part.kind)) {
+            let device = port.device.display();
+            let message = format!("`source.{}` and `actuator.{name}` both speak on {device}", source.name);
+            let help =
+                "a serial line has one master: give each a line, or put a gateway to Modbus TCP before it";
+            problems.add_with_help(span.clone(), message, help);
+        }
+    }
 }
 
 /// Gives the names in interlocks their meaning: they may speak of every part. `None` after a problem.
@@ -266,73 +291,6 @@ fn allowed(part: &mut Part<'_, '_>) -> Option<(Allowed, Option<String>)> {
             None
         }
     }
-}
-
-fn within(text: &str, least_ms: u64, most_ms: u64) -> Result<u64, String> {
-    let ms = u64::try_from(duration_ms(text)?).unwrap_or_default();
-    if (least_ms..=most_ms).contains(&ms) {
-        return Ok(ms);
-    }
-    Err(format!("{text:?} is not from {} s to {} s", least_ms as f64 / 1e3, most_ms as f64 / 1e3))
-}
-
-fn timeout(part: &mut Part<'_, '_>) -> u64 {
-    part.take_text_or("timeout", "2s", |text| within(text, 10, 5_000)).value
-}
-
-fn simulated(folder: &Path, part: &mut Part<'_, '_>) -> Option<Driver> {
-    let file = part.require::<String>("file", "\"valve.txt\"")?;
-    Some(Driver::Simulated { file: folder.join(file.value) })
-}
-
-fn exec(part: &mut Part<'_, '_>) -> Option<Driver> {
-    let command = part.require::<Vec<String>>("command", "[\"/usr/local/bin/valve\", \"{value}\"]");
-    let read = part.take::<Vec<String>>("read");
-    let timeout_ms = timeout(part);
-    for Placed { value, span } in [&command, &read].into_iter().flatten() {
-        if value.first().is_none_or(String::is_empty) {
-            let help = "write the program and its arguments, each as a text of its own";
-            part.problem(span.clone(), "there is no program to run", help);
-            return None;
-        }
-    }
-    let command = command?;
-    if !command.value.iter().skip(1).any(|word| word.contains("{value}")) {
-        let help = "write `{value}` where the setting goes, as in `[\"/usr/local/bin/valve\", \"{value}\"]`";
-        part.problem(command.span, "the program is not told what to set", help);
-        return None;
-    }
-    let read = read.map(|placed| placed.value);
-    Some(Driver::Exec(Exec { command: command.value, read, timeout_ms }))
-}
-
-fn http(folder: &Path, part: &mut Part<'_, '_>) -> Option<Driver> {
-    let address = |text: &str| match reqwest::Url::parse(text) {
-        Ok(url) if ["http", "https"].contains(&url.scheme()) && url.host().is_some() => Ok(text.to_owned()),
-        _ => Err(format!("{text:?} is no address: it begins with http:// or https:// and names a host")),
-    };
-    part.require_key("url", "\"http://192.168.0.7/valve\"");
-    let url = part.take_text("url", address);
-    let method = part.take_text_or("method", "PUT", |text| match text {
-        "PUT" | "POST" | "GET" => Ok(text.to_owned()),
-        _ => Err(format!("{text:?} is none of PUT, POST and GET")),
-    });
-    let body = part.take::<String>("body").map(|placed| placed.value);
-    let read_url = part.take_text("read_url", address).map(|placed| placed.value);
-    let pointer = part.take_text_or("pointer", "", |text| match text.is_empty() || text.starts_with('/') {
-        true => Ok(text.to_owned()),
-        false => Err(format!("{text:?} is no place in JSON: write `/state/valve`")),
-    });
-    let token_file = part.take::<String>("token_file").map(|placed| folder.join(placed.value));
-    let timeout_ms = timeout(part);
-    let Placed { value: url, span } = url?;
-    if !url.contains("{value}") && !body.as_ref().is_some_and(|body| body.contains("{value}")) {
-        let help = "write `body = '{\"state\": {value}}'`, or `{value}` in `url`";
-        part.problem(span, "the device is not told what to set", help);
-        return None;
-    }
-    let (method, pointer) = (method.value, pointer.value);
-    Some(Driver::Http(Http { url, method, body, read_url, pointer, token_file, timeout_ms }))
 }
 
 /// The most actuators of one flow.

@@ -21,7 +21,8 @@ use crate::config::part::Placed;
 use crate::config::problem::{Problems, did_you_mean};
 use crate::feature::FeatureConfig;
 use crate::network::NetworkConfig;
-use crate::source::csv::{CsvReader, is_read_once};
+use crate::source::csv::is_read_once;
+use crate::source::recording::RecordingReader;
 use crate::why::why;
 
 /// The most sources, and the most models, of one flow.
@@ -194,6 +195,7 @@ pub(super) fn check(drafts: Drafts, problems: &mut Problems) -> Option<Checked> 
     }
     let networks = network::check(networks, &sources, &mut book, problems);
     let (rules, order) = check_rules(rules, &mut book, problems)?;
+    actuator::refuse_shared_lines(&actuators, &sources, problems);
     let actuators = actuator::check(actuators, &book, problems)?;
     let thens = check_thens(thens, &actuators, problems);
     let sources = sources.into_iter().map(|named| named.part).collect();
@@ -410,7 +412,7 @@ pub(super) fn check_files(
         if is_read_once(&replay.file) {
             continue;
         }
-        let reader = match CsvReader::open(&replay.file, &replay.csv) {
+        let reader = match RecordingReader::open(&replay.file, &replay.csv) {
             Ok(reader) => reader,
             Err(error) => {
                 problems.add(source.span.clone(), format!("`source.{}`: {}", source.name, why(&error)));

@@ -1,6 +1,6 @@
 //! `[sink.x]`: where records go besides the hub.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wire::id::PartName;
@@ -13,10 +13,11 @@ use crate::sink::choose::Choice;
 use crate::sink::cursor::From;
 use crate::sink::file::FileSettings;
 use crate::sink::mqtt::{MqttSinkSettings, TOPIC};
+use crate::sink::otlp::OtlpSettings;
 use crate::sink::webhook::WebhookSettings;
 use crate::sink::{SinkConfig, SinkKind};
 
-const KINDS: [&str; 4] = ["mqtt", "webhook", "file", "stdout"];
+const KINDS: [&str; 5] = ["mqtt", "webhook", "otlp", "file", "stdout"];
 /// What is passed on if nothing is said.
 const RECORDS: [&str; 2] = ["decision", "inference"];
 
@@ -44,11 +45,15 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     let settings = match kind.value.as_str() {
         "mqtt" => mqtt(folder, &mut part).map(SinkKind::Mqtt),
         "webhook" => webhook(folder, &mut part).map(SinkKind::Webhook),
+        "otlp" => otlp(folder, &mut part).map(SinkKind::Otlp),
         "file" => file(folder, &mut part).map(SinkKind::File),
         _ => Some(SinkKind::Stdout),
     };
     let mut kinds = RECORDS.map(str::to_owned).to_vec();
-    if matches!(&settings, Some(SinkKind::Mqtt(MqttSinkSettings { discovery: Some(_), .. }))) {
+    if matches!(
+        &settings,
+        Some(SinkKind::Mqtt(MqttSinkSettings { discovery: Some(_), .. }) | SinkKind::Otlp(_))
+    ) {
         // What channels say comes with summaries.
         kinds.push("summary".to_owned());
     }
@@ -84,7 +89,9 @@ pub(super) fn join(sinks: Vec<SinkDraft>, known: &Known, problems: &mut Problems
     for SinkDraft { mut config, inputs } in sinks {
         for Placed { value: input, span } in inputs {
             let found = match input.strip_suffix('*') {
-                Some(begin) => ["source.", "model.", "rule."].iter().any(|kind| begin.starts_with(kind)),
+                Some(begin) => ["source.", "model.", "rule.", "actuator.", "report."]
+                    .iter()
+                    .any(|kind| begin.starts_with(kind)),
                 None => known.parts.contains(&input),
             };
             if !found {
@@ -124,20 +131,36 @@ fn mqtt(folder: &Path, part: &mut Part<'_, '_>) -> Option<MqttSinkSettings> {
 }
 
 fn webhook(folder: &Path, part: &mut Part<'_, '_>) -> Option<WebhookSettings> {
-    let url = part.require::<String>("url", "\"https://example.org/alarms\"");
-    if let Some(url) = &url
-        && !reqwest::Url::parse(&url.value).is_ok_and(|url| {
-            ["http", "https"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()
-        })
-    {
+    let url = address("https://example.org/alarms", part);
+    let (token_file, timeout) = (token_file(folder, part), timeout(part));
+    Some(WebhookSettings { url: url?, token_file, timeout })
+}
+
+fn otlp(folder: &Path, part: &mut Part<'_, '_>) -> Option<OtlpSettings> {
+    let url = address("http://localhost:4318", part);
+    let (token_file, timeout) = (token_file(folder, part), timeout(part));
+    Some(OtlpSettings { url: url?, token_file, timeout })
+}
+
+/// Reads `url`.
+fn address(example: &str, part: &mut Part<'_, '_>) -> Option<String> {
+    let url = part.require::<String>("url", &format!("{example:?}"))?;
+    let is_address = reqwest::Url::parse(&url.value).is_ok_and(|url| {
+        ["http", "https"].contains(&url.scheme()) && url.has_host() && url.username().is_empty()
+    });
+    if !is_address {
         let message = format!("`url` of `{}` is no address of the web", part.path);
-        part.problem(
-            url.span.clone(),
-            message,
-            "write \"https://example.org/alarms\"; a token goes into `token_file`",
-        );
+        let help = format!("write {example:?}; a token goes into `token_file`");
+        part.problem(url.span.clone(), message, help);
     }
-    let token_file = part.take::<String>("token_file").map(|placed| folder.join(placed.value));
+    Some(url.value)
+}
+
+fn token_file(folder: &Path, part: &mut Part<'_, '_>) -> Option<PathBuf> {
+    part.take::<String>("token_file").map(|placed| folder.join(placed.value))
+}
+
+fn timeout(part: &mut Part<'_, '_>) -> Duration {
     let timeout = part.take_text_or("timeout", "10s", |text| {
         let ms = duration_ms(text)?;
         if (1..=300_000).contains(&ms) {
@@ -146,7 +169,7 @@ fn webhook(folder: &Path, part: &mut Part<'_, '_>) -> Option<WebhookSettings> {
             Err("must be from 1 ms to 5 m".to_owned())
         }
     });
-    Some(WebhookSettings { url: url?.value, token_file, timeout: timeout.value })
+    timeout.value
 }
 
 fn file(folder: &Path, part: &mut Part<'_, '_>) -> Option<FileSettings> {

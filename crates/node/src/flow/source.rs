@@ -1,6 +1,6 @@
 //! `[source.x]`: where readings come from.
 
-mod lines;
+pub(super) mod lines;
 mod modbus;
 mod mqtt;
 mod payload;
@@ -19,7 +19,8 @@ use crate::config::quantity::duration_ms;
 use crate::health::HealthSettings;
 use crate::source::csv::{CsvOptions, MAX_COLUMNS};
 use crate::source::exec::ExecSettings;
-use crate::source::modbus::{Line, ModbusSettings};
+use crate::source::modbus::ModbusSettings;
+use crate::source::modbus::line::Line;
 use crate::source::mqtt::settings::MqttSettings;
 use crate::source::pump;
 use crate::source::serial::SerialSettings;

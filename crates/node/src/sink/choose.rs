@@ -79,11 +79,13 @@ impl Choice {
         })
     }
 
-    fn wants_part(&self, part: &str) -> bool {
-        self.inputs.iter().any(|wanted| match wanted.strip_suffix('*') {
-            Some(begin) => part.starts_with(begin),
-            None => part == wanted,
-        })
+    /// Whether records of a part are of interest, as far as that is said.
+    pub fn wants_part(&self, part: &str) -> bool {
+        self.inputs.is_empty()
+            || self.inputs.iter().any(|wanted| match wanted.strip_suffix('*') {
+                Some(begin) => part.starts_with(begin),
+                None => part == wanted,
+            })
     }
 }
 
@@ -119,6 +121,8 @@ fn parts_of(kind: &str, body: &RawValue) -> Vec<String> {
     match kind {
         "decision" => [named("rule", &body["rule"]), source()].into_iter().flatten().collect(),
         "inference" => [named("model", &body["model"]["name"]), source()].into_iter().flatten().collect(),
+        "act" => named("actuator", &body["actuator"]).into_iter().collect(),
+        "report" => named("report", &body["report"]).into_iter().collect(),
         "part" => body["part"].as_str().map(str::to_owned).into_iter().collect(),
         _ => source().into_iter().collect(),
     }

@@ -56,9 +56,11 @@ impl MqttSink {
         let MqttSinkSettings { broker, client_id, discovery, rules, .. } = &self.settings;
         let base = format!("selvedge/{}", feed.node());
         let mut announcer = discovery.as_ref().map(|prefix| Announcer::new(prefix, &base, feed.node()));
-        let will = announcer
-            .as_ref()
-            .map(|announcer| Will { topic: announcer.availability(), payload: "offline".to_owned() });
+        let will = announcer.as_ref().map(|announcer| Will {
+            topic: announcer.availability(),
+            payload: "offline".to_owned(),
+            retain: true,
+        });
         let id =
             client_id.clone().unwrap_or_else(|| format!("selvedge-{}-sink-{}", feed.node(), feed.name()));
         let mut link = Link::open(broker, &id, Session::Clean, will.as_ref())?;
@@ -92,7 +94,7 @@ impl MqttSink {
             publish(&mut link, messages).await?;
             feed.done(group)?;
         }
-        if let Some(Will { topic, payload }) = will {
+        if let Some(Will { topic, payload, .. }) = will {
             // A goodbye is no death: the broker says nothing, so we do.
             publish(&mut link, vec![(topic, payload.into_bytes(), true)]).await?;
         }

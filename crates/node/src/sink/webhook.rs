@@ -6,18 +6,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use reqwest::{Client, StatusCode};
 
 use super::choose::Item;
 use super::feed::Feed;
 use super::pass::Sink;
+use super::post::{authorization, client, first_bytes, later_s, plain};
 use super::trouble::SinkError;
-use crate::config::token::read_token;
 use crate::why::why;
 
-/// The longest that a receiver may ask for.
-const LATER_MOST_S: u64 = 300;
 /// What is read of a refusal.
 const ANSWER_BYTES: usize = 300;
 
@@ -45,22 +43,8 @@ impl Webhook {
     }
 
     async fn pass(&mut self, feed: &mut Feed) -> Result<(), SinkError> {
-        let client = Client::builder()
-            .timeout(self.settings.timeout)
-            // A post that was redirected would be somebody else's.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| SinkError::Outside(why(&error)))?;
-        let authorization = match &self.settings.token_file {
-            None => None,
-            Some(file) => {
-                let token = read_token(file).map_err(|error| SinkError::Outside(why(&error)))?;
-                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                    .map_err(|error| SinkError::Outside(why(&error)))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let client = client(self.settings.timeout)?;
+        let authorization = authorization(self.settings.token_file.as_deref())?;
         while let Some(group) = feed.next().await? {
             for item in &group.items {
                 if let Some(refusal) = self.post(&client, authorization.as_ref(), item).await? {
@@ -99,30 +83,18 @@ impl Webhook {
         if status.is_success() {
             return Ok(None);
         }
-        let later =
-            answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let word = first_bytes(answer).await;
+        let later = later_s(answer.headers());
+        let word = plain(&first_bytes(answer, ANSWER_BYTES).await);
         let why = format!("it answered {status}{}{word}", if word.is_empty() { "" } else { ": " });
         match (status, later) {
             (
                 StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY,
                 _,
             ) => Ok(Some(why)),
-            (_, Some(seconds)) => Err(SinkError::Later { why, seconds: seconds.min(LATER_MOST_S) }),
+            (_, Some(seconds)) => Err(SinkError::Later { why, seconds }),
             (_, None) => Err(SinkError::Outside(why)),
         }
     }
-}
-
-/// The beginning of what was answered, as text without control characters.
-async fn first_bytes(mut answer: reqwest::Response) -> String {
-    let mut bytes = Vec::new();
-    while bytes.len() < ANSWER_BYTES
-        && let Ok(Some(chunk)) = answer.chunk().await
-    {
-        bytes.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES - bytes.len())]);
-    }
-    String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect()
 }
 
 impl Sink for Webhook {

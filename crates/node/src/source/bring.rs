@@ -1,7 +1,7 @@
 //! What every blocking source can do: bring readings.
 
-use super::csv::CsvError;
 use super::queue::{Inlet, Stopped};
+use super::recording::RecordingError;
 use crate::mqtt::LinkError;
 
 /// Something that brings readings until it ends.
@@ -18,7 +18,7 @@ pub enum SourceError {
     Stopped(#[from] Stopped),
     /// The file gives no readings.
     #[error(transparent)]
-    Csv(#[from] CsvError),
+    Recording(#[from] RecordingError),
     /// The broker.
     #[error(transparent)]
     Broker(#[from] LinkError),

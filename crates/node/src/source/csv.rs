@@ -255,7 +255,7 @@ fn cell(text: &str, decimal_comma: bool) -> Cell {
 }
 
 /// What a truth column says: nothing, zero, `false`, `no`, `none` and `normal` mean "no anomaly", all else is one.
-fn is_true(text: &str) -> bool {
+pub(super) fn is_true(text: &str) -> bool {
     const NO: [&str; 6] = ["", "false", "no", "none", "normal", "nan"];
     let text = text.trim();
     !(NO.iter().any(|word| text.eq_ignore_ascii_case(word)) || text.parse::<f64>() == Ok(0.0))

@@ -3,33 +3,19 @@
 //! One register that the device refuses is missing, and the others go on. A device that does not answer at all is asked anew over a
 //! new connection. A reading's time is when its first request was sent.
 
+pub mod line;
 pub mod map;
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_modbus::client::{Context, Reader as _, rtu, tcp};
-use tokio_modbus::{ExceptionCode, Slave};
+use tokio_modbus::ExceptionCode;
+use tokio_modbus::client::{Context, Reader as _};
 
 use super::bring::{Source, SourceError};
 use super::queue::{Batch, Event, Inlet, SourceState, Stopped};
-use super::serial::Port;
+use line::Line;
 use map::{Register, Request, Table, WordOrder};
-
-/// Where a device is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
-    /// Modbus TCP: host and port.
-    Tcp {
-        /// Its name or number.
-        host: String,
-        /// Its port.
-        port: u16,
-    },
-    /// Modbus RTU.
-    Rtu(Port),
-}
 
 /// Which device, and what is asked of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +52,8 @@ impl Modbus {
     }
 
     async fn ask(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
-        let mut context = self.connect().await?;
+        let ModbusSettings { line, unit, timeout, .. } = &self.settings;
+        let mut context = line.connect(*unit, *timeout).await.map_err(SourceError::Outside)?;
         let channels = self.settings.registers.iter().map(|(name, _)| name.clone()).collect();
         inlet.tell(Event::Opened { channels })?;
         let every_ns = self.settings.every.as_nanos() as u64;
@@ -94,26 +81,6 @@ impl Modbus {
                     },
                 }
             }
-        }
-    }
-
-    async fn connect(&self) -> Result<Context, SourceError> {
-        let slave = Slave(self.settings.unit);
-        match &self.settings.line {
-            Line::Tcp { host, port } => {
-                let failed =
-                    |why: String| SourceError::Outside(format!("{host}:{port} cannot be reached: {why}"));
-                let connected =
-                    timeout(self.settings.timeout, TcpStream::connect((host.as_str(), *port))).await;
-                let stream = match connected {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(error)) => return Err(failed(error.to_string())),
-                    Err(_) => return Err(failed("no answer in time".to_owned())),
-                };
-                stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-                Ok(tcp::attach_slave(stream, slave))
-            }
-            Line::Rtu(port) => Ok(rtu::attach_slave(port.open()?, slave)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A source that plays a CSV file as if it happened now.
+//! A source that plays a recording, a file of CSV or Parquet, as if it happened now.
 //!
 //! Times are the file's own. With `repeat` they go on from the end: the second round begins one interval after the
 //! first ended. After a failure it goes on behind the last reading it gave.
@@ -6,9 +6,10 @@
 use wire::world::WallMs;
 
 use super::bring::{Source, SourceError};
-use super::csv::{CsvError, CsvReader, Row};
+use super::csv::Row;
 use super::pace::Pace;
 use super::queue::{Event, Inlet};
+use super::recording::{RecordingError, RecordingReader};
 use crate::flow::source::ReplayConfig;
 
 /// A file being played.
@@ -34,7 +35,7 @@ impl Replay {
         pace: &mut Pace,
         inlet: &mut Inlet,
     ) -> Result<Option<(WallMs, WallMs, i64)>, SourceError> {
-        let mut reader = CsvReader::open(&self.config.file, &self.config.csv)?;
+        let mut reader = RecordingReader::open(&self.config.file, &self.config.csv)?;
         inlet.tell(Event::Opened { channels: reader.channels().to_vec() })?;
         let mut row = Row::default();
         let mut seen: Option<(WallMs, WallMs, i64)> = None;
@@ -59,7 +60,7 @@ impl Replay {
         inlet.set_refused(self.refused + reader.tally().refused());
         pace.flush(inlet)?;
         self.refused += reader.tally().refused();
-        result.map_err(|error: CsvError| error.into())
+        result.map_err(|error: RecordingError| error.into())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serial2_tokio::{CharSize, SerialPort, Settings, StopBits};
 
 use super::bring::{Source, SourceError};
@@ -11,7 +12,7 @@ use super::lines::{Lines, attend};
 use super::queue::Inlet;
 
 /// A serial line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// `/dev/ttyUSB0`.
     pub device: PathBuf,
@@ -24,7 +25,8 @@ pub struct Port {
 }
 
 /// A parity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Parity {
     /// No such bit.
     None,
@@ -35,8 +37,8 @@ pub enum Parity {
 }
 
 impl Port {
-    /// Opens it: 8 bits, no flow control.
-    pub(super) fn open(&self) -> Result<SerialPort, SourceError> {
+    /// Opens it: 8 bits, no flow control. The error says what is in the way.
+    pub(super) fn open(&self) -> Result<SerialPort, String> {
         let apply = |mut line: Settings| {
             line.set_raw();
             line.set_baud_rate(self.baud)?;
@@ -49,9 +51,8 @@ impl Port {
             line.set_stop_bits(if self.stop_bits == 2 { StopBits::Two } else { StopBits::One });
             Ok(line)
         };
-        SerialPort::open(&self.device, apply).map_err(|error| {
-            SourceError::Outside(format!("{} cannot be opened: {error}", self.device.display()))
-        })
+        SerialPort::open(&self.device, apply)
+            .map_err(|error| format!("{} cannot be opened: {error}", self.device.display()))
     }
 }
 
@@ -81,7 +82,7 @@ impl Serial {
 
     async fn listen(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
         let place = self.settings.port.device.display().to_string();
-        let port = self.settings.port.open()?;
+        let port = self.settings.port.open().map_err(SourceError::Outside)?;
         self.funnel.begin(format!("{place} is open"), inlet)?;
         let mut lines = Lines::new(port, self.settings.funnel.max_payload_bytes);
         attend(&mut lines, &place, &mut self.funnel, self.settings.silence, inlet).await?;

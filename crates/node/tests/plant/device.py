@@ -1,6 +1,7 @@
 """A Modbus device for tests: `device.py tcp PORT` or `device.py rtu`, which prints the line to open.
 
-Holding registers 100-105 are three floats, register 110 is -200, register 120 is not there, input register 30 is 300; coil 3 is on.
+Holding registers 100-105 are three floats, register 110 is -200, register 120 is not there, registers 130-139 may be written, input
+register 30 is 300; coil 3 is on.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ def device():
     holding = [
         SimData(100, values=[1.5, 20.25, -3.0], datatype=DataType.FLOAT32),
         SimData(110, values=-200, datatype=DataType.INT16),
+        SimData(130, values=[0] * 10, datatype=DataType.REGISTERS),
     ]
     inputs = [SimData(30, values=300, datatype=DataType.UINT16)]
     return SimDevice(1, simdata=(coils, discrete, holding, inputs))

@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
 #![expect(clippy::print_stderr, reason = "says what is skipped, and what was counted")]
 
+mod actuators;
 mod broker;
 mod flows;
 mod lines;
 mod modbus;
 mod mqtt;
+mod otlp;
+mod reports;
 mod sinks;
 mod stand;

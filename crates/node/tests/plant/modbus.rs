@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::stand::{folder, free_port, reasons, run, until, values};
 
-struct Device(Child);
+/// A device of pymodbus, until it is dropped.
+pub(crate) struct Device(pub(crate) Child);
 
 impl Drop for Device {
     fn drop(&mut self) {
@@ -31,7 +32,8 @@ fn python() -> Option<PathBuf> {
     has.then_some(python)
 }
 
-fn device(arguments: &[&str]) -> Option<Device> {
+/// Starts one; `None`, and a word, where there is no pymodbus.
+pub(crate) fn device(arguments: &[&str]) -> Option<Device> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plant/device.py");
     let child = Command::new(python()?).arg(script).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
     Some(Device(child))

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use node::config::quantity::show_duration;
 use node::pipeline::Product;
 use node::play::play;
-use node::source::csv::{CsvReader, is_read_once};
+use node::source::csv::is_read_once;
+use node::source::recording::RecordingReader;
 use node::source::tally::Tally;
 use serde::Serialize;
 use wire::body::{Episode, Share};
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Args { recording, settings, json, plot } = args;
     if !is_read_once(&recording.file) {
         // First, because a file that cannot be read is no problem of the flow around it.
-        CsvReader::open(&recording.file, &recording.options())?;
+        RecordingReader::open(&recording.file, &recording.options())?;
     }
     let (findings, picture) = find(recording, settings, plot.is_some())?;
     if let Some(file) = plot {

@@ -187,7 +187,7 @@ fn replay_flow(args: &Args, file: &Path) -> anyhow::Result<(NodeId, String, Stri
     let recording =
         Recording { file: absolute, time: args.time.clone(), channels: args.channels.clone(), truth: None };
     // The file is opened once more by the node; a mistake in its name should not wait until then.
-    node::source::csv::CsvReader::open(&recording.file, &recording.options())?;
+    node::source::recording::RecordingReader::open(&recording.file, &recording.options())?;
     let text = recording.flow_text(&args.settings, &speed);
     Ok((node_name(file), text, format!("the recording {}", file.display())))
 }

@@ -64,6 +64,14 @@ pub enum DeviceError {
         /// The begin of what it said.
         told: String,
     },
+    /// It says no.
+    #[error("the device refuses {place}: {why}")]
+    Denied {
+        /// What of it.
+        place: String,
+        /// Its word.
+        why: String,
+    },
     /// What it says is no setting.
     #[error("its answer is no setting: {why}")]
     Answer {
@@ -90,4 +98,8 @@ pub trait Device: Send {
     fn set(&mut self, to: &Setting) -> Result<(), DeviceError>;
     /// What it says that it is set to; `None` if it cannot be asked. Blocks.
     fn read(&mut self) -> Result<Option<Setting>, DeviceError>;
+    /// Why it may have left its setting by itself since it was set, if so: what it hangs on broke. Does not block.
+    fn lost(&mut self) -> Option<String> {
+        None
+    }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use wire::body::act::Setting;
 
 use super::face::{ANSWER_MAX_BYTES, Device, DeviceError, shortened};
+use super::told::setting;
 use crate::act::limits::Allowed;
 use crate::config::token::read_token;
 
@@ -115,20 +116,6 @@ fn escaped(to: &Setting) -> String {
     text
 }
 
-/// What an answer says.
-fn setting(body: &[u8], pointer: &str, allowed: &Allowed) -> Result<Setting, String> {
-    let text = match serde_json::from_slice::<serde_json::Value>(body) {
-        Ok(json) => match json.pointer(pointer) {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(serde_json::Value::Null) | None => return Err(format!("there is nothing at {pointer:?}")),
-            Some(other) => other.to_string(),
-        },
-        Err(_) if pointer.is_empty() => String::from_utf8_lossy(body).into_owned(),
-        Err(error) => return Err(error.to_string()),
-    };
-    allowed.read(&text)
-}
-
 impl Device for Server {
     fn set(&mut self, to: &Setting) -> Result<(), DeviceError> {
         let url = self.http.url.replace("{value}", &escaped(to));
@@ -160,16 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_answer_says() {
-        let words = Allowed::Words(vec!["open".into()]);
-        let range = Allowed::Range { min: 0.0, max: 1.0 };
-        let word = Ok(Setting::Word("open".into()));
-        assert_eq!(setting(b"{\"state\":{\"now\":\"open\"}}", "/state/now", &words), word);
-        assert_eq!(setting(b"open\n", "", &words), word);
-        assert_eq!(setting(b"\"open\"", "", &words), word);
-        assert_eq!(setting(b"{\"v\":0.5}", "/v", &range), Ok(Setting::Number(0.5)));
-        assert!(setting(b"{\"v\":null}", "/v", &range).is_err());
-        assert!(setting(b"<html>", "/v", &range).is_err());
+    fn settings_in_addresses() {
         assert_eq!(escaped(&Setting::Word("a b/ü".into())), "a%20b%2F%C3%BC");
         assert_eq!(escaped(&Setting::Number(-1.5)), "-1.5");
     }

@@ -243,7 +243,7 @@ impl House {
         self.reach(safe);
         self.lapsed = true;
         self.now = end;
-        self.give(Event::Lapsed);
+        self.give(Event::Lapsed { why: "the guard brought it back".into() });
     }
 
     fn play(&mut self, op: &Op) {

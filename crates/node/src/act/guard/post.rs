@@ -29,8 +29,8 @@ pub(super) struct Post {
     wants_back: bool,
     /// Nothing but the safe setting is taken until that was ordered, too.
     is_locked: bool,
-    /// The lease ran out, and the node has not been told.
-    lapsed: bool,
+    /// Why it goes back by itself, while the node has not been told.
+    lapsed: Option<String>,
     lease_until_ns: MonoNs,
     retry_ns: MonoNs,
     pause_ns: MonoNs,
@@ -60,7 +60,7 @@ impl Post {
             is_safe: false,
             wants_back: false,
             is_locked: true,
-            lapsed: false,
+            lapsed: None,
             lease_until_ns,
             retry_ns: 0,
             pause_ns: RETRY_NS,
@@ -79,7 +79,7 @@ impl Post {
             () if self.wants_back => Some("the guard is bringing it back to its safe setting".to_owned()),
             () if self.busy.is_some() => Some("it is busy with the order before".to_owned()),
             () if self.is_locked && !is_safe => {
-                Some("it takes its safe setting first: the node said nothing for a lease".to_owned())
+                Some("it takes its safe setting first: it was brought back without an order".to_owned())
             }
             () => self.held.allowed.check(&to).err(),
         };
@@ -126,10 +126,21 @@ impl Post {
                     self.retry_ns = now_ns.saturating_add(self.pause_ns);
                     self.pause_ns = (self.pause_ns * 2).min(RETRY_MOST_NS);
                 }
-                let told = std::mem::take(&mut self.lapsed);
-                if told { vec![Said::Lapsed { actuator }] } else { Vec::new() }
+                self.lapsed.take().map(|why| Said::Lapsed { actuator, why }).into_iter().collect()
             }
         }
+    }
+
+    /// The device may have gone back by itself: what it hangs on broke.
+    pub(super) fn lost(&mut self, why: &str) {
+        if !self.is_safe && !self.wants_back {
+            self.fall_back(&format!("{why}: it is brought back"));
+        }
+    }
+
+    fn fall_back(&mut self, why: &str) {
+        (self.wants_back, self.is_locked, self.lapsed) = (true, true, Some(why.to_owned()));
+        self.retry_ns = 0;
     }
 
     /// It shall go back, and take no more orders: the node is gone.
@@ -146,8 +157,7 @@ impl Post {
     /// What it is to be set to now, if something.
     pub(super) fn due(&mut self, now_ns: MonoNs) -> Option<Setting> {
         if !self.wants_back && !self.is_safe && now_ns >= self.lease_until_ns {
-            (self.wants_back, self.is_locked, self.lapsed) = (true, true, true);
-            self.retry_ns = 0;
+            self.fall_back("the guard heard nothing of the node for a lease, and brought it back");
         }
         if !self.wants_back || self.busy.is_some() || now_ns < self.retry_ns {
             return None;
@@ -238,6 +248,26 @@ mod tests {
         post.alive(72 * S);
         assert!(refused(post.order(4, word("open"))).contains("safe setting first"));
         assert_eq!(post.order(5, word("closed")), Todo::Set(word("closed")));
+    }
+
+    #[test]
+    fn a_line_that_breaks() {
+        let mut post = post();
+        post.order(1, word("closed"));
+        post.did(Ok(Some(word("closed"))), 1, S);
+        post.lost("the broker is gone");
+        assert_eq!(post.due(2 * S), None, "what is safe stays so");
+        post.alive(S);
+        post.order(2, word("open"));
+        post.did(Ok(Some(word("open"))), 1, 2 * S);
+        post.lost("the broker is gone");
+        assert_eq!(post.due(2 * S), Some(word("closed")));
+        let said = post.did(Ok(Some(word("closed"))), 1, 2 * S);
+        assert!(
+            matches!(&said[..], [Said::Lapsed { why, .. }] if why.contains("broker is gone")),
+            "{said:?}"
+        );
+        assert!(refused(post.order(3, word("open"))).contains("safe setting first"));
     }
 
     #[test]

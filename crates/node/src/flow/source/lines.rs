@@ -42,7 +42,7 @@ pub(super) fn serial(declared: &mut Option<Vec<String>>, part: &mut Part<'_, '_>
 }
 
 /// Reads `device`, `baud`, `parity` and `stop_bits`; `None` after a problem.
-pub(super) fn port(part: &mut Part<'_, '_>, parity: &str) -> Option<Port> {
+pub(in crate::flow) fn port(part: &mut Part<'_, '_>, parity: &str) -> Option<Port> {
     let device = part.require::<String>("device", "\"/dev/ttyUSB0\"");
     let baud = part.take_or("baud", 9_600u32, "9600");
     if !(50..=12_000_000).contains(&baud.value) {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::lines::port;
 use crate::config::part::Part;
 use crate::config::quantity::duration_ms;
+use crate::flow::bus;
 use crate::flow::pairs::{Pair, pairs};
-use crate::source::modbus::map::{Register, WordOrder};
-use crate::source::modbus::{Line, ModbusSettings};
+use crate::source::modbus::ModbusSettings;
+use crate::source::modbus::map::Register;
 
 /// Reads it; `None` after a problem.
 pub(super) fn read(
@@ -15,25 +15,7 @@ pub(super) fn read(
     declared: &mut Option<Vec<String>>,
     part: &mut Part<'_, '_>,
 ) -> Option<ModbusSettings> {
-    let line = if rtu {
-        // What the standard asks for; many devices are set to none.
-        port(part, "even").map(Line::Rtu)
-    } else {
-        let address = part.require::<String>("address", "\"10.0.0.7:502\"");
-        address.and_then(|address| match host_and_port(&address.value) {
-            Ok((host, port)) => Some(Line::Tcp { host, port }),
-            Err(message) => {
-                let message = format!("`address` of `{}`: {message}", part.path);
-                part.problem(address.span, message, "write \"10.0.0.7:502\"");
-                None
-            }
-        })
-    };
-    let unit = part.take_or("unit", 1u8, "1");
-    if unit.value == 0 || rtu && unit.value > 247 {
-        let message = if rtu { "`unit` is from 1 to 247" } else { "`unit` is from 1 to 255" };
-        part.problem(unit.span, message, "write `unit = 1`");
-    }
+    let (line, unit) = (bus::line(rtu, part), bus::station(rtu, "unit", part));
     let duration = |part: &mut Part<'_, '_>, key: &'static str, default: &str| {
         let placed = part.take_text_or(key, default, |text| {
             let ms = duration_ms(text)?;
@@ -46,11 +28,7 @@ pub(super) fn read(
         placed.value
     };
     let (every, timeout) = (duration(part, "every", "1s"), duration(part, "timeout", "1s"));
-    let order = part.take_text_or("word_order", "big", |text| match text {
-        "big" => Ok(WordOrder::Big),
-        "little" => Ok(WordOrder::Little),
-        _ => Err("must be \"big\" (the highest word first) or \"little\"".to_owned()),
-    });
+    let order = bus::word_order(part);
     if declared.is_some() {
         let message = format!("`{}` names its channels twice", part.path);
         part.problem(part.span.clone(), message, "take out `channels`: `registers` names them");
@@ -70,19 +48,5 @@ pub(super) fn read(
         return None;
     }
     *declared = Some(registers.iter().map(|(name, _)| name.clone()).collect());
-    Some(ModbusSettings { line: line?, unit: unit.value, every, timeout, order: order.value, registers })
-}
-
-fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            (host, port.parse().map_err(|_| format!("{port:?} is no port"))?)
-        }
-        _ => (text, 502),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || host.contains(['/', ' ']) {
-        return Err(format!("{host:?} is no host"));
-    }
-    Ok((host.to_owned(), port))
+    Some(ModbusSettings { line: line?, unit, every, timeout, order, registers })
 }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The most registers, and the most bits, of one request (Modbus Application Protocol 1.1b3, 6.1–6.4).
 const MAX_WORDS: u16 = 125;
 const MAX_BITS: u16 = 2_000;
@@ -12,7 +14,8 @@ const MAX_BITS: u16 = 2_000;
 const MAX_HOLE: u16 = 8;
 
 /// A table of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Table {
     /// Registers that can be written, function 3.
     Holding,
@@ -25,7 +28,8 @@ pub enum Table {
 }
 
 /// What stands in a register, or in several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// One bit of a table of bits.
     Bit,
@@ -48,7 +52,8 @@ pub enum Kind {
 }
 
 /// In which order the words of a number stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WordOrder {
     /// The highest first.
     Big,
@@ -57,7 +62,7 @@ pub enum WordOrder {
 }
 
 /// One channel's register.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Register {
     /// Where.
     pub table: Table,
@@ -171,6 +176,45 @@ impl Register {
         // Devices say by infinity or NaN that a sensor is not there.
         if value.is_finite() { value } else { f64::NAN }
     }
+    /// The words, in the order of the wire, by which the register stands for a number, as near as it can: [`Register::value`] the other
+    /// way round. The error says why it cannot.
+    pub fn words(&self, value: f64, order: WordOrder) -> Result<Vec<u16>, String> {
+        let raw = (value - self.offset) / self.scale;
+        let whole = |min: f64, max: f64| {
+            let whole = raw.round();
+            let fits = (min..=max).contains(&whole);
+            fits.then_some(whole).ok_or_else(|| format!("{value} would be {raw}, which it cannot hold"))
+        };
+        let bits = match self.kind {
+            Kind::Bit => whole(0.0, 1.0)? as u64,
+            Kind::U16 => whole(0.0, f64::from(u16::MAX))? as u64,
+            Kind::I16 => u64::from(whole(f64::from(i16::MIN), f64::from(i16::MAX))? as i16 as u16),
+            Kind::U32 => whole(0.0, f64::from(u32::MAX))? as u64,
+            Kind::I32 => u64::from(whole(f64::from(i32::MIN), f64::from(i32::MAX))? as i32 as u32),
+            // Beyond 2^53 a number is not exact anyway.
+            Kind::U64 => whole(0.0, (1u64 << 53) as f64)? as u64,
+            Kind::I64 => whole(-((1i64 << 53) as f64), (1i64 << 53) as f64)? as i64 as u64,
+            Kind::F32 if (raw as f32).is_finite() => u64::from((raw as f32).to_bits()),
+            Kind::F64 if raw.is_finite() => raw.to_bits(),
+            Kind::F32 | Kind::F64 => return Err(format!("{value} would be {raw}, which it cannot hold")),
+        };
+        let width = usize::from(self.kind.width());
+        let mut words: Vec<u16> = (0..width).rev().map(|at| (bits >> (16 * at)) as u16).collect();
+        if order == WordOrder::Little {
+            words.reverse();
+        }
+        Ok(words)
+    }
+
+    /// How far the number that it gives back may be from a number of at most this size that it was given.
+    pub fn coarseness(&self, largest: f64) -> f64 {
+        match self.kind {
+            Kind::F64 => 0.0,
+            // Half of the last of 24 bits.
+            Kind::F32 => (largest.abs() + self.offset.abs()) * 2f64.powi(-24),
+            _ => self.scale.abs() / 2.0,
+        }
+    }
 }
 
 fn named(word: &str) -> Option<Kind> {
@@ -280,6 +324,36 @@ mod tests {
         check("u16@0*2+(-40)", &[30], big, 20.0);
         check("f32@0", &[0x7fc0, 0], big, f64::NAN);
         check("f32@0", &[0x7f80, 0], big, f64::NAN);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let check = |text: &str, value: f64, order, expected: Result<&[u16], ()>| {
+            let register = register(text);
+            let words = register.words(value, order);
+            assert_eq!(words.as_deref().map_err(|_| ()), expected, "{text} {value}: {words:?}");
+            if let Ok(words) = words {
+                let back = register.value(&words, order);
+                assert!((back - value).abs() <= register.coarseness(value) + 1e-12, "{text} {value}: {back}");
+            }
+        };
+        let (big, little) = (WordOrder::Big, WordOrder::Little);
+        check("f32@0", 5.8, big, Ok(&[0x40b9, 0x999a]));
+        check("f32@0", 5.8, little, Ok(&[0x999a, 0x40b9]));
+        check("f64@0", std::f64::consts::PI, big, Ok(&[0x4009, 0x21fb, 0x5444, 0x2d18]));
+        check("i16@0*0.1", -20.0, big, Ok(&[0xff38]));
+        check("u16@0*0.5", 33.3, big, Ok(&[67]));
+        check("i32@0", -2.0, big, Ok(&[0xffff, 0xfffe]));
+        check("u32@0", 65_538.0, little, Ok(&[2, 1]));
+        check("i64@0", -3.0, big, Ok(&[0xffff, 0xffff, 0xffff, 0xfffd]));
+        check("u16@0*2+(-40)", 20.0, big, Ok(&[30]));
+        check("coil@0", 1.0, big, Ok(&[1]));
+        check("coil@0", 2.0, big, Err(()));
+        check("u16@0", -1.0, big, Err(()));
+        check("u16@0", 65_536.0, big, Err(()));
+        check("u16@0", f64::NAN, big, Err(()));
+        check("f32@0", 1e300, big, Err(()));
+        check("f64@0", f64::INFINITY, big, Err(()));
     }
 
     #[test]

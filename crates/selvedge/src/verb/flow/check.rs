@@ -34,6 +34,9 @@ struct Found {
     sources: usize,
     models: usize,
     rules: usize,
+    actuators: usize,
+    sinks: usize,
+    reports: usize,
     tests: usize,
     size: Size,
 }
@@ -48,24 +51,33 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let size = size(&flow);
     let mut out = std::io::stdout().lock();
     if args.json {
-        let (sources, models, rules) = (flow.sources.len(), flow.models.len(), flow.rules.len());
-        serde_json::to_writer_pretty(&mut out, &Found { sources, models, rules, tests, size })?;
+        let (sources, rules) = (flow.sources.len(), flow.rules.len());
+        let models = flow.models.len() + flow.networks.len();
+        let (actuators, sinks, reports) = (flow.actuators.len(), flow.sinks.len(), flow.reports.len());
+        serde_json::to_writer_pretty(
+            &mut out,
+            &Found { sources, models, rules, actuators, sinks, reports, tests, size },
+        )?;
         writeln!(out)?;
         return Ok(());
     }
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let features = match flow.features.len() {
+    // Told where there are any.
+    let some = |number: usize, what: &str| match number {
         0 => String::new(),
-        features => format!(", {}", count(features, "feature")),
+        number => format!(", {}", count(number, what)),
     };
     writeln!(
         out,
-        "{}: {}{}, {}, {}, {} passed: nothing wrong",
+        "{}: {}{}, {}, {}{}{}{}, {} passed: nothing wrong",
         flow.file.display(),
         count(flow.sources.len(), "source"),
-        features,
-        count(flow.models.len(), "model"),
+        some(flow.features.len(), "feature"),
+        count(flow.models.len() + flow.networks.len(), "model"),
         count(flow.rules.len(), "rule"),
+        some(flow.actuators.len(), "actuator"),
+        some(flow.reports.len(), "report"),
+        some(flow.sinks.len(), "sink"),
         count(tests, "test"),
     )?;
     size.write(&mut out)?;

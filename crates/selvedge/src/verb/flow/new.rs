@@ -100,6 +100,11 @@ for file in sys.argv[2:]:
         let mut arguments = vec![place("schema.json", SCHEMA)];
         let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/flow.toml");
         arguments.push(example.into());
+        for example in ["patient-monitor", "point-of-sale", "predictive-maintenance", "soil-moisture"] {
+            let file = format!("{}/../../examples/{example}/flow.toml", env!("CARGO_MANIFEST_DIR"));
+            arguments.push(file.into());
+        }
+        arguments.push(place("ends.toml", ENDS));
         for (at, kind) in Kind::value_variants().iter().enumerate() {
             arguments.push(place(&format!("{at}.toml"), kind.flow()));
         }
@@ -134,6 +139,75 @@ for file in sys.argv[2:]:
         let counts: Vec<usize> = printed.lines().map(|line| line.parse().unwrap()).collect();
         assert!(counts[..sound].iter().all(|count| *count == 0), "{printed}");
         assert!(counts[sound..].iter().all(|count| *count > 0) && counts.len() > sound, "{printed}");
+    }
+
+    /// Every end that a flow can have, and a network.
+    const ENDS: &str = r#"
+[source.pump]
+type = "replay"
+file = "night.parquet"
+[model.net]
+type = "network"
+inputs = ["source.pump"]
+file = "net.onnx"
+window = 8
+[model.net.recipe]
+answers = []
+[rule.hot]
+inputs = ["source.pump"]
+when = "pump.t > 1"
+then = { valve = "open", level = 40 }
+hold = "2m"
+[actuator.valve]
+type = "mqtt"
+broker = "mqtt://localhost"
+topic = "valve/set"
+payloads = { open = "ON", closed = "OFF" }
+read_topic = "valve/state"
+values = ["open", "closed"]
+safe = "closed"
+write = true
+[actuator.level]
+type = "modbus-tcp"
+address = "127.0.0.1:502"
+station = 3
+register = "u16@130*0.1"
+range = [0, 100]
+unit = "%"
+safe = 0
+write = true
+[actuator.coil]
+type = "modbus-rtu"
+device = "/dev/ttyUSB0"
+register = "coil@5"
+codes = { open = 1, closed = 0 }
+values = ["open", "closed"]
+safe = "closed"
+write = true
+[actuator.other]
+type = "http"
+url = "http://127.0.0.1/{value}"
+values = ["open", "closed"]
+safe = "closed"
+write = true
+[report.shift]
+begins = "06:00+02:00"
+inputs = ["source.*", "actuator.valve"]
+names = { "pump.t" = "temperature (°C)" }
+[report.shift.writer]
+url = "http://127.0.0.1:8384/v1"
+model = "tiny"
+[sink.otel]
+type = "otlp"
+url = "http://localhost:4318"
+records = ["decision", "report"]
+"#;
+
+    #[test]
+    fn every_end_is_read() {
+        let flow = Flow::parse("flow.toml".as_ref(), ENDS.into());
+        let flow = flow.unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!((flow.actuators.len(), flow.reports.len(), flow.networks.len()), (4, 1, 1));
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn find_truth(recording: &Recording) -> anyhow::Result<String> {
     for name in &LABELS[..3] {
         let options =
             node::source::csv::CsvOptions { truth: Some((*name).to_owned()), ..recording.options() };
-        if node::source::csv::CsvReader::open(&recording.file, &options).is_ok() {
+        if node::source::recording::RecordingReader::open(&recording.file, &options).is_ok() {
             return Ok((*name).to_owned());
         }
     }

@@ -39,7 +39,11 @@ struct SourceSize {
 #[derive(Debug, Serialize)]
 struct ModelSize {
     model: String,
+    /// What a detector holds. What a runtime needs for a network is known when it runs.
     memory_bytes: Option<u64>,
+    /// Of a network: its file, which it needs at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<u64>,
 }
 
 /// Works it out.
@@ -52,9 +56,14 @@ pub(super) fn size(flow: &Flow) -> Size {
         };
         let detector = channels.and_then(|channels| Detector::new(model.detector(channels)).ok());
         let memory_bytes = detector.map(|detector| detector.state_bytes() as u64);
-        ModelSize { model: model.name.to_string(), memory_bytes }
+        ModelSize { model: model.name.to_string(), memory_bytes, file_bytes: None }
     };
-    Size { sources, models: flow.models.iter().map(model).collect() }
+    let network = |network: &node::network::NetworkConfig| {
+        let file_bytes = std::fs::metadata(&network.file).ok().map(|file| file.len());
+        ModelSize { model: network.name.to_string(), memory_bytes: None, file_bytes }
+    };
+    let models = flow.models.iter().map(model).chain(flow.networks.iter().map(network));
+    Size { sources, models: models.collect() }
 }
 
 fn source(config: &SourceConfig) -> SourceSize {
@@ -138,7 +147,11 @@ impl Size {
         if !self.models.is_empty() {
             let mut table = Table::new([("model", Side::Left), ("memory", Side::Right)]);
             for it in &self.models {
-                table.row([it.model.clone(), bytes(it.memory_bytes)]);
+                let memory = match it.file_bytes {
+                    Some(file) if it.memory_bytes.is_none() => format!("more than {}", show_bytes(file)),
+                    _ => bytes(it.memory_bytes),
+                };
+                table.row([it.model.clone(), memory]);
             }
             write!(out, "\n{table}")?;
         }
