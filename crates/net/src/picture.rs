@@ -20,8 +20,8 @@ pub const PIXELS_MAX: usize = 50_000_000;
 /// The largest side of a picture, in pixels.
 pub const SIDE_MAX: usize = 16_384;
 
-/// Makes pixels of a file.
-type Decode = fn(&[u8]) -> Result<Picture, PictureError>;
+/// Makes pixels of a file, at most so many.
+type Decode = fn(&[u8], usize) -> Result<Picture, PictureError>;
 
 /// Pixels of red, green and blue, row by row from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +41,15 @@ pub enum PictureError {
         /// Its bytes.
         bytes: usize,
     },
-    /// More pixels than [`PIXELS_MAX`], or none.
-    #[error("a picture of {width}×{height} pixels; they have at most {PIXELS_MAX}, and {SIDE_MAX} at a side")]
+    /// More pixels than are allowed, or none.
+    #[error("a picture of {width}×{height} pixels; they have at most {most} here, and {SIDE_MAX} at a side")]
     Size {
         /// Pixels in a row.
         width: usize,
         /// Rows.
         height: usize,
+        /// The most pixels.
+        most: usize,
     },
     /// Neither of the two forms.
     #[error("neither PNG nor JPEG")]
@@ -96,12 +98,17 @@ pub struct Fitted {
 impl Picture {
     /// Pixels that are there already; `None` if they are not `3 · width · height` within the limits.
     pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Option<Picture> {
-        checked(width, height).ok()?;
+        checked(width, height, PIXELS_MAX).ok()?;
         (rgb.len() == 3 * width * height).then_some(Picture { width, height, rgb })
     }
 
     /// Decodes a PNG or a JPEG. Transparency is left out: what stands there counts as it is stored.
     pub fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
+        Picture::decode_within(bytes, PIXELS_MAX)
+    }
+
+    /// The same for pictures of at most so many pixels, which may be fewer than [`PIXELS_MAX`] and are never more.
+    pub fn decode_within(bytes: &[u8], pixels_max: usize) -> Result<Picture, PictureError> {
         if bytes.len() > BYTES_MAX {
             return Err(PictureError::File { bytes: bytes.len() });
         }
@@ -110,8 +117,23 @@ impl Picture {
             [0xff, 0xd8, ..] => ("JPEG", jpeg),
             _ => return Err(PictureError::Form),
         };
-        caught(|| decode(bytes))
+        caught(|| decode(bytes, pixels_max.min(PIXELS_MAX)))
             .unwrap_or_else(|_| Err(PictureError::Broken { form, said: "its decoder broke".to_owned() }))
+    }
+
+    /// The picture as the file of a PNG.
+    pub fn png(&self) -> Result<Vec<u8>, PictureError> {
+        let failed =
+            |error: png::EncodingError| PictureError::Broken { form: "PNG", said: error.to_string() };
+        let mut bytes = Vec::new();
+        // Sides have at most 16 384 pixels.
+        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header().map_err(failed)?;
+        writer.write_image_data(&self.rgb).map_err(failed)?;
+        writer.finish().map_err(failed)?;
+        Ok(bytes)
     }
 
     /// Pixels in a row.
@@ -226,23 +248,23 @@ fn taps(own: usize, from: f64, seen: f64, wanted: usize) -> Vec<Taps> {
     (0..wanted).map(of).collect()
 }
 
-fn checked(width: usize, height: usize) -> Result<(), PictureError> {
+fn checked(width: usize, height: usize, most: usize) -> Result<(), PictureError> {
     let pixels = width.saturating_mul(height);
-    match pixels > 0 && pixels <= PIXELS_MAX && width.max(height) <= SIDE_MAX {
+    match pixels > 0 && pixels <= most && width.max(height) <= SIDE_MAX {
         true => Ok(()),
-        false => Err(PictureError::Size { width, height }),
+        false => Err(PictureError::Size { width, height, most }),
     }
 }
 
-fn png(bytes: &[u8]) -> Result<Picture, PictureError> {
+fn png(bytes: &[u8], most: usize) -> Result<Picture, PictureError> {
     let broken = |error: png::DecodingError| PictureError::Broken { form: "PNG", said: error.to_string() };
-    let limits = png::Limits { bytes: 8 * PIXELS_MAX };
+    let limits = png::Limits { bytes: 8 * most };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(broken)?;
     let (width, height) = (reader.info().width as usize, reader.info().height as usize);
-    checked(width, height)?;
-    let size = reader.output_buffer_size().ok_or(PictureError::Size { width, height })?;
+    checked(width, height, most)?;
+    let size = reader.output_buffer_size().ok_or(PictureError::Size { width, height, most })?;
     let mut pixels = vec![0; size];
     let frame = reader.next_frame(&mut pixels).map_err(broken)?;
     pixels.truncate(frame.buffer_size());
@@ -257,10 +279,10 @@ fn png(bytes: &[u8]) -> Result<Picture, PictureError> {
             return Err(PictureError::Broken { form: "PNG", said: "its palette is missing".to_owned() });
         }
     };
-    Picture::new(width, height, rgb).ok_or(PictureError::Size { width, height })
+    Picture::new(width, height, rgb).ok_or(PictureError::Size { width, height, most })
 }
 
-fn jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
+fn jpeg(bytes: &[u8], most: usize) -> Result<Picture, PictureError> {
     let broken = |said: String| PictureError::Broken { form: "JPEG", said };
     let options = DecoderOptions::default()
         .set_max_width(SIDE_MAX)
@@ -270,7 +292,7 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| broken(error.to_string()))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| broken("it has no size".to_owned()))?;
-    checked(width, height)?;
+    checked(width, height, most)?;
     let rgb = decoder.decode().map_err(|error| broken(error.to_string()))?;
     Picture::new(width, height, rgb)
         .ok_or_else(|| broken("its colours are no red, green and blue".to_owned()))
@@ -327,6 +349,14 @@ mod tests {
             Err(PictureError::Broken { form: "JPEG", .. })
         ));
         assert!(Picture::new(2, 2, vec![0; 11]).is_none());
+    }
+
+    #[test]
+    fn whoever_asks_may_allow_less() {
+        let bytes = ramp(20, 10).png().unwrap();
+        assert_eq!(Picture::decode_within(&bytes, 200).unwrap(), ramp(20, 10));
+        let refused = Picture::decode_within(&bytes, 199).unwrap_err();
+        assert!(matches!(refused, PictureError::Size { width: 20, height: 10, most: 199 }), "{refused:?}");
     }
 
     /// The check of a chunk, as PNG has it.

@@ -68,6 +68,17 @@ pub fn node(operator: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec
     bytes(1, [inputs, outputs, bytes(4, operator), attributes.concat()].concat())
 }
 
+/// An attribute of a node: a whole number.
+pub fn int(name: &str, value: u64) -> Vec<u8> {
+    bytes(5, [bytes(1, name), number(3, value), number(20, 2)].concat())
+}
+
+/// An attribute of a node: whole numbers.
+pub fn ints(name: &str, values: &[u64]) -> Vec<u8> {
+    let list: Vec<u8> = values.iter().flat_map(|value| number(8, *value)).collect();
+    bytes(5, [bytes(1, name), list, number(20, 7)].concat())
+}
+
 /// A file of these nodes and constants, with these inputs and outputs.
 pub fn model(parts: &[Vec<u8>], inputs: &[Vec<u8>], outputs: &[Vec<u8>]) -> Vec<u8> {
     let inputs: Vec<u8> = inputs.iter().flat_map(|value| bytes(11, value)).collect();

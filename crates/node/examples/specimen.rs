@@ -8,8 +8,11 @@ use node::specimen::bearing::Bearing;
 use node::specimen::farm::{self, Farm, PROBES};
 use node::specimen::heart::{Lead, Rhythm};
 use node::specimen::plant::{Fault, Run};
+use node::specimen::road::Road;
+use node::specimen::shelf::Shelf;
+use node::specimen::sight::write_folder;
 use node::specimen::till::{OF_PEOPLE, Shop, TILL};
-use node::specimen::{Sample, bearing, heart, plant, write_csv};
+use node::specimen::{Sample, bearing, heart, plant, road, shelf, write_csv};
 
 /// 2026-01-01.
 const START_MS: i64 = 1_767_225_600_000;
@@ -24,8 +27,10 @@ fn main() -> std::io::Result<()> {
         (Some("patient-monitor"), Some(folder), Some(seed)) => patient_monitor(Path::new(folder), seed),
         (Some("soil-moisture"), Some(folder), Some(seed)) => soil_moisture(Path::new(folder), seed),
         (Some("point-of-sale"), Some(folder), Some(seed)) => point_of_sale(Path::new(folder), seed),
+        (Some("shelf"), Some(folder), Some(seed)) => shelf_in_a_shop(Path::new(folder), seed),
+        (Some("traffic"), Some(folder), Some(seed)) => traffic(Path::new(folder), seed),
         _ => Err(std::io::Error::other(
-            "usage: specimen predictive-maintenance|patient-monitor|soil-moisture|point-of-sale FOLDER [SEED]: writes the example's data there",
+            "usage: specimen predictive-maintenance|patient-monitor|soil-moisture|point-of-sale|shelf|traffic FOLDER [SEED]: writes the example's data there",
         )),
     }
 }
@@ -40,6 +45,20 @@ fn predictive_maintenance(folder: &Path, seed: u64) -> std::io::Result<()> {
     let mut file = BufWriter::new(File::create(folder.join("plant.csv"))?);
     write_csv(&plant::CHANNELS, Run::new(seed, rubbing, false), &mut file)?;
     file.flush()
+}
+
+/// An hour of a shelf that is filled up after forty minutes, with a hand over the lens at the fiftieth; and a network trained on others.
+fn shelf_in_a_shop(folder: &Path, seed: u64) -> std::io::Result<()> {
+    std::fs::write(folder.join("shelf.onnx"), shelf::network(seed.wrapping_add(1)))?;
+    let shots = Shelf::new(seed, 60, 40, 50, START_MS);
+    write_folder(&folder.join("pictures"), shots.map(|shot| (shot.t_ms, shot.picture)))
+}
+
+/// A hundred seconds of a road, with twenty in which all stand still.
+fn traffic(folder: &Path, seed: u64) -> std::io::Result<()> {
+    std::fs::write(folder.join("road.onnx"), road::network())?;
+    let shots = Road::new(seed, 500, (300, 400), START_MS);
+    write_folder(&folder.join("pictures"), shots.map(|shot| (shot.t_ms, shot.picture)))
 }
 
 /// Two minutes of a regular heart, one of fibrillation, a lead that falls off, and a standstill.

@@ -196,8 +196,8 @@ impl Flow {
         let sinks = sink::join(sinks, &sink::Known { parts, rules }, &mut problems);
         let checked = check::check(drafts, &mut problems);
         let tests = match (tests, &checked) {
-            (Some(tests), Some(Checked { sources, features, models, rules, .. })) => {
-                test::read(tests, test::Parts { sources, features, models, rules }, &mut problems)
+            (Some(tests), Some(Checked { sources, features, models, networks, rules, .. })) => {
+                test::read(tests, test::Parts { sources, features, models, networks, rules }, &mut problems)
             }
             // Of parts that could not be read there is nothing to test.
             _ => Vec::new(),

@@ -9,7 +9,8 @@
 //!
 //! - [`source`]: the world → readings; [`mqtt`]: brokers, for sources and sinks;
 //! - [`health`]: readings → those that can be believed; [`feature`]: samples → numbers that say more;
-//! - [`model`]: readings → verdicts, and the two ends of an anomaly; [`network`]: windows → answers of ONNX networks;
+//! - [`model`]: readings → verdicts, and the two ends of an anomaly; [`network`]: windows and pictures → answers of ONNX networks,
+//!   whose boxes [`crossing`] counts;
 //! - [`board`]: the latest value of each field that conditions speak of; [`expression`]: conditions over it;
 //! - [`decide`]: values → decisions;
 //! - [`pipeline`]: the stations of one flow in a row; [`play`] runs them over files, without a journal and threads.
@@ -53,6 +54,7 @@ pub mod board;
 pub mod config;
 #[cfg(feature = "language")]
 pub mod control;
+pub mod crossing;
 pub mod decide;
 pub mod desired;
 #[cfg(feature = "language")]

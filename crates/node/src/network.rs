@@ -2,7 +2,8 @@
 //!
 //! Stands where a detector stands. It sees a window when `window` readings came without a gap and without a missing value, and
 //! then again after each `hop`; in between its last answer stands. A gap begins another stream: what the network carries from
-//! step to step starts at zero. A network that fails gives nothing, is loaded again after 1 s, and waits twice as long after each
+//! step to step starts at zero. Of a source of pictures it looks at one picture at a time, at each `hop`-th; boxes may be followed
+//! from picture to picture and counted where they cross lines ([`crate::crossing`]). A network that fails gives nothing, is loaded again after 1 s, and waits twice as long after each
 //! further failure, up to 5 minutes. The rest of the flow goes on meanwhile.
 //!
 //! Its bytes are a file's, or those of the [release](releases) that serves: when another one does, it is loaded at the next
@@ -17,9 +18,10 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use net::after::Answer;
-use net::before::Window;
+use net::after::{Answer, Field};
+use net::before::{Fill, Window};
 use net::network::{LoadError, Network, Options, RunError};
+use net::picture::Picture;
 use net::recipe::{Recipe, RecipeError};
 use net::runtime::Kind;
 use net::stage::{Material, Stage, StepError};
@@ -30,6 +32,7 @@ use wire::id::PartName;
 use wire::world::{MonoNs, WallMs};
 
 use self::releases::{Given, Releases, Told};
+use crate::crossing::{Counter, Line};
 use crate::why::why;
 
 /// The largest file of a network in a flow, in bytes.
@@ -69,6 +72,12 @@ pub struct NetworkConfig {
     pub recipe: Recipe,
     /// The runtime; `None`: the default of this build.
     pub runtime: Option<Kind>,
+    /// Whether its source gives pictures.
+    pub pictures: bool,
+    /// Where its boxes are counted.
+    pub lines: Vec<Line>,
+    /// Whether each look is recorded, and not only changes.
+    pub record_each: bool,
 }
 
 /// Why there is no network.
@@ -105,6 +114,14 @@ pub enum NetworkError {
     /// It cannot look at windows of its source.
     #[error(transparent)]
     Step(#[from] StepError),
+    /// It looks at pictures, and its source gives none.
+    #[error(
+        "it looks at pictures, and its source gives numbers: give it a source of type \"images\", \"rtsp\" or \"camera\""
+    )]
+    Blind,
+    /// It looks at pictures, and shall look at several together.
+    #[error("it looks at one picture at a time: leave out `window`")]
+    Several,
 }
 
 /// Reads the bytes of a network.
@@ -143,6 +160,11 @@ pub struct Watcher {
     /// Readings since the last look.
     since: usize,
     has_looked: bool,
+    /// Whether it looks at pictures.
+    sees: bool,
+    counter: Counter,
+    /// Whether something crossed a line at the last look.
+    crossed: bool,
     last_ms: Option<WallMs>,
     retry_at_ns: MonoNs,
     wait_ns: MonoNs,
@@ -159,6 +181,9 @@ impl Watcher {
     /// A network that does not know its channels yet.
     pub fn new(config: NetworkConfig) -> Watcher {
         Watcher {
+            counter: Counter::new(config.lines.clone()),
+            sees: false,
+            crossed: false,
             config,
             channels: 0,
             stage: None,
@@ -197,13 +222,26 @@ impl Watcher {
         self.stage.is_some()
     }
 
+    /// Whether it looks at pictures; known once it is loaded.
+    pub fn sees(&self) -> bool {
+        self.sees
+    }
+
+    /// Whether the last look is to be recorded, though it says what was said before.
+    pub fn is_worth_a_record(&self) -> bool {
+        self.config.record_each || self.crossed
+    }
+
     /// Which network this is, for records.
     pub fn model(&self) -> ModelRef {
         let runtime = self.stage.as_ref().map_or("none", |stage| stage.network().kind().word());
         let NetworkConfig { name, window, hop, .. } = &self.config;
         let release =
             self.given.as_ref().map_or(String::new(), |given| format!(" release={}", given.release));
-        let variant = format!("network {runtime} window={window} hop={hop}{release}");
+        let variant = match self.sees {
+            true => format!("network {runtime} pictures hop={hop}{release}"),
+            false => format!("network {runtime} window={window} hop={hop}{release}"),
+        };
         ModelRef { name: name.clone(), variant, digest: self.digest }
     }
 
@@ -224,11 +262,51 @@ impl Watcher {
         self.config = config;
     }
 
+    /// Takes a picture, and the numbers that were measured of it: those are what a network of windows looks at.
+    pub fn see(&mut self, t_ms: WallMs, picture: &Picture, values: &[f64], now_ns: MonoNs) -> Option<Change> {
+        let turned = self.turn_to(now_ns);
+        if turned.is_some() {
+            return turned;
+        }
+        if !self.sees {
+            return self.step(t_ms, values, now_ns);
+        }
+        let step_ms = self.last_ms.replace(t_ms).map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
+        let broke_off = step_ms > self.config.max_gap_ms || step_ms < 0;
+        let had_answer = broke_off && self.has_looked;
+        if broke_off {
+            self.forget();
+        }
+        if self.stage.is_none() {
+            return self.retry(now_ns).or_else(|| had_answer.then_some(Change::Forgot));
+        }
+        self.since += 1;
+        if self.has_looked && self.since < self.config.hop {
+            return had_answer.then_some(Change::Forgot);
+        }
+        self.since = 0;
+        self.has_looked = true;
+        let change = self.look(&Material { picture: Some(picture), ..Material::default() }, now_ns);
+        Some(match change {
+            Change::Answered(mut answer) => {
+                self.crossed = self.counter.step(t_ms, &answer.boxes);
+                let counts = self.counter.fields();
+                answer.fields.extend(counts.map(|(name, count)| (name, Field::Number(count))));
+                Change::Answered(answer)
+            }
+            other => other,
+        })
+    }
+
     /// Takes a reading; a missing value is NaN.
     pub fn step(&mut self, t_ms: WallMs, values: &[f64], now_ns: MonoNs) -> Option<Change> {
         let turned = self.turn_to(now_ns);
         if turned.is_some() {
             return turned;
+        }
+        if self.sees {
+            // Only a rehearsal gives numbers without their picture.
+            return None;
         }
         let step_ms = self.last_ms.replace(t_ms).map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
         let is_whole = values.iter().all(|value| value.is_finite());
@@ -238,20 +316,7 @@ impl Watcher {
             self.forget();
         }
         if self.stage.is_none() {
-            let waits_for_release = match &self.config.from {
-                Origin::File(_) => false,
-                Origin::Release(model) => self.releases.get(model).is_none(),
-            };
-            if now_ns < self.retry_at_ns || waits_for_release {
-                return had_answer.then_some(Change::Forgot);
-            }
-            return Some(match self.load() {
-                Ok(()) => Change::Ready,
-                Err(error) => {
-                    self.postpone(now_ns);
-                    Change::Failed(why(&error))
-                }
-            });
+            return self.retry(now_ns).or_else(|| had_answer.then_some(Change::Forgot));
         }
         if !is_whole {
             return had_answer.then_some(Change::Forgot);
@@ -268,7 +333,15 @@ impl Watcher {
         }
         self.since = 0;
         self.has_looked = true;
-        Some(self.look(now_ns))
+        let values = std::mem::take(&mut self.values);
+        let values: Vec<f32> = values.into();
+        let window = Window { values: &values, channels: self.channels };
+        let change = self.look(&Material { window: Some(window), ..Material::default() }, now_ns);
+        // A failure has begun another stream.
+        if self.has_looked {
+            self.values = values.into();
+        }
+        Some(change)
     }
 
     /// It broke down while it worked: it is loaded again later.
@@ -279,10 +352,27 @@ impl Watcher {
         self.postpone(now_ns);
     }
 
-    fn look(&mut self, now_ns: MonoNs) -> Change {
+    /// Loads it, if it is time to try that again.
+    fn retry(&mut self, now_ns: MonoNs) -> Option<Change> {
+        let waits_for_release = match &self.config.from {
+            Origin::File(_) => false,
+            Origin::Release(model) => self.releases.get(model).is_none(),
+        };
+        if now_ns < self.retry_at_ns || waits_for_release {
+            return None;
+        }
+        Some(match self.load() {
+            Ok(()) => Change::Ready,
+            Err(error) => {
+                self.postpone(now_ns);
+                Change::Failed(why(&error))
+            }
+        })
+    }
+
+    fn look(&mut self, material: &Material<'_>, now_ns: MonoNs) -> Change {
         let stage = self.stage.as_mut().expect("it was asked before");
-        let window = Window { values: self.values.make_contiguous(), channels: self.channels };
-        match stage.step(&Material { window: Some(window), ..Material::default() }) {
+        match stage.step(material) {
             Ok(answer) => {
                 self.wait_ns = RETRY_FIRST_NS;
                 Change::Answered(answer)
@@ -359,7 +449,7 @@ impl Watcher {
         match self.config.from.clone() {
             Origin::File(file) => {
                 let bytes = read(&file)?;
-                self.stage = Some(self.staged(&bytes, self.config.recipe.clone())?);
+                self.take(self.staged(&bytes, self.config.recipe.clone())?);
                 self.digest = Some(Hash::of(&bytes));
             }
             Origin::Release(model) => {
@@ -370,7 +460,7 @@ impl Watcher {
                 let staged = staged.inspect_err(|error| {
                     self.releases.tell(&model, given.manifest, Told::Broke(why(error)));
                 });
-                self.stage = Some(staged?);
+                self.take(staged?);
                 self.digest = Some(given.weights.hash());
                 self.given = Some(given);
             }
@@ -378,16 +468,34 @@ impl Watcher {
         Ok(())
     }
 
-    /// A network of these bytes that can look at windows of its source.
+    /// It computes with this from now on.
+    fn take(&mut self, stage: Stage) {
+        self.sees = looks_at_pictures(&stage);
+        self.stage = Some(stage);
+    }
+
+    /// A network of these bytes that can look at windows or pictures of its source.
     fn staged(&self, bytes: &[u8], recipe: Recipe) -> Result<Stage, NetworkError> {
         let options =
             Options { runtime: self.config.runtime, file_bytes_max: FILE_MAX_BYTES, ..Options::default() };
         let network = Network::load(bytes, &options)?;
         let mut stage = Stage::new(network, recipe)?;
+        let sees = looks_at_pictures(&stage);
+        if sees && !self.config.pictures {
+            return Err(NetworkError::Blind);
+        }
+        if sees && self.config.window > 1 {
+            return Err(NetworkError::Several);
+        }
         // A look at nothing: what does not fit is found out here, and a network is compiled for its window before the first one.
         let nothing = vec![0.0; self.config.window * self.channels];
         let window = Window { values: &nothing, channels: self.channels };
-        match stage.step(&Material { window: Some(window), ..Material::default() }) {
+        let black = Picture::new(8, 8, vec![0; 3 * 8 * 8]).expect("a small picture is one");
+        let material = match sees {
+            true => Material { picture: Some(&black), ..Material::default() },
+            false => Material { window: Some(window), ..Material::default() },
+        };
+        match stage.step(&material) {
             Ok(_) | Err(StepError::Lost { .. }) => stage.begin()?,
             Err(error) => return Err(error.into()),
         }
@@ -399,6 +507,8 @@ impl Watcher {
         self.values.clear();
         self.since = 0;
         self.has_looked = false;
+        self.crossed = false;
+        self.counter.lose();
         if let Some(stage) = &mut self.stage
             && stage.begin().is_err()
         {
@@ -410,6 +520,11 @@ impl Watcher {
         self.retry_at_ns = now_ns.saturating_add(self.wait_ns);
         self.wait_ns = self.wait_ns.saturating_mul(2).min(RETRY_LAST_NS);
     }
+}
+
+/// Whether a network is filled with pictures.
+fn looks_at_pictures(stage: &Stage) -> bool {
+    stage.recipe().inputs.values().any(|fill| matches!(fill, Fill::Picture(_)))
 }
 
 #[cfg(test)]
@@ -443,6 +558,9 @@ mod tests {
             max_gap_ms: 10_000,
             recipe: Recipe::default(),
             runtime: None,
+            pictures: false,
+            lines: Vec::new(),
+            record_each: false,
         });
         (watcher, folder)
     }

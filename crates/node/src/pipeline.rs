@@ -8,9 +8,11 @@
 //! A digest of the input stands in every inference and decision. The input is the run of readings the verdict was made
 //! from (the last `lag` for a model, the last one for a channel), written as the JSON of a `readings` body; of several
 //! sources, as a JSON list of such bodies, in the order of the flow. Whoever has the raw readings can compute it again. Of a
-//! model that looks at a feature it is the feature's rows, named as the feature.
+//! model that looks at a feature it is the feature's rows, named as the feature. Of a source of pictures it is the picture: the
+//! digest is that of its file, so whoever kept the file can compare; among several sources it stands in the list with its source and time.
 
 pub(crate) mod bulkhead;
+mod input;
 mod lacks;
 mod late;
 mod look;
@@ -26,7 +28,7 @@ use std::collections::BTreeMap;
 
 use signal::reading::Reading;
 use signal::window::{Window, WindowConfig, Windows};
-use wire::body::{Decision, Ran, Readings};
+use wire::body::{Decision, Ran, Said};
 use wire::hash::Hash;
 use wire::id::PartName;
 use wire::world::{Clock, MonoNs, WallMs};
@@ -41,10 +43,12 @@ use crate::health::Health;
 use crate::model::{Model, Verdict};
 use crate::network::releases::Releases;
 use crate::source::csv::MAX_COLUMNS;
+use crate::source::frame::Frame;
 use crate::source::queue::Batch;
 use crate::supervise::crumb::Crumb;
 use crate::why::why;
 use bulkhead::Bulkhead;
+use input::{Input, digest};
 use late::Late;
 use look::{Consulted, Row, bind, consult};
 use networks::{At, Networks};
@@ -131,6 +135,8 @@ struct Open {
     health: Option<Health>,
     /// The last readings as they came, for digests.
     recent: Recent,
+    /// The digest of the last picture, of a source that gives pictures.
+    seen: Option<Hash>,
     last_ms: Option<WallMs>,
     late: Late,
     last_arrival_ns: MonoNs,
@@ -317,6 +323,11 @@ impl Pipeline {
         self.lanes.iter().filter_map(move |lane| Some((&lane.config.name, of_lane(lane)?)))
     }
 
+    /// For rehearsals: whatever a network makes of what it sees, this is what it says from now on; what is not named is missing.
+    pub fn pretend_network(&mut self, network: usize, fields: &[(String, Said)]) {
+        self.networks.pretend(network, fields);
+    }
+
     /// Readings taken from a source, and readings refused because they came late.
     pub fn counts(&self, source: usize) -> (u64, u64) {
         (self.lanes[source].taken, self.lanes[source].late)
@@ -471,9 +482,22 @@ impl Pipeline {
         lane.ended = false;
         let Some(channels) = self.channels(source).map(<[String]>::len) else { return };
         for (t_ms, values) in batch.t_ms.iter().zip(batch.values.chunks_exact(channels)) {
-            if self.watch(source, *t_ms, values, &moment, out) {
+            if self.watch(source, *t_ms, values, None, &moment, out) {
                 self.judge(source, *t_ms, &moment, out);
             }
+        }
+    }
+
+    /// Takes a picture of a source that is open, and the numbers that were measured of it.
+    pub fn see(&mut self, source: usize, frame: &Frame, clock: &dyn Clock, out: &mut Vec<Product>) {
+        let moment = Moment { arrived_ns: frame.arrived_ns, clock };
+        let lane = &mut self.lanes[source];
+        lane.seen = lane.brought;
+        lane.brought += 1;
+        let row = frame.row();
+        let fits = self.channels(source).is_some_and(|channels| channels.len() == row.len());
+        if fits && self.watch(source, frame.t_ms, &row, Some(frame), &moment, out) {
+            self.judge(source, frame.t_ms, &moment, out);
         }
     }
 
@@ -483,6 +507,7 @@ impl Pipeline {
         source: usize,
         t_ms: WallMs,
         values: &[f64],
+        frame: Option<&Frame>,
         moment: &Moment<'_>,
         out: &mut Vec<Product>,
     ) -> bool {
@@ -518,7 +543,10 @@ impl Pipeline {
         let name = &lane.config.name;
         // What the sensors said is remembered; what can be believed of it is judged.
         open.recent.remember(t_ms, values);
-        open.window(t_ms, values, lane.seen, moment.arrived_ns, name, out);
+        open.seen = frame.map(|frame| frame.digest);
+        if lane.config.raw {
+            open.window(t_ms, values, lane.seen, moment.arrived_ns, name, out);
+        }
         open.summary.begin(t_ms, &lane.config, &open.channels, out);
         if let Some(health) = &mut open.health {
             health.step(t_ms, values);
@@ -561,13 +589,23 @@ impl Pipeline {
                 post(board, &model_slots[*at], verdict, source, t_ms);
             }
         }
-        for at in networks.step(
-            &At { source, part: &lane.part, t_ms, values: believed, clock: moment.clock, crumb: &*crumb },
-            board,
-            out,
-        ) {
-            let input = recent.body(networks.get(at).config().window, name, names);
-            let answer = networks.record(at, name, t_ms, Hash::of(&json(&input)), moment.latency_us());
+        let looked = At {
+            source,
+            part: &lane.part,
+            t_ms,
+            values: believed,
+            picture: frame.map(|frame| &frame.picture),
+            clock: moment.clock,
+            crumb: &*crumb,
+        };
+        for at in networks.step(&looked, board, out) {
+            let input = match frame.filter(|_| networks.get(at).sees()) {
+                Some(frame) => frame.digest,
+                None => {
+                    digest(&[Input::Readings(recent.body(networks.get(at).config().window, name, names))])
+                }
+            };
+            let answer = networks.record(at, name, t_ms, input, moment.latency_us());
             out.push(Product::Answer(answer));
         }
         let isolated = |channel: usize| health.is_some_and(|health| health.is_isolated(channel));
@@ -642,16 +680,15 @@ impl Pipeline {
         let reads = if reads.is_empty() { &alone } else { reads };
         let of_lane = |(source, readings): (&usize, &usize)| {
             let lane = &self.lanes[*source];
-            {
-                let open = lane.open.as_ref()?;
-                Some(open.recent.body(*readings, &lane.config.name, &open.channels))
-            }
+            let open = lane.open.as_ref()?;
+            let source = &lane.config.name;
+            Some(match (open.seen, open.last_ms) {
+                (Some(picture), Some(t_ms)) => Input::Picture { source: source.clone(), t_ms, picture },
+                _ => Input::Readings(open.recent.body(*readings, source, &open.channels)),
+            })
         };
-        let inputs: Vec<Readings> = reads.iter().filter_map(of_lane).collect();
-        match &inputs[..] {
-            [one] => Hash::of(&json(one)),
-            several => Hash::of(&json(&several)),
-        }
+        let inputs: Vec<Input> = reads.iter().filter_map(of_lane).collect();
+        digest(&inputs)
     }
 
     fn decision(&self, rule: usize, source: usize, transition: Transition, moment: &Moment<'_>) -> Decision {
@@ -699,6 +736,7 @@ impl Open {
             summary: Tracker::new(channels.len()),
             health,
             recent: Recent::new(1),
+            seen: None,
             last_ms: None,
             late: Late::default(),
             last_arrival_ns: 0,
@@ -741,12 +779,6 @@ impl Open {
         let rows = || window.rows();
         Product::Readings(columns(source, &self.channels, window.t_ms.clone(), rows))
     }
-}
-
-/// What digests are made from.
-fn json(input: &impl serde::Serialize) -> Vec<u8> {
-    // Numbers, strings and lists.
-    serde_json::to_vec(input).expect("readings are plain data")
 }
 
 /// Writes what somebody speaks of in a verdict on the board.

@@ -5,12 +5,15 @@
 //! source has no thread: whoever has readings brings them to the local API.
 
 pub mod bring;
+mod child;
 pub mod csv;
 pub mod exec;
+pub mod frame;
 pub mod funnel;
 mod gather;
 pub mod http;
 mod lines;
+pub mod measure;
 pub mod modbus;
 mod moment;
 pub mod mqtt;
@@ -18,17 +21,21 @@ mod pace;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod payload;
+pub mod pictures;
 pub mod pump;
 pub mod queue;
 pub mod recording;
+mod refusals;
 pub mod replay;
 pub mod serial;
 pub mod simulated;
+pub mod sound;
 pub mod table;
 pub mod tally;
 pub mod time;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 use wire::id::NodeId;
@@ -39,13 +46,17 @@ use bring::{Source, SourceError};
 use exec::Exec;
 use modbus::Modbus;
 use mqtt::MqttSource;
+use pictures::camera::Camera;
+use pictures::folder::Images;
+use pictures::rtsp::Rtsp;
 use queue::{Event, Inlet, SourceState, Stopped};
 use replay::Replay;
 use serial::Serial;
 use simulated::SimulatedPump;
+use sound::Sound;
 
-/// Makes a source that needs a thread; `None` for one that does not. `node`: whose it is.
-pub fn build(config: &SourceConfig, node: &NodeId) -> Option<Box<dyn Source>> {
+/// Makes a source that needs a thread; `None` for one that does not. `node`: whose it is; `data`: where it keeps what it must remember.
+pub fn build(config: &SourceConfig, node: &NodeId, data: &Path) -> Option<Box<dyn Source>> {
     let declared = config.channels.as_deref();
     match &config.kind {
         SourceKind::Mqtt(settings) => {
@@ -58,6 +69,10 @@ pub fn build(config: &SourceConfig, node: &NodeId) -> Option<Box<dyn Source>> {
         SourceKind::Serial(settings) => Some(Box::new(Serial::new(settings.clone(), declared))),
         SourceKind::Replay(replay) => Some(Box::new(Replay::new(replay.clone()))),
         SourceKind::Simulated(simulated) => Some(Box::new(SimulatedPump::new(simulated.clone()))),
+        SourceKind::Images(settings) => Some(Box::new(Images::new(settings.clone(), data, &config.name))),
+        SourceKind::Rtsp(settings) => Some(Box::new(Rtsp::new(settings.clone()))),
+        SourceKind::Camera(settings) => Some(Box::new(Camera::new(settings.clone()))),
+        SourceKind::Sound(settings) => Some(Box::new(Sound::new(settings.clone()))),
         SourceKind::Http => None,
     }
 }

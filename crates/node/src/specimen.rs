@@ -1,4 +1,5 @@
-//! Machines, hearts, farms and shops that do not exist: streams made from a seed whose truth is known, for examples, tests and
+//! Machines, hearts, farms, shops, shelves and roads that do not exist: streams made from a seed whose truth is known, for
+//! examples, tests and
 //! benches. Pure: a seed gives the same stream every time.
 //!
 //! Their numbers are drawn from published physics and physiology, not fitted to a recording: what a detector reaches
@@ -8,6 +9,9 @@ pub mod bearing;
 pub mod farm;
 pub mod heart;
 pub mod plant;
+pub mod road;
+pub mod shelf;
+pub mod sight;
 pub mod till;
 
 use std::io::Write;

@@ -21,9 +21,13 @@ use node::specimen::bearing::{self, Bearing};
 use node::specimen::farm::{self, DOWN_H, Farm, RAIN_H};
 use node::specimen::heart::{self, Lead, Rhythm};
 use node::specimen::plant::{self, Fault, Run};
+use node::specimen::road::{self, Road};
+use node::specimen::shelf::{self, Shelf};
+use node::specimen::sight::write_folder;
 use node::specimen::till::{self, DRAWER, REFUNDS, Shop};
 use node::specimen::{Sample, write_csv};
-use wire::body::{Decision, PartChange, RuleState};
+use wire::body::{Answer, Decision, PartChange, RuleState, Said};
+use wire::hash::Hash;
 use wire::world::System;
 
 /// 2026-01-01.
@@ -53,9 +57,16 @@ impl Example {
 
     /// What the flow decided and told, with seconds since the begin.
     fn play(&self) -> (Vec<(String, RuleState, f64)>, Vec<PartChange>) {
+        let (decisions, parts, _) = self.play_answers();
+        (decisions, parts)
+    }
+
+    /// The same, with what its networks answered. Its own tests must hold first.
+    fn play_answers(&self) -> (Vec<(String, RuleState, f64)>, Vec<PartChange>, Vec<Answer>) {
         let flow = Flow::load(&self.file()).unwrap_or_else(|errors| panic!("{errors}"));
         flow.check_files().unwrap_or_else(|errors| panic!("{errors}"));
-        let (mut decisions, mut parts) = (Vec::new(), Vec::new());
+        assert!(rehearse(&flow).unwrap_or_else(|problems| panic!("{problems}")) > 0);
+        let (mut decisions, mut parts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         play(&flow, 0, |_, _, products| {
             for product in products {
                 match product {
@@ -63,12 +74,21 @@ impl Example {
                         decisions.push((rule.to_string(), *state, (at_ms - START_MS) as f64 / 1e3));
                     }
                     Product::Part(part) => parts.push(part.clone()),
+                    Product::Answer(answer) => answers.push(answer.clone()),
                     _ => {}
                 }
             }
         })
         .unwrap();
-        (decisions, parts)
+        (decisions, parts, answers)
+    }
+}
+
+/// A number of an answer.
+fn number(answer: &Answer, field: &str) -> f64 {
+    match &answer.fields[field] {
+        Said::Number(number) => *number,
+        Said::Word(word) => panic!("{field} is {word}"),
     }
 }
 
@@ -284,4 +304,62 @@ fn a_shop_tells_what_is_odd_and_names_nobody() {
         assert!(stayed.contains(person), "{person} is known in the shop");
     }
     assert!(!left.contains("takings"));
+}
+
+#[test]
+fn a_shelf_is_watched_and_its_gaps_are_counted() {
+    for seed in [7, 8, 9] {
+        let example = Example::new("shelf");
+        std::fs::write(example.folder.path().join("shelf.onnx"), shelf::network(seed + 1)).unwrap();
+        let shots: Vec<shelf::Shot> = Shelf::new(seed, 60, 40, 50, START_MS).collect();
+        let pictures = example.folder.path().join("pictures");
+        write_folder(&pictures, shots.iter().map(|shot| (shot.t_ms, shot.picture.clone()))).unwrap();
+        let (decisions, parts, answers) = example.play_answers();
+        assert!(parts.iter().any(|part| part.part == "model.places" && part.state == "ready"), "{parts:?}");
+
+        assert_eq!(answers.len(), shots.len(), "each is recorded");
+        let seen: Vec<_> = shots.iter().zip(&answers).filter(|(shot, _)| !shot.covered).collect();
+        let right = |(shot, answer): &&(&shelf::Shot, &Answer)| {
+            let boards = ["top", "middle", "bottom"].map(|board| number(answer, board) as usize);
+            boards == shot.gaps && number(answer, "gaps") as usize == shot.gaps.iter().sum::<usize>()
+        };
+        let counted = seen.iter().filter(right).count();
+        println!("seed {seed}: {counted} of {} pictures counted right; {decisions:?}", seen.len());
+        assert!(counted * 20 >= seen.len() * 19, "{counted} of {}", seen.len());
+        let file = std::fs::read(pictures.join("00003.png")).unwrap();
+        assert_eq!((answers[3].at_ms, answers[3].input), (shots[3].t_ms, Hash::of(&file)));
+
+        // Eight places empty for two minutes; until somebody fills up.
+        let empty = shots.iter().position(|shot| shot.gaps.iter().sum::<usize>() >= 8).unwrap() as f64;
+        let fired = times(&decisions, "refill", RuleState::Firing);
+        assert!((60.0 * (empty + 1.0)..=60.0 * (empty + 4.0)).contains(&fired[0]), "{fired:?} {empty}");
+        assert_eq!(times(&decisions, "refill", RuleState::Cleared)[0], 2_400.0);
+        assert_eq!(times(&decisions, "covered", RuleState::Firing), [3_000.0]);
+        assert_eq!(times(&decisions, "covered", RuleState::Cleared), [3_120.0]);
+        let gaps = |at_s: f64| shots[(at_s / 60.0) as usize].gaps.iter().sum::<usize>();
+        assert!(fired.iter().all(|at_s| gaps(*at_s) >= 8), "{fired:?}");
+    }
+}
+
+#[test]
+fn vehicles_are_counted_by_the_way_they_go_and_a_jam_is_told() {
+    for seed in [7, 8] {
+        let example = Example::new("traffic");
+        std::fs::write(example.folder.path().join("road.onnx"), road::network()).unwrap();
+        let shots: Vec<road::Shot> = Road::new(seed, 500, (300, 400), START_MS).collect();
+        let pictures = example.folder.path().join("pictures");
+        write_folder(&pictures, shots.iter().map(|shot| (shot.t_ms, shot.picture.clone()))).unwrap();
+        let (decisions, _, answers) = example.play_answers();
+        let last = answers.last().unwrap();
+        let counted = (number(last, "gate_forth") as u64, number(last, "gate_back") as u64);
+        let passed = shots.last().unwrap().passed;
+        println!("seed {seed}: {counted:?} counted, {passed:?} passed; {decisions:?}");
+        assert!(passed.0 >= 8 && passed.1 >= 8);
+        let off = counted.0.abs_diff(passed.0) + counted.1.abs_diff(passed.1);
+        assert!(off <= 1, "{counted:?} for {passed:?}");
+        let jam = times(&decisions, "jam", RuleState::Firing);
+        assert!(jam.len() == 1 && (64.9..67.0).contains(&jam[0]), "{jam:?}");
+        let over = times(&decisions, "jam", RuleState::Cleared);
+        assert!(over.len() == 1 && (80.0..84.0).contains(&over[0]), "{over:?}");
+    }
 }

@@ -178,8 +178,10 @@ impl Looper {
         let mut readings = 0;
         let mut next = first;
         while let Some(arrival) = next {
-            if let Event::Batch(batch) = &arrival.event {
-                readings += batch.t_ms.len();
+            match &arrival.event {
+                Event::Batch(batch) => readings += batch.t_ms.len(),
+                Event::Look => readings += 1,
+                _ => {}
             }
             self.think(&arrival, round);
             arrivals.push(arrival);
@@ -251,6 +253,11 @@ impl Looper {
     fn think(&mut self, arrival: &Arrival, round: &mut Round) {
         let before = round.out.len();
         let place = self.sources.place(arrival.source);
+        // Taken in any case: nobody comes back for the picture of a source that has left.
+        let frame = match &arrival.event {
+            Event::Look => self.outlet.frame(arrival.source),
+            _ => None,
+        };
         match (&arrival.event, place) {
             (Event::Wake, _) => {}
             (Event::Part(change), _) => round.out.push(Product::Part(change.clone())),
@@ -274,18 +281,25 @@ impl Looper {
                     Err(error) => self.change_source(at, SourceState::Failed, &why(&error), round),
                 }
             }
-            (Event::Batch(batch), Some(at)) => {
+            (Event::Batch(_) | Event::Look, Some(at)) => {
                 self.note_refused(at, arrival);
                 self.crumb.at(Some(&self.states.0[at].part));
                 let Looper { pipeline, clock, .. } = self;
-                let looked = catch_unwind(AssertUnwindSafe(|| {
-                    pipeline.step(at, batch, arrival.arrived_ns, &**clock, &mut round.out);
+                let looked = catch_unwind(AssertUnwindSafe(|| match (&arrival.event, &frame) {
+                    (Event::Batch(batch), _) => {
+                        pipeline.step(at, batch, arrival.arrived_ns, &**clock, &mut round.out);
+                    }
+                    (_, Some(frame)) => pipeline.see(at, frame, &**clock, &mut round.out),
+                    (_, None) => {}
                 }));
                 if let Err(panic) = looked {
                     let name = &self.states.0[at].config.name;
+                    let given_up = match &arrival.event {
+                        Event::Batch(batch) => format!("{} readings", batch.t_ms.len()),
+                        _ => "a picture".to_owned(),
+                    };
                     let reason = format!(
-                        "{} readings of `{name}` were given up: the pipeline panicked: {}",
-                        batch.t_ms.len(),
+                        "{given_up} of `{name}` given up: the pipeline panicked: {}",
                         panic_text(&*panic)
                     );
                     let told = self.policy.text(Some(name.as_str()), &reason).unwrap_or_default();

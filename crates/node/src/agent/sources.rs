@@ -3,6 +3,7 @@
 //! A source has a number in the queue that is never given again, and a place in the flow, which another flow may change.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
@@ -25,6 +26,8 @@ pub(super) type Threads = Arc<Mutex<Vec<JoinHandle<()>>>>;
 /// The sources of a running node.
 pub(super) struct Sources {
     node: NodeId,
+    /// Where sources keep what they must remember.
+    data: PathBuf,
     intake: Intake,
     clock: Box<dyn Fn() -> Box<dyn Clock> + Send>,
     back_off: BackOff,
@@ -38,12 +41,13 @@ impl Sources {
     /// None yet.
     pub(super) fn new(
         node: NodeId,
+        data: PathBuf,
         intake: Intake,
         clock: Box<dyn Fn() -> Box<dyn Clock> + Send>,
         back_off: BackOff,
     ) -> Sources {
         let (posted, threads) = (Posted::default(), Threads::default());
-        Sources { node, intake, clock, back_off, posted, threads, numbers: Vec::new() }
+        Sources { node, data, intake, clock, back_off, posted, threads, numbers: Vec::new() }
     }
 
     /// Those at the local API.
@@ -76,7 +80,7 @@ impl Sources {
             let _ = inlet.tell(Event::State { state: SourceState::Failed, reason: reason.to_owned() });
             return Ok(());
         }
-        match build(config, &self.node) {
+        match build(config, &self.node, &self.data) {
             Some(source) => {
                 // Linux keeps 15 bytes of a thread's name.
                 let name: String = format!("source.{}", config.name).chars().take(15).collect();

@@ -1,10 +1,12 @@
-//! `[model.x]` of type `network`: an ONNX file, or a release of one, that looks at windows of a source, and what stands before
-//! and after it.
+//! `[model.x]` of type `network`: an ONNX file, or a release of one, that looks at windows or pictures of a source, and what
+//! stands before and after it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
 use net::after::Meaning;
+use net::before::Fill;
 use net::recipe::Recipe;
 use net::runtime::Kind as Runtime;
 use package::name::ModelName;
@@ -16,7 +18,8 @@ use super::source::SourceConfig;
 use crate::board::Kind;
 use crate::config::part::{Part, Placed};
 use crate::config::problem::Problems;
-use crate::network::{NetworkConfig, Origin};
+use crate::crossing::{LINES_MAX, Line};
+use crate::network::{NetworkConfig, NetworkError, Origin};
 
 /// The most readings that a network looks at together.
 const WINDOW_MAX: usize = 1 << 20;
@@ -63,6 +66,12 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     }
     let runtime = part.take::<Runtime>("runtime").map(|placed| placed.value);
     let recipe = part.take::<Recipe>("recipe").map(|placed| placed.value).unwrap_or_default();
+    let lines = lines(&recipe, &mut part);
+    let record = part.take_text_or("record", "changes", |word| match word {
+        "changes" => Ok(false),
+        "each" => Ok(true),
+        other => Err(format!("there is no {other:?}: write \"changes\" or \"each\"")),
+    });
     part.finish();
     let config = NetworkConfig {
         name: name.clone(),
@@ -73,8 +82,46 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         max_gap_ms: i64::MAX,
         recipe,
         runtime,
+        pictures: false,
+        lines,
+        record_each: record.value,
     };
     Some(Named { part: NetworkDraft { inputs, config }, name, span })
+}
+
+/// Reads `lines`: where boxes are counted.
+fn lines(recipe: &Recipe, part: &mut Part<'_, '_>) -> Vec<Line> {
+    const EXAMPLE: &str = "write `lines = { gate = [0.0, 0.5, 1.0, 0.5] }`: from left and top to left and top, in parts of the picture";
+    let Some(Placed { value, span }) = part.take::<BTreeMap<String, [f64; 4]>>("lines") else {
+        return Vec::new();
+    };
+    let is_word = |name: &str| {
+        name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let wrong = match () {
+        () if !recipe.answers.iter().any(|answer| matches!(answer, Meaning::Boxes(_))) => {
+            Some("`lines` count boxes, and the recipe has no answer `as = \"boxes\"`".to_owned())
+        }
+        () if value.len() > LINES_MAX => Some(format!("a network has at most {LINES_MAX} lines")),
+        () => value.iter().find_map(|(name, [left, top, right, bottom])| {
+            let inside = [left, top, right, bottom].iter().all(|part| (0.0..=1.0).contains(*part));
+            match () {
+                () if !is_word(name) => Some(format!("the line {name:?} has a name that is no word")),
+                () if !inside => Some(format!("the line `{name}` lies outside of the picture")),
+                () if left == right && top == bottom => Some(format!("the line `{name}` is a point")),
+                () => None,
+            }
+        }),
+    };
+    if let Some(message) = wrong {
+        part.problem(span, message, EXAMPLE);
+    }
+    value
+        .into_iter()
+        .map(|(name, [left, top, right, bottom])| Line { name, from: (left, top), to: (right, bottom) })
+        .collect()
 }
 
 /// Joins networks with the sources they look at; `None` after a problem.
@@ -90,7 +137,7 @@ pub(super) fn check(
         if book.parts.contains_key(&format!("source.{name}")) {
             let message =
                 format!("there is a source `{name}` already: `{name}.x` in a condition would be either");
-            problems.add_with_help(span, message, format!("name the network `{name}_net`"));
+            problems.add_with_help(span.clone(), message, format!("name the network `{name}_net`"));
         }
         let Some(source) = looked_at(&path, &draft.inputs, book, problems) else {
             book.parts.insert(path, None);
@@ -98,10 +145,14 @@ pub(super) fn check(
             continue;
         };
         let max_gap_ms = sources[source].part.max_gap_ms;
-        let config = NetworkConfig { source, max_gap_ms, ..draft.config };
+        let pictures = sources[source].part.kind.has_pictures();
+        let config = NetworkConfig { source, max_gap_ms, pictures, ..draft.config };
+        if let Some(problem) = misfit(&config) {
+            problems.add(span, format!("`{path}`: {problem}"));
+        }
         let known = Known {
             at: PartAt::Network(at),
-            gives: gives(&config.recipe.answers),
+            gives: gives(&config),
             steps: [source].into(),
             reads: [(source, config.window)].into(),
         };
@@ -111,15 +162,31 @@ pub(super) fn check(
     checked.into_iter().collect()
 }
 
-/// What conditions can speak of. Without a declaration: numbers, whose names are known once the network is loaded.
-fn gives(answers: &[Meaning]) -> Gives {
+/// Whether it declares that it looks at pictures, and gets none, or several.
+fn misfit(config: &NetworkConfig) -> Option<NetworkError> {
+    let sees = config.recipe.inputs.values().any(|fill| matches!(fill, Fill::Picture(_)));
+    match () {
+        () if sees && !config.pictures => Some(NetworkError::Blind),
+        () if sees && config.window > 1 => Some(NetworkError::Several),
+        () => None,
+    }
+}
+
+/// What conditions can speak of, as the flow says it; `None` without a declaration: numbers, whose names are known once the network is
+/// loaded.
+pub(super) fn fields(config: &NetworkConfig) -> Option<Vec<(String, Kind)>> {
+    let answers = &config.recipe.answers;
     if answers.is_empty() {
-        return Gives::Later;
+        return None;
     }
     let fields = answers.iter().flat_map(Meaning::fields);
-    Gives::These(
-        fields.map(|(name, is_word)| (name, if is_word { Kind::Text } else { Kind::Number })).collect(),
-    )
+    let fields = fields.map(|(name, is_word)| (name, if is_word { Kind::Text } else { Kind::Number }));
+    let counts = config.lines.iter().flat_map(Line::fields).map(|name| (name, Kind::Number));
+    Some(fields.chain(counts).collect())
+}
+
+fn gives(config: &NetworkConfig) -> Gives {
+    fields(config).map_or(Gives::Later, Gives::These)
 }
 
 /// The one source among the inputs.

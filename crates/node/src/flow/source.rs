@@ -4,6 +4,8 @@ pub(super) mod lines;
 mod modbus;
 mod mqtt;
 mod payload;
+mod pictures;
+mod sound;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,11 +21,14 @@ use crate::config::quantity::duration_ms;
 use crate::health::HealthSettings;
 use crate::source::csv::{CsvOptions, MAX_COLUMNS};
 use crate::source::exec::ExecSettings;
+use crate::source::frame;
 use crate::source::modbus::ModbusSettings;
 use crate::source::modbus::line::Line;
 use crate::source::mqtt::settings::MqttSettings;
+use crate::source::pictures::settings::{CameraSettings, ImagesSettings, RtspSettings};
 use crate::source::pump;
 use crate::source::serial::SerialSettings;
+use crate::source::sound::settings::SoundSettings;
 
 /// Where readings come from.
 #[derive(Debug, Clone)]
@@ -40,6 +45,8 @@ pub struct SourceConfig {
     pub health: Option<HealthSettings>,
     /// Time between two summaries, by the source's clock.
     pub summary_ms: i64,
+    /// Whether the journal keeps its readings as they came. Never pictures: only what was measured of them.
+    pub raw: bool,
     /// Where its name stands in the file.
     pub(super) span: Range<usize>,
     /// A step back in time of at most this much is a late reading, which is refused; a longer one is a clock that was
@@ -64,6 +71,14 @@ pub enum SourceKind {
     Exec(ExecSettings),
     /// Lines come over a serial line.
     Serial(SerialSettings),
+    /// Pictures come into a folder.
+    Images(ImagesSettings),
+    /// A camera streams video.
+    Rtsp(RtspSettings),
+    /// A program prints pictures.
+    Camera(CameraSettings),
+    /// A file or a program gives sound.
+    Sound(SoundSettings),
 }
 
 impl SourceKind {
@@ -78,7 +93,16 @@ impl SourceKind {
             SourceKind::Modbus(ModbusSettings { line: Line::Rtu(_), .. }) => "modbus-rtu",
             SourceKind::Exec(_) => "exec",
             SourceKind::Serial(_) => "serial",
+            SourceKind::Images(_) => "images",
+            SourceKind::Rtsp(_) => "rtsp",
+            SourceKind::Camera(_) => "camera",
+            SourceKind::Sound(_) => "sound",
         }
+    }
+
+    /// Whether it gives pictures.
+    pub fn has_pictures(&self) -> bool {
+        matches!(self, SourceKind::Images(_) | SourceKind::Rtsp(_) | SourceKind::Camera(_))
     }
 }
 
@@ -123,8 +147,20 @@ pub enum Speed {
 
 /// Reads one.
 pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Option<Named<SourceConfig>> {
-    const KINDS: [&str; 8] =
-        ["replay", "http", "mqtt", "modbus-tcp", "modbus-rtu", "exec", "serial", "simulated"];
+    const KINDS: [&str; 12] = [
+        "replay",
+        "http",
+        "mqtt",
+        "modbus-tcp",
+        "modbus-rtu",
+        "exec",
+        "serial",
+        "images",
+        "rtsp",
+        "camera",
+        "sound",
+        "simulated",
+    ];
     let kind = part.require::<String>("type", "\"replay\"")?;
     let span = part.span.clone();
     let summary = part.take_text_or("summary", "1s", |text| positive(duration_ms(text)?));
@@ -139,6 +175,12 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         channels = None;
     }
     let mut channels = channels.map(|placed| placed.value);
+    if let ("images" | "rtsp" | "camera", Some(_)) = (kind.value.as_str(), &channels) {
+        let help = "take out `channels`: brightness, contrast, sharpness, change and dropped are measured of each picture";
+        part.problem(span.clone(), "a source of pictures has channels of its own", help);
+    }
+    let is_sound = kind.value == "sound";
+    let raw = part.take_or("raw", !is_sound, if is_sound { "false" } else { "true" });
     let kind = match kind.value.as_str() {
         "replay" => SourceKind::Replay(replay(folder, channels.clone(), &mut part)?),
         "http" => SourceKind::Http,
@@ -147,6 +189,18 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         "modbus-rtu" => SourceKind::Modbus(modbus::read(true, &mut channels, &mut part)?),
         "exec" => SourceKind::Exec(lines::exec(folder, &mut channels, &mut part)?),
         "serial" => SourceKind::Serial(lines::serial(&mut channels, &mut part)?),
+        "images" => SourceKind::Images(pictures::images(folder, &mut part)?),
+        "rtsp" => SourceKind::Rtsp(pictures::rtsp(folder, &mut part)?),
+        "camera" => SourceKind::Camera(pictures::camera(folder, &mut part)?),
+        "sound" => {
+            let times = match part.has("file").then(|| speed(&mut part)) {
+                Some(Speed::Times(times)) => Some(times),
+                Some(Speed::Max) | None => None,
+            };
+            let sound = sound::read(folder, &mut channels, times, &mut part)?;
+            interval_ms = Some(1e3 / f64::from(sound.rate_hz));
+            SourceKind::Sound(sound)
+        }
         "simulated" => {
             let known = pump::CHANNELS.map(str::to_owned).to_vec();
             if channels.is_some() {
@@ -168,6 +222,9 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
             return None;
         }
     };
+    if kind.has_pictures() {
+        channels = Some(frame::channels());
+    }
     let health = health::read(&mut part);
     part.finish();
     let config = SourceConfig {
@@ -177,6 +234,7 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         health,
         interval_ms,
         summary_ms: summary.value,
+        raw: raw.value,
         max_gap_ms: max_gap.value,
         span: span.clone(),
     };

@@ -4,16 +4,20 @@ use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::DeValue;
+use wire::body::Said;
 use wire::world::WallMs;
 
 use super::model::ModelConfig;
+use super::network;
 use super::part::positive;
 use super::rule::{RuleConfig, Standing};
 use super::source::SourceConfig;
+use crate::board::Kind;
 use crate::config::part::{Effective, Part, in_text_order};
 use crate::config::problem::{Problems, did_you_mean};
 use crate::config::quantity::duration_ms;
 use crate::feature::FeatureConfig;
+use crate::network::NetworkConfig;
 
 /// The most tests of one flow.
 const MAX_TESTS: usize = 256;
@@ -57,6 +61,8 @@ pub enum GivenPart {
     Feature(usize, Vec<(String, f64)>),
     /// What a model makes of the readings, whatever they are.
     Model(usize, Vec<(String, f64)>),
+    /// What a network answers, whatever it sees.
+    Network(usize, Vec<(String, Said)>),
 }
 
 /// What must be so at the end.
@@ -80,6 +86,7 @@ pub(super) struct Parts<'a> {
     pub(super) sources: &'a [SourceConfig],
     pub(super) features: &'a [FeatureConfig],
     pub(super) models: &'a [ModelConfig],
+    pub(super) networks: &'a [NetworkConfig],
     pub(super) rules: &'a [RuleConfig],
 }
 
@@ -201,7 +208,7 @@ impl Reader<'_> {
         span: Range<usize>,
         value: Spanned<DeValue<'_>>,
     ) -> Option<GivenPart> {
-        let Parts { sources, features, models, .. } = self.parts;
+        let Parts { sources, features, models, networks, .. } = self.parts;
         let source = sources.iter().position(|source| source.name.as_str() == name);
         let model = models.iter().position(|model| model.name.as_str() == name);
         let at = value.span();
@@ -214,6 +221,20 @@ impl Reader<'_> {
                     Some(GivenPart::Feature(feature, values))
                 }
                 _ => self.fail(at, "a feature is given what it says", "write `{ rms = 1.5 }`"),
+            };
+        }
+        let network = networks.iter().position(|network| network.name.as_str() == name);
+        if let (None, None, Some(network)) = (source, model, network) {
+            return match value.into_inner() {
+                DeValue::Table(table) => {
+                    let answers = self.answers(in_text_order(table), &networks[network])?;
+                    Some(GivenPart::Network(network, answers))
+                }
+                _ => self.fail(
+                    at,
+                    "a network is given what it answers",
+                    "write `{ count = 2, label = \"face\" }`",
+                ),
             };
         }
         match (source, model, value.into_inner()) {
@@ -235,10 +256,44 @@ impl Reader<'_> {
             (None, None, _) => {
                 let names = sources.iter().map(|source| source.name.as_str());
                 let names = names.chain(features.iter().map(|feature| feature.name.as_str()));
+                let names = names.chain(networks.iter().map(|network| network.name.as_str()));
                 let help = did_you_mean(name, names.chain(models.iter().map(|model| model.name.as_str())));
                 self.fail(span, format!("there is no source, feature or model `{name}`"), help)
             }
         }
+    }
+
+    /// What a network answers: numbers and words, each under the name and of the kind that its recipe declares.
+    fn answers(&mut self, entries: Entries<'_>, network: &NetworkConfig) -> Option<Vec<(String, Said)>> {
+        let known = network::fields(network);
+        let mut answers = Vec::new();
+        for (name, span, value) in entries {
+            let at = value.span();
+            let word = value.get_ref().as_str().filter(|word| *word != "missing");
+            let kind = known.as_ref().map(|known| known.iter().find(|(field, _)| *field == name));
+            let is_word = match kind {
+                Some(Some((_, kind))) => *kind == Kind::Text,
+                // What nobody declared are numbers.
+                None => false,
+                Some(None) => {
+                    let names = known.iter().flatten().map(|(field, _)| field.as_str());
+                    return self.fail(
+                        span,
+                        format!("there is no `{name}` to give"),
+                        did_you_mean(&name, names),
+                    );
+                }
+            };
+            match (is_word, word) {
+                (true, Some(word)) => answers.push((name, Said::Word(word.to_owned()))),
+                (true, None) => return self.fail(at, "expected a word", "write `\"face\"`"),
+                (false, _) => {
+                    let numbers = self.values(vec![(name, span, value)], None)?;
+                    answers.extend(numbers.into_iter().map(|(name, number)| (name, Said::Number(number))));
+                }
+            }
+        }
+        Some(answers)
     }
 
     fn values(&mut self, entries: Entries<'_>, known: Option<&[String]>) -> Option<Vec<(String, f64)>> {

@@ -14,7 +14,7 @@ pub enum Product {
     Summary(Summary),
     /// An anomaly begins or ends: stream `inferences`, class event.
     Inference(Inference),
-    /// A network says another word than before: stream `inferences`, class event.
+    /// A network says another word than before, something crossed a line, or each look is recorded: stream `inferences`, class event.
     Answer(Answer),
     /// A rule fires or clears: stream `decisions`, class audit.
     Decision(Decision),

@@ -128,6 +128,7 @@ fn give(given: &Given, givers: &mut [Giver], pipeline: &mut Pipeline) {
             };
             pipeline.pretend(*model, Verdict { score: of("score"), probability: of("p") });
         }
+        GivenPart::Network(network, fields) => pipeline.pretend_network(*network, fields),
     }
 }
 

@@ -3,6 +3,10 @@
 //! A source that brings more than the pipeline takes waits ([`Inlet::send`]) or is told to come again
 //! ([`Inlet::offer`]). Because each has an allowance of its own, a fast source cannot keep a slow one out.
 //!
+//! A picture is no batch: it is large, and an old one is worth little. Of each source at most one waits, and a newer one takes its
+//! place ([`Inlet::show`]); what was displaced is counted in the one that displaced it. A source whose pictures must all be
+//! looked at waits its turn ([`Inlet::show_in_turn`]).
+//!
 //! A source that has to acknowledge what it brings looks at [`Inlet::settled`]: so many of its readings are in the
 //! journal, or given up there with a record that says so.
 
@@ -14,6 +18,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use wire::body::PartChange;
 use wire::world::{Clock, MonoNs, WallMs};
+
+use super::frame::Frame;
 
 /// Cells that one source may have waiting: half a megabyte of numbers.
 pub const ALLOWANCE_CELLS: usize = 1 << 16;
@@ -44,6 +50,8 @@ pub enum Event {
     },
     /// Readings.
     Batch(Batch),
+    /// A picture waits: [`Outlet::frame`] has the newest.
+    Look,
     /// Whoever sent the readings waits for them to be settled, and sends no more until they are.
     Settle,
     /// It is in another state now.
@@ -113,10 +121,17 @@ pub enum NotTaken {
     Stopped,
 }
 
+/// What waits.
+#[derive(Debug, Default)]
+struct Waiting {
+    cells: usize,
+    frame: Option<Box<Frame>>,
+}
+
 /// What one source has waiting.
 #[derive(Debug, Default)]
 struct Allowance {
-    used: Mutex<usize>,
+    waiting: Mutex<Waiting>,
     freed: Condvar,
     /// The same for a source that does not block.
     stirred: Notify,
@@ -125,14 +140,14 @@ struct Allowance {
 }
 
 impl Allowance {
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        // A panic in one source leaves a number behind, never a half-made one.
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // A panic in one source leaves a number and a picture behind, never half-made ones.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stop(&self) {
         // Under the lock, so that nobody looks before and waits after.
-        let _used = self.lock();
+        let _waiting = self.lock();
         self.stopping.store(true, Relaxed);
         self.freed.notify_all();
         self.stirred.notify_one();
@@ -158,12 +173,12 @@ impl Inlet {
     /// Waits for room, then hands over readings.
     pub fn send(&mut self, batch: Batch) -> Result<(), Stopped> {
         let cells = batch.cells();
-        let mut used = self.allowance.lock();
-        while !Allowance::fits(*used, cells) && !self.stopping() {
-            used = self.allowance.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.allowance.lock();
+        while !Allowance::fits(waiting.cells, cells) && !self.stopping() {
+            waiting = self.allowance.freed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        *used += cells;
-        drop(used);
+        waiting.cells += cells;
+        drop(waiting);
         let readings = batch.t_ms.len() as u64;
         self.tell(Event::Batch(batch))?;
         self.sent += readings;
@@ -172,7 +187,38 @@ impl Inlet {
 
     /// Whether readings of so many cells (times and values) could be handed over now without waiting.
     pub fn has_room(&self, cells: usize) -> bool {
-        Allowance::fits(*self.allowance.lock(), cells)
+        Allowance::fits(self.allowance.lock().cells, cells)
+    }
+
+    /// Shows a picture. One that still waits is displaced, and counted in this one.
+    pub fn show(&mut self, mut frame: Frame) -> Result<(), Stopped> {
+        frame.arrived_ns = self.clock.mono_ns();
+        let mut waiting = self.allowance.lock();
+        if self.stopping() {
+            return Err(Stopped);
+        }
+        let displaced = waiting.frame.take();
+        if let Some(old) = &displaced {
+            frame.dropped = frame.dropped.saturating_add(old.dropped).saturating_add(1);
+        }
+        waiting.frame = Some(Box::new(frame));
+        drop(waiting);
+        if displaced.is_none() {
+            // Who takes a picture has heard of it once: what nobody hears of must not stay.
+            self.tell(Event::Look).inspect_err(|_| drop(self.allowance.lock().frame.take()))?;
+            self.sent += 1;
+        }
+        Ok(())
+    }
+
+    /// Shows a picture once the one before it has been taken: none is displaced.
+    pub fn show_in_turn(&mut self, frame: Frame) -> Result<(), Stopped> {
+        let mut waiting = self.allowance.lock();
+        while waiting.frame.is_some() && !self.stopping() {
+            waiting = self.allowance.freed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(waiting);
+        self.show(frame)
     }
 
     /// Readings handed over so far.
@@ -193,12 +239,12 @@ impl Inlet {
     /// Hands over readings if there is room.
     pub fn offer(&mut self, batch: Batch) -> Result<(), NotTaken> {
         let cells = batch.cells();
-        let mut used = self.allowance.lock();
-        if !Allowance::fits(*used, cells) {
+        let mut waiting = self.allowance.lock();
+        if !Allowance::fits(waiting.cells, cells) {
             return Err(NotTaken::Full);
         }
-        *used += cells;
-        drop(used);
+        waiting.cells += cells;
+        drop(waiting);
         let readings = batch.t_ms.len() as u64;
         self.tell(Event::Batch(batch)).map_err(|Stopped| NotTaken::Stopped)?;
         self.sent += readings;
@@ -222,11 +268,11 @@ impl Inlet {
 
     /// Sleeps, unless the node stops.
     pub fn pause(&self, pause: Duration) -> Result<(), Stopped> {
-        let used = self.allowance.lock();
-        let (_used, _timed_out) = self
+        let waiting = self.allowance.lock();
+        let (_waiting, _timed_out) = self
             .allowance
             .freed
-            .wait_timeout_while(used, pause, |_| !self.stopping())
+            .wait_timeout_while(waiting, pause, |_| !self.stopping())
             .unwrap_or_else(PoisonError::into_inner);
         if self.stopping() { Err(Stopped) } else { Ok(()) }
     }
@@ -289,12 +335,21 @@ impl Outlet {
     pub fn done(&self, arrival: &Arrival) {
         if let Event::Batch(batch) = &arrival.event {
             let allowance = Arc::clone(&locked(&self.allowances)[arrival.source]);
-            let mut used = allowance.lock();
-            *used = used.saturating_sub(batch.cells());
-            drop(used);
+            let mut waiting = allowance.lock();
+            waiting.cells = waiting.cells.saturating_sub(batch.cells());
+            drop(waiting);
             allowance.freed.notify_all();
             allowance.stirred.notify_one();
         }
+    }
+
+    /// The picture that waits of a source, after it said [`Event::Look`]; there is room for the next one from here on.
+    pub fn frame(&self, source: usize) -> Option<Box<Frame>> {
+        let allowance = Arc::clone(&locked(&self.allowances)[source]);
+        let frame = allowance.lock().frame.take();
+        allowance.freed.notify_all();
+        allowance.stirred.notify_one();
+        frame
     }
 
     /// Tells a source how many of its readings are settled, since it was started.
@@ -379,6 +434,8 @@ impl Stopper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use net::picture::Picture;
+    use wire::hash::Hash;
     use wire::world::Simulated;
 
     fn batch(cells: usize) -> Batch {
@@ -411,6 +468,43 @@ mod tests {
         assert_eq!(second.event, Event::Batch(batch(9)));
         outlet.stopper().stop();
         assert_eq!(thread.join().unwrap(), (Ok(()), Err(Stopped)));
+    }
+
+    fn frame(brightness: f64) -> Frame {
+        let picture = Picture::new(1, 1, vec![0; 3]).unwrap();
+        Frame::new(0, [brightness, 0.0, 0.0, 0.0], picture, Hash::of(b""))
+    }
+
+    #[test]
+    fn the_newest_picture_displaces_the_one_that_waits_and_counts_it() {
+        let outlet = Outlet::new(2);
+        let mut inlet = outlet.inlet(1, Box::new(Simulated::new(0)));
+        for brightness in [1.0, 2.0, 3.0] {
+            inlet.show(frame(brightness)).unwrap();
+        }
+        assert_eq!(outlet.next_now().unwrap().event, Event::Look);
+        assert_eq!(outlet.next_now(), None, "one picture waits, and is told of once");
+        let newest = outlet.frame(1).unwrap();
+        assert_eq!((newest.row()[0], newest.row()[4], inlet.sent()), (3.0, 2.0, 1));
+        inlet.show(frame(4.0)).unwrap();
+        assert_eq!(outlet.frame(1).unwrap().row()[4], 0.0);
+        assert!(outlet.frame(0).is_none());
+    }
+
+    #[test]
+    fn a_picture_that_waits_its_turn_displaces_none() {
+        let outlet = Outlet::new(1);
+        let mut inlet = outlet.inlet(0, Box::new(Simulated::new(0)));
+        let thread = std::thread::spawn(move || {
+            let shown: Vec<_> = (0..3).map(|at| inlet.show_in_turn(frame(f64::from(at)))).collect();
+            (shown, inlet.sent())
+        });
+        for at in 0..3 {
+            assert_eq!(outlet.next(Duration::from_secs(10)).unwrap().event, Event::Look);
+            let frame = outlet.frame(0).unwrap();
+            assert_eq!((frame.row()[0], frame.row()[4]), (f64::from(at), 0.0));
+        }
+        assert_eq!(thread.join().unwrap(), (vec![Ok(()); 3], 3));
     }
 
     #[test]

@@ -100,7 +100,7 @@ for file in sys.argv[2:]:
         let mut arguments = vec![place("schema.json", SCHEMA)];
         let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/flow.toml");
         arguments.push(example.into());
-        for example in ["patient-monitor", "point-of-sale", "predictive-maintenance", "soil-moisture"] {
+        for example in ["patient-monitor", "point-of-sale", "predictive-maintenance", "shelf", "soil-moisture", "traffic"] {
             let file = format!("{}/../../examples/{example}/flow.toml", env!("CARGO_MANIFEST_DIR"));
             arguments.push(file.into());
         }
@@ -112,6 +112,8 @@ for file in sys.argv[2:]:
         for (at, wrong) in [
             "[source.a]\ntype = \"htp\"\n",
             "[source.a]\ntype = \"http\"\nspeed = 1\n",
+            "[source.a]\ntype = \"images\"\n",
+            "[source.a]\ntype = \"rtsp\"\nurl = \"rtsp://a\"\nafter = \"keep\"\n",
             "[source.A]\ntype = \"http\"\n",
             "[source.a]\ntype = \"http\"\n[rule.r]\ninputs = [\"source.a\"]\n",
             "[source.a]\ntype = \"http\"\n[rule.r]\ninputs = [\"source.a\"]\nwhen = \"a.x > 1\"\nfor = \"30\"\n",

@@ -19,7 +19,8 @@ use crate::truth::{Match, Row, compare};
 /// Play a recording through a flow and print what its rules decide.
 ///
 /// Time is what the recording says, so the same recording gives the same decisions every time, as fast as this machine
-/// can. Without --flow, a detector and one rule that fires while it finds something.
+/// can. Without --flow, a detector and one rule that fires while it finds something. A flow in the place of the recording
+/// (a file that ends in .toml) is played over the files that it names itself.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -55,11 +56,17 @@ struct Outcome {
 }
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
-    if args.score && args.recording.truth.is_none() {
+    let is_flow = args.flow.is_none() && args.recording.file.extension().is_some_and(|end| end == "toml");
+    if args.score && args.recording.truth.is_none() && !is_flow {
         args.recording.truth = Some(find_truth(&args.recording)?);
     }
     let Args { recording, flow, source, settings, score, json } = args;
     let flow = match &flow {
+        None if is_flow => {
+            let flow = Flow::load(&recording.file)?;
+            flow.check_files()?;
+            flow
+        }
         Some(file) => {
             let mut flow = Flow::load(file)?;
             put_in(&mut flow, &recording, source.as_deref())?;
@@ -91,7 +98,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         }
     })?;
     printed?;
-    let (_, readings, refused) = report.sources.into_iter().next().context("the recording gave nothing")?;
+    let all: u64 = report.sources.iter().map(|(_, readings, _)| readings).sum();
+    let (_, _, refused) = report.sources.into_iter().next().context("the recording gave nothing")?;
+    let readings = all;
     let score = score.then(|| compare(rows));
     if json {
         serde_json::to_writer_pretty(&mut out, &Outcome { readings, refused, decisions, score })?;

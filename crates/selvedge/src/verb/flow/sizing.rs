@@ -82,7 +82,10 @@ fn source(config: &SourceConfig) -> SourceSize {
         source: config.name.to_string(),
         channels: names.map(<[String]>::len),
         readings_a_day: readings.map(|readings| readings.round() as u64),
-        raw_bytes_a_day: raw.map(|bytes| bytes.round() as u64),
+        raw_bytes_a_day: raw
+            .filter(|_| config.raw)
+            .or((!config.raw).then_some(0.0))
+            .map(|bytes| bytes.round() as u64),
         summary_bytes_a_day: summary.map(|bytes| bytes.round() as u64),
     }
 }

@@ -1,0 +1,16 @@
+//! Pictures and sound into a node: folders, cameras behind programs, cameras that stream, microphones; and networks that look and listen.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may stop at any fault, and says what it skips"
+)]
+
+mod camera;
+mod folder;
+mod others;
+#[cfg(feature = "cameras")]
+mod rtsp;
+mod sound;
+mod stand;
+mod words;

@@ -1,0 +1,84 @@
+//! Networks of others on pictures of others, where those are at hand: faces, through a folder and a flow.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use node::flow::Flow;
+use node::pipeline::Product;
+use node::play::play;
+use wire::body::Said;
+
+/// A folder of the shared data, if it is here; otherwise a line says that it is not.
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
+    let set = std::env::var_os("SELVEDGE_SHARED_DATA").map(|folder| PathBuf::from(folder).join(name));
+    let near =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/data").join(name));
+    let found = set.into_iter().chain(near).find(|folder| folder.is_dir());
+    if found.is_none() {
+        println!("skipped: shared/data/{name} is not here");
+    }
+    found
+}
+
+#[test]
+fn faces_are_found_through_a_folder() {
+    let Some(data) = shared("onnx-models/ultraface") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let pictures = dir.path().join("pictures");
+    fs::create_dir(&pictures).unwrap();
+    for name in ["13.jpg", "19.jpg"] {
+        fs::copy(data.join("images").join(name), pictures.join(name)).unwrap();
+    }
+    fs::write(pictures.join("broken.jpg"), b"\xff\xd8\xff and no more").unwrap();
+    let file = data.join("version-RFB-320.onnx");
+    let text = format!(
+        r#"
+[source.door]
+type = "images"
+folder = "pictures"
+
+[model.faces]
+type = "network"
+inputs = ["source.door"]
+file = {file:?}
+record = "each"
+
+[model.faces.recipe.inputs.input]
+from = "picture"
+mean = [127]
+deviation = [128]
+
+[[model.faces.recipe.answers]]
+as = "boxes"
+boxes = "boxes"
+scores = "scores"
+background = 0
+labels = ["background", "face"]
+threshold = 0.7
+overlap = 0.3
+
+[rule.crowd]
+inputs = ["model.faces"]
+when = 'faces.count >= 3.0 && faces.label == "face"'
+"#
+    );
+    let flow =
+        Flow::parse(&dir.path().join("flow.toml"), text.into()).unwrap_or_else(|errors| panic!("{errors}"));
+    let (mut counts, mut fired) = (Vec::new(), 0);
+    play(&flow, 0, |_, _, products| {
+        for product in products {
+            match product {
+                Product::Answer(answer) => match &answer.fields["count"] {
+                    Said::Number(count) => counts.push(*count as u64),
+                    Said::Word(word) => panic!("{word}"),
+                },
+                Product::Decision(_) => fired += 1,
+                _ => {}
+            }
+        }
+    })
+    .unwrap();
+    counts.sort_unstable();
+    println!("faces: {counts:?}");
+    assert_eq!((counts, fired >= 1), (vec![2, 5], true));
+}
