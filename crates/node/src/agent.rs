@@ -242,7 +242,8 @@ pub fn start_supervised<W: World + Clone + 'static>(
     }
     let follower = Follower::open(&data, config.labels.clone(), config.hub_labels, Arc::clone(&shared))?;
 
-    let mut sources = Sources::new(config.name.clone(), data.clone(), outlet.intake(), clocks(&world), back_off);
+    let mut sources =
+        Sources::new(config.name.clone(), data.clone(), outlet.intake(), clocks(&world), back_off);
     for source in &config.flow.sources {
         let left_out = left_out.parts.get(&format!("source.{}", source.name));
         sources.start(source, left_out.map(String::as_str)).map_err(StartError::Thread)?;

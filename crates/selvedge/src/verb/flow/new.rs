@@ -100,7 +100,14 @@ for file in sys.argv[2:]:
         let mut arguments = vec![place("schema.json", SCHEMA)];
         let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/flow.toml");
         arguments.push(example.into());
-        for example in ["patient-monitor", "point-of-sale", "predictive-maintenance", "shelf", "soil-moisture", "traffic"] {
+        for example in [
+            "patient-monitor",
+            "point-of-sale",
+            "predictive-maintenance",
+            "shelf",
+            "soil-moisture",
+            "traffic",
+        ] {
             let file = format!("{}/../../examples/{example}/flow.toml", env!("CARGO_MANIFEST_DIR"));
             arguments.push(file.into());
         }

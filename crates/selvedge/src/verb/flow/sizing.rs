@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use node::flow::{Flow, SourceConfig};
+use node::network::{NetworkConfig, Origin};
 use node::pipeline::Product;
 use serde::Serialize;
 use signal::detector::Detector;
@@ -58,8 +59,12 @@ pub(super) fn size(flow: &Flow) -> Size {
         let memory_bytes = detector.map(|detector| detector.state_bytes() as u64);
         ModelSize { model: model.name.to_string(), memory_bytes, file_bytes: None }
     };
-    let network = |network: &node::network::NetworkConfig| {
-        let file_bytes = std::fs::metadata(&network.file).ok().map(|file| file.len());
+    let network = |network: &NetworkConfig| {
+        let file_bytes = match &network.from {
+            Origin::File(file) => std::fs::metadata(file).ok().map(|file| file.len()),
+            // It is not here yet.
+            Origin::Release(_) => None,
+        };
         ModelSize { model: network.name.to_string(), memory_bytes: None, file_bytes }
     };
     let models = flow.models.iter().map(model).chain(flow.networks.iter().map(network));
