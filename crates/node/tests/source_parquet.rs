@@ -191,7 +191,7 @@ fn what_pyarrow_writes() {
             for ((value, expected), name) in row.values.iter().zip(&expected[2..]).zip(&names) {
                 match expected.as_f64() {
                     Some(expected) => {
-                        assert!((value - expected).abs() < 1e-9, "{form} {name}: {value} {expected}")
+                        assert!((value - expected).abs() < 1e-9, "{form} {name}: {value} {expected}");
                     }
                     None => assert!(value.is_nan(), "{form} {name}: {value}"),
                 }

@@ -38,6 +38,9 @@ struct Example {
     folder: tempfile::TempDir,
 }
 
+/// Decisions: the rule, what it says, and when, in seconds from the start.
+type Told = Vec<(String, RuleState, f64)>;
+
 impl Example {
     fn new(name: &str) -> Example {
         let folder = tempfile::tempdir().unwrap();
@@ -56,13 +59,13 @@ impl Example {
     }
 
     /// What the flow decided and told, with seconds since the begin.
-    fn play(&self) -> (Vec<(String, RuleState, f64)>, Vec<PartChange>) {
+    fn play(&self) -> (Told, Vec<PartChange>) {
         let (decisions, parts, _) = self.play_answers();
         (decisions, parts)
     }
 
     /// The same, with what its networks answered. Its own tests must hold first.
-    fn play_answers(&self) -> (Vec<(String, RuleState, f64)>, Vec<PartChange>, Vec<Answer>) {
+    fn play_answers(&self) -> (Told, Vec<PartChange>, Vec<Answer>) {
         let flow = Flow::load(&self.file()).unwrap_or_else(|errors| panic!("{errors}"));
         flow.check_files().unwrap_or_else(|errors| panic!("{errors}"));
         assert!(rehearse(&flow).unwrap_or_else(|problems| panic!("{problems}")) > 0);
