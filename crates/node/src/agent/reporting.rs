@@ -63,6 +63,12 @@ pub(super) struct Reporting {
 pub(super) struct Desk(Sender<Word>);
 
 impl Desk {
+    /// Without reports.
+    #[cfg(test)]
+    pub(super) fn of_nobody() -> Desk {
+        Desk(channel().0)
+    }
+
     /// These are the reports from now on.
     pub(super) fn follow(&self, configs: &[ReportConfig]) {
         // The thread is gone: so is the node.

@@ -16,6 +16,7 @@ use wire::world::{Clock, ClockQuality, Entropy, MonoNs, Simulated, WallMs};
 
 use super::super::care::{self, Care};
 use super::super::looper::{self, Looper, SourceStates};
+use super::super::reporting::Desk;
 use super::super::shared::Shared;
 use super::super::sinks::Sinks;
 use super::super::sources::Sources;
@@ -471,7 +472,8 @@ impl Stand {
         let outlet = Outlet::new(0);
         let shared = Arc::new(Shared::new(looper::first_status(&config), 0));
         let back_off = BackOff::default();
-        let mut sources = Sources::new(config.name.clone(), outlet.intake(), clocks(&boot), back_off);
+        let mut sources =
+            Sources::new(config.name.clone(), data.clone(), outlet.intake(), clocks(&boot), back_off);
         for source in &config.flow.sources {
             let left_out = life.left_out.parts.get(&format!("source.{}", source.name));
             sources.start(source, left_out.map(String::as_str)).unwrap();
@@ -510,6 +512,7 @@ impl Stand {
             sources,
             sinks: Arc::new(sinks),
             ring,
+            desk: Desk::of_nobody(),
             crumb,
         };
         let (round, care_round) = (looper::Round::new(0), care::Round::new(0));
