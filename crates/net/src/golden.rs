@@ -112,7 +112,8 @@ fn fixed(port: &Port) -> Option<Vec<usize>> {
     sizes.collect()
 }
 
-#[cfg(all(test, feature = "tract"))]
+#[cfg(test)]
+#[cfg(feature = "tract")]
 mod tests {
     use package::golden::{Answer, Budget, Case, Golden};
 

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_covered_a_blurred_and_a_frozen_camera_show() {
         let mut measure = Measure::default();
-        let board = |x: usize, y: usize| if (x / 4 + y / 4) % 2 == 0 { 200 } else { 50 };
+        let board = |x: usize, y: usize| if (x / 4 + y / 4).is_multiple_of(2) { 200 } else { 50 };
         let [brightness, contrast, sharp, change] = measure.of(&picture(64, 48, board));
         assert!((brightness - 125.0).abs() < 0.01 && (contrast - 75.0).abs() < 0.01 && change.is_nan());
         let [_, _, _, frozen] = measure.of(&picture(64, 48, board));

@@ -135,7 +135,7 @@ clear_after = "500ms"
         for product in products {
             match product {
                 Product::Decision(decision) => {
-                    decisions.push((decision.state, decision.at_ms - begin_ms.unwrap()))
+                    decisions.push((decision.state, decision.at_ms - begin_ms.unwrap()));
                 }
                 Product::Part(part) if part.state == "failed" => failed.push(part.reason.clone()),
                 Product::Answer(answer) => assert!(matches!(answer.fields["speech"], Said::Number(_))),

@@ -86,8 +86,8 @@ const KINDS: usize = 9;
 impl Day {
     /// A day as the plant is built to bear it: any fault of the node beside one of a sensor, a source or the clock.
     pub(super) fn of_single_faults(seed: u64) -> Day {
-        let mut day = lane(seed ^ 0x6f75_7473, DAY_S, |kind, chance| outside(kind, chance));
-        day.extend(lane(seed ^ 0x696e_7369, DAY_S, |kind, chance| inside(kind, chance)));
+        let mut day = lane(seed ^ 0x6f75_7473, DAY_S, outside);
+        day.extend(lane(seed ^ 0x696e_7369, DAY_S, inside));
         day.sort_by_key(|planned| planned.from_s);
         Day(mended(day))
     }
