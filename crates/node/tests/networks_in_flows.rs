@@ -131,7 +131,7 @@ fn a_flow_says_what_is_wrong_with_a_network() {
         ("label ==", "lable ==", "`model.net` gives no `lable`"),
         ("window = 2", "window = 0", "`window` must be from 1"),
         ("hop = 2", "hop = 0", "`hop` must be at least 1"),
-        ("file = \"net.onnx\"", "", "has no `file`"),
+        ("file = \"net.onnx\"", "", "`model.net` has no network"),
         ("activation = \"softmax\"", "activation = \"softmux\"", "softmux"),
         ("inputs = [\"source.s\"]\nfile", "inputs = [\"source.t\"]\nfile", "there is no `source.t`"),
         ("net.p > 0.9", "net.p > \"high\"", "number"),

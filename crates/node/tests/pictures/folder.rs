@@ -41,6 +41,9 @@ fn each_picture_is_looked_at_once_and_records_have_its_digest_and_nothing_of_it(
     fs::write(dir.path().join("uploads/notes.txt"), b"no picture").unwrap();
     until("the second picture", || source(&node).readings == 2 && source(&node).refused == 1);
     assert_eq!(source(&node).values["brightness"].as_f64().map(f64::round), Some(200.0));
+    // What is in the journal is remembered a moment later; a node that stops before looks again.
+    let remembered = || fs::read_to_string(dir.path().join("data/sources/eye.seen")).unwrap_or_default();
+    until("what is remembered", || remembered().lines().count() == 3);
     node.stop().unwrap();
 
     let answers = records(dir.path(), "inferences");
