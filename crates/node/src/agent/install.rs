@@ -11,6 +11,7 @@ pub(super) mod flows;
 mod hands;
 mod networks;
 mod view;
+mod what;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -438,7 +439,8 @@ impl<W: World + Clone + 'static> Installer<W> {
         let slots = self.carry.slots(&model);
         let candidate = slots.and_then(|slots| slots.kept.candidate.as_ref());
         let on_trial = candidate.filter(|it| it.phase == Phase::Trial).map(|it| it.slot.manifest);
-        let said = self.reach.flows.tick(&self.reach.shared.status(), on_trial, now_ns);
+        let flows = self.carry.hands().flows.clone();
+        let said = flows.tick(&self.reach.shared.status(), on_trial, now_ns);
         if let Some((model, event)) = said {
             self.watch(&model, &event);
             self.hear(&model, event);

@@ -36,12 +36,14 @@ use package::store::Store;
 use serde::{Deserialize, Serialize};
 use wire::world::{Clock, MonoNs, System};
 
+use self::answers::{Answers, ms_since};
 use crate::install::event::Proof;
 use crate::install::keys::Keys;
 use crate::install::state::{Measured, Slot};
 use crate::install::weights::{self, WeightsError};
 use crate::why::why;
 
+pub mod answers;
 pub mod flow;
 pub mod network;
 
@@ -61,19 +63,6 @@ pub enum Told {
     Failed(String),
     /// Its blobs are not as they came, or what opens them is not here: nothing is known of the model.
     Damaged(String),
-}
-
-/// The answers to a golden set, and what they cost.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answers {
-    /// One for each case.
-    pub answers: Vec<Answer>,
-    /// From bytes that were proven to a model that can be asked.
-    pub load_ms: f64,
-    /// Of each token but those that a prompt is read for; of each text that became a vector.
-    pub answer_ms: Vec<f64>,
-    /// The most memory of the process; absent where the system does not tell.
-    pub rss_bytes: Option<u64>,
 }
 
 /// Proves candidates.
@@ -385,10 +374,6 @@ pub(super) fn likeliest_after(
         tokens = vec![token];
     }
     Ok(answer)
-}
-
-pub(super) fn ms_since(now_ns: &dyn Fn() -> MonoNs, begun_ns: MonoNs) -> f64 {
-    now_ns().saturating_sub(begun_ns) as f64 / 1e6
 }
 
 #[cfg(test)]

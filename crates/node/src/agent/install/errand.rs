@@ -29,8 +29,7 @@ use wire::body::Parted;
 use wire::hash::Hash;
 use wire::world::World;
 
-use super::flows::Flows;
-use super::networks::{Networks, What, what};
+use super::what::{What, what};
 use super::word::{Word, Words};
 use crate::agent::reload::Reloader;
 use crate::agent::report::Reports;
@@ -109,8 +108,6 @@ pub(super) struct Place<W> {
 /// What errands need, and what they leave for people to see.
 pub(super) struct Reach<W> {
     place: Place<W>,
-    pub(super) networks: Networks,
-    pub(super) flows: Flows,
     /// One transfer at a time, so that the rate is kept.
     line: Semaphore,
     /// Packages that a person named.
@@ -136,9 +133,8 @@ struct Progress {
 
 impl<W: World + Clone + 'static> Reach<W> {
     pub(super) fn new(place: Place<W>) -> Reach<W> {
-        let (networks, sticks, progress, told) = Default::default();
-        let flows = Flows::new(place.packages.flow.clone(), Arc::clone(&place.reloader));
-        Reach { place, networks, flows, line: Semaphore::new(1), sticks, progress, told }
+        let (sticks, progress, told) = Default::default();
+        Reach { place, line: Semaphore::new(1), sticks, progress, told }
     }
 
     /// A person named a package, or a folder with some: it is asked first from now on.
@@ -386,7 +382,7 @@ fn next_of<W: World + Clone + 'static>(
     kept: &Kept,
 ) -> Result<Choosing, String> {
     let mut device = device(&reach.store, kept, reach.packages.leave).map_err(|error| why(&error))?;
-    if reach.flows.is_of(model) {
+    if reach.packages.flow.as_ref() == Some(model) {
         device.runs = vec![(Kind::Flow, Runtime::Flow)];
     }
     slot_for(&reach.store, model, order, &device).map_err(|error| why(&error))

@@ -33,12 +33,13 @@ use crate::why::why;
 /// A part that fails for so long, and did not before, speaks against a flow on trial: longer than a broker's restart takes.
 const FAILS_FOR: MonoNs = 30_000_000_000;
 
-/// The flow that comes as a release, if one does.
+/// The flow that comes as a release, if one does. Clones are the same.
+#[derive(Clone)]
 pub(super) struct Flows {
     /// Whose releases the node takes its flow from.
     model: Option<ModelName>,
     reloader: Arc<Reloader>,
-    serves: RefCell<Option<Serves>>,
+    serves: Rc<RefCell<Option<Serves>>>,
 }
 
 /// A flow that serves.
@@ -82,11 +83,11 @@ fn failing(status: &Status) -> BTreeMap<String, String> {
 
 impl Flows {
     pub(super) fn new(model: Option<ModelName>, reloader: Arc<Reloader>) -> Flows {
-        Flows { model, reloader, serves: RefCell::default() }
+        Flows { model, reloader, serves: Rc::default() }
     }
 
     /// Whether the node takes its flow from this model's releases.
-    pub(super) fn is_of(&self, model: &ModelName) -> bool {
+    fn is_of(&self, model: &ModelName) -> bool {
         self.model.as_ref() == Some(model)
     }
 
@@ -97,11 +98,11 @@ impl Flows {
         model: &ModelName,
         slot: &Slot,
     ) {
-        let (reach, model, slot) = (Rc::clone(reach), model.clone(), slot.clone());
+        let (flows, reach, model, slot) = (self.clone(), Rc::clone(reach), model.clone(), slot.clone());
         tokio::task::spawn_local(async move {
             let (store, data, wanted) = (Arc::clone(&reach.store), reach.data.clone(), slot.clone());
             let text = blocking(move || text_of(&store, &data, &wanted)).await;
-            let event = reach.flows.take(&reach, &model, &slot, text);
+            let event = flows.take(&reach, &model, &slot, text);
             drop(reach.words.send(Word::Happened(model, event)));
         });
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use package::golden::Budget;
 use package::name::ModelName;
@@ -10,7 +11,9 @@ use tokio::task::AbortHandle;
 use wire::world::World;
 
 use super::errand::{self, Reach};
-use super::networks::{What, what};
+use super::flows::Flows;
+use super::networks::Networks;
+use super::what::{What, what};
 use super::word::Word;
 use crate::install::carry::Hands;
 use crate::install::event::Event;
@@ -22,13 +25,22 @@ pub(super) struct Worker<W> {
     reach: Rc<Reach<W>>,
     /// What is being done for each model; a new piece of work takes the place of the old.
     errands: BTreeMap<ModelName, AbortHandle>,
+    networks: Networks,
+    pub(super) flows: Flows,
     /// Candidates that are compared.
     shadows: BTreeMap<ModelName, AbortHandle>,
 }
 
 impl<W: World + Clone + 'static> Worker<W> {
     pub(super) fn new(reach: Rc<Reach<W>>) -> Worker<W> {
-        Worker { reach, errands: BTreeMap::new(), shadows: BTreeMap::new() }
+        let flows = Flows::new(reach.packages.flow.clone(), Arc::clone(&reach.reloader));
+        Worker {
+            reach,
+            errands: BTreeMap::new(),
+            networks: Networks::default(),
+            flows,
+            shadows: BTreeMap::new(),
+        }
     }
 
     /// Begins to choose a variant. `index_bytes`: the size of the release's index, if targets list it; `kept`: the slots.
@@ -98,21 +110,21 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
 
     fn serve(&mut self, model: &ModelName, slot: &Slot) {
         match what(&self.reach.store, slot) {
-            What::Network => self.reach.networks.serve(&self.reach, model, slot),
-            What::Flow => self.reach.flows.serve(&self.reach, model, slot),
+            What::Network => self.networks.serve(&self.reach, model, slot),
+            What::Flow => self.flows.serve(&self.reach, model, slot),
             What::Words => self.reach.slots.serve(model, slot),
         }
     }
 
     fn unload(&mut self, model: &ModelName) {
         self.reach.slots.unload(model);
-        self.reach.networks.unload(&self.reach.releases, model);
-        self.reach.flows.unload(model);
+        self.networks.unload(&self.reach.releases, model);
+        self.flows.unload(model);
     }
 
     fn exercise(&mut self, model: &ModelName, slot: &Slot) {
         match what(&self.reach.store, slot) {
-            What::Network => self.reach.networks.exercise(&self.reach, model, slot),
+            What::Network => self.networks.exercise(&self.reach, model, slot),
             // It speaks by itself.
             What::Flow => {}
             What::Words => self.reach.slots.exercise(model, slot),

@@ -14,19 +14,17 @@ use package::digest::Digest;
 use package::disk::system::System;
 use package::form::DOCUMENT_MAX_BYTES;
 use package::golden::Golden;
-use package::manifest::Manifest;
 use package::media::Role;
 use package::name::ModelName;
 use package::store::Store;
 use wire::world::World;
 
 use super::errand::Reach;
+use super::what::described;
 use super::word::{Word, Words};
-use crate::install::choose::read_document;
 use crate::install::event::Event;
 use crate::install::keys::Keys;
-use crate::install::prove::flow;
-use crate::install::prove::network::{answer_case, is_one, options};
+use crate::install::prove::network::{answer_case, options};
 use crate::install::state::Slot;
 use crate::install::trial::Answer;
 use crate::install::weights::{self, Checked, WeightsError};
@@ -37,11 +35,11 @@ use crate::why::why;
 /// Threads that check bytes: the flow's own goes on beside them.
 const CHECK_THREADS: usize = 1;
 
-/// Which networks shall serve, and which golden case is the next in turn.
-#[derive(Default)]
+/// Which networks shall serve, and which golden case is the next in turn. Clones are the same.
+#[derive(Clone, Default)]
 pub(super) struct Networks {
-    wanted: RefCell<BTreeMap<ModelName, Digest>>,
-    next: RefCell<BTreeMap<ModelName, usize>>,
+    wanted: Rc<RefCell<BTreeMap<ModelName, Digest>>>,
+    next: Rc<RefCell<BTreeMap<ModelName, usize>>>,
 }
 
 /// Why a network does not serve.
@@ -64,30 +62,6 @@ pub(super) fn listen(releases: &Releases, words: Words) {
     }));
 }
 
-/// Who is asked when a slot's model is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
-    /// The server: a language model.
-    Words,
-    /// The flow's networks.
-    Network,
-    /// It is the flow.
-    Flow,
-}
-
-/// What a slot's model is. A manifest that cannot be read is the server's affair, which says what is wrong with it.
-pub(super) fn what(store: &Store<System>, slot: &Slot) -> What {
-    match described(store, slot) {
-        Some(manifest) if is_one(&manifest) => What::Network,
-        Some(manifest) if flow::is_one(&manifest) => What::Flow,
-        _ => What::Words,
-    }
-}
-
-fn described(store: &Store<System>, slot: &Slot) -> Option<Manifest> {
-    Manifest::parse(&read_document(store, &slot.manifest).ok()??).ok()
-}
-
 impl Networks {
     /// Hands a slot's network to the flow, once it was loaded here; until then the one before serves.
     pub(super) fn serve<W: World + Clone + 'static>(
@@ -103,6 +77,7 @@ impl Networks {
             drop(reach.words.send(Word::Happened(model, Event::Loaded(manifest, Ok(())))));
             return;
         }
+        let wanted = Rc::clone(&self.wanted);
         tokio::task::spawn_local(async move {
             let (store, data) = (Arc::clone(&reach.store), reach.data.clone());
             let loaded = blocking(move || {
@@ -110,7 +85,7 @@ impl Networks {
                 load(&store, &keys, &slot).map(|(given, _)| given)
             })
             .await;
-            let is_wanted = reach.networks.wanted.borrow().get(&model) == Some(&manifest);
+            let is_wanted = wanted.borrow().get(&model) == Some(&manifest);
             if !is_wanted {
                 return;
             }

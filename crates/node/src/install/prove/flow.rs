@@ -8,7 +8,7 @@ use package::media;
 use package::requirement::Kind;
 use wire::world::Clock;
 
-use super::{Answers, ms_since};
+use super::answers::{Answers, ms_since};
 use crate::flow::Flow;
 use crate::play::rehearse::rehearse;
 

@@ -12,7 +12,7 @@ use package::media;
 use package::requirement::Kind;
 use wire::world::Clock;
 
-use super::{Answers, ms_since};
+use super::answers::{Answers, ms_since};
 use crate::network::FILE_MAX_BYTES;
 use crate::why::why;
 

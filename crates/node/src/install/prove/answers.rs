@@ -1,0 +1,23 @@
+//! What whoever is proven answered, and what that cost.
+
+use package::golden::Answer;
+use serde::{Deserialize, Serialize};
+use wire::world::MonoNs;
+
+/// The answers to a golden set, and what they cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answers {
+    /// One for each case.
+    pub answers: Vec<Answer>,
+    /// From bytes that were proven to a model that can be asked.
+    pub load_ms: f64,
+    /// Of each token but those that a prompt is read for; of each text that became a vector.
+    pub answer_ms: Vec<f64>,
+    /// The most memory of the process; absent where the system does not tell.
+    pub rss_bytes: Option<u64>,
+}
+
+/// Milliseconds since then.
+pub(crate) fn ms_since(now_ns: &dyn Fn() -> MonoNs, begun_ns: MonoNs) -> f64 {
+    now_ns().saturating_sub(begun_ns) as f64 / 1e6
+}
