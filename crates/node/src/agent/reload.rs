@@ -1,6 +1,6 @@
 //! Reads the flow again while the node runs: a good one takes the old one's place, a bad one is told of and changes nothing.
 //!
-//! It is a file's, unless one is [given](Reloader::take), as a release: then the file is not looked at until that is taken back.
+//! It is a file's, unless one is given, as a release: then the file is not looked at until that is taken back.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
