@@ -360,7 +360,15 @@ async fn the_hubs_own_numbers() {
     node.write_text("metrics", Class::Metric, "note", 1, "1");
     node.sync().await;
     node.check_in(1).await;
-    let text = reqwest::get(format!("{}/metrics", hub.url())).await.unwrap().text().await.unwrap();
+    let mut text = String::new();
+    for _ in 0..100 {
+        text = reqwest::get(format!("{}/metrics", hub.url())).await.unwrap().text().await.unwrap();
+        // A hub counts itself a moment after it began.
+        if text.lines().any(|found| found == "hub_replicas 1") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
     for line in [
         "hub_records_total 1",
         "hub_batches_total{outcome=\"stored\"} 1",
