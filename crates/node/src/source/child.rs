@@ -1,7 +1,7 @@
 //! A program that prints bytes for a source: started, read, and ended with it. What it last complained of is kept, for reasons.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
@@ -59,6 +59,16 @@ impl Program {
         Ok(Program { name: name.clone(), child, stdout, complaints })
     }
 
+    /// What it is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it prints.
+    pub(super) fn stdout(&mut self) -> &mut ChildStdout {
+        &mut self.stdout
+    }
+
     /// What it printed next, at most as much as `room` takes; an error if it ended, is silent for longer than `silence`, or the
     /// node stops.
     pub(super) async fn read(
@@ -73,7 +83,10 @@ impl Program {
             read = timeout(silence, self.stdout.read(room)) => read,
         };
         match read {
-            Ok(Ok(0)) => Err(self.ended().await),
+            Ok(Ok(0)) => Err(match self.status().await {
+                Ok(status) => self.why(status).await,
+                Err(error) => error,
+            }),
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(error)) => Err(SourceError::Outside(format!("`{}` cannot be read: {error}", self.name))),
             Err(_) => Err(SourceError::Outside(format!(
@@ -84,14 +97,19 @@ impl Program {
         }
     }
 
-    /// Why it ended.
-    async fn ended(&mut self) -> SourceError {
+    /// How it ended, once it prints no more.
+    pub(super) async fn status(&mut self) -> Result<ExitStatus, SourceError> {
         let name = &self.name;
-        let status = match timeout(LEAVE, self.child.wait()).await {
-            Ok(Ok(status)) => status,
-            Ok(Err(error)) => return SourceError::Outside(format!("`{name}` was lost: {error}")),
-            Err(_) => return SourceError::Outside(format!("`{name}` prints no more, and does not end")),
-        };
+        match timeout(LEAVE, self.child.wait()).await {
+            Ok(Ok(status)) => Ok(status),
+            Ok(Err(error)) => Err(SourceError::Outside(format!("`{name}` was lost: {error}"))),
+            Err(_) => Err(SourceError::Outside(format!("`{name}` prints no more, and does not end"))),
+        }
+    }
+
+    /// Why it ended, in its own last words.
+    pub(super) async fn why(&mut self, status: ExitStatus) -> SourceError {
+        let name = &self.name;
         let last = timeout(LEAVE, &mut self.complaints).await.ok().and_then(Result::ok).unwrap_or_default();
         let last = if last.is_empty() { last } else { format!("; it said: {last}") };
         SourceError::Outside(format!("`{name}` ended ({status}){last}"))

@@ -191,18 +191,9 @@ impl CsvReader {
                 self.tally.bad_time.count(line);
                 continue;
             };
-            match self.newest_ms {
-                Some(newest_ms) if t_ms < newest_ms => {
-                    self.tally.out_of_order.count(line);
-                    continue;
-                }
-                Some(newest_ms) if t_ms == newest_ms => {
-                    self.tally.duplicate.count(line);
-                    continue;
-                }
-                _ => self.newest_ms = Some(t_ms),
+            if !self.tally.takes(t_ms, &mut self.newest_ms, line) {
+                continue;
             }
-            self.tally.rows += 1;
             row.line = line;
             row.t_ms = t_ms;
             row.truth = self.columns.truth.map(|column| is_true(cells.get(column)));

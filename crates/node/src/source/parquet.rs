@@ -209,18 +209,9 @@ impl ParquetReader {
                 self.tally.bad_time.count(line);
                 continue;
             };
-            match self.newest_ms {
-                Some(newest_ms) if t_ms < newest_ms => {
-                    self.tally.out_of_order.count(line);
-                    continue;
-                }
-                Some(newest_ms) if t_ms == newest_ms => {
-                    self.tally.duplicate.count(line);
-                    continue;
-                }
-                _ => self.newest_ms = Some(t_ms),
+            if !self.tally.takes(t_ms, &mut self.newest_ms, line) {
+                continue;
             }
-            self.tally.rows += 1;
             let first = 1 + usize::from(self.columns.has_truth);
             (row.line, row.t_ms) = (line, t_ms);
             row.truth = self.columns.has_truth.then(|| truth(&self.cells[1][at]));

@@ -1,6 +1,7 @@
 //! What a reader of foreign rows refused, and why: counts, with the first line of each kind.
 
 use serde::Serialize;
+use wire::world::WallMs;
 
 /// A kind of trouble.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -45,6 +46,20 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts a row by its time: whether it becomes a reading, the newest so far. One that is older, or as old, is refused.
+    pub fn takes(&mut self, t_ms: WallMs, newest_ms: &mut Option<WallMs>, line: u64) -> bool {
+        match *newest_ms {
+            Some(newest) if t_ms < newest => self.out_of_order.count(line),
+            Some(newest) if t_ms == newest => self.duplicate.count(line),
+            _ => {
+                *newest_ms = Some(t_ms);
+                self.rows += 1;
+                return true;
+            }
+        }
+        false
+    }
+
     /// Rows refused.
     pub fn refused_rows(&self) -> u64 {
         let kinds = [self.out_of_order, self.duplicate, self.bad_time, self.too_wide, self.not_utf8];
