@@ -53,7 +53,7 @@ use crate::server::people::{PeopleError, Shown};
 use crate::server::tls::{HubCertificateError, Own};
 use crate::state::{HubState, stopped};
 use crate::store::database::{OpenError, Store, unreadable};
-use crate::store::{self, recovery};
+use crate::store::{self, checkpoint, recovery};
 use crate::tuf::keys::{KeyError, OnlineKeys};
 use crate::tuf::online::{self, OnlineError};
 use crate::write::Limits;
@@ -264,6 +264,8 @@ impl Hub {
         let me = to_hex(&me);
         let replica = Replica::new(me.clone(), addr.to_string(), clock.clone(), server.is_some());
         let staying = tokio::spawn(replica.clone().tend(way.clone(), stopping.clone()));
+        let is_file = server.is_none();
+        let bringing = is_file.then(|| tokio::spawn(checkpoint::tend(way.clone(), stopping.clone())));
         let desk = Desk {
             writer,
             way,
@@ -337,6 +339,11 @@ impl Hub {
             }
             if let Err(error) = staying.await {
                 tracing::error!(%error, "the other hubs were not told that this one leaves");
+            }
+            if let Some(task) = bringing
+                && let Err(error) = task.await
+            {
+                tracing::error!(%error, "what brings the database's log into it did not end cleanly");
             }
             readers.close().await;
             drop(lock);

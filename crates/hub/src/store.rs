@@ -9,6 +9,7 @@ pub mod answers;
 pub mod archives;
 pub mod audit;
 pub mod buckets;
+pub mod checkpoint;
 pub mod connection;
 pub mod database;
 pub mod experiments;

@@ -11,9 +11,10 @@ use crate::store::database::{OpenError, Store, Way, is_ready, ready};
 use crate::store::schema::Dialect;
 
 /// A commit is on disk; 32 MiB of cache (in KiB, negative) because this connection touches every index; a checkpoint gives
-/// the space of a burst back.
+/// the space of a burst back, and is for [`crate::store::checkpoint`] until the log has 32 MiB.
 const WRITING: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-    PRAGMA foreign_keys = OFF; PRAGMA cache_size = -32768; PRAGMA journal_size_limit = 67108864";
+    PRAGMA foreign_keys = OFF; PRAGMA cache_size = -32768; PRAGMA journal_size_limit = 67108864; \
+    PRAGMA wal_autocheckpoint = 8192";
 
 const READING: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF; PRAGMA cache_size = -4096";
 

@@ -64,16 +64,25 @@ pub async fn play(folder: &Path, day: Day, arguments: &[&str]) -> Outcome {
         .map(|(n, own)| tokio::spawn(live(Node::new(n, own, &world, &http), day, world.clone(), end)))
         .collect();
     let printing = tokio::spawn(print(world.clone(), hub.pid(), day.print, end));
+    let tally = world.clone();
+    let ending = tokio::spawn(async move {
+        sleep_until(end).await;
+        tally.tally.places()
+    });
     let mut nodes = Vec::with_capacity(day.nodes);
     for one in living {
         nodes.push(one.await.unwrap());
     }
     let seconds = world.began.elapsed().as_secs_f64();
     printing.abort();
+    let ended = ending.await.unwrap();
     let (hub_took, own_took) = (usage(hub.pid()), usage(std::process::id()));
     let metrics = metrics(folder, &hub).await;
     hub.stop();
-    print!("{}", world.tally.table([0; 3], seconds));
+    let lasted = day.lasts.as_secs_f64();
+    print!("the day:\n{}", world.tally.table([0; 3], ended, lasted));
+    println!("then everybody told the rest at once, in {:.0} s:", seconds - lasted);
+    print!("{}", world.tally.table(ended, world.tally.places(), seconds - lasted));
     report(&world.tally, &metrics);
     println!(
         "processor: hub {:.0} s, generator {:.0} s, of {seconds:.0} s; hub's memory at its peak {:.0} MB",
@@ -186,8 +195,8 @@ async fn print(world: Arc<World>, pid: u32, every: Duration, end: Instant) {
     while Instant::now() + every / 2 < end {
         sleep(every).await;
         let [_, from_check_ins, from_batches] = places;
-        let (check_ins, [half, most, all]) = world.tally.check_ins.since(from_check_ins);
-        let (batches, [_, batch_most, _]) = world.tally.batches.since(from_batches);
+        let (check_ins, [half, most, all]) = world.tally.check_ins.since(from_check_ins..);
+        let (batches, [_, batch_most, _]) = world.tally.batches.since(from_batches..);
         let now = usage(pid);
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         println!(

@@ -114,10 +114,10 @@ pub async fn play(folder: &Path, storm: Storm, arguments: &[&str]) -> Outcome {
     let metrics = metrics(folder, &hub).await;
     hub.stop();
     let tally = &world.tally;
-    print!("{}", tally.table([0; 3], all.as_secs_f64()));
+    print!("{}", tally.table([0; 3], tally.places(), all.as_secs_f64()));
     report(tally, &metrics);
-    let (_, [half, most, last]) = tally.audits.since(0);
-    let (_, own_audits) = tally.own_audits.since(0);
+    let (_, [half, most, last]) = tally.audits.since(..);
+    let (_, own_audits) = tally.own_audits.since(..);
     println!("audit of all in after: {:.1} s (half {:.1}, 99 % {:.1})", last / 1e3, half / 1e3, most / 1e3);
     println!(
         "audit of each in, from its coming: p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms; everything in after {:.0} s",

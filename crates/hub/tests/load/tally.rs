@@ -1,6 +1,7 @@
 //! What the nodes saw: how long calls took, and how they ended.
 
 use std::fmt::Write as _;
+use std::slice::SliceIndex;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -18,9 +19,9 @@ impl Times {
         self.0.lock().unwrap().len()
     }
 
-    /// Of those from the `from`-th on: how many, and half, 99 of 100 and all of them took at most so many milliseconds.
-    pub fn since(&self, from: usize) -> (usize, [f64; 3]) {
-        let mut times = self.0.lock().unwrap()[from..].to_vec();
+    /// Of those of these places: how many, and half, 99 of 100 and all of them took at most so many milliseconds.
+    pub fn since(&self, places: impl SliceIndex<[u32], Output = [u32]>) -> (usize, [f64; 3]) {
+        let mut times = self.0.lock().unwrap()[places].to_vec();
         times.sort_unstable();
         let at = |share: f64| {
             times.get(((times.len() as f64 - 1.0) * share) as usize).map_or(0.0, |us| f64::from(*us) / 1e3)
@@ -53,16 +54,16 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// One line for each kind of call since it was at these places.
-    pub fn table(&self, from: [usize; 3], seconds: f64) -> String {
+    /// One line for each kind of call between these places.
+    pub fn table(&self, from: [usize; 3], to: [usize; 3], seconds: f64) -> String {
         let mut text = format!(
             "{:<12}{:>9}{:>9}{:>10}{:>10}{:>10}\n",
             "", "count", "per s", "p50 ms", "p99 ms", "max ms"
         );
         let kinds =
             [("connections", &self.connects), ("check-ins", &self.check_ins), ("batches", &self.batches)];
-        for ((what, times), from) in kinds.into_iter().zip(from) {
-            let (count, [half, most, all]) = times.since(from);
+        for ((what, times), (from, to)) in kinds.into_iter().zip(from.into_iter().zip(to)) {
+            let (count, [half, most, all]) = times.since(from..to);
             let rate = count as f64 / seconds;
             let _ = writeln!(text, "{what:<12}{count:>9}{rate:>9.0}{half:>10.1}{most:>10.1}{all:>10.1}");
         }
