@@ -1,7 +1,8 @@
-//! A stranger's plan: any bytes give a plan or an error; what is written is read again alike, under the same name, and all that follows
-//! from it is recognised.
+//! A stranger's plan of a rollout or an experiment: any bytes give a plan or an error; what is written is read again alike, under the
+//! same name, and all that follows from it is recognised.
 #![no_main]
 
+use hub::experiment;
 use hub::rollout::{documents, text};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +15,15 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(documents::check(&all, &one.value).expect("it follows").kind, one.kind);
         }
         assert!(text::diff(&plan, &plan).is_empty());
+        let _ = plan.to_string();
+    }
+    if let Ok(plan) = experiment::text::read(bytes) {
+        let written = experiment::text::write(&plan);
+        assert_eq!(experiment::text::read(&written).expect("we wrote it"), plan);
+        let all = experiment::documents::of(&plan);
+        for one in &all {
+            assert_eq!(documents::check(&all, &one.value).expect("it follows").kind, one.kind);
+        }
         let _ = plan.to_string();
     }
 });

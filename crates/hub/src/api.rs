@@ -23,6 +23,7 @@ pub mod log;
 pub mod nodes;
 pub mod operators;
 pub mod overview;
+pub mod plans;
 pub mod records;
 pub mod recovery;
 pub mod refusal;

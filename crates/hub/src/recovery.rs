@@ -41,7 +41,8 @@ pub async fn look(state: &HubState) -> Result<RecoveryView, Refusal> {
         revision: top(|told| told.revision),
         log: top(|told| told.log_size),
     };
-    let (raised, unknown) = rollouts_of(state, &told).await?;
+    let (raised, mut unknown) = rollouts_of(state, &told).await?;
+    strange(state, &rows, &mut unknown).await?;
     let lost = lost(state).await?;
     let keys = strangers(state, &lost).await?;
     let shown = rows.iter().zip(&told).take(SHOWN_MAX).map(|(row, told)| AheadItem {
@@ -134,6 +135,27 @@ async fn rollouts_of(state: &HubState, all: &[Told]) -> Result<(Vec<RaisedItem>,
         });
     }
     Ok((raised, unknown))
+}
+
+/// What nodes follow that are not ahead by any number: this hub has gone on since, and does not know it all the same.
+async fn strange(
+    state: &HubState,
+    ahead: &[AheadRow],
+    unknown: &mut Vec<UnknownItem>,
+) -> Result<(), Refusal> {
+    let ahead: BTreeSet<&str> = ahead.iter().map(|row| row.node.as_str()).collect();
+    for (node, all) in store::read_noted(&state.readers).await? {
+        if ahead.contains(node.as_str()) {
+            continue;
+        }
+        for one in all {
+            match unknown.iter_mut().find(|item| item.id == one.id) {
+                Some(item) => (item.version, item.nodes) = (item.version.max(one.version), item.nodes + 1),
+                None => unknown.push(UnknownItem { id: one.id, version: one.version, nodes: 1 }),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the published log had and the database had not.

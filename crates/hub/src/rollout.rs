@@ -15,13 +15,14 @@
 //! - [`fields`]: how plans are written and read; [`figures`]: how models behave with the release and without; [`around`]: on
 //!   one node before its last change and since; [`fit`]: how a node fits a plan;
 //! - [`engine`]: all rollouts under way in memory, and what check-ins, records, silence and people do to them; [`execute`]:
-//!   reads it from the store, and stores it;
+//!   reads it from the store, and stores it; [`carry`]: what it writes beside, as for experiments;
 //! - [`conflict`]: what a hub makes of nodes that know more than it does, after a backup was restored.
 //!
 //! What always holds: a node is offered nothing outside the open ring; a wave opens only through its gate; whoever was
 //! offered stays counted; a rollout that cannot go on by itself names what it waits for.
 
 pub mod around;
+pub mod carry;
 pub mod conflict;
 pub mod coverage;
 pub mod documents;

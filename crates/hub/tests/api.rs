@@ -374,6 +374,7 @@ async fn the_hubs_own_numbers() {
         "hub_batches_total{outcome=\"stored\"} 1",
         "hub_nodes 1",
         "hub_nodes_conflict 0",
+        "hub_nodes_strange 0",
         "hub_replicas 1",
         "hub_checkins_total 1",
     ] {

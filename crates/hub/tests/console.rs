@@ -253,6 +253,39 @@ async fn the_models_of_a_node_and_what_became_of_releases() {
 }
 
 #[tokio::test]
+async fn a_rollout_that_only_a_node_knows_is_shown_where_people_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(folder.path()).await;
+    let node = FakeNode::new(&hub.url(), "pump-7", 1);
+    let id = "00112233445566778899aabbccddeeff";
+    let say = async |accepted: serde_json::Value| {
+        let mut checkin = serde_json::to_value(node.checkin(1)).unwrap();
+        checkin["accepted"] = accepted;
+        let answer = node.post("/api/v1/checkin", "application/json", checkin.to_string().into_bytes()).await;
+        assert_eq!(answer.status(), 200);
+    };
+    // What somebody made by hand, or an older node names, is nobody's rollout.
+    say(serde_json::json!([{"id": id, "version": 3}])).await;
+    assert!(!page(&hub, "/").await.1.contains("unknown rollouts"));
+    say(serde_json::json!([{"id": id, "version": 3, "rollout": id}])).await;
+    let (_, overview) = page(&hub, "/").await;
+    assert!(overview.contains(">1 with unknown rollouts</a>"), "{overview}");
+    let (_, detail) = page(&hub, "/nodes/pump-7").await;
+    for fact in ["unknown rollout</span>", id, "selvedge rollout create PLAN.json", "restored from"] {
+        assert!(detail.contains(fact), "{fact} in {detail}");
+    }
+    let (_, found) = page(&hub, "/nodes?where=strange").await;
+    assert!(found.contains("href=\"/nodes/pump-7\""), "{found}");
+    let view: serde_json::Value =
+        reqwest::get(format!("{}/api/v1/recovery", hub.url())).await.unwrap().json().await.unwrap();
+    let unknown = serde_json::json!([{"id": id, "version": 3, "nodes": 1}]);
+    assert_eq!((&view["unknown"], &view["behind"]), (&unknown, &false.into()), "{view:#}");
+    say(serde_json::json!([])).await;
+    assert!(!page(&hub, "/").await.1.contains("unknown rollouts"));
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_inline_that_the_policy_forbids() {
     let folder = tempfile::tempdir().unwrap();
     let hub = hub(folder.path()).await;

@@ -235,7 +235,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
     let uplink = uplink.map(|uplink| uplink.with_news(Arc::clone(&shared.news)));
     {
         let mut own = shared.own();
-        own.machine = inventory::of_machine(&config.name, &config.flow.digest);
+        own.machine = inventory::of(&config);
         (own.data, own.labels) = (data.clone(), config.labels.clone());
         own.takes_flow = language::takes_flow(&config);
         inventory::say_relay(&mut own.machine, relay.is_some());
@@ -397,7 +397,7 @@ fn identify<W: World + Clone + 'static>(
 ) -> Result<Option<Identity>, IdentityError> {
     let hub = config.hub.as_ref().filter(|hub| hub.url.starts_with("https://"));
     hub.map(|hub| {
-        let facts = inventory::of_machine(&config.name, &config.flow.digest);
+        let facts = inventory::of(config);
         Identity::open(&config.data, hub, &config.name, facts, world.clone())
     })
     .transpose()

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /v1/readings/{source}` | 202 and how many readings were taken |
 //! | `GET /v1/state` | sources, models, rules, slots, journal |
+//! | `GET /metrics` | the same in numbers, as Prometheus text |
 //! | `GET /health` | 200 while the pipeline goes round, else 503 |
 //! | `GET /v2/…` | blobs of packages, for neighbours, if they may (`api::blobs`) |
 //!
@@ -16,6 +17,7 @@
 pub mod blobs;
 pub(crate) mod connections;
 pub(crate) mod guard;
+mod metrics;
 
 use std::net::TcpListener;
 use std::sync::atomic::Ordering::Relaxed;
@@ -40,6 +42,7 @@ use self::connections::Limits;
 use self::guard::{Guard, Stranger};
 use crate::agent::shared::Shared;
 use crate::agent::sources::Posted;
+use crate::prometheus;
 use crate::source::http::Form;
 use crate::source::http::brought::Refusal;
 use crate::source::queue::NotTaken;
@@ -160,6 +163,7 @@ impl Api {
         let router = Router::new()
             .route("/v1/readings/{source}", post(take_readings))
             .route("/v1/state", get(state))
+            .route("/metrics", get(metrics))
             .route("/health", get(health))
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here") })
             .method_not_allowed_fallback(|| async {
@@ -197,6 +201,11 @@ async fn health(State(api): State<Arc<Inner>>) -> Response {
 async fn state(State(api): State<Arc<Inner>>) -> Response {
     let status = api.shared.status().clone();
     Json(status).into_response()
+}
+
+async fn metrics(State(api): State<Arc<Inner>>) -> Response {
+    let text = metrics::text(&api.shared.status());
+    ([(CONTENT_TYPE, HeaderValue::from_static(prometheus::CONTENT))], text).into_response()
 }
 
 #[derive(Deserialize)]

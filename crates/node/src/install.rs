@@ -26,6 +26,7 @@ use crate::install::state::{
 };
 use crate::install::trial::{Answer, Trial, Verdict, since};
 
+pub mod cap;
 pub mod carry;
 pub mod choose;
 pub mod event;
@@ -61,6 +62,9 @@ const STEADY: Duration = Duration::from_secs(600);
 
 /// Of so many manifests it is remembered what they cost here.
 const MEASURED_MAX: usize = 32;
+
+/// Why an order to answer beside the current one is not followed, whoever gave it.
+const FORBIDDEN: &str = "the owner of this node lets nothing answer beside what runs";
 
 /// The most characters of a reason that are kept.
 const WHY_MAX: usize = 400;
@@ -141,6 +145,9 @@ impl Turn<'_> {
         for report in self.kept.reports.clone() {
             self.effects.push(Effect::Journal(report));
         }
+        if self.rules.beside.is_none() {
+            self.forbid();
+        }
         if let Some(current) = &self.kept.current {
             self.effects.push(Effect::RaiseFloor(current.release));
         }
@@ -201,6 +208,10 @@ impl Turn<'_> {
 
     /// Whether an order to answer beside the current one is to be followed now: what is ordered to serve comes first.
     fn begins(&mut self, order: &Order, beside: &Beside) -> bool {
+        if self.rules.beside.is_none() {
+            self.unfit(order, FORBIDDEN.to_owned());
+            return false;
+        }
         let kept = &self.kept;
         let is_it = |known: Option<&Beside>| known.is_some_and(|known| known.word == beside.word);
         let is_under_way = is_it(kept.beside().map(|(_, beside)| beside))
@@ -337,7 +348,8 @@ impl Turn<'_> {
         (candidate.boot, candidate.kernel) = (boot, kernel);
         let slot = candidate.slot.clone();
         if phase == Phase::Shadow {
-            let limits = candidate.beside.as_ref().map(|beside| beside.limits);
+            let cap = self.rules.beside.unwrap_or_default();
+            let limits = candidate.beside.as_ref().map(|beside| cap.within(&beside.limits));
             self.run.beside_ns = limits.map(|_| self.now.mono_ns);
             self.effects.push(Effect::Shadow(slot, limits));
             if let Some(beside) = candidate.beside.as_mut().filter(|beside| !beside.is_told) {
@@ -379,6 +391,16 @@ impl Turn<'_> {
     fn withdrawn(&mut self) {
         drop(self.kept.wanted.take_if(|order| order.beside.is_some()));
         self.leave(Outcome::Compared, "the order was withdrawn");
+    }
+
+    /// What an earlier run began, and the owner lets nothing answer beside the current one any more.
+    fn forbid(&mut self) {
+        drop(self.kept.wanted.take_if(|order| order.beside.is_some()));
+        if let Some((candidate, _)) = self.kept.beside() {
+            // The order stands, and is not told of a second time.
+            self.kept.unfit = Some((candidate.slot.index, FORBIDDEN.to_owned()));
+        }
+        self.leave(Outcome::Unfit, FORBIDDEN);
     }
 
     /// What answers beside the current one goes, and does not come again by the same order.

@@ -18,9 +18,30 @@ use wire::id::NodeId;
 
 #[cfg(feature = "language")]
 use crate::device::{isa, machine};
+use crate::config::Config;
 use crate::pressure::look;
 
-/// The facts that stay while the process runs.
+/// The facts that stay while the process runs, of the node that is told this.
+pub fn of(config: &Config) -> Facts {
+    as_allowed(of_machine(&config.name, &config.flow.digest), config)
+}
+
+/// Facts without what the owner forbids.
+#[cfg(feature = "language")]
+fn as_allowed(mut facts: Facts, config: &Config) -> Facts {
+    if config.packages.as_ref().is_some_and(|packages| packages.rules.beside.is_none()) {
+        say_cannot(&mut facts, SHADOW);
+    }
+    facts
+}
+
+/// Without language models there is nothing to forbid.
+#[cfg(not(feature = "language"))]
+fn as_allowed(facts: Facts, _: &Config) -> Facts {
+    facts
+}
+
+/// The facts that stay while the process runs, of any node that has this program and this machine.
 pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
     let mut facts = Facts::default();
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -51,11 +72,15 @@ pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
     facts
 }
 
+/// A release may answer beside the current one.
+#[cfg(feature = "language")]
+const SHADOW: &str = "shadow";
+
 /// What this build can.
 #[cfg(feature = "language")]
 fn can() -> Vec<&'static str> {
     let network = (!net::runtime::Kind::built().is_empty()).then_some("network");
-    ["shadow"].into_iter().chain(network).collect()
+    [SHADOW].into_iter().chain(network).collect()
 }
 
 /// Another flow runs.
@@ -93,6 +118,16 @@ pub(crate) fn say_can(facts: &mut Facts, word: &str) {
     let mut words = if let Some(Fact::List(words)) = known { words } else { Vec::new() };
     words.push(word.to_owned());
     say(facts, "can", Some(Fact::List(words)));
+}
+
+/// The node could do this, and does not: its owner forbids it.
+#[cfg(feature = "language")]
+fn say_cannot(facts: &mut Facts, word: &str) {
+    let known = FactName::new("can").ok().and_then(|name| facts.get(&name).cloned());
+    if let Some(Fact::List(mut words)) = known {
+        words.retain(|known| known != word);
+        say(facts, "can", Some(Fact::List(words)));
+    }
 }
 
 /// What cannot be a fact, or is one too many, is not said: nobody is meant by what nobody says.
@@ -214,6 +249,19 @@ mod tests {
             assert!(holds("ram >= 64MiB && kernel && disk"), "{facts:?}");
         }
         assert!(!holds(r#"accelerator has "cuda""#) && !holds("model.other"));
+    }
+
+    #[cfg(feature = "language")]
+    #[test]
+    fn what_the_owner_forbids_is_not_said() {
+        let mut facts = of_machine(&NodeId::new("pump-1").unwrap(), &Hash::GENESIS);
+        let can = |facts: &Facts, word: &str| {
+            wire::select::Selector::parse(&format!("can has {word:?}")).unwrap().has(facts)
+        };
+        let could_networks = can(&facts, "network");
+        assert!(can(&facts, SHADOW), "{facts:?}");
+        say_cannot(&mut facts, SHADOW);
+        assert!(!can(&facts, SHADOW) && can(&facts, "network") == could_networks, "{facts:?}");
     }
 
     #[test]

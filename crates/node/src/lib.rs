@@ -39,7 +39,7 @@
 //!   when memory, disk or cooling run short; [`doctor`]: what is wrong, on one page.
 //!
 //! Both joined: [`agent`], with [`keep`] for what models have learnt (on [`durable`] files, as the shelf), [`api`] for apps on this machine,
-//! [`control`] for people on it, [`status`] for who asks how it is, and [`latency`] for how quick it is.
+//! [`control`] for people on it, [`status`] for who asks how it is (as text for Prometheus, too), and [`latency`] for how quick it is.
 
 #![forbid(unsafe_code)]
 
@@ -82,6 +82,7 @@ pub mod play;
 pub mod policy;
 pub mod pressure;
 pub mod progress;
+pub(crate) mod prometheus;
 #[cfg(feature = "language")]
 pub mod pull;
 pub mod relay;

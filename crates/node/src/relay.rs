@@ -37,7 +37,7 @@ use crate::api::connections::Now;
 use crate::config::relay::RelayConfig;
 use crate::config::token::{TokenError, read_token};
 use crate::identity::tls::HubTls;
-use crate::status::{BehindStatus, CacheStatus, RefusedStatus, RelayStatus};
+use crate::status::{BehindStatus, CacheStatus, FetchStatus, MovedStatus, RefusedStatus, RelayStatus};
 
 /// Who has not said what it wants after so long is a stranger who leaves.
 const OPENING: Duration = Duration::from_secs(10);
@@ -224,12 +224,22 @@ fn status(
         cache_bytes: peer.cache_bytes,
         quiet_ms: now.saturating_sub(peer.last_ns) / 1_000_000,
     });
-    let refused = gate.refused();
+    let (refused, totals) = (gate.refused(), gate.totals());
+    let fetched = cache.and_then(|cache| cache.hub().tried());
+    let last = [gate.tried(), fetched].into_iter().flatten().max_by_key(|(at_ns, _)| *at_ns);
     RelayStatus {
         listen: address.to_string(),
         hub: hub.to_string(),
         connections: gate.open(),
         connections_max: connections,
+        hub_up: last.map(|(_, reached)| reached),
+        moved: MovedStatus {
+            connections: totals.connections,
+            tunnels: totals.tunnels,
+            up_bytes: totals.up_bytes,
+            down_bytes: totals.down_bytes,
+            cache_bytes: totals.cache_bytes,
+        },
         behind: behind.collect(),
         refused: RefusedStatus {
             full: refused.full,
@@ -240,6 +250,7 @@ fn status(
         },
         cache: cache.map(|cache| {
             let (blobs, bytes, documents) = cache.holds();
+            let asked = &cache.hub().counts;
             CacheStatus {
                 blobs,
                 bytes,
@@ -248,6 +259,12 @@ fn status(
                 hits: cache.counts.hits.load(Relaxed),
                 misses: cache.counts.misses.load(Relaxed),
                 brought_bytes: cache.counts.brought_bytes.load(Relaxed),
+                fetches: FetchStatus {
+                    answered: asked.answered.load(Relaxed),
+                    refused: asked.refused.load(Relaxed),
+                    failed: asked.failed.load(Relaxed),
+                    broken: asked.broken.load(Relaxed),
+                },
             }
         }),
         trouble: cache.and_then(Cache::trouble),

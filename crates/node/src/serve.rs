@@ -77,6 +77,7 @@ use self::state::State;
 use crate::api::connections::{self, Limits, Now};
 use crate::api::guard::Guard;
 use crate::pressure::Squeeze;
+use crate::prometheus;
 use crate::why::why;
 
 /// Models that are idle, or took too long to leave, are looked for so often.
@@ -262,7 +263,7 @@ async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Response 
         let loaded = &sitting.loaded;
         (loaded.offer.name.as_str(), &*loaded.gauges, loaded.needed_bytes)
     });
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    let kind = HeaderValue::from_static(prometheus::CONTENT);
     ([(CONTENT_TYPE, kind)], state.metrics.text(models)).into_response()
 }
 

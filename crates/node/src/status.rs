@@ -234,6 +234,10 @@ pub struct RelayStatus {
     pub connections: usize,
     /// The most that there may be.
     pub connections_max: usize,
+    /// Whether the hub could be reached the last time that somebody wanted to; `null`: nobody did.
+    pub hub_up: Option<bool>,
+    /// What there was in all.
+    pub moved: MovedStatus,
     /// Who is behind it, or was, by address.
     pub behind: Vec<BehindStatus>,
     /// How often somebody was refused.
@@ -242,6 +246,21 @@ pub struct RelayStatus {
     pub cache: Option<CacheStatus>,
     /// Why it could not reach the hub for what it keeps, if it could not the last time.
     pub trouble: Option<String>,
+}
+
+/// What there was at the relay in all, since the process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MovedStatus {
+    /// Connections that were let in.
+    pub connections: u64,
+    /// Tunnels that opened.
+    pub tunnels: u64,
+    /// Bytes through tunnels towards the hub.
+    pub up_bytes: u64,
+    /// Bytes through tunnels back.
+    pub down_bytes: u64,
+    /// Bytes that the cache gave.
+    pub cache_bytes: u64,
 }
 
 /// Whoever comes to the relay from one address.
@@ -293,6 +312,21 @@ pub struct CacheStatus {
     pub misses: u64,
     /// Bytes that came over the line for all of it.
     pub brought_bytes: u64,
+    /// What came of the questions to the hub.
+    pub fetches: FetchStatus,
+}
+
+/// What came of the relay's own questions to the hub, since the process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FetchStatus {
+    /// It answered with what was asked for, or that there is none.
+    pub answered: u64,
+    /// It answered something else.
+    pub refused: u64,
+    /// It could not be reached.
+    pub failed: u64,
+    /// Of those that were answered: the answer broke off.
+    pub broken: u64,
 }
 
 /// Resident memory of this process, where the system tells.

@@ -9,6 +9,7 @@ use node::board::Kind;
 use node::config::Config;
 use node::config::part::Origin;
 use node::flow::{Field, Flow, PartAt, SourceKind, Speed};
+use node::install::cap::Cap;
 use wire::class::Class;
 
 fn flow(text: &str) -> Result<Flow, String> {
@@ -336,7 +337,19 @@ fn packages() {
     assert_eq!(found(""), (0.0, 0.95, 20, 3_600));
     let lines = "shadow = 1\nagreement = 0.5\nshadow_answers = 3\nshadow_at_most = \"1m\"\n";
     assert_eq!(found(lines), (1.0, 0.5, 3, 60));
+    let cap = |lines: &str| of(lines).unwrap().packages.unwrap().rules.beside;
+    assert_eq!((cap(""), cap("beside = false")), (Some(Cap::default()), None));
+    let lines = "[packages.beside]\nshare = 0.1\ncore = 0.05\njoules = 60\nmemory = \"2GiB\"\n";
+    let some = Cap { share_ppm: 100_000, core_ppm: 50_000, joules: Some(60), memory_bytes: Some(2 << 30) };
+    assert_eq!(cap(lines), Some(some));
+    assert_eq!(cap("beside = { core = 0.01 }"), Some(Cap { core_ppm: 10_000, ..Cap::default() }));
     for (lines, expected) in [
+        ("beside = true", "`packages.beside` must be a table"),
+        ("beside = { share = 0.0 }", "`share` is a share above 0"),
+        ("beside = { core = 1.5 }", "`core` is a share above 0"),
+        ("beside = { joules = 0 }", "nothing could ever answer"),
+        ("beside = { memory = \"0\" }", "nothing could ever answer"),
+        ("beside = { cores = 1 }", "no setting `cores`"),
         ("shadow = 1.5", "`shadow` is a share"),
         ("shadow = nan", "`shadow` is a share"),
         ("agreement = -0.1", "`agreement` is a share"),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -50,7 +51,7 @@ fn relay(hub: SocketAddr, more: &str, of_hub: &str) -> (Running, SocketAddr, Tem
         &format!(
             "[node]\nname = \"relay-1\"\n[hub]\nurl = \"https://{hub}\"\ncode_file = \"code\"\n{of_hub}\n\
              [relay]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n{more}\n\
-             [journal]\nmin_free_bytes = \"0\"\n"
+             [api]\nlisten = \"127.0.0.1:0\"\n[journal]\nmin_free_bytes = \"0\"\n"
         ),
     );
     let running = start(config(dir.path()), System::new()).unwrap();
@@ -91,6 +92,22 @@ fn get(path: &str, token: &str) -> String {
 
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
+}
+
+/// The numbers of its `/metrics`, by name and labels.
+fn metrics(running: &Running) -> BTreeMap<String, f64> {
+    let mut stream = TcpStream::connect(running.api_addr().unwrap()).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), "200", "{answer}");
+    let text = answer.split_once("\r\n\r\n").unwrap().1;
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("selvedge_")) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(found.insert(name.to_owned(), value.parse().unwrap()).is_none(), "{name} twice");
+    }
+    found
 }
 
 /// How the relay says it is, once `holds`.
@@ -164,6 +181,26 @@ fn a_tunnel_leads_to_the_hub_and_nowhere_else() {
     let behind = &seen.behind[0];
     assert_eq!((behind.up_bytes, behind.down_bytes), (3_000_000, 3_000_000), "{seen:?}");
     assert_eq!((seen.refused.token, seen.hub), (3, hub.to_string()));
+    let told = metrics(&running);
+    for (name, expected) in [
+        ("selvedge_relay_connections", 0.0),
+        ("selvedge_relay_connections_max", 256.0),
+        ("selvedge_relay_connections_total", 17.0),
+        ("selvedge_relay_tunnels_total", 1.0),
+        ("selvedge_relay_refused_total{why=\"token\"}", 3.0),
+        ("selvedge_relay_refused_total{why=\"full\"}", 0.0),
+        ("selvedge_relay_bytes_total{way=\"up\"}", 3e6),
+        ("selvedge_relay_bytes_total{way=\"down\"}", 3e6),
+        ("selvedge_relay_bytes_total{way=\"cache\"}", 0.0),
+        ("selvedge_relay_hub_up", 1.0),
+        ("selvedge_relay_cache_hits_total", 0.0),
+        ("selvedge_relay_cache_misses_total", 0.0),
+        ("selvedge_relay_cache_bytes", 0.0),
+        ("selvedge_relay_cache_quota_bytes", 4.0 * f64::from(1 << 30)),
+        ("selvedge_source_readings_total{source=\"s\"}", 0.0),
+    ] {
+        assert_eq!(told.get(name), Some(&expected), "{name}: {told:?}");
+    }
     running.stop().unwrap();
 }
 
@@ -214,6 +251,14 @@ fn a_hub_that_is_away_is_said_to_be_away() {
     let seen =
         until(&running, "it says why", |status| status.trouble.is_some() && status.refused.no_hub >= 3);
     assert_eq!(seen.cache.map(|cache| cache.blobs), Some(0));
+    let told = metrics(&running);
+    let number = |name: &str| told.get(name).copied().unwrap_or(f64::NAN);
+    assert_eq!(number("selvedge_relay_hub_up"), 0.0);
+    assert_eq!(number("selvedge_uplink_up"), 0.0);
+    assert!(number("selvedge_relay_refused_total{why=\"no_hub\"}") >= 3.0, "{told:?}");
+    assert!(number("selvedge_relay_fetches_total{outcome=\"failed\"}") >= 1.0, "{told:?}");
+    assert_eq!(number("selvedge_relay_fetches_total{outcome=\"answered\"}"), 0.0);
+    assert_eq!(number("selvedge_relay_cache_misses_total"), 1.0, "{told:?}");
     running.stop().unwrap();
 }
 

@@ -7,6 +7,8 @@
 //! tries, that a second miss refuses, that a version never goes back. Signatures, discs, clocks and the node's own
 //! machines are not played here; they have simulations of their own.
 //!
+//! [`shadow`] plays experiments in which a release answers beside what runs, with the node's own machines.
+//!
 //! Idle nodes cost nothing: whether one is reachable is drawn when somebody asks. After every event the [`check`] looks
 //! at everything that must never be; what it finds ends the run with the seed that plays it again.
 
@@ -18,6 +20,8 @@ pub(crate) mod picture;
 pub(crate) mod release;
 pub(crate) mod report;
 pub(crate) mod setup;
+#[cfg(feature = "language")]
+pub(crate) mod shadow;
 
 #[cfg(test)]
 mod tests;

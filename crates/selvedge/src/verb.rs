@@ -33,6 +33,8 @@ mod inspect;
 mod login;
 #[cfg(feature = "language")]
 mod ls;
+#[cfg(feature = "hub")]
+mod named;
 mod node;
 #[cfg(feature = "language")]
 mod pack;

@@ -108,6 +108,9 @@ pub struct AcceptedVersion {
     pub id: String,
     /// Its version.
     pub version: u64,
+    /// The rollout or experiment whose document it is; absent: somebody made it by hand, or an older node does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
 }
 
 /// What became of a command.
@@ -470,7 +473,7 @@ mod tests {
                 drop: vec!["accelerator".into()],
                 extra: Map::new(),
             }),
-            accepted: vec![AcceptedVersion { id: "9f3c".into(), version: 2 }],
+            accepted: vec![AcceptedVersion { id: "9f3c".into(), version: 2, rollout: None }],
             acks: vec![
                 Ack { id: 71, done: true, why: String::new() },
                 Ack { id: 72, done: false, why: "this node does not know \"dance\"".into() },

@@ -39,7 +39,7 @@ const RESERVED: [&str; 15] = [
 /// Families of facts that only the node itself says: a release, a variant, a label, a bill of materials.
 const RESERVED_FAMILIES: [&str; 5] = ["model.", "variant.", "trial.", "label.", "bom."];
 /// What only the hub knows.
-const HUB: [&str; 3] = ["state", "seen", "conflict"];
+const HUB: [&str; 4] = ["state", "seen", "conflict", "strange"];
 /// The hub's saved groups.
 const HUB_FAMILY: &str = "group.";
 

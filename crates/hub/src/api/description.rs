@@ -172,11 +172,13 @@ pub async fn metrics(State(state): State<Arc<HubState>>) -> Result<impl IntoResp
     let (nodes, silent) = node_store::tally(&state.readers).await?;
     let firing = alert_store::firing(&state.readers).await?;
     let ahead = recovery_store::count_ahead(&state.readers).await?;
+    let strange = recovery_store::count_strange(&state.readers).await?;
     let replicas = replicas::read(&state).await?.iter().filter(|replica| replica.alive).count() as i64;
     let gauges = [
         ("hub_nodes", "Nodes the hub knows.", nodes),
         ("hub_nodes_silent", "Nodes not heard of for too long.", silent),
         ("hub_nodes_conflict", "Nodes that know more than the hub, and get no documents.", ahead),
+        ("hub_nodes_strange", "Nodes that follow a rollout that the hub does not know.", strange),
         ("hub_replicas", "Hubs on this database that are there.", replicas),
         ("hub_alerts_firing", "Alerts that fire.", firing.iter().map(|(_, count)| count).sum()),
         ("hub_waits_held", "Calls of nodes that are held until there is news.", state.metrics.held()),

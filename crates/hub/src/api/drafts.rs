@@ -7,12 +7,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use package::name::ModelName;
 use package::trust::trusted::Trusted;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use wire::id::NodeId;
 use wire::select::Selector;
+use wire::world::WallMs;
 
 use crate::access::who::Who;
 use crate::api::approved::listed;
@@ -117,31 +120,82 @@ pub async fn make(
     who: Who,
     request: Request<Body>,
 ) -> Result<Json<Drafted>, Refusal> {
-    let bytes = intake::read(&state, request, DRAFT_MAX_BYTES).await?;
-    let plan = plan(&state, intake::json(&bytes)?, &who.name()).await?;
-    let raw = String::from_utf8_lossy(&text::write(&plan)).into_owned();
-    let raw = RawValue::from_string(raw)
-        .map_err(|error| Refusal::bad_request("bad-plan", error.to_string(), "ask for less"))?;
-    Ok(Json(Drafted { plan: raw, preview: look(&state, &plan).await? }))
+    let plan = plan(&state, read(&state, request).await?, &who.name()).await?;
+    Ok(Json(Drafted { plan: raw(&text::write(&plan))?, preview: look(&state, &plan).await? }))
+}
+
+/// Reads what somebody wants.
+pub(super) async fn read<T: DeserializeOwned>(
+    state: &HubState,
+    request: Request<Body>,
+) -> Result<T, Refusal> {
+    intake::json(&intake::read(state, request, DRAFT_MAX_BYTES).await?)
+}
+
+/// A plan, as it is answered.
+pub(super) fn raw(plan: &[u8]) -> Result<Box<RawValue>, Refusal> {
+    RawValue::from_string(String::from_utf8_lossy(plan).into_owned())
+        .map_err(|error| bad("bad-plan", error.to_string(), "ask for less"))
+}
+
+/// Who is meant today, and what is approved.
+pub(super) struct Meant {
+    pub(super) trusted: Trusted,
+    pub(super) search: Search,
+    fleet: Vec<Known>,
+}
+
+impl Meant {
+    /// Those whom a group means.
+    pub(super) async fn of(state: &HubState, group: &str) -> Result<Meant, Refusal> {
+        let group = Selector::parse(group).map_err(|error| Refusal::bad_selector(&error))?;
+        let Some(trusted) = publish::published(state).await? else {
+            return Err(unapproved("no targets are published: nobody has approved a release".to_owned()));
+        };
+        let search = Search::new(&group, &saved(&state.readers).await?).map_err(|error| {
+            bad("bad-group", error.to_string(), "saved groups are listed at /api/v1/groups")
+        })?;
+        let fleet = state.fleet.look(&state.readers).await?;
+        Ok(Meant { trusted, search, fleet })
+    }
+
+    pub(super) fn members(&self, now_ms: WallMs) -> impl Iterator<Item = &Known> {
+        self.fleet.iter().filter(move |node| self.search.has(node, now_ms))
+    }
+
+    /// The version of the top-level targets that approve.
+    pub(super) fn version(&self) -> u64 {
+        self.trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version)
+    }
+
+    /// The release of a model that most of them run now, but for one; `None`: that is not known, or not approved any more.
+    pub(super) fn most(
+        &self,
+        state: &HubState,
+        model: &ModelName,
+        but: Option<u64>,
+        now_ms: WallMs,
+    ) -> Option<Target> {
+        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+        for release in self.members(now_ms).filter_map(|node| node.releases().get(model.as_str()).copied()) {
+            *counts.entry(release).or_insert(0) += 1;
+        }
+        let others = counts.into_iter().filter(|(release, _)| Some(*release) != but);
+        let (release, _) = others.max_by_key(|(release, nodes)| (*nodes, *release))?;
+        listed(state, &self.trusted, model, release)
+    }
 }
 
 /// The plan of a draft that `who` asked for.
 pub async fn plan(state: &HubState, asked: DraftAsked, who: &str) -> Result<Plan, Refusal> {
-    let group = Selector::parse(&asked.group).map_err(|error| Refusal::bad_selector(&error))?;
-    let Some(trusted) = publish::published(state).await? else {
-        return Err(unapproved("no targets are published: nobody has approved a release".to_owned()));
-    };
-    let now_ms = state.now_ms();
-    let version = trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
-    let search = Search::new(&group, &saved(&state.readers).await?)
-        .map_err(|error| bad("bad-group", error.to_string(), "saved groups are listed at /api/v1/groups"))?;
-    let fleet = state.fleet.look(&state.readers).await?;
-    let members: Vec<&Known> = fleet.iter().filter(|node| search.has(node, now_ms)).collect();
+    let (meant, now_ms) = (Meant::of(state, &asked.group).await?, state.now_ms());
     let what: Vec<Target> =
-        asked.what.iter().map(|word| target(state, &trusted, word)).collect::<Result<_, _>>()?;
+        asked.what.iter().map(|word| target(state, &meant.trusted, word)).collect::<Result<_, _>>()?;
     let revert = match &asked.revert {
-        Some(words) => words.iter().map(|word| target(state, &trusted, word)).collect::<Result<_, _>>()?,
-        None => back(state, &trusted, &what, &members),
+        Some(words) => {
+            words.iter().map(|word| target(state, &meant.trusted, word)).collect::<Result<_, _>>()?
+        }
+        None => back(state, &meant, &what, now_ms),
     };
     let preset = asked.policy.as_deref().map_or(Some(Preset::Usual), Preset::parse);
     let preset = preset.ok_or_else(|| {
@@ -159,7 +213,7 @@ pub async fn plan(state: &HubState, asked: DraftAsked, who: &str) -> Result<Plan
     let wanted = Draft {
         what,
         revert,
-        group: search.selector().to_string(),
+        group: meant.search.selector().to_string(),
         canary: asked.canary.iter().map(name).collect::<Result<_, _>>()?,
         preset,
         soak_s: asked.soak_s,
@@ -174,8 +228,8 @@ pub async fn plan(state: &HubState, asked: DraftAsked, who: &str) -> Result<Plan
         created_by: who.to_owned(),
         note: asked.note,
     };
-    let names = members.iter().map(|node| node.row.name.as_str());
-    draft::plan(wanted, names, version, now_ms)
+    let names = meant.members(now_ms).map(|node| node.row.name.as_str());
+    draft::plan(wanted, names, meant.version(), now_ms)
         .map_err(|error| bad("bad-plan", error.to_string(), "the fields are listed at /api"))
 }
 
@@ -203,15 +257,7 @@ pub(super) fn target(state: &HubState, trusted: &Trusted, word: &str) -> Result<
 
 /// What most of the members run now, of the models that go about; nothing, if that is not known of all models or not
 /// approved any more: then a stop stops, and nobody goes back.
-fn back(state: &HubState, trusted: &Trusted, what: &[Target], members: &[&Known]) -> Vec<Target> {
-    let most = |target: &Target| {
-        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-        for release in members.iter().filter_map(|node| node.releases().get(target.model.as_str()).copied()) {
-            *counts.entry(release).or_insert(0) += 1;
-        }
-        counts.remove(&target.release);
-        let (release, _) = counts.into_iter().max_by_key(|(release, nodes)| (*nodes, *release))?;
-        listed(state, trusted, &target.model, release)
-    };
+fn back(state: &HubState, meant: &Meant, what: &[Target], now_ms: WallMs) -> Vec<Target> {
+    let most = |target: &Target| meant.most(state, &target.model, Some(target.release), now_ms);
     what.iter().map(most).collect::<Option<_>>().unwrap_or_default()
 }

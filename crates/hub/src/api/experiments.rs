@@ -11,24 +11,20 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use package::trust::assignment::BYTES_MAX as DOCUMENT_MAX_BYTES;
-use package::trust::canonical::to_json;
-use package::trust::envelope::Envelope;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use wire::id::NodeId;
 use wire::world::WallMs;
 
 use crate::access::who::Who;
 use crate::api::approved::{keep_indexes, problems_of};
-use crate::api::assignments;
 use crate::api::intake;
-use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
-use crate::api::rollouts::{
-    DOCUMENTS_MAX_BYTES, DocumentItem, DocumentList, MemberPage, MembersAsked, ORDER_MAX_BYTES, OrderAsked,
-    RolloutsAsked, SignedDocuments, WhyView, member, standing_of, wished,
+use crate::api::plans::{
+    DocumentList, MemberPage, MembersAsked, ORDER_MAX_BYTES, OrderAsked, SignedDocuments, WhyView, busy, list_of, nobody,
+    number_of, page_of_members, signed, unreadable, wished,
 };
+use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
+use crate::api::rollouts::RolloutsAsked;
 use crate::experiment::documents;
 use crate::experiment::execute::{Granted, NotDone, Wish};
 use crate::experiment::plan::{Arm, Plan, What};
@@ -37,10 +33,10 @@ use crate::experiment::shadow::{Count, Sum};
 use crate::experiment::step::{Experiment, Order, Split, told};
 use crate::experiment::text;
 use crate::rollout::execute::{Granted as Done, Wish as Wanted};
+use crate::rollout::fields::BYTES_MAX;
 use crate::rollout::member::STANDINGS;
 use crate::rollout::plan::{PlanId, RING, Target};
 use crate::state::HubState;
-use crate::store::nodes;
 use crate::store::rollouts::{self as store, Of, RolloutRow};
 
 pub mod draft;
@@ -134,6 +130,10 @@ pub struct ComparedItem {
     pub bearable: f64,
     /// How many answers are enough.
     pub enough: u32,
+    /// How many nodes told of an answer that was compared.
+    pub nodes: u32,
+    /// How many must before anything is decided, in words with what one of them may tell.
+    pub rests_on: String,
     /// Of the nodes that told lately, those with the largest share that parts.
     pub worst: Vec<ComparedNode>,
 }
@@ -205,7 +205,7 @@ pub async fn create(
     who: Who,
     request: Request<Body>,
 ) -> Result<(StatusCode, Json<ExperimentItem>), Refusal> {
-    let bytes = intake::read(&state, request, crate::rollout::text::BYTES_MAX).await?;
+    let bytes = intake::read(&state, request, BYTES_MAX).await?;
     let plan = text::read(&bytes).map_err(|error| {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
         Refusal::bad_request("bad-plan", format!("{error}{}", source.unwrap_or_default()), MAKE)
@@ -257,7 +257,7 @@ pub async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<ExperimentView>, Refusal> {
     let (row, plan, it) = find(&state, &id).await?;
-    let raw = |text: String| RawValue::from_string(text).map_err(|error| unreadable(&row.id, &error));
+    let raw = |text: String| RawValue::from_string(text).map_err(|error| unreadable("experiment", &row.id, &error));
     Ok(Json(ExperimentView {
         item: item(&plan, &it, row.changed_ms),
         text: plan.to_string(),
@@ -278,13 +278,7 @@ pub async fn members(
     Asked(asked): Asked<MembersAsked>,
 ) -> Result<Json<MemberPage>, Refusal> {
     let (row, _, _) = find(&state, &id).await?;
-    let standing = standing_of(asked.standing.as_deref())?;
-    let limit = page_size(asked.limit, 200, 1000)?;
-    let after = asked.after.as_deref().unwrap_or_default();
-    let rows = store::list_members(&state.readers, &row.id, standing, after, i64::from(limit)).await?;
-    let next_after =
-        (rows.len() == limit as usize).then(|| rows.last().map(|row| row.node.clone())).flatten();
-    Ok(Json(MemberPage { members: rows.into_iter().map(member).collect(), next_after }))
+    page_of_members(&state, &row.id, &asked).await.map(Json)
 }
 
 /// All documents that follow from an experiment's plan, unsigned, and whether each lies here signed.
@@ -298,25 +292,7 @@ pub async fn list_documents(
     Path(id): Path<String>,
 ) -> Result<Json<DocumentList>, Refusal> {
     let (row, plan, _) = find(&state, &id).await?;
-    let here = store::read_documents(&state.readers, &row.id).await?;
-    let mut list = Vec::new();
-    for planned in documents::of(&plan) {
-        let found = here.iter().find(|document| document.version == planned.which.version());
-        let value = String::from_utf8_lossy(&to_json(&planned.value)).into_owned();
-        let body = found.map(|document| String::from_utf8_lossy(&document.body).into_owned());
-        let raw = |text| RawValue::from_string(text).map_err(|error| unreadable(&row.id, &error));
-        list.push(DocumentItem {
-            kind: planned.which.to_string(),
-            id: planned.id.to_string(),
-            version: planned.which.version(),
-            expires_ms: planned.expires_ms,
-            signed: found.is_some(),
-            released_ms: found.and_then(|document| document.released_ms),
-            value: raw(value)?,
-            document: body.map(raw).transpose()?,
-        });
-    }
-    Ok(Json(DocumentList { documents: list }))
+    list_of(&state, "experiment", &row.id, documents::of(&plan)).await.map(Json)
 }
 
 /// Takes documents that were signed, some or all of them.
@@ -338,29 +314,7 @@ pub async fn put_documents(
     request: Request<Body>,
 ) -> Result<Json<ExperimentItem>, Refusal> {
     let (_, plan, it) = find(&state, &id).await?;
-    let bytes = intake::read(&state, request, DOCUMENTS_MAX_BYTES).await?;
-    let SignedDocuments { documents } = intake::json(&bytes)?;
-    let planned = documents::of(&plan);
-    let refuse = |why: String| Refusal::bad_request("bad-document", why, SIGN);
-    if documents.is_empty() || documents.len() > planned.len() {
-        let count = planned.len();
-        return Err(refuse(format!("{count} documents follow from the plan: send 1 to all of them")));
-    }
-    let (mut envelopes, mut taken) = (Vec::new(), Vec::new());
-    for document in &documents {
-        let bytes = document.get().as_bytes();
-        if bytes.len() > DOCUMENT_MAX_BYTES {
-            let count = bytes.len();
-            return Err(refuse(format!(
-                "a document has {count} bytes, at most {DOCUMENT_MAX_BYTES} are taken"
-            )));
-        }
-        let envelope = Envelope::read(bytes).map_err(|error| refuse(error.to_string()))?;
-        let which = documents::check(&planned, &envelope.signed);
-        taken.push((which.map_err(|error| refuse(error.to_string()))?.which, bytes.to_vec()));
-        envelopes.push(envelope);
-    }
-    assignments::check_signed(&state, &envelopes).await?.map_err(refuse)?;
+    let taken = signed(&state, request, &documents::of(&plan), SIGN).await?;
     let it = granted(&state, Wish::Sign { id: it.id, documents: taken, who: who.name() }).await?;
     Ok(Json(item(&plan, &it, state.now_ms())))
 }
@@ -379,9 +333,7 @@ pub async fn why(
     Path((id, node)): Path<(String, String)>,
 ) -> Result<Json<WhyView>, Refusal> {
     let (_, _, it) = find(&state, &id).await?;
-    let nobody = || Refusal::not_found("there is no such node".to_owned(), "all nodes are at /api/v1/nodes");
-    let name = NodeId::new(&node).map_err(|_| nobody())?;
-    let node = nodes::get(&state.readers, &name).await?.ok_or_else(nobody)?.id;
+    let node = number_of(&state, &node).await?;
     match ask(&state, Wish::Why { id: it.id, node }).await? {
         Ok(Granted::Why(Some(why))) => Ok(Json(WhyView { why })),
         Ok(_) => Err(nobody()),
@@ -417,7 +369,7 @@ pub async fn order(
     })?;
     let refused = match ask(&state, Wish::Order { id: it.id, order, who: who.name(), why, revision }).await? {
         Ok(Granted::Experiment(it)) => return Ok(Json(item(&plan, &it, state.now_ms())).into_response()),
-        Ok(Granted::Why(_)) => return Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        Ok(Granted::Why(_)) => return Err(busy()),
         Err(refused) => refused,
     };
     let refusal = not_done(&refused);
@@ -444,28 +396,23 @@ pub async fn find(state: &HubState, id: &str) -> Result<(RolloutRow, Plan, Exper
 
 /// The plan of a row, and where it stands.
 pub fn read_row(row: &RolloutRow) -> Result<(Plan, Experiment), Refusal> {
-    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable(&row.id, &error))?;
-    let it = serde_json::from_str(&row.state).map_err(|error| unreadable(&row.id, &error))?;
+    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable("experiment", &row.id, &error))?;
+    let it = serde_json::from_str(&row.state).map_err(|error| unreadable("experiment", &row.id, &error))?;
     Ok((plan, it))
-}
-
-fn unreadable(id: &str, error: &dyn std::error::Error) -> Refusal {
-    tracing::error!(id, %error, "an experiment in the store could not be read");
-    Refusal::later("store", format!("experiment {id} could not be read; the hub's log says why"), 60)
 }
 
 /// Asks the writer.
 pub async fn ask(state: &HubState, wish: Wish) -> Result<Result<Granted, NotDone>, Refusal> {
     match wished(state, Wanted::Experiment(wish)).await? {
         Ok(Done::Experiment(done)) => Ok(done),
-        _ => Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        _ => Err(busy()),
     }
 }
 
 async fn granted(state: &HubState, wish: Wish) -> Result<Experiment, Refusal> {
     match ask(state, wish).await? {
         Ok(Granted::Experiment(it)) => Ok(*it),
-        Ok(Granted::Why(_)) => Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        Ok(Granted::Why(_)) => Err(busy()),
         Err(error) => Err(not_done(&error)),
     }
 }
@@ -557,6 +504,8 @@ fn compared(plan: &Plan, sum: &Sum) -> Option<ComparedItem> {
         joules,
         bearable: shadow.bound.max(),
         enough: shadow.bound.answers,
+        nodes: sum.nodes,
+        rests_on: shadow.bound.spread(),
         worst: worst.collect(),
     })
 }

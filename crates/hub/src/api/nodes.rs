@@ -16,6 +16,7 @@ use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::fleet::view::{self, Known, Search};
 use crate::state::HubState;
 use crate::store::nodes::NodeRow;
+use crate::store::recovery::strange;
 use crate::store::{alerts, nodes, series};
 
 /// Which nodes.
@@ -92,6 +93,9 @@ pub struct NodeItem {
     pub trials: BTreeMap<String, u64>,
     /// In which ways it knows more than this hub; it gets no documents until somebody has looked. Absent: it does not.
     pub conflict: Option<String>,
+    /// Rollouts and experiments that it follows and that this hub does not know: most likely they were made after the backup that it was
+    /// restored from. Made anew from their plans they are known again.
+    pub strange: Vec<String>,
 }
 
 /// A node in full.
@@ -396,5 +400,6 @@ fn item(node: &Known, alerts_firing: i64) -> NodeItem {
         releases: node.releases(),
         trials: node.trials(),
         conflict: row.conflict.clone(),
+        strange: row.strange.as_deref().map(strange).unwrap_or_default().into_iter().map(|one| one.id).collect(),
     }
 }

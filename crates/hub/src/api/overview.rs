@@ -34,6 +34,8 @@ pub struct Overview {
     pub nodes_silent: i64,
     /// How many of them know more than this hub: they get no documents until somebody has looked at `/api/v1/recovery`.
     pub nodes_conflict: i64,
+    /// How many of them follow a rollout or an experiment that this hub does not know.
+    pub nodes_strange: i64,
     /// How many alerts fire.
     pub alerts_firing: i64,
     /// How many of them are critical.
@@ -82,6 +84,7 @@ pub async fn read(state: &HubState) -> Result<Overview, Refusal> {
         nodes,
         nodes_silent,
         nodes_conflict: recovery::count_ahead(&state.readers).await?,
+        nodes_strange: recovery::count_strange(&state.readers).await?,
         alerts_firing: firing.iter().map(|(_, count)| count).sum(),
         alerts_critical: firing
             .iter()

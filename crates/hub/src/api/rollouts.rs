@@ -11,39 +11,31 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use package::trust::assignment::BYTES_MAX as DOCUMENT_MAX_BYTES;
-use package::trust::canonical::to_json;
-use package::trust::envelope::Envelope;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use wire::id::NodeId;
 use wire::world::WallMs;
 
 use crate::access::who::{Role, Who};
 use crate::api::approved::{keep_indexes, problems_of, release};
-use crate::api::assignments;
 use crate::api::intake;
-use crate::api::records::RecordRef;
+use crate::api::plans::{
+    DocumentList, MemberPage, MembersAsked, ORDER_MAX_BYTES, OrderAsked, SignedDocuments, WhyView, busy, list_of, nobody,
+    number_of, page_of_members, signed, unreadable, wished,
+};
 use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::api::wellformed::has_nul;
 use crate::rollout::coverage::Preview;
 use crate::rollout::documents;
 use crate::rollout::execute::{Granted, NotDone, Wish};
+use crate::rollout::fields::BYTES_MAX;
 use crate::rollout::gate::{self, Evidence, Verdict};
-use crate::rollout::member::{STANDINGS, Standing};
+use crate::rollout::member::STANDINGS;
 use crate::rollout::plan::{Plan, PlanId, Target};
 use crate::rollout::step::{Order, Rollout, judged};
 use crate::rollout::text;
 use crate::state::HubState;
-use crate::store::nodes;
-use crate::store::rollouts::{self as store, MemberRow, RolloutRow};
-
-/// The most bytes of a rollout's documents in one request.
-pub(super) const DOCUMENTS_MAX_BYTES: usize = 4 << 20;
-
-/// The most bytes of an order.
-pub(super) const ORDER_MAX_BYTES: usize = 16 << 10;
+use crate::store::rollouts::{self as store, RolloutRow};
 
 const MAKE: &str = "make the plan with `selvedge rollout new`";
 const SIGN: &str = "sign with `selvedge rollout sign`, after the targets that name the role are published";
@@ -139,92 +131,6 @@ pub struct RolloutView {
     pub state: Box<RawValue>,
 }
 
-/// Which members.
-#[derive(Debug, Default, Clone, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct MembersAsked {
-    /// That stand here, one of the words of a rollout's `members`.
-    pub standing: Option<String>,
-    /// Behind the node of this name: the `next_after` of the page before.
-    pub after: Option<String>,
-    /// How many at most, 1 to 1000; 200 unless told.
-    #[param(minimum = 1, maximum = 1000)]
-    pub limit: Option<u32>,
-}
-
-/// A page of members, by the node's name.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct MemberPage {
-    /// The members.
-    pub members: Vec<MemberItem>,
-    /// Where the next page begins; absent on the last.
-    pub next_after: Option<String>,
-}
-
-/// A node that was offered a rollout.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct MemberItem {
-    /// Its name.
-    pub node: String,
-    /// The wave in which it was offered.
-    pub wave: u32,
-    /// Where it stands.
-    pub standing: String,
-    /// The highest version of the documents that it was handed.
-    pub version: u32,
-    /// When it was offered.
-    pub offered_ms: WallMs,
-    /// When it last stood elsewhere.
-    pub changed_ms: WallMs,
-    /// What is to be said of it.
-    pub why: String,
-    /// Whether the machine ran on while it failed; absent where that is not known.
-    pub kernel_same: Option<bool>,
-    /// The record that says so.
-    pub record: Option<RecordRef>,
-}
-
-/// All documents that follow from a plan.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DocumentList {
-    /// In the order in which they may be needed.
-    pub documents: Vec<DocumentItem>,
-}
-
-/// A document that follows from a plan.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DocumentItem {
-    /// Which one, in words: `wave 1`, `way back of wave 1`, `standing`.
-    pub kind: String,
-    /// Its id: the plan's, or that of its canaries.
-    pub id: String,
-    /// Its version.
-    pub version: u32,
-    /// When it ends.
-    pub expires_ms: WallMs,
-    /// Whether it lies here, signed.
-    pub signed: bool,
-    /// Since when it may be handed out.
-    pub released_ms: Option<WallMs>,
-    /// What is to be signed.
-    #[schema(value_type = Object)]
-    pub value: Box<RawValue>,
-    /// It, as it was signed; absent if it was not.
-    #[schema(value_type = Option<Object>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub document: Option<Box<RawValue>>,
-}
-
-/// Signed documents.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SignedDocuments {
-    /// Some or all documents of the plan, each `signed` and `signatures`.
-    #[schema(value_type = Vec<Object>)]
-    pub documents: Vec<Box<RawValue>>,
-}
-
 /// Why a rollout went on or stopped.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EvidenceView {
@@ -235,27 +141,6 @@ pub struct EvidenceView {
     pub now: Option<&'static str>,
     /// What it found, or what it waits for.
     pub why: Vec<String>,
-}
-
-/// What a rollout has for a node.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct WhyView {
-    /// What it gets when it comes, or the first reason why not.
-    pub why: String,
-}
-
-/// What a rollout shall do.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OrderAsked {
-    /// `start`, `pause`, `resume`, `approve`, `abort`, `revert` or `skip_unknown`.
-    #[serde(rename = "do")]
-    pub order: String,
-    /// Why, for the audit log.
-    #[serde(default)]
-    pub why: String,
-    /// The revision that was looked at: if the rollout has moved on, nothing is done. Absent: whatever it is by now.
-    pub revision: Option<u64>,
 }
 
 /// A refusal, and how the rollout stands.
@@ -364,32 +249,7 @@ pub async fn put_documents(
     request: Request<Body>,
 ) -> Result<Json<RolloutItem>, Refusal> {
     let (id, row, plan) = find_rollout(&state, &id).await?;
-    let bytes = intake::read(&state, request, DOCUMENTS_MAX_BYTES).await?;
-    let SignedDocuments { documents } = intake::json(&bytes)?;
-    let planned = documents::of(&plan);
-    let refuse = |why: String| Refusal::bad_request("bad-document", why, SIGN);
-    if documents.is_empty() || documents.len() > planned.len() {
-        return Err(refuse(format!(
-            "{} documents follow from the plan: send 1 to all of them",
-            planned.len()
-        )));
-    }
-    let (mut envelopes, mut taken) = (Vec::new(), Vec::new());
-    for document in &documents {
-        let bytes = document.get().as_bytes();
-        if bytes.len() > DOCUMENT_MAX_BYTES {
-            return Err(refuse(format!(
-                "a document has {} bytes, at most {DOCUMENT_MAX_BYTES} are taken",
-                bytes.len()
-            )));
-        }
-        let envelope = Envelope::read(bytes).map_err(|error| refuse(error.to_string()))?;
-        let kind =
-            documents::check(&planned, &envelope.signed).map_err(|error| refuse(error.to_string()))?.kind;
-        envelopes.push(envelope);
-        taken.push((kind, bytes.to_vec()));
-    }
-    assignments::check_signed(&state, &envelopes).await?.map_err(refuse)?;
+    let taken = signed(&state, request, &documents::of(&plan), SIGN).await?;
     let wish = Wish::Sign { id, documents: taken, who: who.name() };
     let rollout = granted(&state, wish).await?;
     Ok(Json(item(&plan, &rollout, row.changed_ms.max(state.now_ms()))))
@@ -434,7 +294,7 @@ pub async fn one(
 pub async fn view(state: &HubState, id: &str) -> Result<RolloutView, Refusal> {
     let (_, row, _) = find_rollout(state, id).await?;
     let (plan, rollout) = read_row(&row)?;
-    let raw = |text: String| RawValue::from_string(text).map_err(|error| unreadable(&row.id, &error));
+    let raw = |text: String| RawValue::from_string(text).map_err(|error| unreadable("rollout", &row.id, &error));
     Ok(RolloutView {
         item: item(&plan, &rollout, row.changed_ms),
         text: plan.to_string(),
@@ -455,24 +315,7 @@ pub async fn members(
     Asked(asked): Asked<MembersAsked>,
 ) -> Result<Json<MemberPage>, Refusal> {
     let (_, row, _) = find_rollout(&state, &id).await?;
-    let standing = standing_of(asked.standing.as_deref())?;
-    let limit = page_size(asked.limit, 200, 1000)?;
-    let after = asked.after.as_deref().unwrap_or_default();
-    let rows = store::list_members(&state.readers, &row.id, standing, after, i64::from(limit)).await?;
-    let next_after =
-        (rows.len() == limit as usize).then(|| rows.last().map(|row| row.node.clone())).flatten();
-    Ok(Json(MemberPage { members: rows.into_iter().map(member).collect(), next_after }))
-}
-
-/// Where somebody stands, by its word.
-pub(super) fn standing_of(word: Option<&str>) -> Result<Option<Standing>, Refusal> {
-    let standing = |word: &str| {
-        Standing::parse(word).ok_or_else(|| {
-            let message = format!("nobody stands at {:?}", word.chars().take(40).collect::<String>());
-            Refusal::bad_request("bad-query", message, "the words are listed at /api")
-        })
-    };
-    word.map(standing).transpose()
+    page_of_members(&state, &row.id, &asked).await.map(Json)
 }
 
 /// All documents that follow from a rollout's plan, unsigned, and whether each lies here signed.
@@ -486,26 +329,7 @@ pub async fn list_documents(
     Path(id): Path<String>,
 ) -> Result<Json<DocumentList>, Refusal> {
     let (_, row, plan) = find_rollout(&state, &id).await?;
-    let here = store::read_documents(&state.readers, &row.id).await?;
-    let mut list = Vec::new();
-    for planned in documents::of(&plan) {
-        let id = planned.id.to_string();
-        let found = here.iter().find(|document| document.id == id && document.version == planned.version);
-        let value = String::from_utf8_lossy(&to_json(&planned.value)).into_owned();
-        let body = found.map(|document| String::from_utf8_lossy(&document.body).into_owned());
-        let raw = |text| RawValue::from_string(text).map_err(|error| unreadable(&row.id, &error));
-        list.push(DocumentItem {
-            kind: planned.kind.to_string(),
-            id,
-            version: planned.version,
-            expires_ms: planned.expires_ms,
-            signed: found.is_some(),
-            released_ms: found.and_then(|document| document.released_ms),
-            value: raw(value)?,
-            document: body.map(raw).transpose()?,
-        });
-    }
-    Ok(Json(DocumentList { documents: list }))
+    list_of(&state, "rollout", &row.id, documents::of(&plan)).await.map(Json)
 }
 
 /// Why a rollout went on or stopped, and what its open gate says now.
@@ -548,9 +372,7 @@ pub async fn why(
     Path((id, node)): Path<(String, String)>,
 ) -> Result<Json<WhyView>, Refusal> {
     let (id, _, _) = find_rollout(&state, &id).await?;
-    let nobody = || Refusal::not_found("there is no such node".to_owned(), "all nodes are at /api/v1/nodes");
-    let name = NodeId::new(&node).map_err(|_| nobody())?;
-    let node = nodes::get(&state.readers, &name).await?.ok_or_else(nobody)?.id;
+    let node = number_of(&state, &node).await?;
     match wished(&state, Wish::Why { id, node }).await? {
         Ok(Granted::Why(Some(why))) => Ok(Json(WhyView { why })),
         Ok(_) => Err(nobody()),
@@ -605,7 +427,7 @@ pub async fn order(
         Ok(Granted::Rollout(rollout)) => {
             return Ok(Json(item(&plan, &rollout, state.now_ms())).into_response());
         }
-        Ok(_) => return Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        Ok(_) => return Err(busy()),
         Err(refused) => refused,
     };
     let refusal = not_done(&refused);
@@ -624,7 +446,7 @@ fn order_of(word: &str) -> Option<Order> {
 }
 
 async fn read_plan(state: &HubState, request: Request<Body>) -> Result<Plan, Refusal> {
-    let bytes = intake::read(state, request, text::BYTES_MAX).await?;
+    let bytes = intake::read(state, request, BYTES_MAX).await?;
     if has_nul(&bytes) {
         return Err(Refusal::bad_request("bad-plan", "a text in it has a NUL character".to_owned(), MAKE));
     }
@@ -644,30 +466,20 @@ async fn find_rollout(state: &HubState, id: &str) -> Result<(PlanId, RolloutRow,
     let nothing = || Refusal::not_found("there is no such rollout".to_owned(), LOOK);
     let id = PlanId::parse(id).ok_or_else(nothing)?;
     let row = store::get(&state.readers, &id.to_string()).await?.ok_or_else(nothing)?;
-    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable(&row.id, &error))?;
+    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable("rollout", &row.id, &error))?;
     Ok((id, row, plan))
 }
 
 fn read_row(row: &RolloutRow) -> Result<(Plan, Rollout), Refusal> {
-    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable(&row.id, &error))?;
-    let rollout = serde_json::from_str(&row.state).map_err(|error| unreadable(&row.id, &error))?;
+    let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable("rollout", &row.id, &error))?;
+    let rollout = serde_json::from_str(&row.state).map_err(|error| unreadable("rollout", &row.id, &error))?;
     Ok((plan, rollout))
-}
-
-fn unreadable(id: &str, error: &dyn std::error::Error) -> Refusal {
-    tracing::error!(id, %error, "a rollout in the store could not be read");
-    Refusal::later("store", format!("rollout {id} could not be read; the hub's log says why"), 60)
-}
-
-/// Asks the writer.
-pub(super) async fn wished(state: &HubState, wish: Wish) -> Result<Result<Granted, NotDone>, Refusal> {
-    state.writer.wish(wish).await.map_err(|error| intake::not_written(state, &error))
 }
 
 async fn granted(state: &HubState, wish: Wish) -> Result<Rollout, Refusal> {
     match wished(state, wish).await? {
         Ok(Granted::Rollout(rollout)) => Ok(*rollout),
-        Ok(_) => Err(Refusal::later("busy", "ask again".to_owned(), 1)),
+        Ok(_) => Err(busy()),
         Err(error) => Err(not_done(&error)),
     }
 }
@@ -706,22 +518,5 @@ fn item(plan: &Plan, rollout: &Rollout, changed_ms: WallMs) -> RolloutItem {
         needs: rollout.needs.iter().map(ToString::to_string).collect(),
         why: rollout.why.clone(),
         members: members.filter(|(_, nodes)| *nodes > 0).collect(),
-    }
-}
-
-/// A member, as it is answered.
-pub(super) fn member(row: MemberRow) -> MemberItem {
-    let MemberRow { node, member, record } = row;
-    let record = record.map(|(journal, stream, seq)| RecordRef { node: node.clone(), journal, stream, seq });
-    MemberItem {
-        node,
-        wave: member.wave,
-        standing: member.standing.to_string(),
-        version: member.version,
-        offered_ms: member.offered_ms,
-        changed_ms: member.changed_ms,
-        why: member.why,
-        kernel_same: member.kernel_same,
-        record,
     }
 }

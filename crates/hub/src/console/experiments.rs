@@ -251,14 +251,15 @@ fn winner(plan: &Plan, it: &Experiment) -> Option<String> {
 }
 
 fn shadow_view(compared: &ComparedItem) -> ShadowView {
-    let ComparedItem { compared: count, agreed, skipped, busy_ms, joules, bearable, enough, worst } =
-        compared;
+    let ComparedItem { compared: count, agreed, skipped, busy_ms, joules, bearable, .. } = compared;
+    let ComparedItem { enough, nodes, rests_on, worst, .. } = compared;
     let mut lines = vec![
         format!(
             "{count} of {enough} answers were compared, {} part; {:.2} % may",
             count - agreed,
             bearable * 100.0
         ),
+        format!("{nodes} {} told of them; a verdict rests on {rests_on}", if *nodes == 1 { "node" } else { "nodes" }),
         format!("{skipped} were passed over: the budget was spent, or the one before was not answered yet"),
         format!("it took {:.1} s of a core", *busy_ms as f64 / 1e3),
     ];

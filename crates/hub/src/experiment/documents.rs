@@ -7,66 +7,19 @@
 
 use package::trust::canonical::Value;
 use package::trust::hex::to_hex;
-use wire::world::WallMs;
 
 use crate::experiment::plan::{Plan, Which};
 use crate::experiment::text::id;
-use crate::rollout::documents::{STANDING_MS, Words, assignment, differing};
+use crate::rollout::documents::{self, STANDING_MS, Words, assignment};
 use crate::rollout::plan::PlanId;
 
-/// A document that follows from a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    /// The plan's id.
-    pub id: PlanId,
-    /// Which one it is.
-    pub which: Which,
-    /// When it ends.
-    pub expires_ms: WallMs,
-    /// What is signed.
-    pub value: Value,
-}
-
-/// A document that no line of this plan leads to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotPlanned {
-    /// Another plan, or another version.
-    #[error("the plan has no document {id} version {version}")]
-    Unknown {
-        /// Its id.
-        id: String,
-        /// Its version.
-        version: u64,
-    },
-    /// It says something else than the plan.
-    #[error("the document of {which} does not say what follows from the plan: {field} differs")]
-    Differs {
-        /// Which one it claims to be.
-        which: Which,
-        /// The first field that differs.
-        field: String,
-    },
-}
+/// A document that follows from a plan of an experiment.
+pub type Planned = documents::Planned<Which>;
 
 /// All documents of a plan, in the order in which they may be needed.
 pub fn of(plan: &Plan) -> Vec<Planned> {
     let id = id(plan);
     plan.documents().into_iter().map(|which| planned(plan, id, which)).collect()
-}
-
-/// Which planned document this is, if what is signed in it says exactly that. Signatures are somebody else's to check.
-pub fn check<'a>(all: &'a [Planned], signed: &Value) -> Result<&'a Planned, NotPlanned> {
-    let id = signed.get("id").and_then(Value::as_text).unwrap_or_default();
-    let version = signed.get("version").and_then(Value::as_u64).unwrap_or_default();
-    let same = |one: &&Planned| u64::from(one.which.version()) == version && one.id.to_string() == id;
-    let planned = all
-        .iter()
-        .find(same)
-        .ok_or_else(|| NotPlanned::Unknown { id: id.chars().take(32).collect(), version })?;
-    if planned.value == *signed {
-        return Ok(planned);
-    }
-    Err(NotPlanned::Differs { which: planned.which, field: differing(&planned.value, signed) })
 }
 
 fn planned(plan: &Plan, id: PlanId, which: Which) -> Planned {
@@ -103,5 +56,5 @@ fn planned(plan: &Plan, id: PlanId, which: Which) -> Planned {
         selector,
         targets_version: plan.targets_version,
     };
-    Planned { id, which, expires_ms, value: assignment(&words) }
+    Planned { id, version: which.version(), kind: which, expires_ms, value: assignment(&words) }
 }

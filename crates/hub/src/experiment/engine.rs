@@ -99,8 +99,8 @@ impl Active {
         let group = Selector::parse(&plan.group)?;
         let planned = documents::of(&plan);
         let document = |(version, bytes): (u32, Vec<u8>)| {
-            let planned = planned.iter().find(|one| one.which.version() == version)?;
-            Some((planned.which, Document::from_bytes(&bytes)?))
+            let planned = planned.iter().find(|one| one.version == version)?;
+            Some((planned.kind, Document::from_bytes(&bytes)?))
         };
         let signed = signed.into_iter().filter_map(document).collect();
         let stored = it.revision;
@@ -121,7 +121,7 @@ impl Active {
 
     /// A document, where it stands in the store and as it was signed.
     pub fn document(&self, which: Which) -> Option<(&Planned, &Document)> {
-        let planned = self.planned.iter().find(|one| one.which == which)?;
+        let planned = self.planned.iter().find(|one| one.kind == which)?;
         Some((planned, self.signed.get(&which)?))
     }
 
@@ -193,7 +193,7 @@ impl Active {
                 return Err(format!("it runs no release of {model} that could be compared"));
             }
             if !can(&seen.facts, SHADOW) {
-                return Err("its version cannot let a release answer beside another".to_owned());
+                return Err("its version cannot let a release answer beside another, or its owner lets none".to_owned());
             }
         } else if has_it {
             return Ok(Offer::Enrol(arm.at));

@@ -1,7 +1,6 @@
 //! Carries out what the engine of experiments decides: reads it from the store, and stores what changed in the transaction
 //! that runs. Thin, as [`crate::rollout::execute`] is, which calls it: both share one fleet, one turn and one answer.
 
-use package::index::Release;
 use package::trust::canonical::Value;
 use sqlx::Error;
 use wire::hash::Hash;
@@ -12,12 +11,12 @@ use crate::experiment::plan::{Plan, Which};
 use crate::experiment::step::{Act, Effect, Experiment, NotNow, Order};
 use crate::experiment::text;
 use crate::live::Event as Told;
+use crate::rollout::carry::{LostSwap, alarm, doer, entry, json, on_whom, release, unreadable};
 use crate::rollout::engine::Engine;
 use crate::rollout::figures::{BEFORE_DAYS, day_of};
-use crate::rollout::member::{Member, Standing};
 use crate::rollout::plan::PlanId;
 use crate::rollout::step::NodeNo;
-use crate::store::alerts::{self, AlertKey, Origin, Raise};
+use crate::store::alerts;
 use crate::store::audit::{self, Entry};
 use crate::store::connection::Writer;
 use crate::store::experiments as sheets;
@@ -178,7 +177,7 @@ impl Experiments {
             let state = json(it)?;
             let new = new_state(it, is_active, &state, now_ms);
             if !rows::swap(writer, &it.id.to_string(), active.stored, &new).await? {
-                return Err(Error::Protocol(format!("experiment {} was moved by somebody else", it.id)));
+                return Err(LostSwap(it.id).into());
             }
             active.stored = it.revision;
             let data =
@@ -217,8 +216,9 @@ impl Experiments {
                     audit::append(writer, &entry_of(id, &act, now_ms)).await?;
                 }
                 Effect::Alert(why) => {
-                    if let Some(node) = self.get(id).and_then(on_whom) {
-                        alerts::raise(writer, node, &alarm(id, why, now_ms), now_ms).await?;
+                    if let Some(node) = self.get(id).and_then(|active| on_whom(&active.members)) {
+                        let raise = alarm(STOPPED, &id.to_string(), why, now_ms);
+                        alerts::raise(writer, node, &raise, now_ms).await?;
                     }
                 }
                 Effect::Calm => {
@@ -244,7 +244,7 @@ async fn create(writer: &mut Writer, plan: &Plan, who: &str, now_ms: WallMs) -> 
 
 /// The experiment of a row, with its members, their sheets, and documents.
 async fn active(writer: &mut Writer, row: &rows::RolloutRow) -> Result<Active, Error> {
-    let unreadable = |why: String| Error::Decode(format!("experiment {}: {why}", row.id).into());
+    let unreadable = unreadable("experiment", &row.id);
     let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
     let it: Experiment = serde_json::from_str(&row.state).map_err(|error| unreadable(error.to_string()))?;
     let members = rows::members(writer, &row.id).await?.into_iter().collect();
@@ -255,9 +255,7 @@ async fn active(writer: &mut Writer, row: &rows::RolloutRow) -> Result<Active, E
     let mut active = active.map_err(|error| unreadable(error.to_string()))?;
     let digests: Vec<Hash> = active.plan.arms().iter().map(|arm| arm.target.index).collect();
     for digest in digests {
-        let index = rows::index(writer, &digest).await?;
-        let index = index.filter(|text| Hash::of(text.as_bytes()) == digest);
-        active.releases.push(index.and_then(|text| Release::read(text.as_bytes()).ok()));
+        active.releases.push(release(writer, &digest).await?);
     }
     Ok(active)
 }
@@ -266,46 +264,11 @@ fn new_state<'a>(it: &Experiment, active: bool, state: &'a str, changed_ms: Wall
     NewState { revision: it.revision, phase: it.phase.as_str(), active, wave: 0, state, changed_ms }
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| Error::Encode(error.into()))
-}
-
-fn entry(who: &str, act: &str, id: PlanId, why: &str, after: Option<Value>, at_ms: WallMs) -> Entry {
-    let (who, act, why) = (who.to_owned(), act.to_owned(), why.to_owned());
-    Entry { at_ms, who, act, about: id.to_string(), why, before: None, after }
-}
-
 /// What a step says to the audit log.
 fn entry_of(id: PlanId, act: &Act, now_ms: WallMs) -> Entry {
-    let who = if act.who.is_empty() { "hub".to_owned() } else { format!("operator:{}", act.who) };
     let [a, b] = act.nodes.map(u64::from);
     let figures = Value::object([("a", a.into()), ("b", b.into())]);
     let after = Value::object([("phase", act.after.into()), ("figures", figures)]);
     let before = Some(Value::object([("phase", act.before.into())]));
-    Entry { before, ..entry(&who, act.act, id, &act.why, Some(after), now_ms) }
-}
-
-/// An alert stands on a node: the one that failed last, else one that takes part.
-fn on_whom(active: &Active) -> Option<NodeNo> {
-    let rank = |(node, member): &(&NodeNo, &Member)| {
-        (member.standing == Standing::Failed, member.changed_ms, **node)
-    };
-    active.members.iter().max_by_key(rank).map(|(node, _)| *node)
-}
-
-fn alarm(id: PlanId, why: String, now_ms: WallMs) -> Raise {
-    let (rule, source) = (STOPPED.to_owned(), id.to_string());
-    Raise {
-        key: AlertKey { origin: Origin::Hub, rule, source },
-        severity: "warning",
-        since_ms: now_ms,
-        fired_ms: now_ms,
-        condition: String::new(),
-        why,
-        value: None,
-        confidence: None,
-        model: None,
-        count: 1,
-        record: None,
-    }
+    Entry { before, ..entry(&doer(&act.who), act.act, id, &act.why, Some(after), now_ms) }
 }

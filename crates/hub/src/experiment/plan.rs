@@ -19,6 +19,8 @@ use crate::rollout::plan::{RING, Rate, Target};
 pub const FORM: u64 = 1;
 /// The longest experiment: a quarter of a year.
 pub const FOR_MAX_S: u32 = 92 * 86_400;
+/// The largest least number of nodes that a release beside what runs may have to be told of by.
+const NODES_MAX: u32 = 10_000;
 /// How much longer its documents hold than it takes, at the least: nobody starts it in the second in which it is made.
 pub const SPARE_S: u32 = 3600;
 
@@ -99,6 +101,8 @@ pub struct Bound {
     pub max_ppm: u32,
     /// So many answers of all nodes are enough, decided or not.
     pub answers: u32,
+    /// So many nodes must have told before anything is decided, none of them of more answers than [`Bound::of_one`].
+    pub nodes: u32,
     /// How often it may decide wrongly, however often one looks, in parts of a million.
     pub alpha_ppm: u32,
 }
@@ -383,8 +387,25 @@ impl Bound {
         f64::from(self.alpha_ppm) / 1e6
     }
 
+    /// The largest share of all answers that may be one node's. With the least number of nodes it is less than twice its part; of a
+    /// node alone all are.
+    pub fn of_one(&self) -> f64 {
+        2.0 / (f64::from(self.nodes) + 1.0)
+    }
+
+    /// On whom a verdict must rest, in words.
+    pub fn spread(&self) -> String {
+        match self.nodes {
+            1 => "1 node at least".to_owned(),
+            nodes => format!("{nodes} nodes at least, none with more than {:.1} % of the answers", self.of_one() * 100.0),
+        }
+    }
+
     fn check(&self) -> Result<(), BadPlan> {
         let wrong = |field, expected| Err(BadPlan::Field { field, expected });
+        if !(1..=NODES_MAX).contains(&self.nodes) {
+            return wrong("nodes", "1 to 10000");
+        }
         if !(1..1_000_000).contains(&self.max_ppm) {
             return wrong("max_ppm", "1 to 999999");
         }

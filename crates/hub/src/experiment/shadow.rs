@@ -6,6 +6,9 @@
 //! λ fixed, `E exp(λX) = 1 + p (e^λ - 1)`, and the logarithm of that is concave in p; so `exp(λS - n ln(1 + p̄ (e^λ - 1)))`
 //! is never above a martingale (Ville 1939, as [`crate::rollout::sequential`]). Mixed over λ on a grid: above 0 for the
 //! lower end, below for the upper, half of α each.
+//!
+//! It says nothing of nodes that told nothing. So a verdict also wants a least number of nodes, none of which told most of it
+//! ([`Sum::is_spread`]). That only keeps it from deciding, so it is wrong no more often than before.
 
 use serde::{Deserialize, Serialize};
 use wire::body::Shadow as Told;
@@ -72,8 +75,11 @@ impl Count {
 pub struct Sum {
     /// All of them together.
     pub all: Count,
-    /// How many nodes told.
+    /// How many nodes told of an answer that was compared.
     pub nodes: u32,
+    /// How many answers the node compared that compared the most.
+    #[serde(default)]
+    pub most: u64,
     /// Of those that told lately, those with the largest share that parts, the largest first.
     pub worst: Vec<OfNode>,
 }
@@ -91,14 +97,21 @@ impl Sum {
     /// A node told `more`, which makes `whole` of it.
     pub fn hear(&mut self, node: &str, more: &Count, whole: &Count) {
         self.all.add(more);
-        if more == whole {
+        if more.compared > 0 && more.compared == whole.compared {
             self.nodes = self.nodes.saturating_add(1);
         }
+        self.most = self.most.max(whole.compared);
         self.worst.retain(|known| known.node != node);
         self.worst.push(OfNode { node: node.to_owned(), count: *whole });
         let share = |of: &OfNode| of.count.share().unwrap_or(0.0);
         self.worst.sort_by(|a, b| share(b).total_cmp(&share(a)));
         self.worst.truncate(WORST);
+    }
+
+    /// Whether what was told rests on as many nodes as the bound asks for, and on none of them more than it may.
+    pub fn is_spread(&self, bound: &Bound) -> bool {
+        let most = self.all.compared as f64 * bound.of_one();
+        self.nodes >= bound.nodes && self.most as f64 <= most
     }
 }
 
@@ -126,11 +139,11 @@ pub fn interval(count: &Count, alpha: f64) -> Option<Interval> {
 }
 
 /// What an interval says of a bound, if it says something.
-pub fn finding(bound: &Bound, count: &Count, found: Option<&Interval>) -> Option<Finding> {
-    match found {
+pub fn finding(bound: &Bound, told: &Sum, found: Option<&Interval>) -> Option<Finding> {
+    match found.filter(|_| told.is_spread(bound)) {
         Some(found) if found.high < bound.max() => Some(Finding::Agrees),
         Some(found) if found.low > bound.max() => Some(Finding::Parts),
-        _ => (count.compared >= u64::from(bound.answers)).then_some(Finding::Enough),
+        _ => (told.all.compared >= u64::from(bound.answers)).then_some(Finding::Enough),
     }
 }
 
@@ -219,11 +232,11 @@ mod tests {
 
     #[test]
     fn what_is_found_is_found_once_it_is_known() {
-        let bound = Bound { max_ppm: 50_000, answers: 2000, alpha_ppm: 50_000 };
+        let bound = Bound { max_ppm: 50_000, answers: 2000, nodes: 3, alpha_ppm: 50_000 };
+        let finds = |told: &Sum| finding(&bound, told, interval(&told.all, bound.alpha()).as_ref());
         let check = |compared, parted, expected| {
-            let (count, alpha) = (count(compared, parted), bound.alpha());
-            let found = interval(&count, alpha);
-            assert_eq!(finding(&bound, &count, found.as_ref()), expected, "{parted} of {compared}");
+            let told = Sum { all: count(compared, parted), nodes: 3, most: compared / 2, ..Sum::default() };
+            assert_eq!(finds(&told), expected, "{parted} of {compared}");
         };
         check(0, 0, None);
         check(20, 0, None);
@@ -231,6 +244,36 @@ mod tests {
         check(400, 80, Some(Finding::Parts));
         check(400, 20, None);
         check(2000, 100, Some(Finding::Enough));
+        // The same figures, of fewer nodes or of one of them for the most part.
+        let clear = Sum { all: count(400, 0), nodes: 3, most: 200, ..Sum::default() };
+        assert_eq!(finds(&clear), Some(Finding::Agrees));
+        assert_eq!(finds(&Sum { nodes: 2, ..clear.clone() }), None);
+        assert_eq!(finds(&Sum { most: 201, ..clear.clone() }), None);
+        let enough = Sum { all: count(2000, 0), nodes: 1, most: 2000, ..Sum::default() };
+        assert_eq!(finds(&enough), Some(Finding::Enough), "enough, and nothing decided");
+    }
+
+    #[test]
+    fn of_a_node_alone_all_may_be_and_of_many_nodes_little() {
+        let check = |nodes, told: &[u64], expected| {
+            let bound = Bound { max_ppm: 50_000, answers: 2000, nodes, alpha_ppm: 50_000 };
+            let mut sum = Sum::default();
+            for (at, compared) in told.iter().enumerate() {
+                let count = count(*compared, 0);
+                sum.hear(&format!("pump-{at}"), &count, &count);
+            }
+            assert_eq!(sum.is_spread(&bound), expected, "{nodes} nodes: {told:?}");
+        };
+        check(1, &[9], true);
+        check(1, &[], false);
+        check(2, &[2, 1], true);
+        check(2, &[3, 1], false);
+        check(3, &[10, 10], false);
+        check(3, &[10, 9, 1], true);
+        check(3, &[11, 9, 1], false);
+        check(3, &[9, 0, 9], false);
+        check(9, &[5; 9], true);
+        check(9, &[5, 5, 5, 5, 5, 5, 5, 5, 11], false);
     }
 
     #[test]
@@ -245,6 +288,14 @@ mod tests {
         whole.add(&more);
         sum.hear("pump-19", &more, &whole);
         assert_eq!((sum.nodes, sum.all.compared, sum.all.parted()), (20, 2100, 190));
+        assert_eq!(sum.most, 200);
+        // Who has compared nothing yet is counted when it has.
+        let (mut whole, more) = (Count { skipped: 3, ..Count::default() }, count(5, 5));
+        sum.hear("pump-x", &whole, &whole);
+        assert_eq!(sum.nodes, 20);
+        whole.add(&more);
+        sum.hear("pump-x", &more, &whole);
+        assert_eq!(sum.nodes, 21);
         let worst: Vec<&str> = sum.worst.iter().map(|of| of.node.as_str()).collect();
         assert_eq!(worst[..2], ["pump-18", "pump-17"]);
         assert_eq!(worst.len(), WORST);

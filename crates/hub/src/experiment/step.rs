@@ -203,6 +203,12 @@ pub enum Need {
         compared: u64,
         /// How many are enough.
         of: u32,
+        /// How many nodes told of them.
+        #[serde(default)]
+        nodes: u32,
+        /// How many must.
+        #[serde(default)]
+        of_nodes: u32,
     },
     /// Its end.
     Until {
@@ -227,7 +233,9 @@ impl fmt::Display for Need {
             Need::Figures { taken, open } => {
                 write!(f, "figures: {taken} were taken, {open} members have not told enough")
             }
-            Need::Answers { compared, of } => write!(f, "answers: {compared} of {of} were compared"),
+            Need::Answers { compared, of, nodes, of_nodes } => {
+                write!(f, "answers: {compared} of {of} were compared, by {nodes} of {of_nodes} nodes at least")
+            }
             Need::Until { until_ms } => {
                 write!(f, "{} at the latest", package::trust::time::format_utc(*until_ms))
             }
@@ -517,7 +525,8 @@ impl Step<'_> {
         let found = self.it.interval(plan);
         let words = found.map(|found| told(plan, &found));
         if let Some(verdict) = self.verdict(found.as_ref()) {
-            let why = format!("{verdict}: {}", words.unwrap_or_default());
+            let few = self.few().filter(|_| verdict == Verdict::Undecided).unwrap_or_default();
+            let why = format!("{verdict}: {}{few}", words.unwrap_or_default());
             self.end(verdict, "experiment.decided", "", &why);
             return true;
         }
@@ -525,11 +534,23 @@ impl Step<'_> {
             return false;
         }
         let why = match words {
-            Some(words) => format!("time is over: {words}"),
+            Some(words) => format!("time is over: {words}{}", self.few().unwrap_or_default()),
             None => "time is over, and too few nodes told".to_owned(),
         };
         self.end(Verdict::Undecided, "experiment.until", "", &why);
         true
+    }
+
+    /// Why what is known of a release beside what runs decides nothing, however clear it is: what follows the figures.
+    fn few(&self) -> Option<String> {
+        let (bound, told) = (&self.plan.shadow()?.bound, &self.it.shadow);
+        let (nodes, most) = (told.nodes, told.most);
+        (!told.is_spread(bound)).then(|| {
+            let word = if nodes == 1 { "node" } else { "nodes" };
+            let of = told.all.compared;
+            let rests_on = bound.spread();
+            format!("; {nodes} {word} told, at most {most} of {of} answers each: a verdict rests on {rests_on}")
+        })
     }
 
     /// What is decided by what is known, if something is.
@@ -540,7 +561,7 @@ impl Step<'_> {
                 Finding::B => Verdict::B,
                 Finding::NoDifference => Verdict::NoDifference,
             },
-            What::Shadow(it) => match shadow::finding(&it.bound, &self.it.shadow.all, found)? {
+            What::Shadow(it) => match shadow::finding(&it.bound, &self.it.shadow, found)? {
                 shadow::Finding::Agrees => Verdict::Agrees,
                 shadow::Finding::Parts => Verdict::Parts,
                 shadow::Finding::Enough => Verdict::Undecided,
@@ -700,7 +721,8 @@ fn needs(plan: &Plan, it: &Experiment, returning: u32) -> Vec<Need> {
             let until = Need::Until { until_ms: it.until_ms(plan) };
             if let Some(shadow) = plan.shadow() {
                 let (compared, of) = (it.shadow.all.compared, shadow.bound.answers);
-                return vec![Need::Answers { compared, of }, until];
+                let (nodes, of_nodes) = (it.shadow.nodes, shadow.bound.nodes);
+                return vec![Need::Answers { compared, of, nodes, of_nodes }, until];
             }
             let taken = it.figures.a.n.saturating_add(it.figures.b.n);
             let members = it.tally[0].members().saturating_add(it.tally[1].members());

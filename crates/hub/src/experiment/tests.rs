@@ -8,13 +8,14 @@ use package::trust::shadow::Limits;
 use wire::hash::Hash;
 use wire::world::{Entropy as _, Simulated, WallMs};
 
-use super::documents::{self, NotPlanned};
+use super::documents;
 use super::plan::{Against, Arms, AtEnd, BadPlan, Better, Bound, Harm, Measure, Plan, Shadow, What, Which};
 use super::sequence::{Finding, Pair, finding, interval, ln_e};
 use super::shadow::Count;
 use super::split::{binomial, place, rings};
 use super::step::{Effect, Event, Experiment, Need, NotNow, Order, Phase, Verdict, step};
 use super::text;
+use crate::rollout::documents::{NotPlanned, check};
 use crate::rollout::member::{Happened, Standing};
 use crate::rollout::plan::{Rate, Target};
 
@@ -83,7 +84,7 @@ fn beside() -> Plan {
         memory_bytes: Some(2 << 30),
         answers: 500,
     };
-    let bound = Bound { max_ppm: 50_000, answers: 20_000, alpha_ppm: 50_000 };
+    let bound = Bound { max_ppm: 50_000, answers: 20_000, nodes: 3, alpha_ppm: 50_000 };
     salted(Plan {
         what: What::Shadow(Shadow { release: target(8), to: 1024, limits, bound }),
         note: "does it say the same?".to_owned(),
@@ -123,6 +124,15 @@ fn plans_have_one_form_and_read_as_words() {
     let mut loose: serde_json::Value = serde_json::from_slice(&text::write(&beside())).unwrap();
     loose["limits"]["at_night"] = true.into();
     assert!(matches!(text::read(&serde_json::to_vec(&loose).unwrap()), Err(text::NoPlan::Field(_))));
+    // A plan of before there was a least number of nodes says nothing of it, and stays what it was.
+    let mut alone = beside();
+    if let What::Shadow(shadow) = &mut alone.what {
+        shadow.bound.nodes = 1;
+    }
+    let alone = salted(alone);
+    let bytes = text::write(&alone);
+    assert!(!String::from_utf8_lossy(&bytes).contains("\"nodes\""));
+    assert_eq!(text::read(&bytes).unwrap(), alone);
     let other = Plan { salt: [7; 8], ..ab() };
     assert!(matches!(text::read(&text::write(&other)), Err(text::NoPlan::Salt { .. })));
 }
@@ -151,11 +161,13 @@ fn what_cannot_be_is_no_plan() {
         let What::Shadow(shadow) = beside().what else { unreachable!() };
         What::Shadow(Shadow { to, bound, ..shadow })
     };
-    let bound = Bound { max_ppm: 50_000, answers: 20_000, alpha_ppm: 50_000 };
+    let bound = Bound { max_ppm: 50_000, answers: 20_000, nodes: 3, alpha_ppm: 50_000 };
     check("ring", |plan| plan.what = shadow(0, bound));
     check("max_ppm", |plan| plan.what = shadow(1, Bound { max_ppm: 0, ..bound }));
     check("answers", |plan| plan.what = shadow(1, Bound { answers: 0, ..bound }));
     check("alpha_ppm", |plan| plan.what = shadow(1, Bound { alpha_ppm: 0, ..bound }));
+    check("nodes", |plan| plan.what = shadow(1, Bound { nodes: 0, ..bound }));
+    check("nodes", |plan| plan.what = shadow(1, Bound { nodes: 10_001, ..bound }));
     check("for_s", |plan| plan.for_s = 59);
     check("valid_s", |plan| plan.valid_s = plan.for_s);
     check("harm", |plan| plan.harm.p0_ppm = 0);
@@ -167,15 +179,15 @@ fn what_cannot_be_is_no_plan() {
 fn documents_follow_from_the_plan_and_nodes_read_them() {
     for (plan, name) in [(ab(), "documents"), (beside(), "shadow-documents")] {
         let all = documents::of(&plan);
-        assert_eq!(all.iter().map(|one| one.which).collect::<Vec<_>>(), plan.documents());
+        assert_eq!(all.iter().map(|one| one.kind).collect::<Vec<_>>(), plan.documents());
         for planned in &all {
-            assert_eq!(documents::check(&all, &planned.value), Ok(planned));
+            assert_eq!(check(&all, &planned.value), Ok(planned));
             let read = Assignment::read(&planned.value).unwrap();
             let is_beside = read.models.iter().any(|ordered| ordered.shadow.is_some());
-            assert_eq!(is_beside, planned.which == Which::Shadow);
+            assert_eq!(is_beside, planned.kind == Which::Shadow);
             let mut other = planned.value.clone();
             other.as_object_mut().unwrap().insert("targets_version".into(), 32u64.into());
-            let differs = documents::check(&all, &other).unwrap_err();
+            let differs = check(&all, &other).unwrap_err();
             assert!(matches!(differs, NotPlanned::Differs { field, .. } if field == "targets_version"));
         }
         let text: Vec<String> = all
@@ -462,25 +474,45 @@ fn what_answers_beside_is_watched_until_it_is_known_how_often_it_parts() {
     play.member(0, Standing::Succeeded);
     compares(&mut play, "pump-1", 100, 1);
     let until_ms = play.it.until_ms(&play.plan);
-    assert_eq!(play.it.needs, [Need::Answers { compared: 100, of: 20_000 }, Need::Until { until_ms }]);
-    compares(&mut play, "pump-2", 1900, 30);
+    let answers = Need::Answers { compared: 100, of: 20_000, nodes: 1, of_nodes: 3 };
+    assert_eq!(play.it.needs, [answers, Need::Until { until_ms }]);
+    compares(&mut play, "pump-2", 1000, 16);
+    assert_eq!(play.it.phase, Phase::Running, "two nodes are few, however clear it is");
+    compares(&mut play, "pump-3", 900, 14);
     assert_eq!(play.verdict(), Some(Verdict::Agrees), "{}", play.it.why);
     assert_eq!(play.it.why, "it agrees: 1.55 % of answers part (0.78 to 2.69)");
     assert_eq!((play.it.phase, play.released().last()), (Phase::Returning, Some(&Which::Back)));
-    compares(&mut play, "pump-3", 9, 9);
-    assert_eq!(play.it.shadow.nodes, 2, "what comes later counts nowhere");
+    compares(&mut play, "pump-4", 9, 9);
+    assert_eq!(play.it.shadow.nodes, 3, "what comes later counts nowhere");
     play.hear(Event::Tick { returning: 0 });
     assert_eq!(play.it.phase, Phase::Ended);
 
+    // One node that parts is one node, and no verdict on a fleet.
     let mut play = Play::new(beside());
     play.begin();
     compares(&mut play, "pump-1", 400, 80);
+    compares(&mut play, "pump-2", 10, 2);
+    compares(&mut play, "pump-3", 10, 2);
+    assert_eq!(play.verdict(), None, "of what is known 19 of 20 answers are one node's: {:?}", play.it.needs);
+    for node in 4..8 {
+        compares(&mut play, &format!("pump-{node}"), 100, 20);
+    }
     assert_eq!(play.verdict(), Some(Verdict::Parts), "{}", play.it.why);
 
     let mut play = Play::new(beside());
     play.begin();
     compares(&mut play, "pump-1", 20_000, 1000);
     assert_eq!(play.verdict(), Some(Verdict::Undecided), "{}", play.it.why);
+    let few = "; 1 node told, at most 20000 of 20000 answers each: a verdict rests on \
+        3 nodes at least, none with more than 50.0 % of the answers";
+    assert!(play.it.why.ends_with(few), "{}", play.it.why);
+    let mut play = Play::new(beside());
+    play.begin();
+    compares(&mut play, "pump-1", 400, 0);
+    play.now_ms = play.it.until_ms(&play.plan);
+    play.hear(Event::Tick { returning: 1 });
+    assert_eq!(play.verdict(), Some(Verdict::Undecided));
+    assert!(play.it.why.contains("1 node told"), "{}", play.it.why);
 }
 
 #[test]

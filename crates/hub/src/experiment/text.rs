@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use package::trust::canonical::{StrictError, Value, parse, to_json};
+use package::trust::canonical::{Value, to_json};
 use package::trust::hex::{from_hex, to_hex};
 use package::trust::metadata::FormError;
 use package::trust::shadow::Limits;
@@ -12,45 +12,18 @@ use wire::hash::Hash;
 use crate::experiment::plan::{
     Against, Arm, Arms, AtEnd, BadPlan, Better, Bound, FORM, Harm, Measure, Plan, Shadow, What,
 };
-use crate::rollout::fields::{BadField, Fields, number, read_target, target_value, word};
+use crate::rollout::fields::{
+    self, BadField, Fields, number, read_plan, read_target, salt_of, target_value, word,
+};
 use crate::rollout::plan::{PlanId, RING, Rate, Target};
-use crate::rollout::text::{BYTES_MAX, span};
+use crate::rollout::text::span;
 
-/// Bytes that are no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum NoPlan {
-    /// Too long.
-    #[error("the plan has {bytes} bytes, at most {BYTES_MAX} are read")]
-    TooLong {
-        /// How long.
-        bytes: usize,
-    },
-    /// Not the JSON of signed documents.
-    #[error("the plan is not strict JSON")]
-    Json(#[from] StrictError),
-    /// A field that is missing, too much, or wrong.
-    #[error(transparent)]
-    Field(#[from] BadField),
-    /// A plan that cannot be.
-    #[error("the plan cannot be followed")]
-    Plan(#[from] BadPlan),
-    /// The salt of another plan.
-    #[error("the salt does not follow from the plan: it must be {salt}")]
-    Salt {
-        /// What it must be.
-        salt: String,
-    },
-}
+/// Bytes that are no plan of an experiment.
+pub type NoPlan = fields::NoPlan<BadPlan>;
 
-/// The salt of a plan: the first 8 bytes of SHA-256 over it without its salt.
+/// The salt of a plan.
 pub fn salt(plan: &Plan) -> [u8; 8] {
-    let mut value = to_value(plan);
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("salt");
-    }
-    let mut salt = [0; 8];
-    salt.copy_from_slice(&Hash::of(&to_json(&value)).as_bytes()[..8]);
-    salt
+    salt_of(to_value(plan), &[])
 }
 
 /// The one form of a plan.
@@ -65,16 +38,7 @@ pub fn id(plan: &Plan) -> PlanId {
 
 /// Reads and checks a plan. White space and order of names do not matter; what is unknown does.
 pub fn read(bytes: &[u8]) -> Result<Plan, NoPlan> {
-    if bytes.len() > BYTES_MAX {
-        return Err(NoPlan::TooLong { bytes: bytes.len() });
-    }
-    let plan = of_value(&parse(bytes)?)?;
-    plan.check()?;
-    let salt = salt(&plan);
-    if salt != plan.salt {
-        return Err(NoPlan::Salt { salt: to_hex(&salt) });
-    }
-    Ok(plan)
+    read_plan(bytes, of_value, Plan::check, |plan| [plan.salt, salt(plan)])
 }
 
 fn to_value(plan: &Plan) -> Value {
@@ -133,11 +97,15 @@ fn what_fields(what: &What) -> Vec<(&'static str, Value)> {
             ]
         }
         What::Shadow(shadow) => {
-            let bound = Value::object([
+            let mut bound = Value::object([
                 ("alpha_ppm", number(shadow.bound.alpha_ppm)),
                 ("answers", number(shadow.bound.answers)),
                 ("max_ppm", number(shadow.bound.max_ppm)),
             ]);
+            // Plans of before there was a least number have no such field, and keep their ids.
+            if let Some(fields) = bound.as_object_mut().filter(|_| shadow.bound.nodes != 1) {
+                fields.insert("nodes".to_owned(), number(shadow.bound.nodes));
+            }
             vec![
                 ("bound", bound),
                 ("kind", OF_SHADOW.into()),
@@ -227,7 +195,8 @@ fn read_arms(plan: &Fields<'_>) -> Result<Arms, BadField> {
 }
 
 fn read_shadow(plan: &Fields<'_>) -> Result<Shadow, BadField> {
-    let bound = Fields::of(plan.get("bound")?, "bound".to_owned(), &["alpha_ppm", "answers", "max_ppm"])?;
+    let names = ["alpha_ppm", "answers", "max_ppm", "nodes"];
+    let bound = Fields::of(plan.get("bound")?, "bound".to_owned(), &names)?;
     let limits = Limits::read(plan.get("limits")?).map_err(|error| match error {
         FormError::Field { field, expected } => BadField { field: format!("limits.{field}"), expected },
         _ => plan.wrong("limits", "the limits that this version knows"),
@@ -239,6 +208,7 @@ fn read_shadow(plan: &Fields<'_>) -> Result<Shadow, BadField> {
         bound: Bound {
             max_ppm: bound.number("max_ppm")?,
             answers: bound.number("answers")?,
+            nodes: if bound.value.get("nodes").is_some() { bound.number("nodes")? } else { 1 },
             alpha_ppm: bound.number("alpha_ppm")?,
         },
     })
@@ -316,6 +286,7 @@ fn shadow_lines(plan: &Plan, shadow: &Shadow, lines: &mut Vec<(String, String)>)
     lines.push(line("agrees", format!("if less than {} of answers part", ppm(bound.max_ppm))));
     let alpha = ppm(bound.alpha_ppm);
     lines.push(line("decides", format!("after every report; wrong in at most {alpha} of experiments")));
+    lines.push(line("rests on", bound.spread()));
     lines.push(line("enough", format!("{} answers of all nodes", bound.answers)));
 }
 

@@ -88,10 +88,13 @@ impl Known {
     pub fn with_hubs(&self, now_ms: WallMs) -> Facts {
         let mut facts = (*self.facts).clone();
         let seen_s = now_ms.saturating_sub(self.row.last_seen_ms).max(0) as f64 / 1000.0;
-        let conflict = Fact::from(self.row.conflict.is_some());
-        for (name, fact) in
-            [("state", Fact::from(self.state())), ("seen", Fact::from(seen_s)), ("conflict", conflict)]
-        {
+        let (conflict, strange) = (self.row.conflict.is_some(), self.row.strange.is_some());
+        for (name, fact) in [
+            ("state", Fact::from(self.state())),
+            ("seen", Fact::from(seen_s)),
+            ("conflict", Fact::from(conflict)),
+            ("strange", Fact::from(strange)),
+        ] {
             // A node that fills all its room with facts is not found by these.
             let _ = FactName::new(name).and_then(|name| facts.set(name, fact));
         }

@@ -6,6 +6,8 @@
 //! ask for (`model.x == 6`) is no longer true of a node that must go back. It holds where any version of the id was
 //! accepted before.
 
+use std::fmt;
+
 use package::trust::assignment::Assignment;
 use package::trust::canonical::Value;
 use package::trust::shadow::Limits;
@@ -20,15 +22,15 @@ pub const STANDING_MS: i64 = 400 * 24 * 3_600_000;
 /// The specification of TUF that assignments follow.
 const SPEC: &str = "1.0.31";
 
-/// A document that follows from a plan.
+/// A document that follows from a plan. `K`: which documents such a plan has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
+pub struct Planned<K = Kind> {
     /// The plan's id, or that of its canaries.
     pub id: PlanId,
     /// Its version.
     pub version: u32,
     /// Which one it is.
-    pub kind: Kind,
+    pub kind: K,
     /// When it ends.
     pub expires_ms: WallMs,
     /// What is signed.
@@ -37,8 +39,8 @@ pub struct Planned {
 
 /// A document that no line of this plan leads to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotPlanned {
-    /// Another rollout, or another version.
+pub enum NotPlanned<K: fmt::Debug + fmt::Display = Kind> {
+    /// Another plan, or another version.
     #[error("the plan has no document {id} version {version}")]
     Unknown {
         /// Its id.
@@ -47,10 +49,10 @@ pub enum NotPlanned {
         version: u64,
     },
     /// It says something else than the plan.
-    #[error("the document {kind} does not say what follows from the plan: {field} differs")]
+    #[error("the document of {kind} does not say what follows from the plan: {field} differs")]
     Differs {
         /// Which one it claims to be.
-        kind: Kind,
+        kind: K,
         /// The first field that differs.
         field: String,
     },
@@ -73,10 +75,13 @@ pub fn of(plan: &Plan) -> Vec<Planned> {
 }
 
 /// Which planned document this is, if what is signed in it says exactly that. Signatures are somebody else's to check.
-pub fn check<'a>(all: &'a [Planned], signed: &Value) -> Result<&'a Planned, NotPlanned> {
+pub fn check<'a, K: Copy + fmt::Debug + fmt::Display>(
+    all: &'a [Planned<K>],
+    signed: &Value,
+) -> Result<&'a Planned<K>, NotPlanned<K>> {
     let id = signed.get("id").and_then(Value::as_text).unwrap_or_default();
     let version = signed.get("version").and_then(Value::as_u64).unwrap_or_default();
-    let same = |one: &&Planned| u64::from(one.version) == version && one.id.to_string() == id;
+    let same = |one: &&Planned<K>| u64::from(one.version) == version && one.id.to_string() == id;
     let planned = all
         .iter()
         .find(same)
@@ -88,7 +93,7 @@ pub fn check<'a>(all: &'a [Planned], signed: &Value) -> Result<&'a Planned, NotP
 }
 
 /// The first field of two objects that is not the same.
-pub fn differing(ours: &Value, theirs: &Value) -> String {
+fn differing(ours: &Value, theirs: &Value) -> String {
     let (ours, theirs) = (ours.as_object(), theirs.as_object());
     let field = ours.zip(theirs).and_then(|(ours, theirs)| {
         let mut names = ours.keys().chain(theirs.keys());

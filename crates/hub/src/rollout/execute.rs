@@ -5,6 +5,7 @@
 //! lost through a mistake of ours alone; then the whole transaction is, and the engine is read anew.
 
 mod recover;
+mod strange;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,17 +18,18 @@ use wire::checkin::CheckIn;
 use wire::hash::Hash;
 use wire::world::WallMs;
 
+use self::strange::Strangers;
 use crate::experiment::engine::Experiments;
 use crate::experiment::execute as experiment;
 use crate::live::Event as Told;
+use crate::rollout::carry::{LostSwap, alarm, doer, entry, json, on_whom, release, unreadable};
 use crate::rollout::coverage::Preview;
 use crate::rollout::engine::{Active, Changes, Engine, Handed, Seen};
 use crate::rollout::figures::{self, BEFORE_DAYS, Hour, Told as Figures};
-use crate::rollout::member::Standing;
 use crate::rollout::plan::{Kind, Plan, PlanId};
 use crate::rollout::step::{Act, Alarm, Effect, NodeNo, NotNow, Order, Rollout};
 use crate::rollout::text;
-use crate::store::alerts::{self, AlertKey, Origin, Raise};
+use crate::store::alerts::{self, Raise};
 use crate::store::audit::{self, Entry};
 use crate::store::connection::Writer;
 use crate::store::recovery;
@@ -49,6 +51,7 @@ pub const HUB_BEHIND: &str = "hub-behind";
 pub struct Rollouts {
     engine: Option<Engine>,
     experiments: Experiments,
+    strangers: Strangers,
     has_fleet: bool,
     /// Something changed since whoever waits for news was looked at.
     has_news: bool,
@@ -167,18 +170,6 @@ pub enum NotDone {
     Plan(String),
 }
 
-/// A swap was lost: a mistake of ours, since whoever has the turn writes alone. Nothing of the transaction is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("rollout {0} was moved by somebody else")]
-pub struct LostSwap(pub PlanId);
-
-impl LostSwap {
-    /// Whether that is why the store took nothing.
-    pub fn is(error: &Error) -> bool {
-        matches!(error, Error::AnyDriverError(source) if source.is::<LostSwap>())
-    }
-}
-
 impl Rollouts {
     /// Forgets all, so that it is read again: another hub has written, or a transaction failed.
     pub fn forget(&mut self) {
@@ -266,6 +257,7 @@ impl Rollouts {
         checkin: &CheckIn,
         now_ms: WallMs,
     ) -> Result<(String, Handed), Error> {
+        self.strangers.note(writer, node, checkin).await?;
         // Only a caller that did not get ready comes here without one.
         let engine = self.engine.as_mut().ok_or(Error::WorkerCrashed)?;
         let hub = engine.hub().to_owned();
@@ -460,7 +452,7 @@ impl Rollouts {
             let state = json(rollout)?;
             let new = new_state(rollout, is_active, &state, now_ms);
             if !rows::swap(writer, &rollout.id.to_string(), active.stored, &new).await? {
-                return Err(Error::AnyDriverError(Box::new(LostSwap(rollout.id))));
+                return Err(LostSwap(rollout.id).into());
             }
             active.stored = rollout.revision;
             let data = format!(
@@ -525,7 +517,7 @@ async fn store(writer: &mut Writer, engine: &Engine, changes: Changes, now_ms: W
                 audit::append(writer, &entry_of(id, &act, now_ms)?).await?;
             }
             Effect::Alert(about, why) => {
-                if let Some(node) = on_whom(active) {
+                if let Some(node) = on_whom(&active.members) {
                     let raise = alarm(rule(about), &id.to_string(), why, now_ms);
                     alerts::raise(writer, node, &raise, now_ms).await?;
                 }
@@ -561,7 +553,7 @@ async fn told(writer: &mut Writer, models: &[String], since_ms: WallMs) -> Resul
 
 /// The rollout of a row, with its members and documents.
 async fn active(writer: &mut Writer, row: &rows::RolloutRow) -> Result<Active, Error> {
-    let unreadable = |why: String| Error::Decode(format!("rollout {}: {why}", row.id).into());
+    let unreadable = unreadable("rollout", &row.id);
     let plan = text::read(row.plan.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
     let rollout: Rollout = serde_json::from_str(&row.state).map_err(|error| unreadable(error.to_string()))?;
     let members = rows::members(writer, &row.id).await?.into_iter().collect();
@@ -571,9 +563,7 @@ async fn active(writer: &mut Writer, row: &rows::RolloutRow) -> Result<Active, E
         Active::new(plan, rollout, members, signed).map_err(|error| unreadable(error.to_string()))?;
     active.is_retired = active.is_active() && !row.active;
     for target in &active.plan.what {
-        let index = rows::index(writer, &target.index).await?;
-        let index = index.filter(|text| Hash::of(text.as_bytes()) == target.index);
-        active.releases.push(index.and_then(|text| Release::read(text.as_bytes()).ok()));
+        active.releases.push(release(writer, &target.index).await?);
     }
     Ok(active)
 }
@@ -583,18 +573,8 @@ fn new_state<'a>(rollout: &Rollout, active: bool, state: &'a str, changed_ms: Wa
     NewState { revision, phase, active, wave, state, changed_ms }
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| Error::Encode(error.into()))
-}
-
-fn entry(who: &str, act: &str, id: PlanId, why: &str, after: Option<Value>, at_ms: WallMs) -> Entry {
-    let (who, act, why) = (who.to_owned(), act.to_owned(), why.to_owned());
-    Entry { at_ms, who, act, about: id.to_string(), why, before: None, after }
-}
-
 /// What a step says to the audit log.
 fn entry_of(id: PlanId, act: &Act, now_ms: WallMs) -> Result<Entry, Error> {
-    let who = if act.who.is_empty() { "hub".to_owned() } else { format!("operator:{}", act.who) };
     let mut after =
         Value::object([("phase", act.after.as_str().into()), ("wave", u64::from(act.wave).into())]);
     if let Some(evidence) = &act.evidence {
@@ -602,15 +582,7 @@ fn entry_of(id: PlanId, act: &Act, now_ms: WallMs) -> Result<Entry, Error> {
         after.as_object_mut().map(|fields| fields.insert("evidence".to_owned(), evidence));
     }
     let before = Some(Value::object([("phase", act.before.as_str().into())]));
-    Ok(Entry { before, ..entry(&who, &act.act, id, &act.why, Some(after), now_ms) })
-}
-
-/// An alert stands on a node: the one that failed last, else one that has it.
-fn on_whom(active: &Active) -> Option<NodeNo> {
-    let rank = |(node, member): &(&NodeNo, &crate::rollout::member::Member)| {
-        (member.standing == Standing::Failed, member.changed_ms, **node)
-    };
-    active.members.iter().max_by_key(rank).map(|(node, _)| *node)
+    Ok(Entry { before, ..entry(&doer(&act.who), &act.act, id, &act.why, Some(after), now_ms) })
 }
 
 fn rule(about: Alarm) -> &'static str {
@@ -618,22 +590,6 @@ fn rule(about: Alarm) -> &'static str {
         Alarm::RolloutStopped => "rollout-stopped",
         Alarm::RolloutWaits => "rollout-waits",
         Alarm::SignaturesExpire => "signatures-expire",
-    }
-}
-
-fn alarm(rule: &str, source: &str, why: String, now_ms: WallMs) -> Raise {
-    Raise {
-        key: AlertKey { origin: Origin::Hub, rule: rule.to_owned(), source: source.to_owned() },
-        severity: "warning",
-        since_ms: now_ms,
-        fired_ms: now_ms,
-        condition: String::new(),
-        why,
-        value: None,
-        confidence: None,
-        model: None,
-        count: 1,
-        record: None,
     }
 }
 

@@ -1,11 +1,71 @@
-//! Fields of plans, as all kinds of plans write and read them: strictly, so that a plan has one form.
+//! Plans of all kinds as bytes: their fields, written and read strictly, so that a plan has one form; their salt; and why bytes are
+//! no plan.
 
 use package::name::ModelName;
-use package::trust::canonical::Value;
+use package::trust::canonical::{StrictError, Value, parse, to_json};
+use package::trust::hex::to_hex;
 use package::trust::time::parse_utc;
 use wire::hash::Hash;
 
 use crate::rollout::plan::Target;
+
+/// The most bytes of a plan.
+pub const BYTES_MAX: usize = 256 << 10;
+
+/// Bytes that are no plan. `E`: why a plan of that kind cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPlan<E: std::error::Error + 'static> {
+    /// Too long.
+    #[error("the plan has {bytes} bytes, at most {BYTES_MAX} are read")]
+    TooLong {
+        /// How long.
+        bytes: usize,
+    },
+    /// Not the JSON of signed documents.
+    #[error("the plan is not strict JSON")]
+    Json(#[source] StrictError),
+    /// A field that is missing, too much, or wrong.
+    #[error(transparent)]
+    Field(BadField),
+    /// A plan that cannot be.
+    #[error("the plan cannot be followed")]
+    Plan(#[source] E),
+    /// The salt of another plan.
+    #[error("the salt does not follow from the plan: it must be {salt}")]
+    Salt {
+        /// What it must be.
+        salt: String,
+    },
+}
+
+/// Reads and checks a plan. White space and order of names do not matter; what is unknown does. `salts`: the salt that a plan has, and
+/// the one that follows from it.
+pub fn read_plan<P, E: std::error::Error + 'static>(
+    bytes: &[u8],
+    of_value: impl FnOnce(&Value) -> Result<P, BadField>,
+    check: impl FnOnce(&P) -> Result<(), E>,
+    salts: impl FnOnce(&P) -> [[u8; 8]; 2],
+) -> Result<P, NoPlan<E>> {
+    if bytes.len() > BYTES_MAX {
+        return Err(NoPlan::TooLong { bytes: bytes.len() });
+    }
+    let plan = of_value(&parse(bytes).map_err(NoPlan::Json)?).map_err(NoPlan::Field)?;
+    check(&plan).map_err(NoPlan::Plan)?;
+    match salts(&plan) {
+        [has, follows] if has != follows => Err(NoPlan::Salt { salt: to_hex(&follows) }),
+        _ => Ok(plan),
+    }
+}
+
+/// A salt: the first 8 bytes of SHA-256 over a plan without it, and without what is chosen by the lots that it draws.
+pub fn salt_of(mut plan: Value, without: &[&str]) -> [u8; 8] {
+    if let Some(fields) = plan.as_object_mut() {
+        fields.retain(|name, _| name != "salt" && !without.contains(&name.as_str()));
+    }
+    let mut salt = [0; 8];
+    salt.copy_from_slice(&Hash::of(&to_json(&plan)).as_bytes()[..8]);
+    salt
+}
 
 /// A field that is missing, too much, or wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -16,7 +16,7 @@ use super::gate::{Ask, Need, View};
 use super::member::{Happened, Heard, Member, Running, STANDINGS, Standing, hear};
 use super::plan::{BadPlan, Gate, Kind, Plan, Target, Then, Wave};
 use super::step::{Alarm, Effect, Event, NotNow, Order, Rollout, allows, step};
-use super::{documents, text};
+use super::{documents, fields, text};
 
 /// 2026-11-22T01:00:00Z.
 const MADE_MS: WallMs = 1_795_309_200_000;
@@ -90,7 +90,7 @@ fn what_is_no_plan_is_refused_with_its_place() {
     check(&good, "ram >= 2GiB", "state", "\"state\", which a node cannot judge");
     check(&good, "2026-11-22T01:00:00Z", "yesterday", "created: a time");
     check(&good, "\"release\":7", "\"release\":7.5", "not a 64-bit integer");
-    assert!(matches!(text::read(&[b' '; text::BYTES_MAX + 1]), Err(text::NoPlan::TooLong { .. })));
+    assert!(matches!(text::read(&[b' '; fields::BYTES_MAX + 1]), Err(text::NoPlan::TooLong { .. })));
     let two = salted(plan(&[2048]), |plan| plan.what.push(target(8)));
     assert!(matches!(two.check(), Err(BadPlan::Field { field: "what", .. })));
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use package::trust::canonical::{StrictError, Value, parse, to_json};
+use package::trust::canonical::{Value, to_json};
 use package::trust::hex::{from_hex, to_hex};
 use package::trust::metadata::FormError;
 use package::trust::time::format_utc;
@@ -13,51 +13,19 @@ use package::trust::window::When;
 use wire::hash::Hash;
 use wire::id::NodeId;
 
-use crate::rollout::fields::{BadField, Fields, list, number, read_target, target_value, word};
+use crate::rollout::fields::{
+    self, BadField, Fields, list, number, read_plan, read_target, salt_of, target_value, word,
+};
 use crate::rollout::plan::{
     BadPlan, Compare, Disruption, FORM, Gate, Lane, Plan, PlanId, RING, Rate, Target, Then, Wave, Worse,
 };
 
-/// The most bytes of a plan.
-pub const BYTES_MAX: usize = 256 << 10;
+/// Bytes that are no plan of a rollout.
+pub type NoPlan = fields::NoPlan<BadPlan>;
 
-/// Bytes that are no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum NoPlan {
-    /// Too long.
-    #[error("the plan has {bytes} bytes, at most {BYTES_MAX} are read")]
-    TooLong {
-        /// How long.
-        bytes: usize,
-    },
-    /// Not the JSON of signed documents.
-    #[error("the plan is not strict JSON")]
-    Json(#[from] StrictError),
-    /// A field that is missing, too much, or wrong.
-    #[error(transparent)]
-    Field(#[from] BadField),
-    /// A plan that cannot be.
-    #[error("the plan cannot be followed")]
-    Plan(#[from] BadPlan),
-    /// The salt of another plan.
-    #[error("the salt does not follow from the plan: it must be {salt}")]
-    Salt {
-        /// What it must be.
-        salt: String,
-    },
-}
-
-/// The salt of a plan: the first 8 bytes of SHA-256 over it without its salt and without its waves, which are chosen by
-/// the lots that the salt draws.
+/// The salt of a plan, of which waves are no part: they are chosen by the lots that it draws.
 pub fn salt(plan: &Plan) -> [u8; 8] {
-    let mut value = to_value(plan);
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("salt");
-        fields.remove("waves");
-    }
-    let mut salt = [0; 8];
-    salt.copy_from_slice(&Hash::of(&to_json(&value)).as_bytes()[..8]);
-    salt
+    salt_of(to_value(plan), &["waves"])
 }
 
 /// The one form of a plan.
@@ -80,16 +48,7 @@ pub fn canary_id(id: PlanId, plan: &Plan) -> PlanId {
 
 /// Reads and checks a plan. White space and order of names do not matter; what is unknown does.
 pub fn read(bytes: &[u8]) -> Result<Plan, NoPlan> {
-    if bytes.len() > BYTES_MAX {
-        return Err(NoPlan::TooLong { bytes: bytes.len() });
-    }
-    let plan = of_value(&parse(bytes)?)?;
-    plan.check()?;
-    let salt = salt(&plan);
-    if salt != plan.salt {
-        return Err(NoPlan::Salt { salt: to_hex(&salt) });
-    }
-    Ok(plan)
+    read_plan(bytes, of_value, Plan::check, |plan| [plan.salt, salt(plan)])
 }
 
 fn to_value(plan: &Plan) -> Value {

@@ -40,6 +40,8 @@ pub struct NodeRow {
     pub sources_running: i64,
     /// In which ways it knows more than this hub, and gets no documents, if that is so.
     pub conflict: Option<String>,
+    /// What it follows that this hub does not know, as [`crate::store::recovery::strange`] reads it.
+    pub strange: Option<String>,
     /// The last check-in as it was sent.
     pub checkin: Option<String>,
 }
@@ -269,7 +271,7 @@ fn stream_row(row: &StoredRow) -> Result<StreamRow, sqlx::Error> {
 /// All nodes by name, without their check-ins.
 pub async fn all(readers: &Readers) -> Result<Vec<NodeRow>, sqlx::Error> {
     const SQL: &str = "SELECT id, name, first_seen_ms, last_seen_ms, silent, next_ms, checked_in_ms, version, \
-         journal, clock, clock_offset_ms, sources, sources_running, conflict, CAST(NULL AS TEXT) AS checkin \
+         journal, clock, clock_offset_ms, sources, sources_running, conflict, strange, CAST(NULL AS TEXT) AS checkin \
          FROM nodes ORDER BY name";
     sqlx::query(SQL).fetch_all(readers).await?.iter().map(node_row).collect()
 }
@@ -277,7 +279,7 @@ pub async fn all(readers: &Readers) -> Result<Vec<NodeRow>, sqlx::Error> {
 /// One node.
 pub async fn get(readers: &Readers, name: &NodeId) -> Result<Option<NodeRow>, sqlx::Error> {
     const SQL: &str = "SELECT id, name, first_seen_ms, last_seen_ms, silent, next_ms, checked_in_ms, version, \
-         journal, clock, clock_offset_ms, sources, sources_running, conflict, checkin FROM nodes WHERE name = $1";
+         journal, clock, clock_offset_ms, sources, sources_running, conflict, strange, checkin FROM nodes WHERE name = $1";
     let row = sqlx::query(SQL).bind(name.as_str()).fetch_optional(readers).await?;
     row.as_ref().map(node_row).transpose()
 }
@@ -298,6 +300,7 @@ fn node_row(row: &StoredRow) -> Result<NodeRow, sqlx::Error> {
         sources: row.try_get("sources")?,
         sources_running: row.try_get("sources_running")?,
         conflict: row.try_get("conflict")?,
+        strange: row.try_get("strange")?,
         checkin: row.try_get("checkin")?,
     })
 }

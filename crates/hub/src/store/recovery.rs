@@ -1,7 +1,7 @@
 //! What a hub needs to know once its database was restored from a backup: which nodes are ahead of it, which keys knock that its
 //! table does not know, and how far the log had come.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
 use wire::hash::Hash;
@@ -49,6 +49,55 @@ pub async fn ahead(readers: &Readers) -> Result<Vec<AheadRow>, sqlx::Error> {
 /// How many there are.
 pub async fn count_ahead(readers: &Readers) -> Result<i64, sqlx::Error> {
     let row = sqlx::query("SELECT COUNT(*) FROM nodes WHERE conflict IS NOT NULL");
+    row.fetch_one(readers).await?.try_get(0)
+}
+
+/// A rollout or an experiment that a node follows and that this hub does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strange {
+    /// Its id.
+    pub id: String,
+    /// The highest version of its documents that the node has.
+    pub version: u32,
+}
+
+/// Reads what a node's row says of them.
+pub fn strange(text: &str) -> Vec<Strange> {
+    let one = |word: &str| {
+        let (id, version) = word.split_once(':')?;
+        Some(Strange { id: id.to_owned(), version: version.parse().ok()? })
+    };
+    text.split(' ').filter_map(one).collect()
+}
+
+/// What a node follows that this hub does not know; nothing: it knows all.
+pub async fn note(writer: &mut Writer, node: i64, all: &[Strange]) -> Result<(), sqlx::Error> {
+    let words: Vec<String> = all.iter().map(|one| format!("{}:{}", one.id, one.version)).collect();
+    let text = (!words.is_empty()).then(|| words.join(" "));
+    let query = sqlx::query("UPDATE nodes SET strange = $2 WHERE id = $1");
+    query.bind(node).bind(text).execute(writer).await?;
+    Ok(())
+}
+
+/// All of it, by node.
+pub async fn noted(writer: &mut Writer) -> Result<HashMap<i64, Vec<Strange>>, sqlx::Error> {
+    let rows = sqlx::query("SELECT id, strange FROM nodes WHERE strange IS NOT NULL");
+    let read =
+        |row: StoredRow| Ok((row.try_get(0)?, strange(&row.try_get::<String, _>(1)?)));
+    rows.fetch_all(writer).await?.into_iter().map(read).collect()
+}
+
+/// The same for readers, by name.
+pub async fn read_noted(readers: &Readers) -> Result<Vec<(String, Vec<Strange>)>, sqlx::Error> {
+    let rows = sqlx::query("SELECT name, strange FROM nodes WHERE strange IS NOT NULL ORDER BY name");
+    let read =
+        |row: StoredRow| Ok((row.try_get(0)?, strange(&row.try_get::<String, _>(1)?)));
+    rows.fetch_all(readers).await?.into_iter().map(read).collect()
+}
+
+/// How many nodes follow what this hub does not know.
+pub async fn count_strange(readers: &Readers) -> Result<i64, sqlx::Error> {
+    let row = sqlx::query("SELECT COUNT(*) FROM nodes WHERE strange IS NOT NULL");
     row.fetch_one(readers).await?.try_get(0)
 }
 

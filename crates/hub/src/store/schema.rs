@@ -22,7 +22,7 @@ pub enum Migrated {
     },
 }
 
-const STEPS: [&str; 6] = [RECORDS, ROLLOUTS, KEEPING, RECOVERY, FACTORY, EXPERIMENTS];
+const STEPS: [&str; 7] = [RECORDS, ROLLOUTS, KEEPING, RECOVERY, FACTORY, EXPERIMENTS, STRANGE];
 
 /// Nodes, their records, and what follows from them.
 const RECORDS: &str = r"
@@ -464,6 +464,12 @@ CREATE TABLE sheets (
     body TEXT NOT NULL,
     PRIMARY KEY (experiment, node)
 );
+";
+
+/// What nodes follow that this hub does not know: `id:version`, one behind the other.
+const STRANGE: &str = r"
+ALTER TABLE nodes ADD COLUMN strange TEXT;
+CREATE INDEX nodes_strange ON nodes (name) WHERE strange IS NOT NULL;
 ";
 
 /// Which database it is. The steps are written for SQLite; PostgreSQL has other words for four things in them. Where that is not

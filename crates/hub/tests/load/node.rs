@@ -268,7 +268,7 @@ impl Node {
                 let said: serde_json::Value = serde_json::from_slice(document.bytes()).unwrap();
                 let signed = &said["signed"];
                 let (id, version) = (signed["id"].as_str().unwrap(), signed["version"].as_u64().unwrap());
-                self.accepted.push(AcceptedVersion { id: id.to_owned(), version });
+                self.accepted.push(AcceptedVersion { id: id.to_owned(), version, rollout: None });
                 let release = signed["models"][0]["release"].as_u64().unwrap();
                 self.candidate = Some((release, now + self.world.trial));
                 // It says at once that it has it.

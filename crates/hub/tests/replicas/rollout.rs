@@ -135,7 +135,7 @@ impl Member {
                 let said: serde_json::Value = serde_json::from_slice(document.bytes()).unwrap();
                 let signed = &said["signed"];
                 let (id, version) = (signed["id"].as_str().unwrap(), signed["version"].as_u64().unwrap());
-                accepted = Some(AcceptedVersion { id: id.to_owned(), version });
+                accepted = Some(AcceptedVersion { id: id.to_owned(), version, rollout: None });
                 self.candidate = signed["models"][0]["release"].as_u64();
                 handed.insert((desired.revision, version));
             }

@@ -8,8 +8,15 @@
 //! trial = "10m"               # so long, and so many answers, until a release may stay
 //! trial_answers = 20
 //! shadow = 0.1                # it answers this share of what is asked beside the current model first; 0: none
+//! beside = false              # nothing that somebody orders to answer beside the current one; or the table below
 //! flow = "line"               # the flow, too, is a release: of the model that is called so; until one comes, `flow` of `[node]`
 //! from = [{ folder = "/mnt/stick" }, { oci = "https://registry.example/models" }]
+//!
+//! [packages.beside]           # what such a release may use here, whatever its order allows; the tighter holds
+//! share = 0.1
+//! core = 0.05
+//! joules = 60
+//! memory = "2GiB"
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -24,9 +31,10 @@ use package::trust::key::{KeyKind, KindSet};
 use serde::Deserialize;
 use wire::world::WallMs;
 
-use crate::config::part::{Part, Placed};
+use crate::config::part::{Nested, Part, Placed};
 use crate::config::quantity::{duration_ms, size_bytes};
 use crate::device::Leave;
+use crate::install::cap::Cap;
 use crate::install::event::Rules;
 use crate::install::shadow::Extent;
 use crate::install::trial::TrialRules;
@@ -179,6 +187,11 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Settings {
         part.problem(compared.span, "`shadow_answers` of 0 compares nothing", "write `shadow = 0.0` instead");
     }
     let at_most = part.take_text_or("shadow_at_most", "1h", at_least_a_second).value;
+    let beside = match part.nested("beside") {
+        Nested::Absent | Nested::Wrong => Some(Cap::default()),
+        Nested::Off => None,
+        Nested::Table(part) => Some(cap(part)),
+    };
     let p95_ms = part.take::<u32>("p95_ms").map(|placed| placed.value);
     let rss_bytes = part.take_text("rss", size_bytes).map(|placed| placed.value);
     let flow = part.take_text("flow", |text| ModelName::new(text).map_err(|error| error.to_string()));
@@ -200,12 +213,37 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Settings {
         leave: Leave { memory_bytes: keep_memory, disk_bytes: keep_free, budget },
         bytes_per_s: bytes_per_s.map(|placed| placed.value),
         every,
-        rules: Rules { budget, shadow: share.value, agreement: agreement.value, trial },
+        rules: Rules { budget, shadow: share.value, agreement: agreement.value, beside, trial },
         proof,
         shadow: Extent { answers: compared.value, at_most },
         from,
         flow: flow.map(|placed| placed.value),
     }
+}
+
+/// Reads `[packages.beside]`.
+fn cap(mut part: Part<'_, '_>) -> Cap {
+    let share = |key: &'static str, part: &mut Part<'_, '_>| {
+        let share = part.take_or(key, 1.0_f64, "1.0");
+        if !(share.value > 0.0 && share.value <= 1.0) {
+            let help = "0.1 is one of ten; `beside = false` in `[packages]` lets none answer";
+            part.problem(share.span, format!("`{key}` is a share above 0, up to 1"), help);
+            return 1;
+        }
+        // Less than one in a million is one.
+        ((share.value * 1e6) as u32).max(1)
+    };
+    let (share_ppm, core_ppm) = (share("share", &mut part), share("core", &mut part));
+    let joules = part.take::<u32>("joules");
+    let memory = part.take_text("memory", size_bytes);
+    let nothing = joules.as_ref().filter(|placed| placed.value == 0).map(|placed| placed.span.clone());
+    let nothing = nothing.or(memory.as_ref().filter(|placed| placed.value == 0).map(|placed| placed.span.clone()));
+    if let Some(span) = nothing {
+        part.problem(span, "with 0 nothing could ever answer", "`beside = false` in `[packages]` says that");
+    }
+    part.finish();
+    let (joules, memory_bytes) = (joules.map(|placed| placed.value), memory.map(|placed| placed.value));
+    Cap { share_ppm, core_ppm, joules, memory_bytes }
 }
 
 /// `[packages]` without the trust that it needs.

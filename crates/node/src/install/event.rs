@@ -6,6 +6,7 @@ use package::trust::shadow::Limits;
 use wire::id::BootId;
 use wire::world::{MonoNs, WallMs};
 
+use crate::install::cap::Cap;
 use crate::install::state::{Measured, Order, Report, Slot};
 use crate::install::trial::{Answer, TrialRules};
 
@@ -31,13 +32,16 @@ pub struct Rules {
     pub shadow: f64,
     /// Which share of those must come out alike.
     pub agreement: f64,
+    /// What may be used here by a release that was ordered to answer beside the current one; absent: none may answer.
+    pub beside: Option<Cap>,
     /// The trial.
     pub trial: TrialRules,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
-        Rules { budget: Budget::default(), shadow: 0.0, agreement: 0.95, trial: TrialRules::default() }
+        let (budget, beside, trial) = (Budget::default(), Some(Cap::default()), TrialRules::default());
+        Rules { budget, shadow: 0.0, agreement: 0.95, beside, trial }
     }
 }
 

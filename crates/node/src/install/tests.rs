@@ -7,6 +7,7 @@ use wire::id::BootId;
 use wire::world::Simulated;
 
 use super::*;
+use crate::install::cap::Cap;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -117,7 +118,13 @@ impl Play {
         let why = || "why".to_owned();
         let answer = Answer { ms: 10, ok: true, golden: false };
         let event = match word {
-            "restart" | "cut" => {
+            "restart" | "cut" | "forbidden" | "allowed" => {
+                // The owner is heard when the node begins.
+                match word {
+                    "forbidden" => self.rules.beside = None,
+                    "allowed" => self.rules.beside = Some(Cap::default()),
+                    _ => {}
+                }
                 // What lasts goes through its file; the rest is forgotten.
                 let kept = serde_json::to_vec(&self.slots.kept).unwrap();
                 self.slots = Slots { kept: serde_json::from_slice(&kept).unwrap(), run: Run::default() };
@@ -275,6 +282,51 @@ fn what_answers_beside_never_serves_and_goes_when_it_is_enough() {
     let chosen = Event::Chosen { index: digest("index", 8), result: Ok(same) };
     assert_eq!(play.take(chosen), "persist unfit:8");
     assert_eq!(play.hear("beside 8"), "", "once is enough");
+}
+
+#[test]
+fn the_owner_says_what_may_answer_beside() {
+    // None, whoever orders it, and the hub hears of it once; what is ordered to serve comes as ever.
+    let mut play = Play::at_work();
+    play.rules.beside = None;
+    play.plays(
+        "beside 8     => persist unfit:8
+         beside 8     =>
+         order 8      => persist choose:8",
+        "7 (6) [-] refused []",
+    );
+    let why = &play.slots.kept.reports.last().unwrap().why;
+    assert!(why.contains("the owner of this node"), "{why}");
+    assert_eq!(play.slots.kept.reports.last().unwrap().rollout.as_deref(), Some("9f3c"));
+    // None any more: what an earlier run began goes.
+    Play::with_8_beside().plays(
+        "forbidden    => persist told:8 unfit:8 collect floor:7 serve:7
+         beside 8     =>
+         loaded 7     =>
+         answer 7     => persist
+         cut          => persist told:8 unfit:8 floor:7 serve:7
+         allowed      => persist told:8 unfit:8 floor:7 serve:7
+         beside 8     => persist choose:8",
+        "7 (6) [-] refused []",
+    );
+    let mut play = Play::at_work();
+    play.plays("beside 8 => persist choose:8\n forbidden => persist floor:7 serve:7", "7 (6) [-] refused []");
+    // Less than was ordered.
+    let mut play = Play::at_work();
+    play.rules.beside = Some(Cap { share_ppm: 20_000, joules: Some(30), ..Cap::default() });
+    for word in ["beside 8", "chosen 8", "arrived 8", "verified 8"] {
+        play.hear(word);
+    }
+    let proved = Event::Proved(digest("manifest", 8), Proof::Passed(Measured::default()));
+    let (slots, effects) = step(play.slots.clone(), proved, &play.now, &play.rules);
+    let held = effects.iter().find_map(|effect| match effect {
+        Effect::Shadow(_, limits) => *limits,
+        _ => None,
+    });
+    let held = held.unwrap();
+    assert_eq!((held.share_ppm, held.core_ppm, held.joules, held.answers), (20_000, 50_000, Some(30), 10));
+    let (_, order) = slots.kept.beside().unwrap();
+    assert_eq!(order.limits.share_ppm, 100_000, "what was ordered is remembered as it was ordered");
 }
 
 #[test]
@@ -660,12 +712,12 @@ fn reports_stay_until_the_journal_has_them_and_have_names_of_their_own() {
 proptest! {
     /// Whatever happens in whatever order.
     #[test]
-    fn what_always_holds(words in proptest::collection::vec((0usize..33, 6u64..10), 0..80)) {
-        const WORDS: [&str; 33] = [
+    fn what_always_holds(words in proptest::collection::vec((0usize..35, 6u64..10), 0..80)) {
+        const WORDS: [&str; 35] = [
             "cut", "restart", "stop", "order", "order", "order-back", "chosen", "chosen", "unfit", "arrived", "arrived",
             "not-arrived", "verified", "verified", "damaged", "unusable", "proved", "disproved", "not-now", "loaded", "spoilt",
             "not-loaded", "answer", "fail", "crash", "roll-back", "leave-safe", "beside", "beside", "beside-too", "compared",
-            "aside", "withdrawn",
+            "aside", "withdrawn", "forbidden", "allowed",
         ];
         let mut play = Play::at_work();
         play.rules.trial.least = Duration::ZERO;
@@ -682,7 +734,7 @@ proptest! {
                     prop_assert!(!refused.contains(&manifest), "{effect} of what was refused");
                 }
                 // What the journal does not have is told again at a start.
-                if effect == "committed" && !["cut", "restart"].contains(&WORDS[word]) {
+                if effect == "committed" && !["cut", "restart", "forbidden", "allowed"].contains(&WORDS[word]) {
                     prop_assert!(was_beside != Some(manifest), "what answers beside never commits");
                 }
             }
@@ -692,6 +744,8 @@ proptest! {
                 prop_assert!(candidate.beside.is_none() || candidate.phase != Phase::Trial);
                 prop_assert!(kept.current.as_ref().is_none_or(|it| it.manifest != candidate.slot.manifest));
             }
+            let is_wanted = kept.wanted.as_ref().is_some_and(|order| order.beside.is_some());
+            prop_assert!(play.rules.beside.is_some() || kept.beside().is_none() && !is_wanted);
             prop_assert!(kept.unproven_starts <= UNPROVEN_STARTS_MAX);
             if let Some(serving) = &play.slots.run.serving {
                 let current = kept.current.as_ref().filter(|_| kept.safe.is_none());

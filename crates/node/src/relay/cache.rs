@@ -159,6 +159,11 @@ impl Cache {
         self.hub.trouble()
     }
 
+    /// The hub, as it is asked for what is kept.
+    pub(super) fn hub(&self) -> &Upstream {
+        &self.hub
+    }
+
     /// A signed document.
     pub(super) async fn document(&self, wanted: &Wanted) -> Found {
         let brought = |bytes| {

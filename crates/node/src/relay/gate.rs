@@ -45,6 +45,11 @@ pub enum Event {
     Used(Seat),
     /// What it asked for is answered; it may ask again.
     Rests(Seat),
+    /// A way to the hub was asked for, and opened or did not.
+    Tried {
+        /// Whether it opened.
+        opened: bool,
+    },
     /// Bytes went through its tunnel, so over the line: towards the hub, and back.
     Carried {
         /// Whose.
@@ -114,6 +119,21 @@ pub struct Refused {
     pub no_hub: u64,
 }
 
+/// What there was in all, since the node began; of addresses that were forgotten, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connections that got a seat.
+    pub connections: u64,
+    /// Tunnels that opened.
+    pub tunnels: u64,
+    /// Bytes through tunnels towards the hub.
+    pub up_bytes: u64,
+    /// Bytes through tunnels back.
+    pub down_bytes: u64,
+    /// Bytes that the cache gave.
+    pub cache_bytes: u64,
+}
+
 /// What is known of an address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Peer {
@@ -145,6 +165,9 @@ pub struct Gate {
     seats: BTreeMap<Seat, Sitting>,
     peers: BTreeMap<IpAddr, Peer>,
     refused: Refused,
+    totals: Totals,
+    /// When a way to the hub was last asked for, and whether it opened.
+    tried: Option<(MonoNs, bool)>,
     pace: Pace,
 }
 
@@ -158,6 +181,8 @@ impl Gate {
             seats: BTreeMap::new(),
             peers: BTreeMap::new(),
             refused: Refused::default(),
+            totals: Totals::default(),
+            tried: None,
             pace,
         }
     }
@@ -168,7 +193,14 @@ impl Gate {
             Event::Came(peer) => self.came(peer, now),
             Event::Used(seat) => self.set(seat, true, now),
             Event::Rests(seat) => self.set(seat, false, now),
+            Event::Tried { opened } => {
+                self.tried = Some((now, opened));
+                self.totals.tunnels = self.totals.tunnels.saturating_add(u64::from(opened));
+                Vec::new()
+            }
             Event::Carried { seat, up, down } => {
+                self.totals.up_bytes = self.totals.up_bytes.saturating_add(up);
+                self.totals.down_bytes = self.totals.down_bytes.saturating_add(down);
                 self.moved(seat, now, |peer| {
                     peer.up_bytes = peer.up_bytes.saturating_add(up);
                     peer.down_bytes = peer.down_bytes.saturating_add(down);
@@ -176,6 +208,7 @@ impl Gate {
                 self.wait(up.saturating_add(down), now)
             }
             Event::Given { seat, bytes } => {
+                self.totals.cache_bytes = self.totals.cache_bytes.saturating_add(bytes);
                 self.moved(seat, now, |peer| peer.cache_bytes = peer.cache_bytes.saturating_add(bytes));
                 Vec::new()
             }
@@ -207,6 +240,16 @@ impl Gate {
         self.refused
     }
 
+    /// What there was in all.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// When a way to the hub was last asked for, and whether it opened; `None`: it never was.
+    pub fn tried(&self) -> Option<(MonoNs, bool)> {
+        self.tried
+    }
+
     fn came(&mut self, peer: IpAddr, now: MonoNs) -> Vec<Effect> {
         let peer = peer.to_canonical();
         if self.peers.get(&peer).is_some_and(|peer| peer.seats >= self.limits.per_address) {
@@ -228,6 +271,7 @@ impl Gate {
         self.forget(&peer);
         let seat = Seat(self.next);
         self.next += 1;
+        self.totals.connections = self.totals.connections.saturating_add(1);
         self.seats.insert(seat, Sitting { peer, is_used: false, since_ns: now });
         let known = self.peers.entry(peer).or_default();
         (known.seats, known.last_ns) = (known.seats + 1, now);
@@ -355,6 +399,28 @@ mod tests {
         let one = gate.peers()[&from(1)];
         assert_eq!((one.seats, one.up_bytes, one.down_bytes), (0, 3, 4));
         assert_eq!(gate.open(), 0);
+        let all = Totals { connections: 3, up_bytes: 3, down_bytes: 4, ..Totals::default() };
+        assert_eq!(gate.totals(), all, "who was turned away is none");
+    }
+
+    #[test]
+    fn what_forgotten_addresses_moved_stays_counted() {
+        let mut gate = Gate::new(limits(2, 2));
+        assert_eq!(gate.tried(), None);
+        for at in 0..PEERS_MAX as u32 + 1 {
+            let seat = admitted(&gate.step(Event::Came(IpAddr::from(Ipv4Addr::from(at))), 0)).unwrap();
+            gate.step(Event::Tried { opened: at > 0 }, at.into());
+            gate.step(Event::Carried { seat, up: 2, down: 3 }, 0);
+            gate.step(Event::Given { seat, bytes: 5 }, 0);
+            gate.step(Event::Left(seat), at.into());
+            // A last piece may be told after its connection ended.
+            gate.step(Event::Carried { seat, up: 0, down: 1 }, 0);
+        }
+        let (all, tunnels) = (PEERS_MAX as u64 + 1, PEERS_MAX as u64);
+        let (up_bytes, down_bytes, cache_bytes) = (2 * all, 4 * all, 5 * all);
+        assert_eq!(gate.totals(), Totals { connections: all, tunnels, up_bytes, down_bytes, cache_bytes });
+        assert_eq!(gate.tried(), Some((PEERS_MAX as u64, true)));
+        assert!(!gate.peers().contains_key(&IpAddr::from(Ipv4Addr::from(0))));
     }
 
     #[test]

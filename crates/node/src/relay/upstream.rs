@@ -1,6 +1,7 @@
 //! The hub, as the relay asks it for what it keeps: bounded in time, and left alone for a while where it cannot be reached, so that who
 //! asks the relay is answered from what is here.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,7 +75,24 @@ pub(super) struct Upstream {
     base: Url,
     tls: HubTls,
     away: Mutex<Away>,
+    /// When it was last asked, and whether it could be reached.
+    tried: Mutex<Option<(MonoNs, bool)>>,
+    /// What came of questions.
+    pub(super) counts: Counts,
     now: Now,
+}
+
+/// What came of questions to the hub, since the node began.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// It answered with what was asked for, or that there is none.
+    pub(super) answered: AtomicU64,
+    /// It answered something else.
+    pub(super) refused: AtomicU64,
+    /// It could not be reached.
+    pub(super) failed: AtomicU64,
+    /// Of those that were answered: the answer broke off.
+    pub(super) broken: AtomicU64,
 }
 
 impl Upstream {
@@ -89,12 +107,18 @@ impl Upstream {
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(2)
             .build()?;
-        Ok(Upstream { client, base, tls, away: Mutex::default(), now })
+        let (away, tried, counts) = (Mutex::default(), Mutex::default(), Counts::default());
+        Ok(Upstream { client, base, tls, away, tried, counts, now })
     }
 
     /// What is in the way, if the hub could not be reached the last time.
     pub(super) fn trouble(&self) -> Option<String> {
         self.away.lock().unwrap_or_else(PoisonError::into_inner).why().map(str::to_owned)
+    }
+
+    /// When it was last asked, and whether it could be reached; `None`: it never was.
+    pub(super) fn tried(&self) -> Option<(MonoNs, bool)> {
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for what is at `path` below the hub's address, which begins without a slash. Answers other than 2xx, 304 and 404 are
@@ -120,13 +144,19 @@ impl Upstream {
         let sent = self.client.request(method, url).headers(headers).send().await;
         let response = sent.map_err(|error| {
             let why = begun.failed(&error, deepest(&error));
+            self.counts.failed.fetch_add(1, Relaxed);
             self.failed(why.clone());
             NoAnswer::Away(why)
         })?;
+        self.note(true);
         self.away.lock().unwrap_or_else(PoisonError::into_inner).answered();
         match response.status().as_u16() {
-            200..=299 | 304 | 404 => Ok(response),
+            200..=299 | 304 | 404 => {
+                self.counts.answered.fetch_add(1, Relaxed);
+                Ok(response)
+            }
             status => {
+                self.counts.refused.fetch_add(1, Relaxed);
                 if matches!(status, 401 | 403) {
                     self.tls.refused();
                 }
@@ -138,11 +168,17 @@ impl Upstream {
     /// An answer broke off.
     pub(super) fn broke_off(&self, error: &reqwest::Error) -> NoAnswer {
         let why = deepest(error);
+        self.counts.broken.fetch_add(1, Relaxed);
         self.failed(why.clone());
         NoAnswer::Away(why)
     }
 
+    fn note(&self, reached: bool) {
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = Some(((self.now)(), reached));
+    }
+
     fn failed(&self, why: String) {
+        self.note(false);
         let now = (self.now)();
         self.away.lock().unwrap_or_else(PoisonError::into_inner).failed(why, now);
     }

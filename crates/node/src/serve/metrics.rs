@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use axum::http::StatusCode;
 
 use super::gauges::{BOUNDS_MS, Gauges, Histogram};
+use crate::prometheus::{head, label};
 use crate::status::rss_bytes;
 
 /// The requests of a server, by route and status.
@@ -31,35 +32,31 @@ impl Metrics {
         models: impl Iterator<Item = (&'g str, &'g Gauges, u64)> + Clone,
     ) -> String {
         let mut out = String::new();
-        head(&mut out, "selvedge_info", "gauge", "the version that runs");
+        head(&mut out, ("selvedge_info", "gauge", "the version that runs"));
         let _ = writeln!(out, "selvedge_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
         if let Some(bytes) = rss_bytes() {
-            head(&mut out, "selvedge_resident_bytes", "gauge", "resident memory of the process");
+            head(&mut out, ("selvedge_resident_bytes", "gauge", "resident memory of the process"));
             let _ = writeln!(out, "selvedge_resident_bytes {bytes}");
         }
-        head(&mut out, "selvedge_requests_under_way", "gauge", "requests that are being answered");
+        head(&mut out, ("selvedge_requests_under_way", "gauge", "requests that are being answered"));
         let _ = writeln!(out, "selvedge_requests_under_way {}", self.under_way.load(Relaxed));
-        head(&mut out, "selvedge_requests_total", "counter", "requests answered, by route and status");
+        head(&mut out, ("selvedge_requests_total", "counter", "requests answered, by route and status"));
         for ((route, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "selvedge_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}");
         }
-        head(
-            &mut out,
-            "selvedge_model_memory_bytes",
-            "gauge",
-            "bytes that a loaded model needs, cache included",
-        );
+        let about = "bytes that a loaded model needs, cache included";
+        head(&mut out, ("selvedge_model_memory_bytes", "gauge", about));
         for (model, _, needed) in models.clone() {
             let _ = writeln!(out, "selvedge_model_memory_bytes{{model=\"{}\"}} {needed}", label(model));
         }
         for (name, kind, about, read) in NUMBERS {
-            head(&mut out, name, kind, about);
+            head(&mut out, (name, kind, about));
             for (model, gauges, _) in models.clone() {
                 let _ = writeln!(out, "{name}{{model=\"{}\"}} {}", label(model), read(gauges));
             }
         }
         for (name, about, read) in HISTOGRAMS {
-            head(&mut out, name, "histogram", about);
+            head(&mut out, (name, "histogram", about));
             for (model, gauges, _) in models.clone() {
                 histogram(&mut out, name, &label(model), read(gauges));
             }
@@ -115,10 +112,6 @@ const HISTOGRAMS: [Times; 2] = [
     ("selvedge_model_first_token_seconds", "how long until the first token", |g| &g.first_token),
 ];
 
-fn head(out: &mut String, name: &str, kind: &str, about: &str) {
-    let _ = writeln!(out, "# HELP {name} {about}\n# TYPE {name} {kind}");
-}
-
 fn histogram(out: &mut String, name: &str, model: &str, histogram: &Histogram) {
     let (counts, sum_s) = histogram.read();
     for (bound_ms, count) in BOUNDS_MS.iter().zip(counts) {
@@ -128,11 +121,6 @@ fn histogram(out: &mut String, name: &str, model: &str, histogram: &Histogram) {
     let all = counts[BOUNDS_MS.len()];
     let _ = writeln!(out, "{name}_bucket{{model=\"{model}\",le=\"+Inf\"}} {all}");
     let _ = writeln!(out, "{name}_sum{{model=\"{model}\"}} {sum_s}\n{name}_count{{model=\"{model}\"}} {all}");
-}
-
-/// A name as a label's value.
-fn label(name: &str) -> String {
-    name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    fn new(runs: usize, of: usize) -> Share {
+    pub(crate) fn new(runs: usize, of: usize) -> Share {
         let (n, z) = (of.max(1) as f64, 1.96);
         let p = runs as f64 / n;
         let middle = p + z * z / (2.0 * n);
@@ -98,7 +98,7 @@ impl Report {
 }
 
 /// Median, and what 99 of 100 do not pass.
-fn spread<T: PartialOrd + Copy + Default>(mut values: Vec<T>) -> (T, T) {
+pub(crate) fn spread<T: PartialOrd + Copy + Default>(mut values: Vec<T>) -> (T, T) {
     values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     let at = |percent: usize| {
         let place = (values.len().saturating_sub(1) * percent).div_ceil(100);

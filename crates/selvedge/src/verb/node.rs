@@ -146,7 +146,7 @@ fn come_in(args: &Enrol) -> anyhow::Result<()> {
     let mut world = System::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (files, judged) = (Files::of(&config.data), Judged::new(world, 0));
-    let facts = inventory::of_machine(name, &config.flow.digest);
+    let facts = inventory::of(&config);
     let via = config.hub.as_ref().and_then(|hub| hub.via.as_ref());
     let via = via.map(|via| Via::open(via, world)).transpose()?;
     let comer = Comer { files: &files, url: &args.hub, name, facts: &facts, judged, via };

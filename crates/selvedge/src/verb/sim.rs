@@ -1,5 +1,8 @@
 //! `selvedge sim`: a rollout rehearsed on a simulated fleet, many times.
 
+#[cfg(feature = "language")]
+mod shadow;
+
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -23,7 +26,12 @@ use crate::sim::setup::{Faults, Night, Setup};
 /// The machines that lead the rollout are the hub's own; nodes, network and power are a model of a few numbers. Every
 /// run is checked after each event; --seed plays a run again, --events prints it.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[cfg(feature = "language")]
+    #[command(subcommand)]
+    other: Option<Other>,
+
     /// A plan, as `selvedge rollout new` writes it, or a policy: POLICY.toml; without it one of the preset, for all nodes.
     #[arg(value_name = "PLAN.json|POLICY.toml")]
     plan: Option<PathBuf>,
@@ -99,11 +107,22 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// What else can be rehearsed.
+#[cfg(feature = "language")]
+#[derive(clap::Subcommand)]
+enum Other {
+    Shadow(shadow::Args),
+}
+
 fn preset(word: &str) -> Result<Preset, String> {
     Preset::parse(word).ok_or_else(|| "it is one of usual, careful and emergency".to_owned())
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    #[cfg(feature = "language")]
+    if let Some(Other::Shadow(args)) = &args.other {
+        return shadow::run(args);
+    }
     let world = match &args.fleet {
         Some(file) => files::read(file)?,
         None => World {

@@ -204,7 +204,11 @@ impl Member {
             assert!(place(self.shared.plan(), &name(self.at)) < self.shared.plan().ring_to(wave));
             let offer = (desired.revision, wave);
             assert_eq!(*self.handed.get_or_insert(offer), offer, "one offer, whoever says it");
-            self.accepted = vec![AcceptedVersion { id: signed["id"].as_str().unwrap().to_owned(), version }];
+            self.accepted = vec![AcceptedVersion {
+                id: signed["id"].as_str().unwrap().to_owned(),
+                version,
+                rollout: signed["rollout"].as_str().map(str::to_owned),
+            }];
             let trial_ns = self.world.unit() * self.shared.trial_ms * 1e6;
             let until_ns = self.shared.clock.mono_ns() + trial_ns as u64;
             self.candidate = signed["models"][0]["release"].as_u64().map(|release| (release, until_ns));

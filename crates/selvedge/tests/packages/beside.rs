@@ -81,9 +81,11 @@ fn a_release_answers_beside_what_runs_and_nobody_meets_it() {
     plant.stage.run(&["trust", "push", "repo", "--hub", &plant.url]).ok();
     plant.pack_other("8");
     let mut nodes: BTreeMap<&str, Node> = FLEET.iter().map(|name| (*name, plant.node(name))).collect();
+    // Its owner lets nothing answer beside what runs, so it does not say that it could.
+    let closed = plant.node_with("pump-4", "beside = false\n");
     let clock = System::new();
     let runs = |name: &&str| current(&plant.slots(name)["models"]["tiny"]) == Some(7);
-    while !plant.knows(3) || !FLEET.iter().all(runs) {
+    while !plant.knows(4) || !FLEET.iter().all(runs) {
         assert!(clock.mono_ns() < PATIENCE_NS, "{}", plant.log(FLEET[0]));
         nodes.values().for_each(|node| drop(node.ask(&plant.runtime)));
         std::thread::sleep(Duration::from_millis(100));
@@ -96,6 +98,10 @@ fn a_release_answers_beside_what_runs_and_nobody_meets_it() {
     let more = ["--answers", &answers, "--enough", &enough, "--effect", "40", "--for", "3600"];
     let made = plant.experiment(&[&words[..], &more].concat());
     assert!(made.contains("beside what runs") && made.contains("3 take part"), "{made}");
+    // Of a fleet of three no four tell.
+    let few = ["--nodes", "4", "--output", "few.json"];
+    let planned = plant.experiment(&[&words[..], &few].concat());
+    assert!(planned.contains("beware: 3 nodes take part today") && !made.contains("beware"), "{planned}");
     let created = plant.experiment(&["create", "experiment.json"]);
     let id = created.split("experiment ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
     let signed = plant.experiment(&["sign", &id[..8], "--yes", "--key", "keys/assigner.age"]);
@@ -133,11 +139,11 @@ fn a_release_answers_beside_what_runs_and_nobody_meets_it() {
     assert!(!FLEET.iter().any(|name| plant.log(name).contains("the rain")));
 
     let shown = plant.experiment(&["show", id]);
-    for words in ["tiny:8 beside what runs: 3 back", "answers part (", "pump-3: ", "undecided"] {
+    for words in ["tiny:8 beside what runs: 3 back", "3 nodes told of them; a verdict rests on", "answers part (", "pump-3: ", "undecided"] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     let page = plant.get(&format!("/experiments/{id}"));
-    for words in ["tiny 8 beside what runs", "3 nodes told", "class=\"compared\"", "answers part (", "pump-3"]
+    for words in ["tiny 8 beside what runs", "a verdict rests on 3 nodes at least", "3 nodes told", "class=\"compared\"", "answers part (", "pump-3"]
     {
         assert!(page.contains(words), "{words}: {page}");
     }
@@ -145,6 +151,8 @@ fn a_release_answers_beside_what_runs_and_nobody_meets_it() {
     for act in ["experiment.create", "experiment.start", "experiment.decided", "experiment.ended"] {
         assert!(log.contains(act), "{act}: {log}");
     }
+    assert!(!plant.outcomes("pump-4").iter().any(|outcome| outcome.starts_with("tiny 8")));
+    closed.stop();
     nodes.into_values().for_each(Node::stop);
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on says where")]
 
+mod impostor;
 mod line;
 #[allow(dead_code, reason = "it is another test's as well")]
 #[path = "../packages/stage.rs"]
@@ -17,6 +18,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use wire::world::{Clock as _, System};
 
+use crate::impostor::Impostor;
 use crate::line::Line;
 use crate::stage::{Stage, files};
 
@@ -118,7 +120,12 @@ impl House {
 
     /// The hub's own store, as it is now: one number.
     fn number(&self, sql: &str) -> i64 {
-        let path = self.stage.path("hub/hub.sqlite");
+        self.number_at("hub", sql)
+    }
+
+    /// The same of another hub's store.
+    fn number_at(&self, hub: &str, sql: &str) -> i64 {
+        let path = self.stage.path(&format!("{hub}/hub.sqlite"));
         let store = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         store.busy_timeout(Duration::from_secs(5)).unwrap();
         store.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).unwrap().unwrap_or(0)
@@ -139,13 +146,24 @@ fn address(line: &str, before: &str) -> SocketAddr {
     rest.chars().take_while(is_address).collect::<String>().trim_end_matches('.').parse().unwrap()
 }
 
-/// How a node says it is, at its local API.
-fn state(api: SocketAddr) -> Value {
+/// What a node's local API answers.
+fn ask(api: SocketAddr, path: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let text = runtime.block_on(async {
-        reqwest::get(format!("http://{api}/v1/state")).await.unwrap().text().await.unwrap()
-    });
-    serde_json::from_str(&text).unwrap()
+    runtime.block_on(async {
+        reqwest::get(format!("http://{api}{path}")).await.unwrap().text().await.unwrap()
+    })
+}
+
+/// How a node says it is.
+fn state(api: SocketAddr) -> Value {
+    serde_json::from_str(&ask(api, "/v1/state")).unwrap()
+}
+
+/// A number of a node's metrics.
+fn metric(api: SocketAddr, name: &str) -> u64 {
+    let text = ask(api, "/metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()
 }
 
 #[test]
@@ -211,6 +229,11 @@ fn a_release_crosses_the_line_once_and_nodes_behind_go_on_without_it() {
     assert!(relay_says["trouble"].is_null(), "{relay_says}");
     let refused: u64 = relay_says["refused"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
     assert_eq!(refused, 0, "{relay_says}");
+    assert_eq!(metric(relay_api, "selvedge_relay_hub_up"), 1);
+    assert_eq!(metric(relay_api, "selvedge_relay_cache_misses_total"), blobs.len() as u64);
+    assert!(metric(relay_api, "selvedge_relay_bytes_total{way=\"cache\"}") >= 2 * release);
+    assert!(metric(relay_api, "selvedge_relay_brought_bytes_total") >= release);
+    assert!(metric(relay_api, "selvedge_relay_fetches_total{outcome=\"answered\"}") > blobs.len() as u64);
 
     // No line, and a node that has never run: it gets trust, its assignment and the release from what the relay keeps.
     line.cut();
@@ -219,6 +242,8 @@ fn a_release_crosses_the_line_once_and_nodes_behind_go_on_without_it() {
     assert_eq!(house.records_of("pump-3"), 0, "the hub has not heard of it");
     let relay_says = state(relay_api)["relay"].clone();
     assert!(relay_says["trouble"].is_string(), "{relay_says}");
+    assert_eq!(metric(relay_api, "selvedge_relay_hub_up"), 0);
+    assert!(metric(relay_api, "selvedge_relay_refused_total{why=\"no_hub\"}") > 0);
     let doctor = house.stage.run(&["doctor", "--config", "pump-3.toml", "--hub", "--json"]);
     assert!(doctor.out.contains("relay's door"), "{}", doctor.out);
 
@@ -235,4 +260,57 @@ fn a_release_crosses_the_line_once_and_nodes_behind_go_on_without_it() {
     let said: Value = serde_json::from_str(&house.verb(&["fleet", "ls", "relay", "--json"])).unwrap();
     let told = said.to_string();
     assert!(told.contains("relay-1") && !told.contains("pump-1"), "{told}");
+}
+
+/// Whoever stands in the relay's place is shown the relay's token, and nothing else: no code, no record, no certificate's name.
+#[test]
+fn who_stands_in_the_relay_s_place_is_told_nothing() {
+    let stage = Stage::new();
+    stage.write("flow.toml", FLOW);
+    stage.write("relay.token", "what-nodes-behind-show");
+    for hub in ["hub", "other"] {
+        let config = format!(
+            "listen = \"127.0.0.1:0\"\ndata = \"{hub}\"\ncheck_in_ms = 1000\n[nodes]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        stage.write(&format!("{hub}.toml"), &config);
+    }
+    let mut house = House { stage, clock: System::new(), children: BTreeMap::new(), hub: String::new() };
+    let said = house.start("hub", &["hub", "--config", "hub.toml"]);
+    house.hub = format!("http://{}", address(&said, "console http://"));
+    let hub = address(&said, "nodes https://");
+    // It looks like the true one in every way but one: its authority is another.
+    let said = house.start("other", &["hub", "--config", "other.toml"]);
+    let impostor = Impostor::to(address(&said, "nodes https://"));
+    let via = format!("via = \"http://{}\"\nrelay_token_file = \"relay.token\"", impostor.address);
+
+    // A code names the true hub's authority, so it is not given away.
+    let settings = |of_hub: &str| {
+        format!(
+            "[node]\nname = \"pump-1\"\ndata = \"pump-1\"\n[hub]\nurl = \"https://{hub}\"\n{of_hub}\n\
+             [api]\nlisten = \"127.0.0.1:0\"\n[journal]\nmin_free_bytes = \"0\"\n"
+        )
+    };
+    house.stage.write("pump-1.toml", &settings(&via));
+    let (url, code) = (format!("https://{hub}"), house.code("pump-1"));
+    let enrol = ["node", "enrol", "--hub", &url, "--code", &code, "--config", "pump-1.toml"];
+    let ran = house.stage.run(&enrol);
+    assert_ne!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    assert!(impostor.led() > 0, "it was asked: {}{}", ran.out, ran.err);
+    println!("coming in: {}", ran.err.trim());
+
+    // A node that came in by another way sends it no record and no check-in either, and says what is in the way.
+    house.stage.write("pump-1.toml", &settings(""));
+    house.stage.run(&enrol).ok();
+    house.stage.write("pump-1.toml", &settings(&via));
+    let before = impostor.led();
+    let said = house.start("pump-1", &["node", "--config", "pump-1.toml"]);
+    let api = address(&said, "local API http://");
+    house.until("it tries several times", |_| impostor.led() > before + 1);
+    house.until("it has records to send", |_| state(api)["journal"]["records"].as_u64() > Some(5));
+    let trouble = state(api)["uplink"]["trouble"].clone();
+    println!("at work: {trouble}");
+    assert!(trouble.is_string(), "{}", state(api)["uplink"]);
+    assert_eq!(metric(api, "selvedge_uplink_up"), 0);
+    assert_eq!(house.number_at("other", "SELECT COUNT(*) FROM nodes"), 0);
+    assert_eq!((house.number_at("other", "SELECT COUNT(*) FROM records"), house.records_of("pump-1")), (0, 0));
 }

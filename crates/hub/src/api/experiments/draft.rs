@@ -1,35 +1,27 @@
 //! From what somebody wants of an experiment to a plan, with what only the hub knows: which releases are approved, who is
 //! meant today, and what runs there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use package::trust::trusted::Trusted;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use wire::select::Selector;
 use wire::world::WallMs;
 
 use crate::access::who::Who;
-use crate::api::approved::listed;
-use crate::api::drafts::{bad, target, unapproved};
-use crate::api::intake;
+use crate::api::drafts::{Meant, bad, raw, read, target};
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::experiment::draft::{self, Draft, sizes};
 use crate::experiment::plan::{Against, Arms, AtEnd, Better, Harm, Measure, What};
 use crate::experiment::split::rings;
 use crate::experiment::text;
-use crate::fleet::view::{Known, Search, saved};
-use crate::rollout::plan::{Rate, Target};
+use crate::fleet::view::Known;
+use crate::rollout::plan::Rate;
 use crate::state::HubState;
-use crate::tuf::publish;
 
-/// The most bytes of a draft.
-const DRAFT_MAX_BYTES: usize = 64 << 10;
 pub(super) const DAY_S: u32 = 86_400;
 
 /// What somebody wants of an experiment.
@@ -108,6 +100,8 @@ pub struct ExperimentDrafted {
     pub arms: Vec<usize>,
     /// Why it cannot go about as it is; empty if it can.
     pub problems: Vec<String>,
+    /// What is to be thought of before it is begun with the nodes that there are.
+    pub warnings: Vec<String>,
     /// The plan, to be sent to `/api/v1/experiments`.
     #[schema(value_type = Object)]
     pub plan: Box<RawValue>,
@@ -131,21 +125,13 @@ pub async fn make(
     let asked: ExperimentAsked = read(&state, request).await?;
     let now_ms = state.now_ms();
     let meant = Meant::of(&state, &asked.group).await?;
-    let members: Vec<&Known> = meant.members(now_ms).collect();
     let release = |word: &String| target(&state, &meant.trusted, word);
     let for_s = asked.for_s.unwrap_or(14 * DAY_S);
     let (a, b) = (release(&asked.a)?, release(&asked.b)?);
     let base = match &asked.base {
         Some(word) => release(word)?,
         None => {
-            let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-            for release in members.iter().filter_map(|node| node.releases().get(a.model.as_str()).copied()) {
-                *counts.entry(release).or_insert(0) += 1;
-            }
-            let most = counts.into_iter().max_by_key(|(release, nodes)| (*nodes, *release));
-            let found: Option<Target> =
-                most.and_then(|(release, _)| listed(&state, &meant.trusted, &a.model, release));
-            found.ok_or_else(|| {
+            meant.most(&state, &a.model, None, now_ms).ok_or_else(|| {
                 let why = format!("none of them runs a release of {} that is approved", a.model);
                 bad("no-base", why, "say what nodes go back to")
             })?
@@ -182,42 +168,6 @@ pub async fn make(
     drafted(&state, wanted, &meant, now_ms).await
 }
 
-/// Reads what somebody wants.
-pub(super) async fn read<T: serde::de::DeserializeOwned>(
-    state: &HubState,
-    request: Request<Body>,
-) -> Result<T, Refusal> {
-    let bytes = intake::read(state, request, DRAFT_MAX_BYTES).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| bad("bad-json", error.to_string(), "the fields are listed at /api"))
-}
-
-/// Who is meant today, and what is approved.
-pub(super) struct Meant {
-    pub(super) trusted: Trusted,
-    pub(super) search: Search,
-    fleet: Vec<Known>,
-}
-
-impl Meant {
-    /// Those whom a group means.
-    pub(super) async fn of(state: &HubState, group: &str) -> Result<Meant, Refusal> {
-        let group = Selector::parse(group).map_err(|error| Refusal::bad_selector(&error))?;
-        let Some(trusted) = publish::published(state).await? else {
-            return Err(unapproved("no targets are published: nobody has approved a release".to_owned()));
-        };
-        let search = Search::new(&group, &saved(&state.readers).await?).map_err(|error| {
-            bad("bad-group", error.to_string(), "saved groups are listed at /api/v1/groups")
-        })?;
-        let fleet = state.fleet.look(&state.readers).await?;
-        Ok(Meant { trusted, search, fleet })
-    }
-
-    fn members(&self, now_ms: WallMs) -> impl Iterator<Item = &Known> {
-        self.fleet.iter().filter(move |node| self.search.has(node, now_ms))
-    }
-}
-
 /// How many per cent of the group take part.
 pub(super) fn percent(asked: Option<u8>) -> Result<u8, Refusal> {
     let percent = asked.unwrap_or(100);
@@ -240,18 +190,26 @@ pub(super) async fn drafted(
     meant: &Meant,
     now_ms: WallMs,
 ) -> Result<Json<ExperimentDrafted>, Refusal> {
-    let version = meant.trusted.targets.as_ref().map_or(0, |targets| targets.body.head.version);
-    let plan = draft::plan(wanted, version, now_ms)
+    let plan = draft::plan(wanted, meant.version(), now_ms)
         .map_err(|error| bad("bad-plan", error.to_string(), "the fields are listed at /api"))?;
-    let raw = RawValue::from_string(String::from_utf8_lossy(&text::write(&plan)).into_owned())
-        .map_err(|error| bad("bad-plan", error.to_string(), "ask for less"))?;
+    let raw = raw(&text::write(&plan))?;
     let members: Vec<&Known> = meant.members(now_ms).collect();
+    let arms = sizes(&plan, members.iter().map(|node| node.row.name.as_str()));
+    let mut warnings = Vec::new();
+    if let Some(shadow) = plan.shadow()
+        && arms.iter().all(|nodes| *nodes < shadow.bound.nodes as usize)
+    {
+        let (nodes, rests_on) = (arms.iter().sum::<usize>(), shadow.bound.spread());
+        let word = if nodes == 1 { "node takes" } else { "nodes take" };
+        warnings.push(format!("{nodes} {word} part today, and a verdict rests on {rests_on}: it decides nothing"));
+    }
     Ok(Json(ExperimentDrafted {
         id: text::id(&plan).to_string(),
         text: plan.to_string(),
         nodes: members.len(),
-        arms: sizes(&plan, members.iter().map(|node| node.row.name.as_str())),
+        arms,
         problems: super::problems(state, &plan).await?,
+        warnings,
         plan: raw,
     }))
 }

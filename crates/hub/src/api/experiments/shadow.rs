@@ -9,15 +9,18 @@ use package::trust::shadow::Limits;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::draft::{DAY_S, ExperimentDrafted, Meant, drafted, harm, percent, read};
+use super::draft::{DAY_S, ExperimentDrafted, drafted, harm, percent};
 use crate::access::who::Who;
-use crate::api::drafts::target;
+use crate::api::drafts::{Meant, read, target};
 use crate::api::refusal::{ErrorBody, Refusal};
 use crate::experiment::draft::Draft;
 use crate::experiment::plan::{Bound, Shadow, What};
 use crate::experiment::split::ring;
 use crate::rollout::plan::Rate;
 use crate::state::HubState;
+
+/// With fewer than three nodes nobody can say which of them is the odd one.
+const NODES: u32 = 3;
 
 /// What somebody wants of a release that shall answer beside what runs.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -51,6 +54,9 @@ pub struct ShadowAsked {
     /// So many answers of all nodes are enough; 100 000 unless told.
     #[serde(default)]
     pub enough: Option<u32>,
+    /// So many nodes must have told before anything is decided, none of them of more than 2 / (nodes + 1) of all answers; 3 unless told.
+    #[serde(default)]
+    pub nodes: Option<u32>,
     /// How often it may decide wrongly, in parts of a million; 50 000 unless told.
     #[serde(default)]
     pub alpha_ppm: Option<u32>,
@@ -108,6 +114,7 @@ pub async fn make(
         bound: Bound {
             max_ppm: asked.max_ppm.unwrap_or(50_000),
             answers: asked.enough.unwrap_or(100_000),
+            nodes: asked.nodes.unwrap_or(NODES),
             alpha_ppm: asked.alpha_ppm.unwrap_or(50_000),
         },
     };

@@ -58,7 +58,7 @@ impl Night {
         let id = text::id(&night.plan);
         let sign = |one: documents::Planned| {
             let envelope = Value::object([("signatures", Value::List(Vec::new())), ("signed", one.value)]);
-            (one.which, to_json(&envelope))
+            (one.kind, to_json(&envelope))
         };
         let signed: Vec<_> = documents::of(&night.plan).into_iter().map(sign).collect();
         night.all.signed(&mut night.fleet, id, &signed, MADE_MS);
@@ -106,7 +106,7 @@ impl Night {
             let signed = &document["signed"];
             let (version, release) =
                 (signed["version"].as_u64().unwrap(), signed["models"][0]["release"].as_u64().unwrap());
-            node.checkin.accepted = vec![AcceptedVersion { id: id.clone(), version }];
+            node.checkin.accepted = vec![AcceptedVersion { id: id.clone(), version, rollout: None }];
             if release == node.runs {
                 continue;
             }

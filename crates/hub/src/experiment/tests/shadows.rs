@@ -52,7 +52,7 @@ impl Night {
         );
         let sign = |one: documents::Planned| {
             let envelope = Value::object([("signatures", Value::List(Vec::new())), ("signed", one.value)]);
-            (one.which, to_json(&envelope))
+            (one.kind, to_json(&envelope))
         };
         let signed: Vec<_> = documents::of(&plan).into_iter().map(sign).collect();
         all.signed(&mut fleet, id, &signed, MADE_MS);
@@ -111,7 +111,7 @@ impl Night {
             let version = document["signed"]["version"].as_u64().unwrap();
             assert!(no % 10 > 0, "an old node is offered nothing");
             let node = self.nodes.get_mut(&no).unwrap();
-            node.checkin.accepted = vec![AcceptedVersion { id: id.clone(), version }];
+            node.checkin.accepted = vec![AcceptedVersion { id: id.clone(), version, rollout: None }];
             if version == 501 {
                 assert_eq!(document["signed"]["models"], serde_json::json!([]));
                 node.is_beside = false;

@@ -119,8 +119,11 @@ impl Node {
             waits: None,
             extra: extra(),
         };
-        let accepted =
-            self.accepted.iter().map(|(id, version)| AcceptedVersion { id: id.clone(), version: *version });
+        let accepted = self.accepted.iter().map(|(id, version)| AcceptedVersion {
+            id: id.clone(),
+            version: *version,
+            rollout: Some(id.clone()),
+        });
         let inventory = (!self.can.is_empty()).then(|| Inventory {
             seq: 1,
             base: 0,

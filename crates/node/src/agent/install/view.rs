@@ -2,6 +2,7 @@
 
 use package::name::ModelName;
 use package::trust::Policy;
+use package::trust::canonical::parse;
 use package::trust::time::effective;
 use package::trust::trusted::Trusted;
 use serde_json::Map;
@@ -40,9 +41,15 @@ const ACCEPTED_MAX: usize = 256;
 pub(super) fn accepted_of(trusted: &Trusted) -> Vec<AcceptedVersion> {
     let of_selectors = trusted.assignments.iter().filter_map(|(key, assigned)| {
         let id = key.strip_prefix("selector:")?.to_owned();
-        Some(AcceptedVersion { id, version: assigned.version })
+        Some(AcceptedVersion { id, version: assigned.version, rollout: rollout_of(&assigned.bytes) })
     });
     of_selectors.take(ACCEPTED_MAX).collect()
+}
+
+/// The rollout whose document this is, if it is one's. It was read when it was accepted.
+fn rollout_of(document: &[u8]) -> Option<String> {
+    let document = parse(document).ok()?;
+    document.get("signed")?.get("rollout")?.as_text().map(str::to_owned)
 }
 
 /// What is trusted, and how far past its expiry the oldest of it is.

@@ -261,7 +261,11 @@ impl<'a, L: Leader> Play<'a, L> {
     fn checkin(&self, at: usize) -> CheckIn {
         let node = &self.nodes[at];
         let accepted = node.documents.values();
-        let accepted = accepted.map(|one| AcceptedVersion { id: one.id.clone(), version: one.head.version });
+        let accepted = accepted.map(|one| AcceptedVersion {
+            id: one.id.clone(),
+            version: one.head.version,
+            rollout: one.rollout.clone(),
+        });
         let (manifest, extra) = (wire::hash::Hash::GENESIS, serde_json::Map::new);
         let candidate = |release| CandidateState {
             release,

@@ -63,6 +63,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     enough: u32,
 
+    /// With --shadow: how many nodes must have told before anything is decided. None of them may have told of more than 2/(N+1) of all
+    /// answers: half, if it is three.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    nodes: u32,
+
     /// Among whom: an expression over what nodes say of themselves, or a saved group, group.NAME.
     #[arg(long = "where", value_name = "EXPRESSION")]
     group: String,
@@ -155,7 +160,7 @@ fn draft(args: &Args) -> anyhow::Result<(&'static str, Value)> {
         let draft = json!({
             "release": release, "share_ppm": ppm(args.share, "share")?, "core_ppm": ppm(args.core, "core")?,
             "joules": args.joules, "memory_bytes": args.memory, "answers": args.answers, "max_ppm": effect,
-            "enough": args.enough, "alpha_ppm": alpha, "group": args.group, "percent": args.percent,
+            "enough": args.enough, "nodes": args.nodes, "alpha_ppm": alpha, "group": args.group, "percent": args.percent,
             "for_s": args.for_s, "max_failed": args.max_failed, "nodes_per_min": args.nodes_per_min,
             "bytes_per_s": args.bytes_per_s, "allow_rollback": args.allow_rollback, "note": args.note,
         });
@@ -190,6 +195,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     writeln!(out, "{plan}\n\n{nodes} nodes are meant; {} take part", arms.join(" and "))?;
     for problem in ask::words(&made, "problems") {
         writeln!(out, "it cannot go about like this: {problem}")?;
+    }
+    for warning in ask::words(&made, "warnings") {
+        writeln!(out, "beware: {warning}")?;
     }
     let path = args.output.display();
     let id = text::id(&plan);

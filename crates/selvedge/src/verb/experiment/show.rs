@@ -184,6 +184,9 @@ fn compared(view: &Value) -> String {
         count(view, "skipped"),
         count(view, "busy_ms") as f64 / 1e3,
     );
+    if let Some(rests_on) = view.get("rests_on").and_then(Value::as_str) {
+        lines += &format!("\n  {} nodes told of them; a verdict rests on {rests_on}", count(view, "nodes"));
+    }
     for node in view.get("worst").and_then(Value::as_array).into_iter().flatten() {
         let name = node.get("node").and_then(Value::as_str).unwrap_or_default();
         lines += &format!("\n    {name}: {} of {} part", parted(node), count(node, "compared"));

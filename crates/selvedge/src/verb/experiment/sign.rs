@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "experiment {id}\n{plan}")?;
     let planned = of(&plan);
-    let names: Vec<String> = planned.iter().map(|one| one.which.to_string()).collect();
+    let names: Vec<String> = planned.iter().map(|one| one.kind.to_string()).collect();
     if !args.yes && !is_sure(&format!("sign {} documents ({})?", planned.len(), names.join(", ")))? {
         anyhow::bail!("nothing was signed");
     }

@@ -71,10 +71,31 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     write!(out, "{}", table(&nodes, System::new().wall_ms()))?;
+    for line in beware(&nodes) {
+        writeln!(out, "{line}")?;
+    }
     if matched > nodes.len() as i64 {
         writeln!(out, "{} of {matched}", nodes.len())?;
     }
     Ok(())
+}
+
+/// What somebody has to look at, after a backup of the hub was restored.
+fn beware(nodes: &[Value]) -> Vec<String> {
+    let ahead = nodes.iter().filter(|node| node.get("conflict").is_some_and(Value::is_string)).count();
+    let strange = nodes.iter().filter(|node| !list(node, "strange").is_empty()).count();
+    let mut lines = Vec::new();
+    if ahead > 0 {
+        lines.push(format!(
+            "{ahead} know more than the hub and get nothing until somebody has looked: selvedge hub adopt --plan"
+        ));
+    }
+    if strange > 0 {
+        lines.push(format!(
+            "{strange} follow a rollout that the hub does not know: selvedge fleet ls strange, selvedge fleet show NODE"
+        ));
+    }
+    lines
 }
 
 fn table(nodes: &[Value], now_ms: i64) -> Table {
@@ -117,6 +138,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_a_restored_hub_does_not_know_is_told() {
+        let nodes = [
+            json!({"node": "a", "conflict": "it was told revision 9, this hub is at 4", "strange": []}),
+            json!({"node": "b", "conflict": null, "strange": ["00112233445566778899aabbccddeeff"]}),
+            json!({"node": "c"}),
+        ];
+        let lines = beware(&nodes);
+        assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("1 ")), "{lines:?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 110), "{lines:?}");
+        assert!(beware(&nodes[2..]).is_empty());
+    }
 
     #[test]
     fn a_list_fits_a_terminal() {

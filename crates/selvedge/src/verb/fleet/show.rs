@@ -73,6 +73,7 @@ fn shown(node: &Value, facts: &Value, now_ms: i64) -> String {
     let offset = offset.map(|ms| format!(", {ms} ms off the hub's")).unwrap_or_default();
     row("clock", text("clock").map(|clock| format!("{clock}{offset}")).unwrap_or_default());
     row("sources", format!("{} of {} run", number(node, "sources_running"), number(node, "sources")));
+    row("ahead", text("conflict").unwrap_or_default().to_owned());
     row(
         "alerts",
         match number(node, "alerts_firing") {
@@ -110,6 +111,15 @@ fn shown(node: &Value, facts: &Value, now_ms: i64) -> String {
         labels.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
     row("labels", labels.join(" "));
     lines += &table.to_string();
+    if text("conflict").is_some() {
+        lines += "  it knows more than the hub, and gets nothing until somebody has looked: selvedge hub adopt --plan\n";
+    }
+    for id in list(node, "strange").iter().filter_map(Value::as_str) {
+        lines += &format!(
+            "  it follows {id}, which the hub does not know: made after the backup that the hub was restored from,\n  most likely. \
+             Create it anew from its plan, upload its documents, then selvedge hub adopt --plan\n"
+        );
+    }
     let said = facts.get("facts").and_then(Value::as_object).into_iter().flatten();
     let mut table = Table::plain([Side::Left, Side::Left]).indented(4);
     for (name, fact) in said {

@@ -85,13 +85,25 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Both sides, for people.
 fn show(out: &mut impl io::Write, view: &Value) -> anyhow::Result<()> {
-    if view["behind"] != true {
-        writeln!(out, "no node knows more than the hub")?;
-        return Ok(());
-    }
     let word =
         |value: &Value| value.as_str().unwrap_or("-").chars().filter(|c| !c.is_control()).collect::<String>();
     let each = |name: &str| view[name].as_array().cloned().unwrap_or_default();
+    let unknown = |out: &mut dyn io::Write| -> anyhow::Result<()> {
+        for it in each("unknown") {
+            writeln!(
+                out,
+                "rollout {} is not known here, and {} nodes name it: create it anew from its plan, upload its documents, \
+                 and adopt after that",
+                word(&it["id"]),
+                it["nodes"]
+            )?;
+        }
+        Ok(())
+    };
+    if view["behind"] != true {
+        writeln!(out, "no node knows more than the hub")?;
+        return unknown(out);
+    }
     let (hub, nodes) = (&view["hub"], &view["nodes"]);
     let mut sides = Table::new([
         ("", Side::Left),
@@ -123,15 +135,7 @@ fn show(out: &mut impl io::Write, view: &Value) -> anyhow::Result<()> {
             it["nodes"]
         )?;
     }
-    for it in each("unknown") {
-        writeln!(
-            out,
-            "rollout {} is not known here, and {} nodes name it: create it anew from its plan, upload its documents, \
-             and adopt after that",
-            word(&it["id"]),
-            it["nodes"]
-        )?;
-    }
+    unknown(out)?;
     if view["lost"]["count"] != 0 {
         writeln!(
             out,

@@ -73,7 +73,7 @@ impl Stand {
         let id = self.wanted(Wanted::Create { plan: Box::new(plan.clone()), who: who() }).await.id;
         let document = |planned: papers::Planned| {
             let signatures = ("signatures", Value::List(Vec::new()));
-            (planned.which, to_json(&Value::object([("signed", planned.value), signatures])))
+            (planned.kind, to_json(&Value::object([("signed", planned.value), signatures])))
         };
         let documents = papers::of(plan).into_iter().map(document).collect();
         self.wanted(Wanted::Sign { id, documents, who: who() }).await;
@@ -220,7 +220,7 @@ async fn a_node_that_runs_its_arms_release_takes_part_as_it_is() {
 fn watch() -> Comparison {
     let limits =
         Within { share_ppm: 100_000, core_ppm: 50_000, joules: None, memory_bytes: None, answers: 50 };
-    let bound = Bound { max_ppm: 50_000, answers: 1000, alpha_ppm: 50_000 };
+    let bound = Bound { max_ppm: 50_000, answers: 1000, nodes: 3, alpha_ppm: 50_000 };
     compares(What::Shadow(Shadow { release: target(8), to: 2048, limits, bound }))
 }
 

@@ -1,6 +1,7 @@
 //! A rollout that was made after the backup: this hub knows it by its id alone, until somebody gives it the plan again.
 
 use super::*;
+use crate::store::recovery::{self, Strange};
 
 #[tokio::test]
 async fn a_rollout_that_only_nodes_know_is_made_anew_from_its_plan_and_stands_where_they_say() {
@@ -45,4 +46,36 @@ async fn who_was_believed_before_the_plan_came_back_is_looked_at_once_more() {
     assert_eq!(stand.behind().await.len(), 1, "now it is known to be ahead");
     assert_eq!(stand.adopt().await, Recovered { nodes: 1, rollouts: 1, keys: 0 });
     assert_eq!(stand.rollout(id).await.phase.as_str(), "running");
+}
+
+#[tokio::test]
+async fn what_only_nodes_know_is_shown_though_the_hub_has_gone_on_since() {
+    let (mut stand, lost) = (Stand::new().await, plan(&[2048], "after the backup"));
+    let id = text::id(&lost);
+    // This hub has gone on since it was restored, so its number is no smaller than what nodes were told before.
+    stand.start(&plan(&[2048], "since the backup")).await;
+    let (mut other, mut node) = (Node::new("pump-9", 9), Node::new("pump-1", 1));
+    assert_eq!(stand.call(&mut other).await, [1]);
+    node.accepted.insert(id.to_string(), 1);
+    node.revision = other.revision;
+    stand.call(&mut node).await;
+    assert!(stand.behind().await.is_empty(), "by no number is it ahead");
+    let noted = [("pump-1".to_owned(), vec![Strange { id: id.to_string(), version: 1 }])];
+    assert_eq!(recovery::read_noted(&stand.store.readers).await.unwrap(), noted);
+    // It says so as long as it is so, whoever asks, also a hub that starts again.
+    stand.names.forget();
+    stand.call(&mut other).await;
+    stand.call(&mut node).await;
+    assert_eq!(recovery::read_noted(&stand.store.readers).await.unwrap(), noted);
+    assert_eq!(recovery::count_strange(&stand.store.readers).await.unwrap(), 1);
+
+    // The plan is here again: it is known, and the node is ahead of what was released of it.
+    stand.ready(&lost).await;
+    stand.call(&mut node).await;
+    assert_eq!(recovery::count_strange(&stand.store.readers).await.unwrap(), 0);
+    assert_eq!(stand.behind().await.len(), 1);
+    // What somebody made by hand is nobody's rollout.
+    other.accepted.insert("by hand".to_owned(), 1);
+    stand.call(&mut other).await;
+    assert_eq!(recovery::count_strange(&stand.store.readers).await.unwrap(), 0);
 }
