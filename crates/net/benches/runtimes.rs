@@ -19,13 +19,17 @@ use std::time::Instant;
 
 use net::network::{Network, Options};
 use net::runtime::Kind;
+use net::specimen::{Size, constant, ints, model, node, value};
 use net::tensor::{Data, Tensor};
 use package::contract::Extent;
 use serde_json::{Value, json};
-use shared::cases::{Came, data, passed_by_peer, play};
+use shared::cases::{Came, passed_by_peer, play};
+use shared::data::data;
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 3;
+/// Looks that share a run.
+const TOGETHER: usize = 8;
 /// Runs that are timed, at least.
 const RUNS: usize = 30;
 /// Set in the process that measures.
@@ -33,8 +37,10 @@ const TASK: &str = "NET_BENCH_TASK";
 
 fn main() {
     if let Ok(task) = std::env::var(TASK) {
-        let (kind, path) = task.split_once(' ').expect("a runtime and a file");
-        println!("{}", measure(serde_json::from_value(json!(kind)).expect("a runtime"), Path::new(path)));
+        let [kind, looks, path] =
+            task.splitn(3, ' ').collect::<Vec<_>>().try_into().expect("a runtime, a number and a file");
+        let kind = serde_json::from_value(json!(kind)).expect("a runtime");
+        println!("{}", measure(kind, looks.parse().expect("a number"), Path::new(path)));
         return;
     }
     let (Some(models), Some(minilm)) = (data("onnx-models"), data("minilm")) else { return };
@@ -58,7 +64,7 @@ fn main() {
         let mut rounds: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
         for _ in 0..ROUNDS {
             for (at, kind) in kinds.iter().enumerate() {
-                rounds.entry(at).or_default().push(measured(*kind, path));
+                rounds.entry(at).or_default().push(measured(*kind, 1, path));
             }
         }
         for (at, results) in rounds {
@@ -75,6 +81,7 @@ fn main() {
             }
         }
     }
+    together(&kinds, &models, &minilm);
     let Some(folder) = data("onnx-conformance") else { return };
     let cases = passed_by_peer(&folder);
     println!(
@@ -96,6 +103,57 @@ fn main() {
     }
 }
 
+/// Networks that leave open how many look: alone, and several in one run.
+fn together(kinds: &[Kind], models: &Path, minilm: &Path) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = folder.path().join("shapes.onnx");
+    std::fs::write(&own, shapes()).expect("a file");
+    println!("\n| model | runtime | alone ms | each of {TOGETHER} together ms | ratio |\n|---|---|---|---|---|");
+    for (name, path) in [
+        ("three convolutions of 64×64 pixels", own),
+        ("Magika", models.join("magika/model.onnx")),
+        ("MiniLM int8, 27 tokens", minilm.join("all-MiniLM-L6-v2-int8dyn.onnx")),
+    ] {
+        let mut rounds: BTreeMap<usize, Vec<(Value, Value)>> = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            for (at, kind) in kinds.iter().enumerate() {
+                let both = (measured(*kind, 1, &path), measured(*kind, TOGETHER, &path));
+                rounds.entry(at).or_default().push(both);
+            }
+        }
+        for (at, results) in rounds {
+            let ms = |one: &Value| one["run"].as_f64().unwrap_or(f64::NAN);
+            let alone = median(results.iter().map(|(alone, _)| ms(alone)).collect());
+            let each = median(results.iter().map(|(_, together)| ms(together) / TOGETHER as f64).collect());
+            println!("| {name} | {} | {alone:.3} | {each:.3} | {:.2} |", kinds[at].word(), alone / each);
+        }
+    }
+}
+
+/// A small network for pictures, of weights from nowhere.
+fn shapes() -> Vec<u8> {
+    let weights = |count: usize| -> Vec<f32> { (0..count).map(|at| ((at * at) as f32 * 0.37).sin() * 0.1).collect() };
+    let halved = || vec![ints("strides", &[2, 2])];
+    let parts = [
+        node("Conv", &["x", "k1"], &["a"], &halved()),
+        node("Relu", &["a"], &["b"], &[]),
+        node("Conv", &["b", "k2"], &["c"], &halved()),
+        node("Relu", &["c"], &["d"], &[]),
+        node("Conv", &["d", "k3"], &["e"], &halved()),
+        node("Relu", &["e"], &["f"], &[]),
+        node("GlobalAveragePool", &["f"], &["g"], &[]),
+        node("Flatten", &["g"], &["h"], &[]),
+        node("MatMul", &["h", "w"], &["y"], &[]),
+        constant("k1", &[16, 3, 3, 3], &weights(16 * 27)),
+        constant("k2", &[32, 16, 3, 3], &weights(32 * 144)),
+        constant("k3", &[64, 32, 3, 3], &weights(64 * 288)),
+        constant("w", &[64, 10], &weights(640)),
+    ];
+    let looks = Size::Called("looks");
+    let x = value("x", 1, &[looks, Size::Is(3), Size::Is(64), Size::Is(64)]);
+    model(&parts, &[x], &[value("y", 1, &[looks, Size::Is(10)])])
+}
+
 fn has_library() -> bool {
     std::env::var_os("ORT_DYLIB_PATH").is_some()
 }
@@ -106,9 +164,9 @@ fn median(mut list: Vec<f64>) -> f64 {
 }
 
 /// Measures in a process of its own.
-fn measured(kind: Kind, path: &Path) -> Value {
+fn measured(kind: Kind, looks: usize, path: &Path) -> Value {
     let own = std::env::current_exe().expect("the bench is a file");
-    let task = format!("{} {}", kind.word(), path.display());
+    let task = format!("{} {looks} {}", kind.word(), path.display());
     let out = Command::new(own).env(TASK, task).output().expect("the bench starts itself");
     let said = String::from_utf8_lossy(&out.stdout);
     said.lines()
@@ -124,7 +182,7 @@ fn resident() -> f64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }
 
-fn measure(kind: Kind, path: &Path) -> Value {
+fn measure(kind: Kind, looks: usize, path: &Path) -> Value {
     let bytes = std::fs::read(path).expect("the network is there");
     let before = resident();
     let milliseconds = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
@@ -135,7 +193,7 @@ fn measure(kind: Kind, path: &Path) -> Value {
         Err(error) => return json!({ "refused": error.to_string() }),
     };
     let load = milliseconds(start);
-    let inputs: Vec<Tensor> = network.inputs().iter().map(input).collect();
+    let inputs: Vec<Tensor> = network.inputs().iter().map(|port| input(port, looks)).collect();
     let start = Instant::now();
     if let Err(error) = network.run(&inputs) {
         return json!({ "refused": error.to_string() });
@@ -151,13 +209,14 @@ fn measure(kind: Kind, path: &Path) -> Value {
     json!({ "load": load, "first": first, "run": median(runs), "memory": resident() - before })
 }
 
-/// Something to put in: what is free is 1, but for the lengths of a frame of sound and of a sentence.
-fn input(port: &package::contract::Port) -> Tensor {
-    let sizes = port.shape.iter().flatten().map(|extent| match extent {
+/// Something to put in: of a first dimension that is free so many, of others 1, but for the lengths of a frame of sound and of a
+/// sentence.
+fn input(port: &package::contract::Port, looks: usize) -> Tensor {
+    let sizes = port.shape.iter().flatten().enumerate().map(|(at, extent)| match extent {
         Extent::Fixed(size) => *size as usize,
         Extent::Named(name) if name == "sequence" => 576,
         Extent::Named(name) if name == "seq" => 27,
-        Extent::Named(_) | Extent::Free => 1,
+        Extent::Named(_) | Extent::Free => if at == 0 { looks } else { 1 },
     });
     let shape: Vec<usize> = sizes.collect();
     let count: usize = shape.iter().product();

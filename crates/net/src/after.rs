@@ -293,7 +293,7 @@ fn wrong_shape(output: &str, tensor: &Tensor, expected: impl Into<String>) -> Me
 
 impl Meaning {
     /// The outputs that it reads.
-    fn outputs(&self) -> Vec<&str> {
+    pub(crate) fn outputs(&self) -> Vec<&str> {
         match self {
             Meaning::Classes(classes) => vec![&classes.output],
             Meaning::Boxes(boxes) => std::iter::once(&*boxes.boxes).chain(boxes.scores.as_deref()).collect(),

@@ -12,7 +12,7 @@ use crate::network::{Network, RunError};
 use crate::tensor::{Data, Tensor, TensorError, elements};
 
 /// By how much an answer may differ, of the largest number in it: runtimes add in another order.
-const TOLERANCE: f64 = 1e-3;
+pub(crate) const TOLERANCE: f64 = 1e-3;
 
 /// A case without an answer.
 #[derive(Debug, thiserror::Error)]

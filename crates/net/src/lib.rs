@@ -4,13 +4,14 @@
 //! is what goes in and comes out; [`network`] is the face; [`runtime`] says which runtimes stand behind it. What a package
 //! declares around a network is data: [`before`] makes tensors of pictures ([`picture`]) and numbers, [`after`] makes words, boxes
 //! and vectors of tensors, [`recipe`] holds both and is checked against the network, and [`stage`] runs all of it step by step,
-//! with state from one step to the next. [`golden`] asks a network what a package says it must answer.
+//! with state from one step to the next, or several steps in one run ([`batch`]). [`golden`] asks a network what a package says it must answer.
 //!
 //! [`specimen`] writes small graphs for tests.
 //!
 //! No operator is computed here. Nothing here reads a clock or the network, and no file but the library that a user names.
 
 pub mod after;
+pub mod batch;
 pub mod before;
 mod caught;
 pub mod golden;

@@ -276,6 +276,11 @@ impl Network {
         self.kind
     }
 
+    /// Whether inputs of shapes that it has not had before cost time and memory: its runtime compiles for them.
+    pub fn compiles_for_shapes(&self) -> bool {
+        self.runtime.compiles_for_shapes()
+    }
+
     /// Tensors for the inputs, in the graph's order, to tensors for the outputs.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         let kind = self.kind;

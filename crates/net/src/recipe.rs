@@ -10,6 +10,7 @@ use package::contract::{Extent, Net, Port};
 use serde::{Deserialize, Serialize};
 
 use crate::after::{Meaning, MeaningError, Named};
+use crate::batch::{self, BatchError};
 use crate::before::{Fill, FillError, Look, Numbers, fixed};
 
 /// The most numbers of an output that become fields by themselves.
@@ -19,6 +20,9 @@ const NUMBERS_MAX: u64 = 16;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
+    /// So many looks at most share a run of the network, where several are due; left out: each has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// How each input is filled, by its name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Fill>,
@@ -60,6 +64,9 @@ pub enum RecipeError {
     /// An output cannot mean that.
     #[error(transparent)]
     Meaning(#[from] MeaningError),
+    /// Looks cannot share a run.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
 }
 
 impl Recipe {
@@ -109,6 +116,9 @@ impl Recipe {
                     );
                 }
             }
+        }
+        if let Some(batch) = self.batch {
+            batch::check(batch, &self.inputs, &self.answers, net)?;
         }
         Ok(self)
     }
@@ -245,6 +255,45 @@ mod tests {
     }
 
     #[test]
+    fn looks_share_a_run_only_where_each_stands_for_itself() {
+        let named = |name: &str, first: &str, rest: &[u64]| {
+            let mut port = port(name, "float32", rest);
+            port.shape.as_mut().unwrap().insert(0, Extent::Named(first.to_owned()));
+            port
+        };
+        let said = |text: &str, inputs: Vec<Port>, outputs: Vec<Port>| {
+            let recipe: Recipe = toml::from_str(text).unwrap();
+            recipe.completed(&net(inputs, outputs)).map(|recipe| recipe.batch).map_err(|error| error.to_string())
+        };
+        let x = || named("x", "n", &[4]);
+        let y = || named("y", "n", &[2]);
+        assert_eq!(said("batch = 8", vec![x()], vec![y()]), Ok(Some(8)));
+        assert_eq!(said("batch = 8", vec![port("x", "float32", &[0, 4])], vec![named("y", "rows", &[2])]), Ok(Some(8)));
+        assert_eq!(said("batch = 1", vec![port("x", "float32", &[1, 4])], vec![port("y", "float32", &[1])]), Ok(Some(1)));
+        let unknown = Port { shape: None, ..y() };
+        let read = "batch = 8\n[[answers]]\nas = \"classes\"\noutput = \"y\"";
+        assert_eq!(said(read, vec![x()], vec![unknown]), Ok(Some(8)), "it is seen when it comes out");
+        let wrong = |text: &str, input: Port, output: Port, why: &str| {
+            let error = said(text, vec![input], vec![output]).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        };
+        wrong("batch = 0", x(), y(), "`batch` is 0, and must be from 1 to 256");
+        wrong("batch = 257", x(), y(), "`batch` is 257");
+        wrong("batch = 8", port("x", "float32", &[1, 4]), y(), "x float32[1×4] has a first dimension of 1, so");
+        wrong("batch = 8", port("x", "float32", &[0]), y(), "the window's length");
+        wrong("batch = 8", x(), port("y", "float32", &[1, 2]), "an answer reads y float32[1×2], which has a first dimension of 1");
+        let square = Port { shape: Some(vec![Extent::Named("n".into()), Extent::Named("n".into())]), ..x() };
+        wrong("batch = 8", square, y(), "which is another size as well");
+        let shaped = "batch = 8\n[inputs.x]\nfrom = \"numbers\"\nshape = [2, 4]";
+        wrong(shaped, x(), y(), "does not begin with 1");
+        let tokens = Port { shape: Some(vec![Extent::Named("n".into()), Extent::Named("length".into())]), ..x() };
+        wrong(read, tokens, named("y", "length", &[2]), "a size of what is looked at");
+        let given = "batch = 8\n[inputs.x]\nfrom = \"given\"\n[inputs.m]\nfrom = \"given\"";
+        let error = said(given, vec![x(), named("m", "rows", &[4])], vec![y()]).unwrap_err();
+        assert!(error.contains("has a first dimension `rows`, where another has `n`"), "{error}");
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_its_reason() {
         let wrong = |change: &str, to: &str, why: &str| {
             let text = STREAMING.replace(change, to);
@@ -267,6 +316,9 @@ mod tests {
             format!("{STREAMING}[[answers]]\nas = \"numbers\"\noutput = \"output\"\nnames = [\"speech\"]");
         let error = toml::from_str::<Recipe>(&twice).unwrap().completed(&streaming()).unwrap_err();
         assert!(error.to_string().contains("twice"), "{error}");
+        let together = toml::from_str::<Recipe>(&format!("batch = 8\n{STREAMING}")).unwrap();
+        let error = together.completed(&streaming()).unwrap_err().to_string();
+        assert!(error.contains("`state` carries state from one look to the next"), "{error}");
         assert!(toml::from_str::<Recipe>("[inputs.x]\nfrom = \"camera\"").is_err());
         assert!(toml::from_str::<Recipe>("[inputs.x]\nfrom = \"picture\"\ncolors = \"rgb\"").is_err());
     }

@@ -79,6 +79,9 @@ pub(crate) struct Asked<'a> {
 pub(crate) trait Runtime: Send {
     /// Inputs and outputs in the graph's order; inputs fit what the graph declares.
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Refusal>;
+
+    /// Whether inputs of shapes that it has not had before cost it time and memory.
+    fn compiles_for_shapes(&self) -> bool;
 }
 
 /// What a runtime does not do.

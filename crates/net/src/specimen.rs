@@ -81,9 +81,30 @@ pub fn ints(name: &str, values: &[u64]) -> Vec<u8> {
 
 /// A file of these nodes and constants, with these inputs and outputs.
 pub fn model(parts: &[Vec<u8>], inputs: &[Vec<u8>], outputs: &[Vec<u8>]) -> Vec<u8> {
-    let inputs: Vec<u8> = inputs.iter().flat_map(|value| bytes(11, value)).collect();
-    let outputs: Vec<u8> = outputs.iter().flat_map(|value| bytes(12, value)).collect();
-    let graph = [parts.concat(), bytes(2, "g"), inputs, outputs].concat();
+    let inputs = inputs.iter().map(|value| bytes(11, value));
+    let outputs = outputs.iter().map(|value| bytes(12, value));
+    let head = [parts.concat(), bytes(2, "g")];
+    file(&head.into_iter().chain(inputs).chain(outputs).collect::<Vec<_>>())
+}
+
+/// A file with these fields of its graph.
+pub fn file(graph: &[Vec<u8>]) -> Vec<u8> {
     let opset = [bytes(1, ""), number(2, 17)].concat();
-    [number(1, 8), bytes(7, graph), bytes(8, opset)].concat()
+    [number(1, 8), bytes(7, graph.concat()), bytes(8, opset)].concat()
+}
+
+/// The fields of a graph `y = x w` of any number of rows, its constant listed among its inputs, with an operator of nobody in a branch.
+/// To be read, not to be run.
+pub fn linear() -> Vec<Vec<u8>> {
+    let inner = bytes(1, [bytes(4, "Relu"), bytes(7, "com.example")].concat());
+    let branch = bytes(5, [bytes(1, "then_branch"), bytes(6, inner)].concat());
+    let batch = Size::Called("batch");
+    vec![
+        node("MatMul", &[], &[], &[]),
+        node("If", &[], &[], &[branch]),
+        constant("w", &[3, 2], &[0.0; 6]),
+        bytes(11, value("x", 1, &[batch, Size::Is(3)])),
+        bytes(11, value("w", 1, &[Size::Is(3), Size::Is(2)])),
+        bytes(12, value("y", 1, &[batch, Size::Is(2)])),
+    ]
 }

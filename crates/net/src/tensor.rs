@@ -3,6 +3,8 @@
 //! What `network` takes and gives, whichever runtime computes. Row-major, and always whole: the product of the shape is the
 //! number of elements.
 
+use std::ops::Range;
+
 use half::f16;
 
 /// The most dimensions of a tensor.
@@ -69,6 +71,13 @@ pub enum TensorError {
 pub struct Tensor {
     shape: Vec<usize>,
     data: Data,
+}
+
+impl Default for Tensor {
+    /// One without elements.
+    fn default() -> Tensor {
+        Tensor { shape: vec![0], data: Data::F32(Vec::new()) }
+    }
 }
 
 impl Data {
@@ -183,6 +192,34 @@ impl Data {
             Data::Bool(list) => list.iter().map(|is| f64::from(u8::from(*is))).collect(),
             Data::Text(_) => return None,
         })
+    }
+}
+
+impl Data {
+    /// Adds those of another; `false`, and nothing is added, if they are of another kind.
+    pub(crate) fn extend(&mut self, more: &Data) -> bool {
+        macro_rules! joined {
+            ($($kind:ident),*) => {
+                match (self, more) {
+                    $((Data::$kind(list), Data::$kind(more)) => list.extend_from_slice(more),)*
+                    _ => return false,
+                }
+            };
+        }
+        joined!(F32, F64, F16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, Text);
+        true
+    }
+
+    /// Those of a range, which must lie within them.
+    pub(crate) fn part(&self, range: Range<usize>) -> Data {
+        macro_rules! part {
+            ($($kind:ident),*) => {
+                match self {
+                    $(Data::$kind(list) => Data::$kind(list[range].to_vec()),)*
+                }
+            };
+        }
+        part!(F32, F64, F16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, Text)
     }
 }
 

@@ -5,7 +5,8 @@ mod shared;
 use std::collections::BTreeMap;
 
 use net::runtime::Kind;
-use shared::cases::{Came, data, passed_by_peer, play};
+use shared::cases::{Came, passed_by_peer, play};
+use shared::data::data;
 
 /// The least share that each runtime passed when it was measured; less is a loss.
 fn floor(kind: Kind) -> f64 {

@@ -13,24 +13,19 @@ use std::process::Command;
 
 use net::after::{Answer, Field, shared as overlap};
 use net::before::Window;
-use net::network::{Network, Options};
+use net::network::Network;
 use net::picture::Picture;
 use net::recipe::Recipe;
 use net::runtime::Kind;
 use net::stage::{Material, Stage};
 use net::tensor::{Data, Tensor};
-use shared::cases::{data, near};
+use shared::cases::near;
+use shared::data::data;
 use shared::proto::read_tensor;
-
-/// The runtimes that can be tested here.
-fn kinds() -> Vec<Kind> {
-    let has_library = std::env::var_os("ORT_DYLIB_PATH").is_some();
-    Kind::built().into_iter().filter(|kind| *kind != Kind::OnnxRuntime || has_library).collect()
-}
+use shared::runtimes::{kinds, options};
 
 fn load(bytes: &[u8], kind: Kind) -> Network {
-    let options = Options { runtime: Some(kind), ..Options::default() };
-    Network::load(bytes, &options).unwrap_or_else(|error| panic!("{}: {error}", kind.word()))
+    Network::load(bytes, &options(kind)).unwrap_or_else(|error| panic!("{}: {error}", kind.word()))
 }
 
 fn stage(bytes: &[u8], kind: Kind, recipe: &str) -> Stage {
@@ -127,6 +122,7 @@ fn answer_of(stage: &mut Stage, input: &Tensor) -> Answer {
     let recipe = Recipe {
         inputs: [("input".into(), net::before::Fill::Given {})].into(),
         answers: stage.recipe().answers.clone(),
+        ..Recipe::default()
     };
     let kind = stage.network().kind();
     let bytes = std::fs::read(data("onnx-models").unwrap().join("ultraface/version-RFB-320.onnx")).unwrap();
@@ -310,8 +306,7 @@ fn sentences_become_vectors_or_are_refused_clearly() {
     let expected = std::fs::read(folder.join("embeddings.expected.json")).unwrap();
     let expected: Vec<serde_json::Value> = serde_json::from_slice(&expected).unwrap();
     for kind in kinds() {
-        let options = Options { runtime: Some(kind), ..Options::default() };
-        let network = match Network::load(&bytes, &options) {
+        let network = match Network::load(&bytes, &options(kind)) {
             Ok(network) => network,
             Err(error) => {
                 println!("{}: {error}", kind.word());

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at any fault")]
 
+mod shared;
+
 use net::after::Field;
 use net::before::Window;
 use net::network::{LoadError, Network, Options, RunError};
@@ -10,16 +12,7 @@ use net::runtime::Kind;
 use net::specimen::{Size, bytes, constant, model, node, number, value, whole};
 use net::stage::{Material, Stage, StepError};
 use net::tensor::{Data, Tensor};
-
-/// The runtimes that can be tested here.
-fn kinds() -> Vec<Kind> {
-    let has_library = std::env::var_os("ORT_DYLIB_PATH").is_some();
-    Kind::built().into_iter().filter(|kind| *kind != Kind::OnnxRuntime || has_library).collect()
-}
-
-fn options(kind: Kind) -> Options {
-    Options { runtime: Some(kind), ..Options::default() }
-}
+use shared::runtimes::{kinds, options};
 
 fn f32s(shape: &[usize], list: &[f32]) -> Tensor {
     Tensor::of_f32(shape, list.to_vec()).unwrap()

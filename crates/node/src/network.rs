@@ -6,15 +6,19 @@
 //! from picture to picture and counted where they cross lines ([`crate::crossing`]). A network that fails gives nothing, is loaded again after 1 s, and waits twice as long after each
 //! further failure, up to 5 minutes. The rest of the flow goes on meanwhile.
 //!
+//! If its recipe says so, it is asked ahead for several looks in one run, where what makes them due waits already; what it says of
+//! each, and when, is the same.
+//!
 //! Its bytes are a file's, or those of the [release](releases) that serves: when another one does, it is loaded at the next
 //! reading, and until it is, the one before goes on. What becomes of a release is told to the slots, which send back one that is
 //! no good.
 //!
 //! Pure but for its file, which is read when its source opens and after each failure: whoever mends the file mends the network.
 
+mod ahead;
 pub mod releases;
+mod stream;
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,10 +33,13 @@ use package::name::ModelName;
 use wire::body::ModelRef;
 use wire::hash::Hash;
 use wire::id::PartName;
-use wire::world::{MonoNs, WallMs};
+use wire::world::{Clock, MonoNs, WallMs};
 
+use self::ahead::{Ahead, Foreseen, Seen};
 use self::releases::{Given, Releases, Told};
+use self::stream::{Pace, Stream};
 use crate::crossing::{Counter, Line};
+use crate::source::frame::Frame;
 use crate::why::why;
 
 /// The largest file of a network in a flow, in bytes.
@@ -155,17 +162,16 @@ pub struct Watcher {
     stage: Option<Stage>,
     /// Of the file that was loaded last.
     digest: Option<Hash>,
-    /// The last readings, oldest first; shape: `[≤ window, channels]`.
-    values: VecDeque<f32>,
-    /// Readings since the last look.
-    since: usize,
-    has_looked: bool,
+    stream: Stream,
+    /// What it was asked for before it was due.
+    ahead: Ahead,
+    /// The share that the last look had of the run that it was foreseen in; 0: it was a look of its own.
+    lent_ns: MonoNs,
     /// Whether it looks at pictures.
     sees: bool,
     counter: Counter,
     /// Whether something crossed a line at the last look.
     crossed: bool,
-    last_ms: Option<WallMs>,
     retry_at_ns: MonoNs,
     wait_ns: MonoNs,
     releases: Releases,
@@ -188,10 +194,9 @@ impl Watcher {
             channels: 0,
             stage: None,
             digest: None,
-            values: VecDeque::new(),
-            since: 0,
-            has_looked: false,
-            last_ms: None,
+            stream: Stream::default(),
+            ahead: Ahead::default(),
+            lent_ns: 0,
             retry_at_ns: 0,
             wait_ns: RETRY_FIRST_NS,
             releases: Releases::default(),
@@ -262,34 +267,33 @@ impl Watcher {
         self.config = config;
     }
 
-    /// Takes a picture, and the numbers that were measured of it: those are what a network of windows looks at.
-    pub fn see(&mut self, t_ms: WallMs, picture: &Picture, values: &[f64], now_ns: MonoNs) -> Option<Change> {
+    /// Takes a picture, and the numbers that were measured of it, as far as they are believed: those are what a network of windows
+    /// looks at.
+    pub fn see(&mut self, frame: &Frame, values: &[f64], now_ns: MonoNs) -> Option<Change> {
         let turned = self.turn_to(now_ns);
         if turned.is_some() {
             return turned;
         }
         if !self.sees {
-            return self.step(t_ms, values, now_ns);
+            return self.step(frame.t_ms, values, now_ns);
         }
-        let step_ms = self.last_ms.replace(t_ms).map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
-        let broke_off = step_ms > self.config.max_gap_ms || step_ms < 0;
-        let had_answer = broke_off && self.has_looked;
+        let pace = self.pace();
+        let broke_off = self.stream.breaks_off(frame.t_ms, pace);
+        let had_answer = broke_off && self.stream.has_looked();
         if broke_off {
             self.forget();
         }
         if self.stage.is_none() {
             return self.retry(now_ns).or_else(|| had_answer.then_some(Change::Forgot));
         }
-        self.since += 1;
-        if self.has_looked && self.since < self.config.hop {
+        if !self.stream.take(&[], pace) {
             return had_answer.then_some(Change::Forgot);
         }
-        self.since = 0;
-        self.has_looked = true;
-        let change = self.look(&Material { picture: Some(picture), ..Material::default() }, now_ns);
+        let material = Material { picture: Some(&frame.picture), ..Material::default() };
+        let change = self.look(&material, || Seen::Picture(frame.digest), now_ns);
         Some(match change {
             Change::Answered(mut answer) => {
-                self.crossed = self.counter.step(t_ms, &answer.boxes);
+                self.crossed = self.counter.step(frame.t_ms, &answer.boxes);
                 let counts = self.counter.fields();
                 answer.fields.extend(counts.map(|(name, count)| (name, Field::Number(count))));
                 Change::Answered(answer)
@@ -308,40 +312,135 @@ impl Watcher {
             // Only a rehearsal gives numbers without their picture.
             return None;
         }
-        let step_ms = self.last_ms.replace(t_ms).map_or(0, |last_ms| t_ms.saturating_sub(last_ms));
-        let is_whole = values.iter().all(|value| value.is_finite());
-        let broke_off = step_ms > self.config.max_gap_ms || step_ms < 0 || !is_whole;
-        let had_answer = broke_off && self.has_looked;
+        let pace = self.pace();
+        let is_whole = is_whole(values);
+        let broke_off = self.stream.breaks_off(t_ms, pace) || !is_whole;
+        let had_answer = broke_off && self.stream.has_looked();
         if broke_off {
             self.forget();
         }
         if self.stage.is_none() {
             return self.retry(now_ns).or_else(|| had_answer.then_some(Change::Forgot));
         }
-        if !is_whole {
+        if !is_whole || !self.stream.take(values, pace) {
             return had_answer.then_some(Change::Forgot);
         }
-        let held = self.config.window * self.channels;
-        self.values.extend(values.iter().map(|value| *value as f32));
-        while self.values.len() > held {
-            self.values.drain(..self.channels);
-        }
-        self.since += 1;
-        let is_due = !self.has_looked || self.since >= self.config.hop;
-        if self.values.len() < held || !is_due {
-            return had_answer.then_some(Change::Forgot);
-        }
-        self.since = 0;
-        self.has_looked = true;
-        let values = std::mem::take(&mut self.values);
-        let values: Vec<f32> = values.into();
+        let values = self.stream.window();
         let window = Window { values: &values, channels: self.channels };
-        let change = self.look(&Material { window: Some(window), ..Material::default() }, now_ns);
-        // A failure has begun another stream.
-        if self.has_looked {
-            self.values = values.into();
+        let material = Material { window: Some(window), ..Material::default() };
+        Some(self.look(&material, || Seen::window(&values), now_ns))
+    }
+
+    /// How many readings or pictures, from the next one on, are worth knowing beforehand; 0: each is looked at when it comes.
+    pub fn foresight(&self) -> usize {
+        let NetworkConfig { window, hop, .. } = &self.config;
+        let batch = self.stage.as_ref().and_then(|stage| stage.recipe().batch).unwrap_or(1);
+        if batch < 2 { 0 } else { batch.saturating_mul(*hop).saturating_add(*window) }
+    }
+
+    /// Asks for looks that are coming, if several can be asked for together and the first of them is due within the next `first`
+    /// readings. `coming`: readings that wait, in their order. Whatever comes instead, each look has the answer that it has alone.
+    pub fn foresee<'a>(
+        &mut self,
+        first: usize,
+        coming: impl Iterator<Item = (WallMs, &'a [f64])>,
+        clock: &dyn Clock,
+    ) {
+        if self.sees || !self.may_foresee() {
+            return;
         }
-        Some(change)
+        let (pace, mut stream) = (self.pace(), self.stream.clone());
+        let mut windows: Vec<Vec<f32>> = Vec::new();
+        for (at, (t_ms, values)) in coming.enumerate() {
+            if at >= first && windows.is_empty() {
+                break;
+            }
+            // It may be late, and refused: what follows is then another window.
+            if stream.is_before(t_ms) {
+                break;
+            }
+            let is_whole = is_whole(values);
+            if stream.breaks_off(t_ms, pace) || !is_whole {
+                stream.forget();
+            }
+            if is_whole && stream.take(values, pace) {
+                windows.push(stream.window());
+                if self.is_full(windows.len()) {
+                    break;
+                }
+            }
+        }
+        let seen = windows.iter().map(|values| Seen::window(values)).collect();
+        let channels = self.channels;
+        let windows = windows.iter().map(|values| Window { values, channels });
+        let materials: Vec<Material<'_>> =
+            windows.map(|window| Material { window: Some(window), ..Material::default() }).collect();
+        self.ask_ahead(&materials, seen, clock);
+    }
+
+    /// The same of pictures that wait, of which the first is looked at next.
+    pub fn foresee_pictures(&mut self, coming: &[Arc<Frame>], clock: &dyn Clock) {
+        if !self.sees || !self.may_foresee() {
+            return;
+        }
+        let (pace, mut stream) = (self.pace(), self.stream.clone());
+        let mut due: Vec<&Frame> = Vec::new();
+        for frame in coming {
+            if stream.is_before(frame.t_ms) {
+                break;
+            }
+            if stream.breaks_off(frame.t_ms, pace) {
+                stream.forget();
+            }
+            if stream.take(&[], pace) {
+                due.push(frame);
+            }
+            if due.is_empty() || self.is_full(due.len()) {
+                break;
+            }
+        }
+        let seen = due.iter().map(|frame| Seen::Picture(frame.digest)).collect();
+        let materials: Vec<Material<'_>> =
+            due.iter().map(|frame| Material { picture: Some(&frame.picture), ..Material::default() }).collect();
+        self.ask_ahead(&materials, seen, clock);
+    }
+
+    /// Whether it works and stays what it is, and nothing is foreseen whose turn has not come.
+    fn may_foresee(&self) -> bool {
+        let stays = match &self.config.from {
+            Origin::File(_) => true,
+            Origin::Release(_) => self.turn == self.releases.turn(),
+        };
+        stays && self.foresight() > 0 && self.ahead.is_empty()
+    }
+
+    /// Whether so many looks are as many as one run takes.
+    fn is_full(&self, looks: usize) -> bool {
+        let batch = self.stage.as_ref().and_then(|stage| stage.recipe().batch);
+        batch.is_none_or(|batch| looks >= batch)
+    }
+
+    /// Asks for the first of these, as many as are best asked for together.
+    fn ask_ahead(&mut self, materials: &[Material<'_>], seen: Vec<Seen>, clock: &dyn Clock) {
+        let Some(stage) = &mut self.stage else { return };
+        let count = stage.together(materials.len());
+        if count < 2 {
+            return;
+        }
+        let begun_ns = clock.mono_ns();
+        let answers = stage.steps(&materials[..count]);
+        let took_ns = clock.mono_ns().saturating_sub(begun_ns) / count as u64;
+        for (seen, answer) in seen.into_iter().zip(answers) {
+            // What failed fails again when it is due, and is told then.
+            let Ok(answer) = answer else { return };
+            self.ahead.push(Foreseen { seen, answer, took_ns });
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        let NetworkConfig { window, hop, max_gap_ms, .. } = self.config;
+        let held = if self.sees { 0 } else { window * self.channels };
+        Pace { held, channels: self.channels, hop, max_gap_ms }
     }
 
     /// It broke down while it worked: it is loaded again later.
@@ -370,9 +469,17 @@ impl Watcher {
         })
     }
 
-    fn look(&mut self, material: &Material<'_>, now_ns: MonoNs) -> Change {
+    /// Looks, or has looked ahead.
+    fn look(
+        &mut self,
+        material: &Material<'_>,
+        seen: impl FnOnce() -> Seen,
+        now_ns: MonoNs,
+    ) -> Change {
         let stage = self.stage.as_mut().expect("it was asked before");
-        match stage.step(material) {
+        let foreseen = self.ahead.take(seen);
+        self.lent_ns = foreseen.as_ref().map_or(0, |foreseen| foreseen.took_ns);
+        match foreseen.map_or_else(|| stage.step(material), |foreseen| Ok(foreseen.answer)) {
             Ok(answer) => {
                 self.wait_ns = RETRY_FIRST_NS;
                 Change::Answered(answer)
@@ -433,7 +540,7 @@ impl Watcher {
         let is_due = self.told_ns.is_none_or(|told_ns| now_ns.saturating_sub(told_ns) >= TELL_EVERY_NS);
         if self.given.is_some() && is_due {
             self.told_ns = Some(now_ns);
-            let ms = now_ns.saturating_sub(begun_ns).div_ceil(1_000_000);
+            let ms = (now_ns.saturating_sub(begun_ns) + self.lent_ns).div_ceil(1_000_000);
             self.tell(Told::Answered { ms: u32::try_from(ms).unwrap_or(u32::MAX), ok: true });
         }
     }
@@ -470,6 +577,7 @@ impl Watcher {
 
     /// It computes with this from now on.
     fn take(&mut self, stage: Stage) {
+        self.ahead.forget();
         self.sees = looks_at_pictures(&stage);
         self.stage = Some(stage);
     }
@@ -499,14 +607,23 @@ impl Watcher {
             Ok(_) | Err(StepError::Lost { .. }) => stage.begin()?,
             Err(error) => return Err(error.into()),
         }
+        // Beside nothing, something: what a network weighs together is found out here.
+        let ramp: Vec<f32> = (0..nothing.len()).map(|at| (at as f32 * 0.37).sin().abs()).collect();
+        let stripes = (0..3 * 8 * 8).map(|at: usize| (at * 37 % 256) as u8).collect();
+        let striped = Picture::new(8, 8, stripes).expect("a small picture is one");
+        let something = match sees {
+            true => Material { picture: Some(&striped), ..Material::default() },
+            false => {
+                Material { window: Some(Window { values: &ramp, channels: self.channels }), ..Material::default() }
+            }
+        };
+        stage.prove(&[material, something])?;
         Ok(stage)
     }
 
     /// Another stream begins.
     fn forget(&mut self) {
-        self.values.clear();
-        self.since = 0;
-        self.has_looked = false;
+        self.stream.forget();
         self.crossed = false;
         self.counter.lose();
         if let Some(stage) = &mut self.stage
@@ -522,157 +639,15 @@ impl Watcher {
     }
 }
 
+/// Whether no value is missing.
+fn is_whole(values: &[f64]) -> bool {
+    values.iter().all(|value| value.is_finite())
+}
+
 /// Whether a network is filled with pictures.
 fn looks_at_pictures(stage: &Stage) -> bool {
     stage.recipe().inputs.values().any(|fill| matches!(fill, Fill::Picture(_)))
 }
 
 #[cfg(test)]
-mod tests {
-    use net::after::Field;
-    use net::specimen::{Size, constant, model, node, value};
-    use package::digest::Digest;
-
-    use super::*;
-
-    const S: MonoNs = 1_000_000_000;
-
-    /// `y = x w` over windows of two readings of two channels: the sum of all of them.
-    fn summing() -> Vec<u8> {
-        let parts = [node("MatMul", &["x", "w"], &["y"], &[]), constant("w", &[4, 1], &[1.0; 4])];
-        let port = |name, wide| value(name, 1, &[Size::Is(1), Size::Is(wide)]);
-        model(&parts, &[port("x", 4)], &[port("y", 1)])
-    }
-
-    /// With a file of these bytes, in a folder that lives as long as it is held.
-    fn watcher(bytes: &[u8]) -> (Watcher, tempfile::TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("sum.onnx");
-        std::fs::write(&file, bytes).unwrap();
-        let watcher = Watcher::new(NetworkConfig {
-            name: PartName::new("sum").unwrap(),
-            source: 0,
-            from: Origin::File(file),
-            window: 2,
-            hop: 3,
-            max_gap_ms: 10_000,
-            recipe: Recipe::default(),
-            runtime: None,
-            pictures: false,
-            lines: Vec::new(),
-            record_each: false,
-        });
-        (watcher, folder)
-    }
-
-    fn said(change: Option<Change>) -> Option<f64> {
-        match change? {
-            Change::Answered(answer) => match answer.fields[0].1 {
-                Field::Number(number) => Some(number),
-                Field::Word(_) => None,
-            },
-            Change::Forgot => Some(f64::NEG_INFINITY),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn it_looks_at_whole_windows_a_hop_apart() {
-        let (mut watcher, _folder) = watcher(&summing());
-        watcher.open(2, 0).unwrap();
-        let mut step = |t_ms: i64, value: f64| said(watcher.step(t_ms * 1000, &[value, 1.0], 0));
-        let told: Vec<_> = (0..9).map(|t| step(t, t as f64)).collect();
-        assert_eq!(told, [None, Some(3.0), None, None, Some(9.0), None, None, Some(15.0), None]);
-        // A missing value, a silence and a step back each begin another stream.
-        let forgot = Some(f64::NEG_INFINITY);
-        assert_eq!([step(9, f64::NAN), step(10, 1.0), step(11, 2.0)], [forgot, None, Some(5.0)]);
-        assert_eq!([step(40, 3.0), step(41, 4.0)], [forgot, Some(9.0)]);
-        assert_eq!([step(40, 5.0), step(41, 6.0)], [forgot, Some(13.0)]);
-    }
-
-    #[test]
-    fn what_fails_is_tried_again_later_and_later() {
-        let (mut watcher, _folder) = watcher(b"no network");
-        assert!(watcher.open(2, 0).is_err());
-        let mut failures = Vec::new();
-        for second in 0..40 {
-            match watcher.step(second as i64 * 1000, &[1.0, 1.0], second * S) {
-                None => {}
-                Some(Change::Failed(reason)) => failures.push((second, reason)),
-                Some(other) => panic!("{other:?}"),
-            }
-        }
-        let times: Vec<u64> = failures.iter().map(|(second, _)| *second).collect();
-        assert_eq!(times, [1, 3, 7, 15, 31]);
-        assert!(failures[0].1.contains("no ONNX file"), "{failures:?}");
-        // Whole bytes, and it is back by itself.
-        let Origin::File(file) = &watcher.config().from else { unreachable!("it was made so") };
-        std::fs::write(file, summing()).unwrap();
-        assert_eq!(watcher.step(63_000, &[1.0, 1.0], 63 * S), Some(Change::Ready));
-        assert_eq!(watcher.model().digest, Some(Hash::of(&summing())));
-    }
-
-    #[test]
-    fn a_window_that_does_not_fit_is_found_out_when_the_source_opens() {
-        let (mut watcher, _folder) = watcher(&summing());
-        let error = watcher.open(3, 0).unwrap_err();
-        assert_eq!(error.to_string(), "`x` takes 4 numbers, and the window has 6");
-        assert!(!watcher.is_ready());
-        assert_eq!(watcher.step(0, &[1.0; 3], 0), None);
-        assert!(matches!(watcher.step(1, &[1.0; 3], S), Some(Change::Failed(_))));
-    }
-
-    /// As [`summing`], of so many channels, each times ten.
-    fn given(release: u64, channels: u64) -> Given {
-        let weights = vec![10.0; channels as usize];
-        let parts = [node("MatMul", &["x", "w"], &["y"], &[]), constant("w", &[channels, 1], &weights)];
-        let port = |name, wide| value(name, 1, &[Size::Is(1), Size::Is(wide)]);
-        let bytes = model(&parts, &[port("x", channels)], &[port("y", 1)]);
-        let (manifest, weights) = (Digest::of(&release.to_le_bytes()), Digest::of(&bytes));
-        Given { release, manifest, weights, bytes: Box::new(bytes), recipe: Recipe::default() }
-    }
-
-    #[test]
-    fn a_release_takes_the_place_of_the_one_before_unless_it_does_not_fit() {
-        let (mut watcher, _folder) = watcher(&summing());
-        let sum = ModelName::new("sum").unwrap();
-        let from = Origin::Release(sum.clone());
-        watcher.config = NetworkConfig { from, hop: 1, ..watcher.config };
-        let releases = Releases::default();
-        watcher.join(releases.clone());
-        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let hears = Arc::clone(&told);
-        releases.tell_to(Box::new(move |_, manifest, told| hears.lock().unwrap().push((manifest, told))));
-        let error = watcher.open(2, 0).unwrap_err().to_string();
-        assert!(error.contains("no release of `sum` serves here"), "{error}");
-        let mut t = 0;
-        let mut step = |watcher: &mut Watcher| {
-            t += 1;
-            watcher.step(t * 1000, &[1.0, 1.0], t as u64 * S)
-        };
-        assert_eq!(step(&mut watcher), None);
-        releases.give(&sum, given(1, 4));
-        assert_eq!(step(&mut watcher), Some(Change::Ready));
-        assert!(watcher.model().variant.ends_with(" release=1"), "{:?}", watcher.model());
-        assert_eq!([said(step(&mut watcher)), said(step(&mut watcher))], [None, Some(40.0)]);
-        watcher.answered(0, 1);
-        // One that takes three windows' worth of channels is told of, and the one before goes on.
-        releases.give(&sum, given(2, 6));
-        assert_eq!(said(step(&mut watcher)), Some(40.0));
-        releases.give(&sum, given(1, 4));
-        assert_eq!(said(step(&mut watcher)), Some(40.0));
-        releases.give(&sum, given(3, 4));
-        assert_eq!(step(&mut watcher), Some(Change::Ready));
-        releases.take_back(&sum);
-        assert!(matches!(step(&mut watcher), Some(Change::Failed(_))));
-        assert_eq!([step(&mut watcher), step(&mut watcher)], [None, None]);
-        let told = told.lock().unwrap();
-        let of = |release: u64| Digest::of(&release.to_le_bytes());
-        assert_eq!(told[0], (of(1), Told::Answered { ms: 1, ok: true }));
-        assert!(
-            matches!(&told[1], (broken, Told::Broke(why)) if *broken == of(2) && why.contains("takes 6")),
-            "{told:?}"
-        );
-        assert_eq!(told.len(), 2);
-    }
-}
+mod tests;

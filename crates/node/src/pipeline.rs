@@ -11,6 +11,7 @@
 //! model that looks at a feature it is the feature's rows, named as the feature. Of a source of pictures it is the picture: the
 //! digest is that of its file, so whoever kept the file can compare; among several sources it stands in the list with its source and time.
 
+mod ahead;
 pub(crate) mod bulkhead;
 mod input;
 mod lacks;
@@ -594,7 +595,7 @@ impl Pipeline {
             part: &lane.part,
             t_ms,
             values: believed,
-            picture: frame.map(|frame| &frame.picture),
+            frame,
             clock: moment.clock,
             crumb: &*crumb,
         };

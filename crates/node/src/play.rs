@@ -6,7 +6,9 @@
 
 pub mod rehearse;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use wire::world::{Simulated, WallMs};
@@ -24,6 +26,11 @@ use crate::source::simulated::pump_config;
 use crate::source::sound::settings::{From as SoundFrom, SoundSettings};
 use crate::source::sound::wav::{Wav, WavError};
 use crate::source::tally::Tally;
+
+/// The most readings that are read before their turn, for networks that look at several things in one run.
+const AHEAD_READINGS: usize = 1 << 14;
+/// And of pictures, until they have so many bytes.
+const AHEAD_BYTES: usize = 64 << 20;
 
 /// Why a flow cannot be played.
 #[derive(Debug, thiserror::Error)]
@@ -87,9 +94,20 @@ struct Player<'a> {
     source: usize,
     config: &'a SourceConfig,
     from: From,
+    /// What is played next.
+    next: Next,
+    /// What was read before its turn, and follows.
+    coming: VecDeque<Next>,
+    /// What was found after that: its end, or why it cannot be read on.
+    then: Option<Result<bool, PlayError>>,
+}
+
+/// A reading before it is played.
+#[derive(Default)]
+struct Next {
     row: Row,
     /// The picture that the row was measured of.
-    frame: Option<Frame>,
+    frame: Option<Arc<Frame>>,
 }
 
 enum From {
@@ -99,21 +117,22 @@ enum From {
     Sound { wav: Box<Wav>, settings: SoundSettings, begin_ms: WallMs, samples: u64 },
 }
 
-impl Player<'_> {
-    /// Reads the next reading into `row`; `false` at the end.
-    fn advance(&mut self) -> Result<bool, PlayError> {
-        match &mut self.from {
-            From::File(reader) => Ok(reader.read_row(&mut self.row)?),
+impl From {
+    /// Reads the next reading into `next`, which holds the one before it; `false` at the end.
+    fn read(&mut self, next: &mut Next) -> Result<bool, PlayError> {
+        let row = &mut next.row;
+        match self {
+            From::File(reader) => Ok(reader.read_row(row)?),
             From::Pictures(pictures) => {
-                self.frame = pictures.next();
-                let Some(frame) = &self.frame else { return Ok(false) };
-                let (line, values) = (self.row.line + 1, frame.row().to_vec());
-                self.row = Row { line, t_ms: frame.t_ms, values, truth: None };
+                let Some(frame) = pictures.next() else { return Ok(false) };
+                let (line, values) = (row.line + 1, frame.row().to_vec());
+                *row = Row { line, t_ms: frame.t_ms, values, truth: None };
+                next.frame = Some(Arc::new(frame));
                 Ok(true)
             }
             From::Sound { wav, settings, begin_ms, samples } => {
-                self.row.values.resize(settings.channels.len(), 0.0);
-                let read = wav.read(&mut self.row.values);
+                row.values.resize(settings.channels.len(), 0.0);
+                let read = wav.read(&mut row.values);
                 let file = || match &settings.from {
                     SoundFrom::File { file, .. } => file.clone(),
                     SoundFrom::Program { .. } => PathBuf::new(),
@@ -122,8 +141,8 @@ impl Player<'_> {
                     return Ok(false);
                 }
                 let at_ms = *samples as f64 * 1e3 / f64::from(settings.rate_hz);
-                self.row.t_ms = *begin_ms + at_ms as WallMs;
-                self.row.line += 1;
+                row.t_ms = *begin_ms + at_ms as WallMs;
+                row.line += 1;
                 *samples += 1;
                 Ok(true)
             }
@@ -131,15 +150,56 @@ impl Player<'_> {
             From::Pump { pump, left } => {
                 *left -= 1;
                 let sample = pump.next();
-                let line = self.row.line + 1;
-                self.row = Row {
-                    line,
-                    t_ms: sample.t_ms,
-                    values: sample.values.to_vec(),
-                    truth: Some(sample.fault.is_some()),
-                };
+                let (line, values) = (row.line + 1, sample.values.to_vec());
+                *row = Row { line, t_ms: sample.t_ms, values, truth: Some(sample.fault.is_some()) };
                 Ok(true)
             }
+        }
+    }
+}
+
+impl Player<'_> {
+    /// Goes on to the next reading; `false` at the end.
+    fn advance(&mut self) -> Result<bool, PlayError> {
+        if let Some(next) = self.coming.pop_front() {
+            self.next = next;
+            return Ok(true);
+        }
+        self.then.take().unwrap_or_else(|| self.from.read(&mut self.next))
+    }
+
+    /// Reads on until so much is known of what is coming, if there is so much.
+    fn look_ahead(&mut self, most: usize) {
+        let bytes = |next: &Next| next.frame.as_ref().map_or(0, |frame| frame.picture.rgb().len());
+        let has_pictures = self.next.frame.is_some();
+        let mut held: usize = if has_pictures { self.coming.iter().map(bytes).sum() } else { 0 };
+        while self.then.is_none() && self.coming.len() < most.min(AHEAD_READINGS) && held < AHEAD_BYTES {
+            let line = self.coming.back().unwrap_or(&self.next).row.line;
+            let mut next = Next { row: Row { line, ..Row::default() }, frame: None };
+            match self.from.read(&mut next) {
+                Ok(true) => {
+                    held += bytes(&next);
+                    self.coming.push_back(next);
+                }
+                ended => self.then = Some(ended),
+            }
+        }
+    }
+
+    /// Tells the networks what is coming, if they want to know.
+    fn foretell(&mut self, pipeline: &mut Pipeline, world: &Simulated, out: &mut Vec<Product>) {
+        let most = pipeline.foresight(self.source);
+        if most == 0 {
+            return;
+        }
+        self.look_ahead(most);
+        let waiting = || std::iter::once(&self.next).chain(&self.coming);
+        if self.next.frame.is_some() {
+            let frames: Vec<Arc<Frame>> = waiting().filter_map(|next| next.frame.clone()).collect();
+            pipeline.foresee_pictures(self.source, &frames, world, out);
+        } else {
+            let rows = waiting().map(|next| (next.row.t_ms, next.row.values.as_slice()));
+            pipeline.foresee(self.source, 1, rows, world, out);
         }
     }
 }
@@ -198,7 +258,8 @@ pub fn play(
         pipeline
             .open(source, &channels, &mut out)
             .map_err(|error| PlayError::Open { source_name: config.name.to_string(), source: error })?;
-        let mut player = Player { source, config, from, row: Row::default(), frame: None };
+        let (next, coming) = (Next::default(), VecDeque::new());
+        let mut player = Player { source, config, from, next, coming, then: None };
         if player.advance()? {
             players.push(player);
         }
@@ -210,25 +271,28 @@ pub fn play(
     let mut report = PlayReport::default();
     let mut batch = Batch::default();
     // At most 64 sources: looking at each for the oldest reading is quick enough.
-    while let Some(next) = (0..players.len()).min_by_key(|at| (players[*at].row.t_ms, players[*at].source)) {
+    while let Some(next) = (0..players.len()).min_by_key(|at| (players[*at].next.row.t_ms, players[*at].source)) {
         let player = &mut players[next];
+        player.foretell(&mut pipeline, &world, &mut out);
+        let row = &mut player.next.row;
         batch.t_ms.clear();
-        batch.t_ms.push(player.row.t_ms);
-        std::mem::swap(&mut batch.values, &mut player.row.values);
-        match &player.frame {
+        batch.t_ms.push(row.t_ms);
+        std::mem::swap(&mut batch.values, &mut row.values);
+        let (t_ms, truth) = (row.t_ms, row.truth);
+        match &player.next.frame {
             Some(frame) => pipeline.see(player.source, frame, &world, &mut out),
             None => pipeline.step(player.source, &batch, 0, &world, &mut out),
         }
-        let (t_ms, values, truth) = (player.row.t_ms, batch.values.as_slice(), player.row.truth);
+        let values = batch.values.as_slice();
         see(Some(Played { source: player.source, t_ms, values, truth }), &pipeline, &out);
         out.clear();
-        std::mem::swap(&mut batch.values, &mut player.row.values);
+        std::mem::swap(&mut batch.values, &mut player.next.row.values);
         if !player.advance()? {
             let player = players.remove(next);
             let tally = match player.from {
                 From::File(reader) => reader.tally().clone(),
                 From::Pump { .. } | From::Pictures(_) | From::Sound { .. } => {
-                    Tally { rows: player.row.line, ..Tally::default() }
+                    Tally { rows: player.next.row.line, ..Tally::default() }
                 }
             };
             let (readings, _late) = pipeline.counts(player.source);

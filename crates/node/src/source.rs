@@ -117,7 +117,7 @@ pub fn supervise(mut source: Box<dyn Source>, mut inlet: Inlet, back_off: BackOf
                 let _ = inlet.tell(Event::State { state: SourceState::Ended, reason });
                 return;
             }
-            Ok(Err(SourceError::Stopped(Stopped))) => return,
+            Ok(Err(SourceError::Stopped(Stopped))) => return source.leave(&mut inlet),
             Ok(Err(error)) => why(&error),
             Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
         };
@@ -127,7 +127,7 @@ pub fn supervise(mut source: Box<dyn Source>, mut inlet: Inlet, back_off: BackOf
         let reason = format!("{reason}; tried again in {} s", wait.as_secs_f64());
         let told = inlet.tell(Event::State { state: SourceState::Failed, reason });
         if told.and_then(|()| inlet.pause(wait)).is_err() {
-            return;
+            return source.leave(&mut inlet);
         }
     }
 }

@@ -8,6 +8,7 @@ use net::specimen::{Size, constant, model, node, value};
 use node::flow::Flow;
 use node::pipeline::{Pipeline, Product};
 use node::source::queue::Batch;
+use proptest::prelude::*;
 use wire::body::{Answer, Said};
 use wire::hash::Hash;
 use wire::world::Simulated;
@@ -167,4 +168,83 @@ fn a_network_that_is_left_out_says_nothing_and_a_floor_answers_for_it() {
         give(&mut pipeline, 2, &[1.0, 9.0, 9.5, 14.0], &mut out);
         assert!(answers(&out).is_empty());
     }
+}
+
+/// What comes of readings that arrive in groups of these sizes, each record as it would be written. `ahead`: whether networks are told
+/// what waits in a group.
+fn records_of(folder: &Path, text: &str, readings: &[(i64, f64)], groups: &[usize], ahead: bool) -> Vec<String> {
+    let mut pipeline = Pipeline::new(&flow(folder, text));
+    let (mut out, world) = (Vec::new(), Simulated::new(0));
+    pipeline.open(0, &["a".into(), "b".into()], &mut out).unwrap();
+    let (mut rest, mut sizes) = (readings, groups.iter().cycle());
+    while !rest.is_empty() {
+        let (group, after) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+        let rows: Vec<(i64, [f64; 2])> = group.iter().map(|(t_ms, value)| (*t_ms, [*value, 0.5])).collect();
+        for (at, (t_ms, values)) in rows.iter().enumerate() {
+            if ahead {
+                let coming = rows[at..].iter().map(|(t_ms, values)| (*t_ms, &values[..]));
+                pipeline.foresee(0, 1, coming, &world, &mut out);
+            }
+            pipeline.step(0, &Batch { t_ms: vec![*t_ms], values: values.to_vec() }, 0, &world, &mut out);
+        }
+        rest = after;
+    }
+    pipeline.flush(&mut out);
+    let drafts = out.iter().map(Product::draft);
+    drafts.map(|draft| format!("{} {} {}", draft.stream, draft.kind, draft.body.get())).collect()
+}
+
+/// The network's flow, with other settings.
+fn asked(hop: usize, batch: usize) -> String {
+    let settings = format!("hop = {hop}\nrecord = \"each\"\nrecipe.batch = {batch}");
+    FLOW.replace("hop = 2", &settings).replace("type = \"http\"", "type = \"http\"\nmax_gap = \"10s\"")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn any_grouping_gives_the_same_records(
+        steps in prop::collection::vec((prop_oneof![8 => Just(1000i64), 1 => Just(20_000), 1 => Just(-500), 1 => Just(0)], -20i32..20), 1..90),
+        missing in prop::collection::vec(0usize..90, 0..4),
+        groups in prop::collection::vec(1usize..14, 1..12),
+        (hop, batch) in (1usize..4, 2usize..6),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("net.onnx"), network()).unwrap();
+        let mut t_ms = 1_000_000;
+        let readings: Vec<(i64, f64)> = steps
+            .iter()
+            .enumerate()
+            .map(|(at, (step_ms, value))| {
+                t_ms += step_ms;
+                (t_ms, if missing.contains(&at) { f64::NAN } else { f64::from(*value) })
+            })
+            .collect();
+        let alone = records_of(folder.path(), &asked(hop, 1), &readings, &[1], false);
+        let together = records_of(folder.path(), &asked(hop, batch), &readings, &groups, true);
+        prop_assert_eq!(together, alone);
+    }
+}
+
+#[test]
+fn a_flow_says_why_looks_cannot_share_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |text: &str| Flow::parse(&folder.path().join("flow.toml"), text.into()).unwrap_err().to_string();
+    assert!(said(&asked(1, 0)).contains("`model.net`: `batch` is 0, and must be from 1 to 256"));
+    let state = "\n[model.net.recipe.inputs.h]\nfrom = \"state\"\noutput = \"hn\"\nshape = [1, 2]\n[[model.net.recipe.answers]]";
+    let text = asked(1, 4).replacen("\n[[model.net.recipe.answers]]", state, 1);
+    assert!(said(&text).contains("the input `h` carries state"), "{}", said(&text));
+    // What only the network knows is said when it is loaded.
+    let fixed = model(
+        &[node("MatMul", &["x", "w"], &["y"], &[]), constant("w", &[4, 2], &[1.0; 8])],
+        &[value("x", 1, &[Size::Is(1), Size::Is(4)])],
+        &[value("y", 1, &[Size::Is(1), Size::Is(2)])],
+    );
+    std::fs::write(folder.path().join("net.onnx"), fixed).unwrap();
+    let mut pipeline = Pipeline::new(&flow(folder.path(), &asked(1, 4)));
+    let mut out = Vec::new();
+    pipeline.open(0, &["a".into(), "b".into()], &mut out).unwrap();
+    let [Product::Part(failed)] = &out[..] else { panic!("{out:?}") };
+    assert!(failed.state == "failed" && failed.reason.contains("has a first dimension of 1"), "{failed:?}");
 }

@@ -90,8 +90,11 @@ pub fn facts(
     let contract = Contract::Net(graph.net);
     contract.check().map_err(|source| OnnxError::Form { path: path.to_owned(), source })?;
     let file_bytes = bytes.len() as u64;
-    // The file as it is mapped, its constants once more as they are computed with, and no value's place used twice.
-    let ram_bytes = [graph.constant_bytes, graph.value_bytes, BESIDE_BYTES];
+    // The file as it is mapped, its constants once more as they are computed with, and no value's place used twice. Looks that share a
+    // run have values of their own, and whoever compiles for them holds the constants once more.
+    let looks = recipe.and_then(|recipe| recipe.batch).unwrap_or(1).max(1) as u64;
+    let constant_bytes = graph.constant_bytes.saturating_mul(if looks > 1 { 2 } else { 1 });
+    let ram_bytes = [constant_bytes, graph.value_bytes.saturating_mul(looks), BESIDE_BYTES];
     let known = Known {
         ram_bytes: ram_bytes.into_iter().fold(file_bytes, u64::saturating_add),
         bytes: file_bytes,

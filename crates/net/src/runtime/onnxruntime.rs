@@ -87,6 +87,10 @@ impl Runtime for OnnxRuntime {
             })
             .collect()
     }
+
+    fn compiles_for_shapes(&self) -> bool {
+        false
+    }
 }
 
 fn to_theirs(tensor: &Tensor) -> Result<DynValue, Refusal> {

@@ -1,32 +1,16 @@
 //! ONNX's own cases of single operators and small models, and how near an answer must be.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test may stop at any fault, and says what it skips"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may stop at any fault")]
 #![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use net::network::{LoadError, Network, Options, RunError};
 use net::runtime::Kind;
 use net::tensor::{Data, Tensor};
 
 use super::proto::read_tensor;
-
-/// The folder of shared data of this name, if it is here.
-pub(crate) fn data(name: &str) -> Option<PathBuf> {
-    let set = std::env::var_os("SELVEDGE_DATA").map(|folder| PathBuf::from(folder).join(name));
-    let near =
-        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/data").join(name));
-    let found = set.into_iter().chain(near).find(|folder| folder.is_dir());
-    if found.is_none() {
-        println!("skipped: shared/data/{name} is not here");
-    }
-    found
-}
 
 /// Tensors in order; `None` stands for what is no tensor.
 pub(crate) type List = Vec<Option<Tensor>>;

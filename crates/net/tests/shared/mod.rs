@@ -1,4 +1,6 @@
-//! What tests and benches share: ONNX's own cases, and tensors in files.
+//! What tests and benches share: ONNX's own cases, tensors in files, the runtimes here, and where data of others lies.
 
 pub(crate) mod cases;
+pub(crate) mod data;
 pub(crate) mod proto;
+pub(crate) mod runtimes;

@@ -126,6 +126,8 @@ pub(super) struct Round {
     keeping: Option<JoinHandle<()>>,
     trouble: Option<String>,
     failed: Vec<String>,
+    /// Whether somebody waits until what it brought outlives a power cut.
+    secure: bool,
     /// When the readings arrived whose decisions are not committed yet.
     deciding: Vec<MonoNs>,
     decided: Latency,
@@ -144,6 +146,7 @@ impl Round {
             keeping: None,
             trouble: None,
             failed: Vec::new(),
+            secure: false,
             deciding: Vec::new(),
             decided: Latency::default(),
             changed: true,
@@ -253,6 +256,9 @@ impl Looper {
     fn think(&mut self, arrival: &Arrival, round: &mut Round) {
         let before = round.out.len();
         let place = self.sources.place(arrival.source);
+        if let Some(at) = place {
+            self.foresee(at, arrival, round);
+        }
         // Taken in any case: nobody comes back for the picture of a source that has left.
         let frame = match &arrival.event {
             Event::Look => self.outlet.frame(arrival.source),
@@ -271,6 +277,10 @@ impl Looper {
                 self.change_source(at, *state, reason, round);
             }
             (Event::Settle, Some(at)) => self.pipeline.settle(at, &mut round.out),
+            (Event::Secure, Some(at)) => {
+                self.pipeline.settle(at, &mut round.out);
+                round.secure = true;
+            }
             (Event::Opened { channels }, Some(at)) => {
                 match self.pipeline.open(at, channels, &mut round.out) {
                     Ok(()) => {
@@ -343,6 +353,35 @@ impl Looper {
         }
     }
 
+    /// Tells networks that look at several things in one run what waits behind this event.
+    fn foresee(&mut self, at: usize, arrival: &Arrival, round: &mut Round) {
+        let Looper { pipeline, outlet, clock, .. } = self;
+        let (most, out) = (pipeline.foresight(at), &mut round.out);
+        match &arrival.event {
+            Event::Look => {
+                outlet.let_wait(arrival.source, most);
+                if most > 0 {
+                    pipeline.foresee_pictures(at, &outlet.frames(arrival.source), &**clock, out);
+                }
+            }
+            Event::Batch(batch) if most > 0 => outlet.waiting(|waiting| {
+                let own = waiting.iter().filter(|other| other.source == arrival.source);
+                // What follows when it opens anew, or fails, is another stream.
+                let batches = own.map_while(|other| match &other.event {
+                    Event::Batch(batch) => Some(Some(batch)),
+                    Event::Opened { .. } | Event::State { .. } => None,
+                    _ => Some(None),
+                });
+                let rows = std::iter::once(batch).chain(batches.flatten()).flat_map(|batch| {
+                    let channels = batch.values.len() / batch.t_ms.len().max(1);
+                    batch.t_ms.iter().copied().zip(batch.values.chunks_exact(channels.max(1)))
+                });
+                pipeline.foresee(at, batch.t_ms.len(), rows, &**clock, out);
+            }),
+            _ => {}
+        }
+    }
+
     /// Models that have just broken down go on from what was kept of them.
     fn recall_fallen(&mut self) {
         let fallen: Vec<usize> = self.pipeline.fallen().collect();
@@ -369,6 +408,8 @@ impl Looper {
             self.think(&arrival, round);
             arrivals.push(arrival);
         }
+        // Those that leave wait for what they brought.
+        round.secure |= self.sources.part_with_gone(|place| self.pipeline.brought(place));
         let data = self.data.clone();
         // What cannot be read is learnt anew.
         let stored = |model: &str| {
@@ -439,7 +480,8 @@ impl Looper {
     fn remember(&mut self, round: &mut Round) {
         let now_ns = self.clock.mono_ns();
         let due = self.journal.durable_due().is_some_and(|due_ns| now_ns >= due_ns);
-        if round.out.is_empty() && !due {
+        let full = std::mem::take(&mut round.secure) || due;
+        if round.out.is_empty() && !full {
             return;
         }
         let stamp = self.stamp();
@@ -449,7 +491,7 @@ impl Looper {
                 trouble = Some(why(&error));
             }
         }
-        let durability = if due { Durability::Full } else { Durability::Relaxed };
+        let durability = if full { Durability::Full } else { Durability::Relaxed };
         let mut committed = self.journal.commit(durability);
         if let Some(set_aside) = self.journal.take_set_aside() {
             round.changed = true;
@@ -481,10 +523,18 @@ impl Looper {
     }
 
     /// Tells the sources what is in the journal; nothing while it does not take all records.
-    fn settle(&self, round: &Round) {
-        if round.trouble.is_none() {
-            for (place, number) in self.sources.numbers().iter().enumerate() {
-                self.outlet.settle(*number, self.pipeline.settled(place));
+    fn settle(&mut self, round: &Round) {
+        if round.trouble.is_some() {
+            return;
+        }
+        let durable = self.journal.durable_due().is_none();
+        for (place, number) in self.sources.numbers().iter().enumerate() {
+            self.outlet.settle(*number, self.pipeline.settled(place), durable);
+        }
+        if durable {
+            for (number, brought) in self.sources.take_parted() {
+                self.outlet.settle(number, brought, true);
+                self.outlet.close(number);
             }
         }
     }
@@ -568,6 +618,7 @@ impl Looper {
 
     pub(super) fn finish(mut self, mut round: Round) -> Result<(), JournalError> {
         self.pipeline.flush(&mut round.out);
+        round.secure = true;
         self.remember(&mut round);
         self.settle(&round);
         self.file(&mut round);

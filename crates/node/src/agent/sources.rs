@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use wire::id::NodeId;
+use wire::id::{NodeId, PartName};
 use wire::world::Clock;
 
 use crate::flow::Flow;
@@ -35,6 +36,12 @@ pub(super) struct Sources {
     threads: Threads,
     /// By place in the flow: the number in the queue.
     numbers: Vec<usize>,
+    /// By place in the flow: those that were told to end, and are in the flow still.
+    gone: Vec<usize>,
+    /// Those that are not: the number in the queue, and how many readings they brought.
+    parted: Vec<(usize, u64)>,
+    /// Hangs up when the thread of a source ends, by its name.
+    ended: BTreeMap<PartName, Receiver<()>>,
 }
 
 impl Sources {
@@ -47,7 +54,8 @@ impl Sources {
         back_off: BackOff,
     ) -> Sources {
         let (posted, threads) = (Posted::default(), Threads::default());
-        Sources { node, data, intake, clock, back_off, posted, threads, numbers: Vec::new() }
+        let (numbers, gone, parted, ended) = Default::default();
+        Sources { node, data, intake, clock, back_off, posted, threads, numbers, gone, parted, ended }
     }
 
     /// Those at the local API.
@@ -85,9 +93,17 @@ impl Sources {
                 // Linux keeps 15 bytes of a thread's name.
                 let name: String = format!("source.{}", config.name).chars().take(15).collect();
                 let back_off = self.back_off;
-                let thread = std::thread::Builder::new()
-                    .name(name)
-                    .spawn(move || supervise(source, inlet, back_off))?;
+                let (ends, ended) = channel();
+                let before = self.ended.insert(config.name.clone(), ended);
+                let body = move || {
+                    // Two of one name would not know what the other one remembers.
+                    if let Some(before) = before {
+                        let _ = before.recv();
+                    }
+                    supervise(source, inlet, back_off);
+                    drop(ends);
+                };
+                let thread = std::thread::Builder::new().name(name).spawn(body)?;
                 self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
             }
             None => {
@@ -104,9 +120,23 @@ impl Sources {
         for (place, source) in before.sources.iter().enumerate() {
             if !before.same(after, &format!("source.{}", source.name)) {
                 self.intake.stop(self.numbers[place]);
+                self.gone.push(place);
                 self.posted.write().unwrap_or_else(PoisonError::into_inner).remove(source.name.as_str());
             }
         }
+    }
+
+    /// Nothing more is taken of those that were told to end; whether there are such. `brought`: how many readings were taken, by place.
+    pub(super) fn part_with_gone(&mut self, brought: impl Fn(usize) -> u64) -> bool {
+        let gone = std::mem::take(&mut self.gone);
+        let are_gone = !gone.is_empty();
+        self.parted.extend(gone.into_iter().map(|place| (self.numbers[place], brought(place))));
+        are_gone
+    }
+
+    /// Those that wait for what they brought to be remembered: the number in the queue, and how many readings that is. Once.
+    pub(super) fn take_parted(&mut self) -> Vec<(usize, u64)> {
+        std::mem::take(&mut self.parted)
     }
 
     /// Brings the sources into the order of another flow, and starts those that are new.

@@ -6,8 +6,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use net::after::Meaning;
+use net::batch::check_alone;
 use net::before::Fill;
-use net::recipe::Recipe;
+use net::recipe::{Recipe, RecipeError};
 use net::runtime::Kind as Runtime;
 use package::name::ModelName;
 use wire::id::PartName;
@@ -162,9 +163,13 @@ pub(super) fn check(
     checked.into_iter().collect()
 }
 
-/// Whether it declares that it looks at pictures, and gets none, or several.
+/// Whether it declares that it looks at pictures, and gets none, or several; or that looks share a run which cannot.
 fn misfit(config: &NetworkConfig) -> Option<NetworkError> {
     let sees = config.recipe.inputs.values().any(|fill| matches!(fill, Fill::Picture(_)));
+    let batch = config.recipe.batch.map(|batch| check_alone(batch, &config.recipe.inputs));
+    if let Some(Err(error)) = batch {
+        return Some(RecipeError::from(error).into());
+    }
     match () {
         () if sees && !config.pictures => Some(NetworkError::Blind),
         () if sees && config.window > 1 => Some(NetworkError::Several),

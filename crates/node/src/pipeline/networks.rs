@@ -2,7 +2,6 @@
 //! another than before.
 
 use net::after::{Answer, Field as Value};
-use net::picture::Picture;
 use wire::body::{self, Said};
 use wire::hash::Hash;
 use wire::id::PartName;
@@ -15,6 +14,7 @@ use crate::flow::Flow;
 use crate::flow::names::PartAt;
 use crate::network::releases::Releases;
 use crate::network::{Change, Watcher};
+use crate::source::frame::Frame;
 use crate::supervise::crumb::Crumb;
 use crate::why::why;
 
@@ -52,9 +52,17 @@ pub(super) struct At<'a> {
     pub(super) t_ms: WallMs,
     pub(super) values: &'a [f64],
     /// The picture that the values were measured of, from a source that gives pictures.
-    pub(super) picture: Option<&'a Picture>,
+    pub(super) frame: Option<&'a Frame>,
     pub(super) clock: &'a dyn Clock,
     /// Where the node notes what it is busy with.
+    pub(super) crumb: &'a Crumb,
+}
+
+/// What time it is, and where it is noted what the node is busy with.
+pub(super) struct Now<'a> {
+    /// `source.` and its name.
+    pub(super) part: &'a str,
+    pub(super) clock: &'a dyn Clock,
     pub(super) crumb: &'a Crumb,
 }
 
@@ -180,6 +188,36 @@ impl Networks {
         }
     }
 
+    /// How much of what waits of a source is worth knowing beforehand; 0: nothing.
+    pub(super) fn foresight(&self, source: usize) -> usize {
+        let asked = self.of(source).filter(|placed| !placed.pretended && placed.left_out.is_none());
+        let most = asked.map(|placed| placed.watcher.foresight()).max().unwrap_or(0);
+        if self.left_out.is_none() { most } else { 0 }
+    }
+
+    /// Has the networks of a source look ahead at what waits, as far as several looks can share a run.
+    pub(super) fn foresee(
+        &mut self,
+        source: usize,
+        now: &Now<'_>,
+        out: &mut Vec<Product>,
+        mut look: impl FnMut(&mut Watcher),
+    ) {
+        for placed in self.placed.iter_mut().filter(|placed| placed.watcher.config().source == source) {
+            if placed.watcher.foresight() == 0 || placed.pretended || placed.left_out.is_some() {
+                continue;
+            }
+            now.crumb.at(Some(&placed.path));
+            let looked = contained(&mut placed.watcher, &mut look);
+            now.crumb.at(Some(now.part));
+            if let Err(panic) = looked {
+                placed.watcher.fall(now.clock.mono_ns());
+                placed.last = None;
+                out.push(Product::part(&placed.path, "failed", format!("it panicked: {panic}")));
+            }
+        }
+    }
+
     /// Has the networks of a source look at a reading; gives those whose answer is worth a record.
     pub(super) fn step(&mut self, at: &At<'_>, board: &mut Board, out: &mut Vec<Product>) -> Vec<usize> {
         let mut news = Vec::new();
@@ -197,8 +235,8 @@ impl Networks {
             let now_ns = at.clock.mono_ns();
             // Whatever computes it is not ours: if the process dies of it, the next life shall know.
             at.crumb.at(Some(&placed.path));
-            let stepped = contained(&mut placed.watcher, |watcher| match at.picture {
-                Some(picture) => watcher.see(at.t_ms, picture, at.values, now_ns),
+            let stepped = contained(&mut placed.watcher, |watcher| match at.frame {
+                Some(frame) => watcher.see(frame, at.values, now_ns),
                 None => watcher.step(at.t_ms, at.values, now_ns),
             });
             at.crumb.at(Some(at.part));

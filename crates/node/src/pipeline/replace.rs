@@ -40,6 +40,11 @@ impl Replaced {
 }
 
 impl Pipeline {
+    /// How many readings a source has brought.
+    pub fn brought(&self, source: usize) -> u64 {
+        self.lanes[source].brought
+    }
+
     /// The pipeline of `after`, which goes on where this one, of `before`, stands. `stored`: what a model of `after` that is
     /// new had learnt in an earlier life. Appends what is to be told: the ends of what was going on and is no more.
     pub fn replaced(

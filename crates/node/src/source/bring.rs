@@ -1,5 +1,7 @@
 //! What every blocking source can do: bring readings.
 
+use std::future::Future;
+
 use super::queue::{Inlet, Stopped};
 use super::recording::RecordingError;
 use crate::mqtt::LinkError;
@@ -8,6 +10,9 @@ use crate::mqtt::LinkError;
 pub trait Source: Send {
     /// Brings readings. Returns why it came to its end, in words. Run again after an error, it goes on where it was.
     fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError>;
+
+    /// The node stops, or goes on without it: what it owes for the readings that it brought is done before it goes.
+    fn leave(&mut self, _inlet: &mut Inlet) {}
 }
 
 /// Why a source stopped before its end.
@@ -28,4 +33,11 @@ pub enum SourceError {
     /// The system gives no sockets or threads.
     #[error("the system gives no room to wait for anything")]
     Runtime(#[source] std::io::Error),
+}
+
+/// Does what waits for something outside, on the thread of its source.
+pub fn wait_for<T>(work: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SourceError::Runtime)?;
+    runtime.block_on(work)
 }

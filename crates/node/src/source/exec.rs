@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::bring::{Source, SourceError};
+use super::bring::{Source, SourceError, wait_for};
 use super::child::Program;
 use super::funnel::{Funnel, FunnelSettings};
 use super::lines::{Lines, attend};
@@ -59,10 +59,6 @@ impl Exec {
 
 impl Source for Exec {
     fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(SourceError::Runtime)?;
-        runtime.block_on(self.listen(inlet))
+        wait_for(self.listen(inlet))
     }
 }

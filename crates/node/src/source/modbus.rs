@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_modbus::ExceptionCode;
 use tokio_modbus::client::{Context, Reader as _};
 
-use super::bring::{Source, SourceError};
+use super::bring::{Source, SourceError, wait_for};
 use super::queue::{Batch, Event, Inlet, SourceState, Stopped};
 use line::Line;
 use map::{Register, Request, Table, WordOrder};
@@ -173,12 +173,8 @@ impl Modbus {
 
 impl Source for Modbus {
     fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(SourceError::Runtime)?;
         // A connection that broke may have been to another device: it is asked together again.
         self.requests = map::plan(&self.registers);
-        runtime.block_on(self.ask(inlet))
+        wait_for(self.ask(inlet))
     }
 }

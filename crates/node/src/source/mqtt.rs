@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 
-use super::bring::{Source, SourceError};
+use super::bring::{Source, SourceError, wait_for};
 use super::funnel::Funnel;
 use super::queue::{Event, Inlet, Stopped};
 use crate::mqtt::{self as broker, LEAVE, Link, Message, Receipt, Session};
@@ -178,10 +178,6 @@ impl Listening {
 
 impl Source for MqttSource {
     fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(SourceError::Runtime)?;
-        runtime.block_on(self.listen(inlet))
+        wait_for(self.listen(inlet))
     }
 }

@@ -5,12 +5,16 @@
 //!
 //! A picture is no batch: it is large, and an old one is worth little. Of each source at most one waits, and a newer one takes its
 //! place ([`Inlet::show`]); what was displaced is counted in the one that displaced it. A source whose pictures must all be
-//! looked at waits its turn ([`Inlet::show_in_turn`]).
+//! looked at waits its turn ([`Inlet::show_in_turn`]); of such pictures a few may wait, for networks that look at several together.
 //!
 //! A source that has to acknowledge what it brings looks at [`Inlet::settled`]: so many of its readings are in the
-//! journal, or given up there with a record that says so.
+//! journal, or given up there with a record that says so. One that does with it what cannot be taken back looks at
+//! [`Inlet::durable`]: so many outlive a power cut, too. When the node stops, or goes on without the source, both are known to the
+//! end ([`Inlet::leave`]).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +27,10 @@ use super::frame::Frame;
 
 /// Cells that one source may have waiting: half a megabyte of numbers.
 pub const ALLOWANCE_CELLS: usize = 1 << 16;
+/// Pictures that wait their turn, beside the first, have at most so many bytes together.
+const TURN_BYTES: usize = 64 << 20;
+/// Events that are taken out of the queue before their turn, at most.
+const AHEAD_EVENTS: usize = 1_024;
 
 /// A run of readings of one source.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -54,6 +62,8 @@ pub enum Event {
     Look,
     /// Whoever sent the readings waits for them to be settled, and sends no more until they are.
     Settle,
+    /// Whoever sent the readings waits for them to be durable.
+    Secure,
     /// It is in another state now.
     State {
         /// Which.
@@ -125,7 +135,14 @@ pub enum NotTaken {
 #[derive(Debug, Default)]
 struct Waiting {
     cells: usize,
-    frame: Option<Box<Frame>>,
+    frames: VecDeque<Arc<Frame>>,
+}
+
+impl Waiting {
+    /// Bytes of the pictures that wait.
+    fn bytes(&self) -> usize {
+        self.frames.iter().map(|frame| frame.picture.rgb().len()).sum()
+    }
 }
 
 /// What one source has waiting.
@@ -136,7 +153,12 @@ struct Allowance {
     /// The same for a source that does not block.
     stirred: Notify,
     settled: AtomicU64,
+    durable: AtomicU64,
+    /// Pictures that may wait their turn; 0 and 1: one.
+    turn: AtomicUsize,
     stopping: AtomicBool,
+    /// Nothing more becomes of what it sent.
+    closed: AtomicBool,
 }
 
 impl Allowance {
@@ -149,6 +171,13 @@ impl Allowance {
         // Under the lock, so that nobody looks before and waits after.
         let _waiting = self.lock();
         self.stopping.store(true, Relaxed);
+        self.freed.notify_all();
+        self.stirred.notify_one();
+    }
+
+    fn close(&self) {
+        let _waiting = self.lock();
+        self.closed.store(true, Relaxed);
         self.freed.notify_all();
         self.stirred.notify_one();
     }
@@ -197,28 +226,41 @@ impl Inlet {
         if self.stopping() {
             return Err(Stopped);
         }
-        let displaced = waiting.frame.take();
+        let displaced = waiting.frames.pop_back();
         if let Some(old) = &displaced {
             frame.dropped = frame.dropped.saturating_add(old.dropped).saturating_add(1);
         }
-        waiting.frame = Some(Box::new(frame));
+        waiting.frames.push_back(Arc::new(frame));
         drop(waiting);
-        if displaced.is_none() {
-            // Who takes a picture has heard of it once: what nobody hears of must not stay.
-            self.tell(Event::Look).inspect_err(|_| drop(self.allowance.lock().frame.take()))?;
-            self.sent += 1;
-        }
-        Ok(())
+        // Whoever takes a picture has heard of it once.
+        if displaced.is_none() { self.tell_of_picture() } else { Ok(()) }
     }
 
-    /// Shows a picture once the one before it has been taken: none is displaced.
-    pub fn show_in_turn(&mut self, frame: Frame) -> Result<(), Stopped> {
+    /// Shows a picture once there is room for it: none is displaced.
+    pub fn show_in_turn(&mut self, mut frame: Frame) -> Result<(), Stopped> {
+        let bytes = frame.picture.rgb().len();
+        let fits = |waiting: &Waiting, turn: usize| {
+            let is_next = waiting.frames.len() < turn && waiting.bytes().saturating_add(bytes) <= TURN_BYTES;
+            waiting.frames.is_empty() || is_next
+        };
         let mut waiting = self.allowance.lock();
-        while waiting.frame.is_some() && !self.stopping() {
+        while !fits(&waiting, self.allowance.turn.load(Relaxed)) && !self.stopping() {
             waiting = self.allowance.freed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        if self.stopping() {
+            return Err(Stopped);
+        }
+        frame.arrived_ns = self.clock.mono_ns();
+        waiting.frames.push_back(Arc::new(frame));
         drop(waiting);
-        self.show(frame)
+        self.tell_of_picture()
+    }
+
+    fn tell_of_picture(&mut self) -> Result<(), Stopped> {
+        // What nobody hears of must not stay.
+        self.tell(Event::Look).inspect_err(|_| drop(self.allowance.lock().frames.pop_back()))?;
+        self.sent += 1;
+        Ok(())
     }
 
     /// Readings handed over so far.
@@ -229,6 +271,19 @@ impl Inlet {
     /// How many of them, the first ones, are settled: in the journal, or given up there with a record that says so.
     pub fn settled(&self) -> u64 {
         self.allowance.settled.load(Relaxed)
+    }
+
+    /// How many of them, the first ones, are settled so that a power cut does not undo it.
+    pub fn durable(&self) -> u64 {
+        self.allowance.durable.load(Relaxed)
+    }
+
+    /// After [`Stopped`]: waits until all that was handed over is durable, or will never be.
+    pub fn leave(&self) {
+        let mut waiting = self.allowance.lock();
+        while self.durable() < self.sent && !self.allowance.closed.load(Relaxed) {
+            waiting = self.allowance.freed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Until there may be room, more may be settled, or the source shall stop.
@@ -299,6 +354,8 @@ fn locked(allowances: &Allowances) -> MutexGuard<'_, Vec<Arc<Allowance>>> {
 /// The pipeline's end of the queue.
 pub struct Outlet {
     from: Receiver<Arrival>,
+    /// Taken out of the queue to be looked at, and still to be given.
+    ahead: RefCell<VecDeque<Arrival>>,
     to: Sender<Arrival>,
     allowances: Allowances,
 }
@@ -308,7 +365,7 @@ impl Outlet {
     pub fn new(sources: usize) -> Outlet {
         let (to, from) = channel();
         let allowances = (0..sources).map(|_| Arc::default()).collect();
-        Outlet { from, to, allowances: Arc::new(Mutex::new(allowances)) }
+        Outlet { from, ahead: RefCell::default(), to, allowances: Arc::new(Mutex::new(allowances)) }
     }
 
     /// The end of source number `source`.
@@ -323,18 +380,31 @@ impl Outlet {
 
     /// The next event, if one comes in time. It counts as waiting until [`Outlet::done`].
     pub fn next(&self, timeout: Duration) -> Option<Arrival> {
-        self.from.recv_timeout(timeout).ok()
+        let first = self.ahead.borrow_mut().pop_front();
+        first.or_else(|| self.from.recv_timeout(timeout).ok())
     }
 
     /// The next event, if one is there.
     pub fn next_now(&self) -> Option<Arrival> {
-        self.from.try_recv().ok()
+        let first = self.ahead.borrow_mut().pop_front();
+        first.or_else(|| self.from.try_recv().ok())
+    }
+
+    /// Shows the events that are there and were not given yet, in their order.
+    pub fn waiting<T>(&self, look: impl FnOnce(&VecDeque<Arrival>) -> T) -> T {
+        let mut ahead = self.ahead.borrow_mut();
+        while ahead.len() < AHEAD_EVENTS
+            && let Ok(arrival) = self.from.try_recv()
+        {
+            ahead.push_back(arrival);
+        }
+        look(&ahead)
     }
 
     /// Gives back the room an event took.
     pub fn done(&self, arrival: &Arrival) {
         if let Event::Batch(batch) = &arrival.event {
-            let allowance = Arc::clone(&locked(&self.allowances)[arrival.source]);
+            let allowance = self.allowance(arrival.source);
             let mut waiting = allowance.lock();
             waiting.cells = waiting.cells.saturating_sub(batch.cells());
             drop(waiting);
@@ -343,21 +413,53 @@ impl Outlet {
         }
     }
 
-    /// The picture that waits of a source, after it said [`Event::Look`]; there is room for the next one from here on.
-    pub fn frame(&self, source: usize) -> Option<Box<Frame>> {
-        let allowance = Arc::clone(&locked(&self.allowances)[source]);
-        let frame = allowance.lock().frame.take();
+    /// The picture that waits of a source, after it said [`Event::Look`], the oldest if several do; there is room for the next one
+    /// from here on.
+    pub fn frame(&self, source: usize) -> Option<Arc<Frame>> {
+        let allowance = self.allowance(source);
+        let frame = allowance.lock().frames.pop_front();
         allowance.freed.notify_all();
         allowance.stirred.notify_one();
         frame
     }
 
-    /// Tells a source how many of its readings are settled, since it was started.
-    pub fn settle(&self, source: usize, readings: u64) {
-        let allowance = Arc::clone(&locked(&self.allowances)[source]);
-        if allowance.settled.swap(readings, Relaxed) != readings {
+    /// The pictures that wait of a source, the oldest first; they go on waiting.
+    pub fn frames(&self, source: usize) -> Vec<Arc<Frame>> {
+        self.allowance(source).lock().frames.iter().cloned().collect()
+    }
+
+    /// So many pictures of a source may wait their turn.
+    pub fn let_wait(&self, source: usize, pictures: usize) {
+        let allowance = self.allowance(source);
+        if allowance.turn.load(Relaxed) != pictures {
+            let _waiting = allowance.lock();
+            allowance.turn.store(pictures, Relaxed);
+            allowance.freed.notify_all();
+        }
+    }
+
+    /// Tells a source how many of its readings are settled, since it was started, and whether they are durable.
+    pub fn settle(&self, source: usize, readings: u64, durable: bool) {
+        let allowance = self.allowance(source);
+        let mut is_new = allowance.settled.swap(readings, Relaxed) != readings;
+        if durable && allowance.durable.load(Relaxed) != readings {
+            is_new = true;
+            let _waiting = allowance.lock();
+            allowance.durable.store(readings, Relaxed);
+            allowance.freed.notify_all();
+        }
+        if is_new {
             allowance.stirred.notify_one();
         }
+    }
+
+    /// Nothing more becomes of what a source sent.
+    pub fn close(&self, source: usize) {
+        self.allowance(source).close();
+    }
+
+    fn allowance(&self, source: usize) -> Arc<Allowance> {
+        Arc::clone(&locked(&self.allowances)[source])
     }
 
     /// A handle that lets the sources stop.
@@ -368,6 +470,13 @@ impl Outlet {
     /// A handle by which other parts of the node have something remembered.
     pub fn messenger(&self) -> Messenger {
         Messenger { to: self.to.clone() }
+    }
+}
+
+impl Drop for Outlet {
+    /// Whoever waits for something to become of its readings waits no more.
+    fn drop(&mut self) {
+        locked(&self.allowances).iter().for_each(|allowance| allowance.close());
     }
 }
 
@@ -505,6 +614,65 @@ mod tests {
             assert_eq!((frame.row()[0], frame.row()[4]), (f64::from(at), 0.0));
         }
         assert_eq!(thread.join().unwrap(), (vec![Ok(()); 3], 3));
+    }
+
+    #[test]
+    fn a_few_pictures_wait_their_turn_if_somebody_looks_at_several() {
+        let outlet = Outlet::new(1);
+        let mut inlet = outlet.inlet(0, Box::new(Simulated::new(0)));
+        outlet.let_wait(0, 3);
+        for at in 0..3 {
+            inlet.show_in_turn(frame(f64::from(at))).unwrap();
+        }
+        let brightness = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.row()[0]).collect::<Vec<_>>();
+        assert_eq!(brightness(&outlet.frames(0)), [0.0, 1.0, 2.0]);
+        assert_eq!(outlet.waiting(VecDeque::len), 3, "each is told of");
+        let thread = std::thread::spawn(move || (inlet.show_in_turn(frame(3.0)), inlet.sent()));
+        assert_eq!(outlet.next_now().unwrap().event, Event::Look);
+        assert_eq!(outlet.frame(0).unwrap().row()[0], 0.0);
+        assert_eq!(thread.join().unwrap(), (Ok(()), 4));
+        assert_eq!(brightness(&outlet.frames(0)), [1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn what_was_looked_at_before_its_turn_comes_in_its_turn() {
+        let outlet = Outlet::new(1);
+        let mut inlet = outlet.inlet(0, Box::new(Simulated::new(0)));
+        for cells in 2..5 {
+            inlet.send(batch(cells)).unwrap();
+        }
+        let cells = |arrival: Option<Arrival>| match arrival?.event {
+            Event::Batch(batch) => Some(batch.cells()),
+            _ => None,
+        };
+        assert_eq!(cells(outlet.next_now()), Some(2));
+        assert_eq!(outlet.waiting(VecDeque::len), 2);
+        inlet.send(batch(9)).unwrap();
+        assert_eq!(outlet.waiting(VecDeque::len), 3);
+        let order = [outlet.next(Duration::ZERO), outlet.next_now(), outlet.next_now(), outlet.next_now()];
+        assert_eq!(order.map(cells), [Some(3), Some(4), Some(9), None]);
+    }
+
+    #[test]
+    fn who_leaves_waits_until_all_of_it_is_durable_or_will_never_be() {
+        for durable in [true, false] {
+            let outlet = Outlet::new(1);
+            let mut inlet = outlet.inlet(0, Box::new(Simulated::new(0)));
+            inlet.send(batch(2)).unwrap();
+            outlet.stopper().stop();
+            outlet.settle(0, 1, false);
+            assert_eq!((inlet.settled(), inlet.durable()), (1, 0));
+            let thread = std::thread::spawn(move || {
+                inlet.leave();
+                inlet.durable()
+            });
+            if durable {
+                outlet.settle(0, 1, true);
+            } else {
+                outlet.close(0);
+            }
+            assert_eq!(thread.join().unwrap(), u64::from(durable));
+        }
     }
 
     #[test]

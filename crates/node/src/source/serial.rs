@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serial2_tokio::{CharSize, SerialPort, Settings, StopBits};
 
-use super::bring::{Source, SourceError};
+use super::bring::{Source, SourceError, wait_for};
 use super::funnel::{Funnel, FunnelSettings};
 use super::lines::{Lines, attend};
 use super::queue::Inlet;
@@ -92,10 +92,6 @@ impl Serial {
 
 impl Source for Serial {
     fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(SourceError::Runtime)?;
-        runtime.block_on(self.listen(inlet))
+        wait_for(self.listen(inlet))
     }
 }

@@ -15,7 +15,7 @@ use pulse::Pulse;
 use settings::{From, SoundSettings};
 use wav::Wav;
 
-use super::bring::{Source, SourceError};
+use super::bring::{Source, SourceError, wait_for};
 use super::child::Program;
 use super::queue::{Batch, Event, Inlet, SourceState};
 use super::refusals::Refusals;
@@ -150,11 +150,7 @@ impl Source for Sound {
         match self.settings.from.clone() {
             From::File { file, times, repeat } => self.play(&file, times, repeat, inlet),
             From::Program { command, folder, silence } => {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(SourceError::Runtime)?;
-                runtime.block_on(self.listen(&command, &folder, silence, inlet))
+                wait_for(self.listen(&command, &folder, silence, inlet))
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::stand::{BRIGHT, folder, gstreamer, records, run, source, until};
+use crate::light::{BRIGHT, folder, gstreamer};
+use crate::stand::{records, run, source, until};
 
 /// Prints pictures of one brightness, so many a second, until it is ended or has printed `count`.
 const PROGRAM: &str = r#"

@@ -7,10 +7,14 @@
 )]
 
 mod camera;
+#[path = "../../../net/tests/shared/data.rs"]
+mod data;
 mod folder;
+mod light;
 mod others;
 #[cfg(feature = "cameras")]
 mod rtsp;
 mod sound;
+#[path = "../stand/mod.rs"]
 mod stand;
 mod words;

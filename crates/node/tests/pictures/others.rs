@@ -1,28 +1,17 @@
 //! Networks of others on pictures of others, where those are at hand: faces, through a folder and a flow.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use node::flow::Flow;
 use node::pipeline::Product;
 use node::play::play;
 use wire::body::Said;
 
-/// A folder of the shared data, if it is here; otherwise a line says that it is not.
-pub(crate) fn shared(name: &str) -> Option<PathBuf> {
-    let set = std::env::var_os("SELVEDGE_SHARED_DATA").map(|folder| PathBuf::from(folder).join(name));
-    let near =
-        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/data").join(name));
-    let found = set.into_iter().chain(near).find(|folder| folder.is_dir());
-    if found.is_none() {
-        println!("skipped: shared/data/{name} is not here");
-    }
-    found
-}
+use crate::data::data;
 
 #[test]
 fn faces_are_found_through_a_folder() {
-    let Some(data) = shared("onnx-models/ultraface") else { return };
+    let Some(data) = data("onnx-models/ultraface") else { return };
     let dir = tempfile::tempdir().unwrap();
     let pictures = dir.path().join("pictures");
     fs::create_dir(&pictures).unwrap();

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use node::agent::Running;
 use wire::world::{Clock as _, System};
 
-use crate::stand::{BRIGHT, folder, gstreamer, records, run, source, until};
+use crate::light::{BRIGHT, folder, gstreamer};
+use crate::stand::{records, run, source, until};
 
 /// A server, ended when it is dropped.
 struct Server {

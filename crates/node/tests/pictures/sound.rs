@@ -7,7 +7,7 @@ use node::pipeline::Product;
 use node::play::play;
 use wire::body::Said;
 
-use crate::others::shared;
+use crate::data::data;
 use crate::stand::{folder, records, run, source, until};
 
 /// A second of a loud hum at 100 Hz, then one of a low one, at 8 kHz.
@@ -92,7 +92,7 @@ fn a_file_of_another_rate_is_told() {
 /// Speech, found by a network of others in a recording of others.
 #[test]
 fn a_network_with_state_hears_speech() {
-    let Some(data) = shared("onnx-models/silero-vad") else { return };
+    let Some(data) = data("onnx-models/silero-vad") else { return };
     let (wav, net) = (data.join("test-2_16k_mono.wav"), data.join("silero_vad_16k_op15.onnx"));
     let text = format!(
         r#"

@@ -6,6 +6,7 @@
 
 mod actuators;
 mod broker;
+mod farm;
 mod flows;
 mod lines;
 mod modbus;
@@ -13,4 +14,5 @@ mod mqtt;
 mod otlp;
 mod reports;
 mod sinks;
+#[path = "../stand/mod.rs"]
 mod stand;

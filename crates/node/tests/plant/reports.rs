@@ -26,7 +26,7 @@ fn station(more: &str) -> tempfile::TempDir {
 }
 
 /// A server that is asked for chat completions: what it says, and what it was asked.
-fn model(says: &'static str, end: &'static str) -> (String, Arc<Mutex<Vec<Value>>>) {
+pub(crate) fn model(says: &'static str, end: &'static str) -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));

@@ -1,52 +1,19 @@
-//! A graph that is written here, field by field; and real ones, where they are.
+//! A graph that is written field by field; and real ones, where they are.
 
 use std::path::Path;
 
 use net::graph::read;
-use net::specimen::{bytes, number};
+use net::specimen::{file, linear};
 use package::media::Role;
 use package::requirement::{Kind, Runtime};
 
 use super::*;
 
-/// A value with a name: floats of these sizes.
-fn value(name: &str, dims: &[Vec<u8>]) -> Vec<u8> {
-    let dims: Vec<u8> = dims.iter().flat_map(|dim| bytes(1, dim)).collect();
-    let tensor = [number(1, 1), bytes(2, dims)].concat();
-    [bytes(1, name), bytes(2, bytes(1, tensor))].concat()
-}
-
-/// A constant of floats.
-fn constant(name: &str, dims: &[u64], raw: usize) -> Vec<u8> {
-    let dims = dims.iter().flat_map(|size| number(1, *size)).collect();
-    [dims, number(2, 1), bytes(8, name), bytes(9, vec![0; raw])].concat()
-}
-
-fn model(graph: &[Vec<u8>]) -> Vec<u8> {
-    let opset = [bytes(1, ""), number(2, 17)].concat();
-    [number(1, 8), bytes(7, graph.concat()), bytes(8, opset)].concat()
-}
-
-/// `y = x w`, with a branch in a branch.
-fn linear() -> Vec<Vec<u8>> {
-    let inner = bytes(1, [bytes(4, "Relu"), bytes(7, "com.example")].concat());
-    let branch = bytes(5, [bytes(1, "then_branch"), bytes(6, inner)].concat());
-    let shape = [bytes(2, "batch"), number(1, 3)];
-    vec![
-        bytes(1, bytes(4, "MatMul")),
-        bytes(1, [bytes(4, "If"), branch].concat()),
-        bytes(5, constant("w", &[3, 2], 24)),
-        bytes(11, value("x", &shape)),
-        bytes(11, value("w", &[number(1, 3), number(1, 2)])),
-        bytes(12, value("y", &[bytes(2, "batch"), number(1, 2)])),
-    ]
-}
-
 #[test]
 fn a_graph_says_what_goes_in_and_comes_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("linear.onnx");
-    std::fs::write(&path, model(&linear())).unwrap();
+    std::fs::write(&path, file(&linear())).unwrap();
     let found = facts(&path, None, None, Version(0, 1, 0)).unwrap();
     let variant = &found.variant;
     assert_eq!((variant.name.as_str(), &variant.kind, &variant.runtime), ("f32", &Kind::Net, &Runtime::Onnx));
@@ -54,10 +21,26 @@ fn a_graph_says_what_goes_in_and_comes_out() {
     let said = Contract::parse(contract).unwrap().to_string();
     assert_eq!(said, "x float32[batch×3] → y float32[batch×2]; 3 operators of ai.onnx 17");
     assert_eq!(*role, Role::Input);
-    let graph = read(&model(&linear())).unwrap();
+    let graph = read(&file(&linear())).unwrap();
     assert_eq!((graph.parameters, graph.constant_bytes, graph.value_bytes), (6, 24, 12 + 24 + 8));
     assert_eq!(graph.net.operators, ["If", "MatMul", "com.example.Relu"]);
     assert_eq!(variant.requires.ram_bytes, found.bytes + 24 + 44 + BESIDE_BYTES);
+}
+
+#[test]
+fn a_recipe_travels_with_what_it_asks_for_and_one_that_does_not_fit_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("linear.onnx");
+    std::fs::write(&path, file(&linear())).unwrap();
+    let packed = |recipe: &Recipe| facts(&path, None, Some(recipe), Version(0, 1, 0));
+    let together = Recipe { batch: Some(8), ..Recipe::default() };
+    let found = packed(&together).unwrap();
+    let (role, layer) = &found.variant.files[1];
+    assert_eq!((role, serde_json::from_slice::<Recipe>(layer).unwrap()), (&Role::Recipe, together));
+    assert_eq!(found.variant.requires.ram_bytes, found.bytes + 2 * 24 + 8 * 44 + BESIDE_BYTES);
+    let error = packed(&Recipe { batch: Some(1_000), ..Recipe::default() }).unwrap_err();
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.contains("`batch` is 1000"), "{why}");
 }
 
 #[test]

@@ -10,15 +10,13 @@ use net::picture::Picture;
 use wire::hash::Hash;
 use wire::world::MonoNs;
 
+use super::eye::Eye;
 use super::mjpeg::{Cutter, whole};
 use super::settings::{CameraSettings, Form};
 use super::yuyv;
-use crate::source::bring::{Source, SourceError};
+use crate::source::bring::{Source, SourceError, wait_for};
 use crate::source::child::Program;
-use crate::source::frame::channels;
-use crate::source::measure::Measure;
-use crate::source::queue::{Event, Inlet, SourceState};
-use crate::source::refusals::Refusals;
+use crate::source::queue::Inlet;
 use crate::why::why;
 
 /// Bytes taken from the program at a time.
@@ -27,8 +25,7 @@ const PIECE: usize = 1 << 18;
 /// Takes what a program prints.
 pub struct Camera {
     settings: CameraSettings,
-    measure: Measure,
-    refusals: Refusals,
+    eye: Eye,
     /// When the next picture is looked at.
     due_ns: MonoNs,
 }
@@ -76,13 +73,12 @@ impl Cut {
 impl Camera {
     /// A source.
     pub fn new(settings: CameraSettings) -> Camera {
-        Camera { settings, measure: Measure::default(), refusals: Refusals::default(), due_ns: 0 }
+        Camera { settings, eye: Eye::default(), due_ns: 0 }
     }
 
     async fn watch(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
         let mut program = Program::start(&self.settings.command, &self.settings.folder)?;
-        let reason = format!("`{}` runs", self.settings.command[0]);
-        inlet.tell(Event::State { state: SourceState::Waiting, reason })?;
+        self.eye.begin(format!("`{}` runs", self.settings.command[0]), inlet)?;
         let ended = self.take(&mut program, inlet).await;
         program.end().await;
         ended
@@ -91,7 +87,7 @@ impl Camera {
     async fn take(&mut self, program: &mut Program, inlet: &mut Inlet) -> Result<String, SourceError> {
         let mut cut = Cut::new(&self.settings);
         let mut room = vec![0; PIECE];
-        let (mut opened, mut broken, mut last_ns) = (false, 0, inlet.clock().mono_ns());
+        let (mut broken, mut last_ns) = (0, inlet.clock().mono_ns());
         loop {
             // Bytes that never become a picture are silence, too.
             let since = Duration::from_nanos(inlet.clock().mono_ns().saturating_sub(last_ns));
@@ -104,9 +100,7 @@ impl Camera {
             let mut pictures = cut.push(&room[..bytes]);
             if cut.broken() > broken {
                 broken = cut.broken();
-                let state = if opened { SourceState::Running } else { SourceState::Waiting };
-                let why = "it was broken off, or has more than the bytes of `max_bytes`";
-                self.refusals.refuse("a picture", why, state, inlet)?;
+                self.eye.refuse("it was broken off, or has more than the bytes of `max_bytes`", inlet)?;
             }
             // What came before it in one piece is older, and nobody asks for it.
             let Some(picture) = pictures.pop() else { continue };
@@ -118,15 +112,10 @@ impl Camera {
             let t_ms = inlet.clock().wall_ms();
             match self.decode(&picture) {
                 Ok(decoded) => {
-                    if !std::mem::replace(&mut opened, true) {
-                        inlet.tell(Event::Opened { channels: channels() })?;
-                    }
-                    inlet.show(self.measure.frame(t_ms, decoded, Hash::of(&picture)))?;
+                    let frame = self.eye.frame(t_ms, decoded, Hash::of(&picture));
+                    self.eye.show(frame, inlet)?;
                 }
-                Err(why) => {
-                    let state = if opened { SourceState::Running } else { SourceState::Waiting };
-                    self.refusals.refuse("a picture", &why, state, inlet)?;
-                }
+                Err(why) => self.eye.refuse(&why, inlet)?,
             }
         }
     }
@@ -143,10 +132,6 @@ impl Camera {
 
 impl Source for Camera {
     fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(SourceError::Runtime)?;
-        runtime.block_on(self.watch(inlet))
+        wait_for(self.watch(inlet))
     }
 }

@@ -1,8 +1,9 @@
 //! A source that takes the pictures of a folder: what a camera uploads by FTP, what a scanner drops there, what was recorded.
 //!
-//! The folder is looked into again and again; each file is looked at once, also over restarts, and what is to become of it (kept,
-//! removed, moved) is done only when what came of it is in the journal. So a kill in between has a picture looked at twice, never
-//! not at all. Nothing is dropped: files wait on their disk. What is no picture, or too large a one, is counted, told, left where
+//! The folder is looked into again and again; each file is looked at once, also over restarts. That it was looked at is remembered,
+//! and what is to become of it (kept, removed, moved) is done, only when what came of it is in the journal so that a power cut does not
+//! take it: so a kill or a cut in between has a picture looked at twice, never not at all. A node that is told to stop waits for
+//! both, and looks at none twice. Nothing is dropped: files wait on their disk. What is no picture, or too large a one, is counted, told, left where
 //! it is, and not tried again until it changes.
 
 use std::collections::VecDeque;
@@ -26,8 +27,8 @@ use crate::source::queue::{Event, Inlet, SourceState, Stopped};
 use crate::source::refusals::Refusals;
 use crate::why::why;
 
-/// The most pictures that were shown and are not settled yet.
-const UNDER_WAY: usize = 64;
+/// The most pictures that were shown and are not remembered yet.
+const UNDER_WAY: usize = 256;
 /// How long to wait for them, at a time.
 const SETTLING: Duration = Duration::from_millis(20);
 
@@ -38,7 +39,7 @@ pub struct Images {
     /// `None` until it is known what was looked at in an earlier life.
     seen: Option<Seen>,
     measure: Measure,
-    /// Shown, by the number of its reading: which readings must be settled before it is done with.
+    /// Shown, by the number of its reading: which readings must be durable before it is done with.
     under_way: VecDeque<(u64, Entry)>,
     refusals: Refusals,
     misdated: bool,
@@ -177,18 +178,21 @@ impl Images {
         })
     }
 
-    /// Does what is to be done with pictures whose readings are settled.
+    /// Does what is to be done with pictures whose readings are durable.
     fn settle(&mut self, inlet: &mut Inlet) -> Result<(), SourceError> {
-        let mut marks = Vec::new();
-        while let Some((_, entry)) = self.under_way.pop_front_if(|(reading, _)| *reading <= inlet.settled()) {
+        let (mut marks, mut told) = (Vec::new(), Ok(()));
+        while let Some((_, entry)) = self.under_way.pop_front_if(|(reading, _)| *reading <= inlet.durable()) {
             marks.push(entry.mark());
             if let Err(error) = self.put_away(&entry) {
                 // It is remembered as looked at all the same: not to be rid of it is better than to look for ever.
                 let why = format!("it was looked at, and cannot be put away: {error}");
-                self.refusals.refuse(&entry.name, &why, SourceState::Running, inlet)?;
+                told = told.and(self.refusals.refuse(&entry.name, &why, SourceState::Running, inlet));
             }
         }
-        if marks.is_empty() { Ok(()) } else { self.done(&marks) }
+        if !marks.is_empty() {
+            self.done(&marks)?;
+        }
+        Ok(told?)
     }
 
     fn put_away(&self, entry: &Entry) -> std::io::Result<()> {
@@ -210,7 +214,7 @@ impl Images {
     fn wait(&mut self, most: usize, inlet: &mut Inlet) -> Result<(), SourceError> {
         self.settle(inlet)?;
         while self.under_way.len() > most {
-            inlet.tell(Event::Settle)?;
+            inlet.tell(Event::Secure)?;
             inlet.pause(SETTLING)?;
             self.settle(inlet)?;
         }
@@ -245,6 +249,16 @@ impl Source for Images {
             inlet.pause(self.settings.every)?;
         }
     }
+
+    fn leave(&mut self, inlet: &mut Inlet) {
+        inlet.leave();
+        match self.settle(inlet) {
+            Ok(()) | Err(SourceError::Stopped(Stopped)) => {}
+            Err(error) => {
+                tracing::warn!(error = why(&error), "some pictures will be looked at again");
+            }
+        }
+    }
 }
 
 /// The pictures of a folder one by one, the oldest first, by the times of their files: for whoever plays them.
@@ -275,5 +289,60 @@ impl Iterator for Recorded {
                 Err(error) => tracing::warn!(file = entry.name, error = why(&error), "no picture"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::world::System;
+
+    use super::*;
+    use crate::source::queue::Outlet;
+
+    #[test]
+    fn a_picture_is_remembered_once_no_power_cut_takes_what_came_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, brightness) in [("a.png", 10), ("b.png", 20)] {
+            let picture = Picture::new(2, 2, vec![brightness; 12]).unwrap();
+            fs::write(dir.path().join(name), picture.png().unwrap()).unwrap();
+        }
+        let settings = ImagesSettings {
+            folder: dir.path().to_owned(),
+            every: Duration::from_millis(1),
+            after: After::Delete,
+            from_now: false,
+            time_of_file: false,
+            limits: Limits { bytes: 1 << 20, pixels: 1 << 20 },
+        };
+        let data = tempfile::tempdir().unwrap();
+        let mut images = Images::new(settings, data.path(), &PartName::new("eye").unwrap());
+        let outlet = Outlet::new(1);
+        let mut inlet = outlet.inlet(0, Box::new(System::new()));
+        let thread = std::thread::spawn(move || {
+            let ended = images.run(&mut inlet);
+            images.leave(&mut inlet);
+            ended
+        });
+        let next = |wanted: &Event| while outlet.next(Duration::from_secs(10)).unwrap().event != *wanted {};
+        let remembered = || {
+            let text = fs::read_to_string(data.path().join("sources/eye.seen")).unwrap_or_default();
+            text.lines().count()
+        };
+        for _ in 0..2 {
+            next(&Event::Look);
+            outlet.frame(0).unwrap();
+        }
+        outlet.settle(0, 2, false);
+        (0..3).for_each(|_| next(&Event::Secure));
+        assert_eq!((remembered(), dir.path().join("a.png").exists()), (0, true));
+        outlet.settle(0, 1, true);
+        while remembered() == 0 {
+            next(&Event::Secure);
+        }
+        assert_eq!((remembered(), dir.path().join("a.png").exists()), (1, false));
+        outlet.stopper().stop();
+        outlet.settle(0, 2, true);
+        assert!(matches!(thread.join().unwrap(), Err(SourceError::Stopped(Stopped))));
+        assert_eq!((remembered(), dir.path().join("b.png").exists()), (2, false));
     }
 }

@@ -18,16 +18,15 @@ use tokio::time::timeout;
 use wire::hash::Hash;
 use wire::world::WallMs;
 
+use super::eye::Eye;
 use super::settings::RtspSettings;
 use super::stamps::{Behind, Stamps};
 use crate::config::token::read_token;
-use crate::source::bring::{Source, SourceError};
+use crate::source::bring::{Source, SourceError, wait_for};
 use crate::source::child::stopped;
-use crate::source::frame::{Frame, channels};
-use crate::source::measure::Measure;
+use crate::source::frame::Frame;
 use crate::source::moment::moment;
-use crate::source::queue::{Event, Inlet, SourceState, Stopped};
-use crate::source::refusals::Refusals;
+use crate::source::queue::{Inlet, Stopped};
 use crate::why::why;
 
 /// A step back in time of up to this much is unsteadiness of clocks, and not shown.
@@ -38,9 +37,8 @@ const BROKEN_KEYS: u32 = 10;
 /// Calls a camera.
 pub struct Rtsp {
     settings: RtspSettings,
-    measure: Measure,
+    eye: Eye,
     stamps: Stamps,
-    refusals: Refusals,
     misdated: bool,
     last_ms: WallMs,
 }
@@ -57,7 +55,6 @@ struct Play {
     due_ms: i64,
     /// Pictures passed over since one was shown.
     dropped: u64,
-    opened: bool,
 }
 
 impl Rtsp {
@@ -65,17 +62,15 @@ impl Rtsp {
     pub fn new(settings: RtspSettings) -> Rtsp {
         Rtsp {
             settings,
-            measure: Measure::default(),
+            eye: Eye::default(),
             stamps: Stamps::default(),
-            refusals: Refusals::default(),
             misdated: false,
             last_ms: WallMs::MIN,
         }
     }
 
     async fn watch(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
-        let reason = format!("{} is called", self.settings.url);
-        inlet.tell(Event::State { state: SourceState::Waiting, reason })?;
+        self.eye.begin(format!("{} is called", self.settings.url), inlet)?;
         let called = tokio::select! {
             biased;
             () = stopped(inlet) => return Err(Stopped.into()),
@@ -95,7 +90,6 @@ impl Rtsp {
             broken_keys: 0,
             due_ms: i64::MIN,
             dropped: 0,
-            opened: false,
         };
         self.stamps.begin();
         let mut last_ns = inlet.clock().mono_ns();
@@ -120,10 +114,7 @@ impl Rtsp {
                     last_ns = inlet.clock().mono_ns();
                     self.check_size(&video, &frame, &play)?;
                     if let Some(frame) = self.take(&frame, &mut play, inlet)? {
-                        if !std::mem::replace(&mut play.opened, true) {
-                            inlet.tell(Event::Opened { channels: channels() })?;
-                        }
-                        inlet.show(frame)?;
+                        self.eye.show(frame, inlet)?;
                     }
                 }
                 Some(Ok(_)) => {}
@@ -176,7 +167,7 @@ impl Rtsp {
 
     /// The size that the video declares is believed only up to a limit, before any of it is decoded.
     fn check_size(&self, video: &Demuxed, frame: &VideoFrame, play: &Play) -> Result<(), SourceError> {
-        if !frame.has_new_parameters() && play.opened {
+        if !frame.has_new_parameters() && self.eye.is_open() {
             return Ok(());
         }
         let Some(ParametersRef::Video(declared)) = video.streams()[play.stream].parameters() else {
@@ -217,8 +208,7 @@ impl Rtsp {
             Err(error) => {
                 play.wants_key = true;
                 play.broken_keys += u32::from(is_key);
-                let state = if play.opened { SourceState::Running } else { SourceState::Waiting };
-                self.refusals.refuse("a picture", &format!("it cannot be decoded: {error}"), state, inlet)?;
+                self.eye.refuse(&format!("it cannot be decoded: {error}"), inlet)?;
                 return match play.broken_keys < BROKEN_KEYS {
                     true => Ok(None),
                     false => Err(SourceError::Outside(format!("its video cannot be decoded: {error}"))),
@@ -250,7 +240,7 @@ impl Rtsp {
         }
         let is_unsteady = (0..=STEADY_MS).contains(&self.last_ms.saturating_sub(t_ms));
         self.last_ms = if is_unsteady { self.last_ms } else { t_ms };
-        let mut shown = self.measure.frame(self.last_ms, picture, digest);
+        let mut shown = self.eye.frame(self.last_ms, picture, digest);
         shown.dropped = std::mem::take(&mut play.dropped);
         Ok(Some(shown))
     }
@@ -269,10 +259,6 @@ fn first_line(text: &str) -> String {
 
 impl Source for Rtsp {
     fn run(&mut self, inlet: &mut Inlet) -> Result<String, SourceError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(SourceError::Runtime)?;
-        runtime.block_on(self.watch(inlet))
+        wait_for(self.watch(inlet))
     }
 }

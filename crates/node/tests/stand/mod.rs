@@ -1,4 +1,5 @@
-//! A node in a folder, and looks into its journal.
+//! What tests of whole nodes stand on: a node in a folder, and looks into its journal.
+#![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,13 +10,14 @@ use node::agent::{Running, start_with};
 use node::config::Config;
 use node::journal::reader::Reader;
 use node::source::BackOff;
+use node::status::SourceStatus;
 use serde_json::Value;
 use tempfile::TempDir;
 use wire::id::StreamName;
 use wire::world::System;
 
 /// Failures are tried again at once.
-const QUICK: BackOff = BackOff { first: Duration::from_millis(50), longest: Duration::from_millis(200) };
+pub(crate) const QUICK: BackOff = BackOff { first: Duration::from_millis(50), longest: Duration::from_millis(200) };
 
 /// A folder with a node's files.
 pub(crate) fn folder(flow: &str) -> TempDir {
@@ -43,6 +45,11 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("{what} did not come");
+}
+
+/// How the only source is.
+pub(crate) fn source(node: &Running) -> SourceStatus {
+    node.status().sources.into_iter().next().unwrap()
 }
 
 /// The bodies of a stream's records; none if there is no journal yet.
