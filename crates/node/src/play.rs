@@ -231,6 +231,7 @@ pub fn play(
             SourceKind::Http
             | SourceKind::Mqtt(_)
             | SourceKind::Modbus(_)
+            | SourceKind::Opcua(_)
             | SourceKind::Exec(_)
             | SourceKind::Serial(_)
             | SourceKind::Rtsp(_)

@@ -17,6 +17,7 @@ pub mod measure;
 pub mod modbus;
 mod moment;
 pub mod mqtt;
+pub mod opcua;
 mod pace;
 #[cfg(feature = "parquet")]
 pub mod parquet;
@@ -46,6 +47,7 @@ use bring::{Source, SourceError};
 use exec::Exec;
 use modbus::Modbus;
 use mqtt::MqttSource;
+use opcua::client::Opcua;
 use pictures::camera::Camera;
 use pictures::folder::Images;
 use pictures::rtsp::Rtsp;
@@ -65,6 +67,10 @@ pub fn build(config: &SourceConfig, node: &NodeId, data: &Path) -> Option<Box<dy
             Some(Box::new(MqttSource::new(settings.clone(), client_id, declared)))
         }
         SourceKind::Modbus(settings) => Some(Box::new(Modbus::new(settings.clone()))),
+        SourceKind::Opcua(settings) => {
+            let folder = data.join("opcua");
+            Some(Box::new(Opcua::new(settings.clone(), node.as_str(), config.name.as_str(), &folder)))
+        }
         SourceKind::Exec(settings) => Some(Box::new(Exec::new(settings.clone(), declared))),
         SourceKind::Serial(settings) => Some(Box::new(Serial::new(settings.clone(), declared))),
         SourceKind::Replay(replay) => Some(Box::new(Replay::new(replay.clone()))),

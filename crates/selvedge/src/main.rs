@@ -89,9 +89,12 @@ struct Cli {
     log: String,
 }
 
+/// A library that calls what is no fault an error. What matters of it is in the reasons that its source gives.
+const QUIET: &str = "opcua_client=off,opcua_core=off,opcua_crypto=off,opcua_types=off";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::new(&cli.log);
+    let filter = tracing_subscriber::EnvFilter::new(format!("{QUIET},{}", cli.log));
     // https://no-color.org: set and not empty means none.
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -3,6 +3,7 @@
 pub(super) mod lines;
 mod modbus;
 mod mqtt;
+mod opcua;
 mod payload;
 mod pictures;
 mod sound;
@@ -25,6 +26,7 @@ use crate::source::frame;
 use crate::source::modbus::ModbusSettings;
 use crate::source::modbus::line::Line;
 use crate::source::mqtt::settings::MqttSettings;
+use crate::source::opcua::settings::OpcuaSettings;
 use crate::source::pictures::settings::{CameraSettings, ImagesSettings, RtspSettings};
 use crate::source::pump;
 use crate::source::serial::SerialSettings;
@@ -67,6 +69,8 @@ pub enum SourceKind {
     Mqtt(MqttSettings),
     /// A device is asked for its registers.
     Modbus(ModbusSettings),
+    /// A server of OPC UA is listened to.
+    Opcua(OpcuaSettings),
     /// A program prints lines.
     Exec(ExecSettings),
     /// Lines come over a serial line.
@@ -91,6 +95,7 @@ impl SourceKind {
             SourceKind::Mqtt(_) => "mqtt",
             SourceKind::Modbus(ModbusSettings { line: Line::Tcp { .. }, .. }) => "modbus-tcp",
             SourceKind::Modbus(ModbusSettings { line: Line::Rtu(_), .. }) => "modbus-rtu",
+            SourceKind::Opcua(_) => "opcua",
             SourceKind::Exec(_) => "exec",
             SourceKind::Serial(_) => "serial",
             SourceKind::Images(_) => "images",
@@ -147,12 +152,13 @@ pub enum Speed {
 
 /// Reads one.
 pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Option<Named<SourceConfig>> {
-    const KINDS: [&str; 12] = [
+    const KINDS: [&str; 13] = [
         "replay",
         "http",
         "mqtt",
         "modbus-tcp",
         "modbus-rtu",
+        "opcua",
         "exec",
         "serial",
         "images",
@@ -187,6 +193,12 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         "mqtt" => SourceKind::Mqtt(mqtt::read(folder, &mut channels, &mut part)?),
         "modbus-tcp" => SourceKind::Modbus(modbus::read(false, &mut channels, &mut part)?),
         "modbus-rtu" => SourceKind::Modbus(modbus::read(true, &mut channels, &mut part)?),
+        "opcua" => {
+            let opcua = opcua::read(folder, &mut channels, &mut part)?;
+            // It tells at each interval, whether anything changed or not.
+            interval_ms = interval_ms.or(Some(opcua.every.as_secs_f64() * 1e3));
+            SourceKind::Opcua(opcua)
+        }
         "exec" => SourceKind::Exec(lines::exec(folder, &mut channels, &mut part)?),
         "serial" => SourceKind::Serial(lines::serial(&mut channels, &mut part)?),
         "images" => SourceKind::Images(pictures::images(folder, &mut part)?),

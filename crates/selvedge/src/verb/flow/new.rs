@@ -120,6 +120,8 @@ for file in sys.argv[2:]:
             "[source.a]\ntype = \"htp\"\n",
             "[source.a]\ntype = \"http\"\nspeed = 1\n",
             "[source.a]\ntype = \"images\"\n",
+            "[source.a]\ntype = \"opcua\"\nendpoint = \"opc.tcp://a\"\n",
+            "[source.a]\ntype = \"opcua\"\nendpoint = \"http://a\"\nnodes = { a = \"i=1\" }\n",
             "[source.a]\ntype = \"rtsp\"\nurl = \"rtsp://a\"\nafter = \"keep\"\n",
             "[source.A]\ntype = \"http\"\n",
             "[source.a]\ntype = \"http\"\n[rule.r]\ninputs = [\"source.a\"]\n",
@@ -155,6 +157,15 @@ for file in sys.argv[2:]:
 [source.pump]
 type = "replay"
 file = "night.parquet"
+[source.press]
+type = "opcua"
+endpoint = "opc.tcp://10.0.0.7:4840"
+nodes = { force = "ns=2;s=Press.Force", level = "i=1007" }
+policy = "Aes256_Sha256_RsaPss"
+server_certificate = "press.der"
+user = "reader"
+password_file = "press.password"
+deadband = 0.5
 [model.net]
 type = "network"
 inputs = ["source.pump"]

@@ -13,7 +13,8 @@ use crate::tidy::violation::Violation;
 const IO_FLOOR: u32 = 4;
 
 /// Async, HTTP, TLS, SQL and the command line.
-const IO: [&str; 21] = [
+const IO: [&str; 22] = [
+    "async-opcua",
     "axum",
     "clap",
     "hyper",
