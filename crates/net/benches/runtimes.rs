@@ -108,7 +108,9 @@ fn together(kinds: &[Kind], models: &Path, minilm: &Path) {
     let folder = tempfile::tempdir().expect("a folder");
     let own = folder.path().join("shapes.onnx");
     std::fs::write(&own, shapes()).expect("a file");
-    println!("\n| model | runtime | alone ms | each of {TOGETHER} together ms | ratio |\n|---|---|---|---|---|");
+    println!(
+        "\n| model | runtime | alone ms | each of {TOGETHER} together ms | ratio |\n|---|---|---|---|---|"
+    );
     for (name, path) in [
         ("three convolutions of 64×64 pixels", own),
         ("Magika", models.join("magika/model.onnx")),
@@ -132,7 +134,8 @@ fn together(kinds: &[Kind], models: &Path, minilm: &Path) {
 
 /// A small network for pictures, of weights from nowhere.
 fn shapes() -> Vec<u8> {
-    let weights = |count: usize| -> Vec<f32> { (0..count).map(|at| ((at * at) as f32 * 0.37).sin() * 0.1).collect() };
+    let weights =
+        |count: usize| -> Vec<f32> { (0..count).map(|at| ((at * at) as f32 * 0.37).sin() * 0.1).collect() };
     let halved = || vec![ints("strides", &[2, 2])];
     let parts = [
         node("Conv", &["x", "k1"], &["a"], &halved()),
@@ -216,7 +219,13 @@ fn input(port: &package::contract::Port, looks: usize) -> Tensor {
         Extent::Fixed(size) => *size as usize,
         Extent::Named(name) if name == "sequence" => 576,
         Extent::Named(name) if name == "seq" => 27,
-        Extent::Named(_) | Extent::Free => if at == 0 { looks } else { 1 },
+        Extent::Named(_) | Extent::Free => {
+            if at == 0 {
+                looks
+            } else {
+                1
+            }
+        }
     });
     let shape: Vec<usize> = sizes.collect();
     let count: usize = shape.iter().product();

@@ -25,13 +25,17 @@ pub enum BatchError {
         batch: usize,
     },
     /// One look depends on the one before.
-    #[error("the input `{input}` carries state from one look to the next, so they cannot share a run: leave out `batch`")]
+    #[error(
+        "the input `{input}` carries state from one look to the next, so they cannot share a run: leave out `batch`"
+    )]
     State {
         /// The input.
         input: String,
     },
     /// An input has no room for several.
-    #[error("{input} {why}, so looks cannot share a run: export the network with a free first dimension, or leave out `batch`")]
+    #[error(
+        "{input} {why}, so looks cannot share a run: export the network with a free first dimension, or leave out `batch`"
+    )]
     Input {
         /// The input, as the graph declares it.
         input: String,
@@ -39,7 +43,9 @@ pub enum BatchError {
         why: String,
     },
     /// What an answer reads does not belong to one look.
-    #[error("an answer reads {output}, which {why}, so looks cannot share a run: export the network with a free first dimension, or leave out `batch`")]
+    #[error(
+        "an answer reads {output}, which {why}, so looks cannot share a run: export the network with a free first dimension, or leave out `batch`"
+    )]
     Output {
         /// The output, as the graph declares it.
         output: String,
@@ -91,7 +97,9 @@ pub(crate) fn check(
             Fill::Numbers(_) if shape.len() < 2 => {
                 return wrong("has one dimension, which is the window's length".to_owned());
             }
-            Fill::Numbers(numbers) if numbers.shape.as_ref().is_some_and(|shape| shape.first() != Some(&1)) => {
+            Fill::Numbers(numbers)
+                if numbers.shape.as_ref().is_some_and(|shape| shape.first() != Some(&1)) =>
+            {
                 return wrong("is filled in a `shape` that does not begin with 1".to_owned());
             }
             _ => {}
@@ -99,7 +107,8 @@ pub(crate) fn check(
     }
     // Names of sizes that belong to what is looked at, and not to how many look.
     let within: Vec<&Extent> = own.iter().flat_map(|port| port.shape.iter().flatten().skip(1)).collect();
-    let is_within = |name: &str| within.iter().any(|extent| matches!(extent, Extent::Named(other) if other == name));
+    let is_within =
+        |name: &str| within.iter().any(|extent| matches!(extent, Extent::Named(other) if other == name));
     if let (Some(name), Some(port)) = (called.filter(|name| is_within(name)), own.first()) {
         let why = format!("has a first dimension `{name}`, which is another size as well");
         return Err(BatchError::Input { input: port.to_string(), why });
@@ -111,7 +120,9 @@ pub(crate) fn check(
             Some(None) => return wrong("is a single number".to_owned()),
             Some(Some(Extent::Fixed(size))) => return wrong(format!("has a first dimension of {size}")),
             Some(Some(Extent::Named(name))) if is_within(name) => {
-                return wrong(format!("has a first dimension `{name}`, which is a size of what is looked at"));
+                return wrong(format!(
+                    "has a first dimension `{name}`, which is a size of what is looked at"
+                ));
             }
             // What the file does not say is seen when it comes out.
             Some(Some(Extent::Named(_) | Extent::Free)) | None => {}
@@ -161,7 +172,8 @@ pub(crate) fn apart(tensor: &Tensor, looks: usize) -> Option<Vec<Tensor>> {
     let mut shape = tensor.shape().to_vec();
     *shape.first_mut().filter(|size| **size == looks)? = 1;
     let each = tensor.data().len() / looks.max(1);
-    let of = |look: usize| Tensor::new(shape.clone(), tensor.data().part(look * each..(look + 1) * each)).ok();
+    let of =
+        |look: usize| Tensor::new(shape.clone(), tensor.data().part(look * each..(look + 1) * each)).ok();
     (0..looks).map(of).collect()
 }
 

@@ -263,13 +263,22 @@ mod tests {
         };
         let said = |text: &str, inputs: Vec<Port>, outputs: Vec<Port>| {
             let recipe: Recipe = toml::from_str(text).unwrap();
-            recipe.completed(&net(inputs, outputs)).map(|recipe| recipe.batch).map_err(|error| error.to_string())
+            recipe
+                .completed(&net(inputs, outputs))
+                .map(|recipe| recipe.batch)
+                .map_err(|error| error.to_string())
         };
         let x = || named("x", "n", &[4]);
         let y = || named("y", "n", &[2]);
         assert_eq!(said("batch = 8", vec![x()], vec![y()]), Ok(Some(8)));
-        assert_eq!(said("batch = 8", vec![port("x", "float32", &[0, 4])], vec![named("y", "rows", &[2])]), Ok(Some(8)));
-        assert_eq!(said("batch = 1", vec![port("x", "float32", &[1, 4])], vec![port("y", "float32", &[1])]), Ok(Some(1)));
+        assert_eq!(
+            said("batch = 8", vec![port("x", "float32", &[0, 4])], vec![named("y", "rows", &[2])]),
+            Ok(Some(8))
+        );
+        assert_eq!(
+            said("batch = 1", vec![port("x", "float32", &[1, 4])], vec![port("y", "float32", &[1])]),
+            Ok(Some(1))
+        );
         let unknown = Port { shape: None, ..y() };
         let read = "batch = 8\n[[answers]]\nas = \"classes\"\noutput = \"y\"";
         assert_eq!(said(read, vec![x()], vec![unknown]), Ok(Some(8)), "it is seen when it comes out");
@@ -279,14 +288,25 @@ mod tests {
         };
         wrong("batch = 0", x(), y(), "`batch` is 0, and must be from 1 to 256");
         wrong("batch = 257", x(), y(), "`batch` is 257");
-        wrong("batch = 8", port("x", "float32", &[1, 4]), y(), "x float32[1×4] has a first dimension of 1, so");
+        wrong(
+            "batch = 8",
+            port("x", "float32", &[1, 4]),
+            y(),
+            "x float32[1×4] has a first dimension of 1, so",
+        );
         wrong("batch = 8", port("x", "float32", &[0]), y(), "the window's length");
-        wrong("batch = 8", x(), port("y", "float32", &[1, 2]), "an answer reads y float32[1×2], which has a first dimension of 1");
+        wrong(
+            "batch = 8",
+            x(),
+            port("y", "float32", &[1, 2]),
+            "an answer reads y float32[1×2], which has a first dimension of 1",
+        );
         let square = Port { shape: Some(vec![Extent::Named("n".into()), Extent::Named("n".into())]), ..x() };
         wrong("batch = 8", square, y(), "which is another size as well");
         let shaped = "batch = 8\n[inputs.x]\nfrom = \"numbers\"\nshape = [2, 4]";
         wrong(shaped, x(), y(), "does not begin with 1");
-        let tokens = Port { shape: Some(vec![Extent::Named("n".into()), Extent::Named("length".into())]), ..x() };
+        let tokens =
+            Port { shape: Some(vec![Extent::Named("n".into()), Extent::Named("length".into())]), ..x() };
         wrong(read, tokens, named("y", "length", &[2]), "a size of what is looked at");
         let given = "batch = 8\n[inputs.x]\nfrom = \"given\"\n[inputs.m]\nfrom = \"given\"";
         let error = said(given, vec![x(), named("m", "rows", &[4])], vec![y()]).unwrap_err();

@@ -54,7 +54,9 @@ pub enum StepError {
         input: String,
     },
     /// Steps that shall share a run put unlike tensors in.
-    #[error("steps that share a run must fill `{input}` alike, each for itself: hand over tensors of one shape that begins with 1")]
+    #[error(
+        "steps that share a run must fill `{input}` alike, each for itself: hand over tensors of one shape that begins with 1"
+    )]
     Unlike {
         /// The input.
         input: String,
@@ -302,7 +304,11 @@ fn is_near(found: &Tensor, alone: &Tensor) -> bool {
     let (Some(found_list), Some(alone_list)) = (found.data().numbers(), alone.data().numbers()) else {
         return found == alone;
     };
-    let largest = alone_list.iter().filter(|number| number.is_finite()).fold(0.0f64, |most, one| most.max(one.abs()));
+    let largest =
+        alone_list.iter().filter(|number| number.is_finite()).fold(0.0f64, |most, one| most.max(one.abs()));
     let most = TOLERANCE * largest.max(1e-6);
-    found_list.iter().zip(&alone_list).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= most)
+    found_list
+        .iter()
+        .zip(&alone_list)
+        .all(|(a, b)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= most)
 }

@@ -320,9 +320,9 @@ pub fn start_supervised<W: World + Clone + 'static>(
     let host =
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
     let care = Care {
-        root: PathBuf::from("/"),
+        root: supervision.machine.unwrap_or_else(|| PathBuf::from("/")),
         data: config.data.clone(),
-        limits: Limits { disk_free_bytes: config.journal.min_free_bytes },
+        limits: Limits { disk_free_bytes: config.journal.min_free_bytes, has_spares: false },
         shared: Arc::clone(&shared),
         messenger: care_messenger,
         relief: speaking.relief(),

@@ -115,6 +115,10 @@ pub struct View {
     pub transfer: Option<(u64, u64)>,
     /// What was last told of it.
     pub told: Option<String>,
+    /// Whether the spare answers instead of what serves, since memory is short.
+    pub spare_answers: bool,
+    /// Why the spare waits, if it does.
+    pub spare_waits: Option<String>,
 }
 
 /// How far a trial is.

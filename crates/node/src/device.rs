@@ -99,7 +99,7 @@ mod tests {
         store.put_small(&[0; 400], 0).unwrap();
         let digest = Digest::of(b"bad");
         let refusal = Refusal { manifest: digest, index: digest, why: String::new(), at_ms: 0 };
-        let measured = Measured { p95_ms: Some(40), rss_bytes: Some(2_000), load_ms: None };
+        let measured = Measured { p95_ms: Some(40), rss_bytes: Some(2_000), ..Measured::default() };
         let half = Measured { rss_bytes: None, ..measured };
         let measured = vec![(digest, measured), (Digest::of(b"half"), half)];
         let kept = Kept { refused: vec![refusal], measured, ..Kept::default() };

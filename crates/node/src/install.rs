@@ -10,6 +10,8 @@
 //! enough, and goes: it never serves. What is ordered to serve comes before it. Two stops within its first ten minutes refuse
 //! it like any other; later ones are the machine's.
 //!
+//! A smaller variant of the current release may stand by for the time when memory is short (`spare`).
+//!
 //! [`step`] decides, a thin loop carries out. Its rule: a changed state is durable before any effect of it begins, so
 //! [`Effect::Persist`] stands first; if it fails, the state is dropped with its effects, and the event is offered again. So
 //! after a power cut the file tells what was going on, and [`Event::Started`] makes of it what is to be done. Whatever runs a
@@ -31,12 +33,14 @@ pub mod carry;
 pub mod choose;
 pub mod event;
 pub mod keys;
+pub mod known;
 pub mod orders;
 pub mod prove;
 pub mod purse;
 pub mod report;
 pub mod reset;
 pub mod shadow;
+mod spare;
 pub mod state;
 pub mod trial;
 pub mod verify;
@@ -75,6 +79,7 @@ pub fn step(slots: Slots, event: Event, now: &Now, rules: &Rules) -> (Slots, Vec
     let before = slots.kept.clone();
     let mut turn = Turn { kept: slots.kept, run: slots.run, now, rules, effects: Vec::new() };
     turn.take(event);
+    turn.settle_spare();
     let Turn { kept, run, mut effects, .. } = turn;
     if kept != before {
         effects.insert(0, Effect::Persist);
@@ -92,6 +97,7 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     fn take(&mut self, event: Event) {
+        let Some(event) = self.of_spare(event) else { return };
         match event {
             Event::Started => self.started(),
             Event::Stopping => {
@@ -135,6 +141,8 @@ impl Turn<'_> {
             Event::Forgive(manifest) => self.kept.refused.retain(|refusal| refusal.manifest != manifest),
             Event::LeaveSafe => self.leave_safe(),
             Event::Tick => self.tick(),
+            // They are about the spare.
+            Event::NoRoom(..) | Event::Quiet | Event::Busy | Event::SpareChosen { .. } => {}
         }
     }
 
@@ -159,6 +167,7 @@ impl Turn<'_> {
             }
             _ => {}
         }
+        self.spare_started(paused);
         match &self.kept.safe {
             Some(why) => self.effects.push(Effect::Tell(format!("no model is loaded: {why}"))),
             None => self.serve_current(),
@@ -723,10 +732,7 @@ impl Turn<'_> {
 
     fn report(&mut self, candidate: &Candidate, outcome: Outcome, why: &str) {
         if let Some(measured) = candidate.proof {
-            let all = &mut self.kept.measured;
-            all.retain(|(manifest, _)| *manifest != candidate.slot.manifest);
-            all.push((candidate.slot.manifest, measured));
-            all.drain(..all.len().saturating_sub(MEASURED_MAX));
+            self.remember(candidate.slot.manifest, measured);
         }
         let report = Report {
             phase: Some(candidate.phase),

@@ -16,9 +16,9 @@ use wire::facts::{Fact, FactName, Facts};
 use wire::hash::Hash;
 use wire::id::NodeId;
 
+use crate::config::Config;
 #[cfg(feature = "language")]
 use crate::device::{isa, machine};
-use crate::config::Config;
 use crate::pressure::look;
 
 /// The facts that stay while the process runs, of the node that is told this.
@@ -231,6 +231,7 @@ mod tests {
             current: Some(current),
             previous: None,
             candidate: None,
+            spare: None,
             safe: None,
             waits: None,
             extra: Map::new(),

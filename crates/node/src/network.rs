@@ -16,6 +16,7 @@
 //! Pure but for its file, which is read when its source opens and after each failure: whoever mends the file mends the network.
 
 mod ahead;
+pub mod measured;
 pub mod releases;
 mod stream;
 
@@ -400,8 +401,10 @@ impl Watcher {
             }
         }
         let seen = due.iter().map(|frame| Seen::Picture(frame.digest)).collect();
-        let materials: Vec<Material<'_>> =
-            due.iter().map(|frame| Material { picture: Some(&frame.picture), ..Material::default() }).collect();
+        let materials: Vec<Material<'_>> = due
+            .iter()
+            .map(|frame| Material { picture: Some(&frame.picture), ..Material::default() })
+            .collect();
         self.ask_ahead(&materials, seen, clock);
     }
 
@@ -470,12 +473,7 @@ impl Watcher {
     }
 
     /// Looks, or has looked ahead.
-    fn look(
-        &mut self,
-        material: &Material<'_>,
-        seen: impl FnOnce() -> Seen,
-        now_ns: MonoNs,
-    ) -> Change {
+    fn look(&mut self, material: &Material<'_>, seen: impl FnOnce() -> Seen, now_ns: MonoNs) -> Change {
         let stage = self.stage.as_mut().expect("it was asked before");
         let foreseen = self.ahead.take(seen);
         self.lent_ns = foreseen.as_ref().map_or(0, |foreseen| foreseen.took_ns);
@@ -613,9 +611,10 @@ impl Watcher {
         let striped = Picture::new(8, 8, stripes).expect("a small picture is one");
         let something = match sees {
             true => Material { picture: Some(&striped), ..Material::default() },
-            false => {
-                Material { window: Some(Window { values: &ramp, channels: self.channels }), ..Material::default() }
-            }
+            false => Material {
+                window: Some(Window { values: &ramp, channels: self.channels }),
+                ..Material::default()
+            },
         };
         stage.prove(&[material, something])?;
         Ok(stage)

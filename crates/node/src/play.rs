@@ -272,7 +272,9 @@ pub fn play(
     let mut report = PlayReport::default();
     let mut batch = Batch::default();
     // At most 64 sources: looking at each for the oldest reading is quick enough.
-    while let Some(next) = (0..players.len()).min_by_key(|at| (players[*at].next.row.t_ms, players[*at].source)) {
+    while let Some(next) =
+        (0..players.len()).min_by_key(|at| (players[*at].next.row.t_ms, players[*at].source))
+    {
         let player = &mut players[next];
         player.foretell(&mut pipeline, &world, &mut out);
         let row = &mut player.next.row;

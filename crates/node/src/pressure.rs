@@ -1,8 +1,8 @@
 //! How hard the machine is pressed, and what the node gives up before the system takes more: memory, disk, heat.
 //!
 //! [`look`] reads `/proc` and `/sys`; [`step`] decides, purely; the agent's `care` thread carries out. Memory is given up in
-//! the order of what is missed least: what was kept to be quick, models that nobody uses now, new answers. Sources, rules and
-//! the journal are never given up. A level is left only after it was not needed for [`CALM_NS`], so nothing flaps.
+//! the order of what is missed least: what was kept to be quick, models that nobody uses now, the better variant of a model that has
+//! a smaller one standing by, new answers. Sources, rules and the journal are never given up. A level is left only after it was not needed for [`CALM_NS`], so nothing flaps.
 //! [The contract](../../../docs/healing.md).
 
 pub mod look;
@@ -21,6 +21,9 @@ const AGAIN_NS: MonoNs = 10_000_000_000;
 /// A level has so long to help before the next one is tried.
 const HELP_NS: MonoNs = 2_000_000_000;
 
+/// A smaller variant has so long to take over: its bytes are checked, and answers under way are written.
+const TAKE_OVER_NS: MonoNs = 10_000_000_000;
+
 /// What of its memory the node gives up; each means those before it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Squeeze {
@@ -31,6 +34,8 @@ pub enum Squeeze {
     Caches,
     /// Models of files that nobody uses now.
     Models,
+    /// Models of slots that have a smaller variant standing by: that answers.
+    Variants,
     /// New answers: whoever asks is told to come again.
     Answers,
 }
@@ -42,16 +47,22 @@ impl Squeeze {
             Squeeze::Nothing => "ready",
             Squeeze::Caches => "caches_dropped",
             Squeeze::Models => "models_unloaded",
+            Squeeze::Variants => "spares_answer",
             Squeeze::Answers => "answers_refused",
         }
     }
 
-    fn next(self) -> Squeeze {
+    fn next(self, has_spares: bool) -> Squeeze {
         match self {
             Squeeze::Nothing => Squeeze::Caches,
             Squeeze::Caches => Squeeze::Models,
-            Squeeze::Models | Squeeze::Answers => Squeeze::Answers,
+            Squeeze::Models if has_spares => Squeeze::Variants,
+            Squeeze::Models | Squeeze::Variants | Squeeze::Answers => Squeeze::Answers,
         }
+    }
+
+    fn helps_ns(self) -> MonoNs {
+        if self == Squeeze::Variants { TAKE_OVER_NS } else { HELP_NS }
     }
 }
 
@@ -71,6 +82,8 @@ pub enum Effect {
 pub struct Limits {
     /// Bytes of the disk that the node leaves free for others: `min_free_bytes` of its journal.
     pub disk_free_bytes: u64,
+    /// Whether a smaller variant stands by for anything that serves: else that level is left out.
+    pub has_spares: bool,
 }
 
 /// How far things have gone.
@@ -108,7 +121,7 @@ impl State {
 /// What one look asks for.
 pub fn step(state: &State, seen: &Seen, limits: Limits, now_ns: MonoNs) -> (State, Vec<Effect>) {
     let (mut state, mut effects) = (state.clone(), Vec::new());
-    memory(&mut state, seen, now_ns, &mut effects);
+    memory(&mut state, seen, limits.has_spares, now_ns, &mut effects);
     disk(&mut state, seen, limits, now_ns, &mut effects);
     heat(&mut state, &seen.heat, now_ns, &mut effects);
     (state, effects)
@@ -126,20 +139,24 @@ pub fn wanted(seen: &Seen) -> Squeeze {
     };
     match () {
         () if free_below(4, 128) || waits(60.0, 20.0) => Squeeze::Answers,
+        () if free_below(6, 192) || waits(45.0, 10.0) => Squeeze::Variants,
         () if free_below(8, 256) || waits(30.0, 5.0) => Squeeze::Models,
         () if free_below(15, 512) || waits(10.0, 2.0) => Squeeze::Caches,
         () => Squeeze::Nothing,
     }
 }
 
-fn memory(state: &mut State, seen: &Seen, now_ns: MonoNs, effects: &mut Vec<Effect>) {
-    let wanted = wanted(seen);
+fn memory(state: &mut State, seen: &Seen, has_spares: bool, now_ns: MonoNs, effects: &mut Vec<Effect>) {
+    let wanted = match wanted(seen) {
+        Squeeze::Variants if !has_spares => Squeeze::Models,
+        wanted => wanted,
+    };
     let since = |then_ns: MonoNs| now_ns.saturating_sub(then_ns);
     if wanted > state.squeeze {
         state.calm_ns = None;
         // One after the other, each with time to help, for a cache that was dropped may be all that it takes.
-        if state.squeeze == Squeeze::Nothing || since(state.squeezed_ns) >= HELP_NS {
-            state.squeeze = state.squeeze.next();
+        if state.squeeze == Squeeze::Nothing || since(state.squeezed_ns) >= state.squeeze.helps_ns() {
+            state.squeeze = state.squeeze.next(has_spares);
             (state.squeezed_ns, state.given_ns) = (now_ns, now_ns);
             effects.push(Effect::Squeeze(state.squeeze));
             effects.push(tell("memory", state.squeeze.as_str(), words_of_memory(seen)));
@@ -238,7 +255,7 @@ mod tests {
     use super::*;
 
     const SECOND: MonoNs = 1_000_000_000;
-    const LIMITS: Limits = Limits { disk_free_bytes: 64 << 20 };
+    const LIMITS: Limits = Limits { disk_free_bytes: 64 << 20, has_spares: false };
 
     fn with_free(mib: u64) -> Seen {
         let memory = Memory {
@@ -253,10 +270,14 @@ mod tests {
 
     /// The squeezes of a run of looks, one a second.
     fn squeezes(free_mib: impl IntoIterator<Item = u64>) -> Vec<(u64, Squeeze)> {
+        squeezes_with(LIMITS, free_mib)
+    }
+
+    fn squeezes_with(limits: Limits, free_mib: impl IntoIterator<Item = u64>) -> Vec<(u64, Squeeze)> {
         let mut state = State::default();
         let mut all = Vec::new();
         for (at, mib) in (0..).zip(free_mib) {
-            let (next, effects) = step(&state, &with_free(mib), LIMITS, at * SECOND);
+            let (next, effects) = step(&state, &with_free(mib), limits, at * SECOND);
             state = next;
             all.extend(effects.iter().filter_map(|effect| match effect {
                 Effect::Squeeze(squeeze) => Some((at, *squeeze)),
@@ -281,6 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_smaller_variant_goes_over_to_it_before_anybody_is_refused() {
+        use Squeeze::{Answers, Caches, Models, Nothing, Variants};
+        let squeezes = |free_mib: Vec<u64>| squeezes_with(Limits { has_spares: true, ..LIMITS }, free_mib);
+        // It has its time to take over, however short memory is.
+        let all = [(0, Caches), (2, Models), (4, Variants), (14, Answers)];
+        assert_eq!(squeezes(vec![10; 24]), all);
+        // It was enough; and when nothing is needed any more, all is taken back.
+        let helps = [vec![50; 6], vec![500; 40]].concat();
+        assert_eq!(squeezes(helps), [(0, Caches), (2, Models), (4, Variants), (36, Nothing)]);
+        // From no answers at all it goes back as it came, as far as it may.
+        let falls = [vec![10; 16], vec![50; 40]].concat();
+        assert_eq!(squeezes(falls)[4..], [(46, Variants)]);
+        // 55 MiB are less than six of a hundred; where nothing stands by, that is the level before.
+        assert_eq!(squeezes_with(LIMITS, vec![55; 6]), [(0, Caches), (2, Models)]);
+    }
+
+    #[test]
     fn who_waits_for_memory_is_short_of_it_whatever_is_free() {
         let waiting = |some, full| {
             let mut seen = with_free(900);
@@ -292,6 +330,7 @@ mod tests {
             (0.0, 0.0, Squeeze::Nothing),
             (12.0, 0.0, Squeeze::Caches),
             (31.0, 0.0, Squeeze::Models),
+            (46.0, 0.0, Squeeze::Variants),
             (20.0, 25.0, Squeeze::Answers),
         ] {
             assert_eq!(waiting(some, full), squeeze, "{some} {full}");

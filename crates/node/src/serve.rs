@@ -128,6 +128,11 @@ impl Relief {
     pub fn squeeze(&self, squeeze: Squeeze) {
         self.0.squeeze(squeeze);
     }
+
+    /// Whether a smaller variant stands by for anything that serves.
+    pub fn has_spares(&self) -> bool {
+        self.0.has_spares()
+    }
 }
 
 /// Starts a server of the models that are offered, and of those that the node's slots let serve.

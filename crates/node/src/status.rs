@@ -55,7 +55,7 @@ pub struct Status {
 /// What a node has given up to keep on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// `ready`, `caches_dropped`, `models_unloaded` or `answers_refused`.
+    /// `ready`, `caches_dropped`, `models_unloaded`, `spares_answer` or `answers_refused`.
     pub memory: &'static str,
     /// The disk has less free space than the node wants to leave.
     pub disk_short: bool,
@@ -83,6 +83,12 @@ impl Default for Health {
 }
 
 impl Health {
+    /// Whether the machine is short of nothing that a model would take.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that ask"))]
+    pub(crate) fn is_calm(&self) -> bool {
+        self.memory == "ready" && !self.disk_short && !self.hot
+    }
+
     /// In a line, for people.
     pub fn line(&self) -> String {
         let mut words: Vec<String> = self.stuck.clone();

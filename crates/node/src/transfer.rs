@@ -146,7 +146,10 @@ pub enum Stop {
     /// The disk is full, or would be.
     #[error(transparent)]
     NoRoom(NoRoom),
-    /// The store's quota, or its disk.
+    /// The store would outgrow its quota.
+    #[error("{0}")]
+    Quota(String),
+    /// The store, or its disk.
     #[error("{0}")]
     Store(String),
 }

@@ -335,6 +335,14 @@ fn packages() {
         (rules.shadow, rules.agreement, extent.answers, extent.at_most.as_secs())
     };
     assert_eq!(found(""), (0.0, 0.95, 20, 3_600));
+    let spare = |lines: &str| of(lines).unwrap().packages.unwrap().rules.spare;
+    assert!(!spare("") && spare("spare = true"));
+    // A node that brings networks and flows has no language model to serve.
+    let without = "[node]\nname = \"pump-7\"\n[hub]\nurl = \"http://hub:8420\"\n[trust]\nroot = \"root.json\"\n[packages]\n";
+    let config = node(&format!("{without}flow = \"line\"\n")).unwrap();
+    assert!(config.serve.is_none() && config.packages.unwrap().flow.is_some());
+    let error = node(&format!("{without}spare = true\n")).unwrap_err();
+    assert!(error.contains("no `[serve]` in which they answer"), "{error}");
     let lines = "shadow = 1\nagreement = 0.5\nshadow_answers = 3\nshadow_at_most = \"1m\"\n";
     assert_eq!(found(lines), (1.0, 0.5, 3, 60));
     let cap = |lines: &str| of(lines).unwrap().packages.unwrap().rules.beside;

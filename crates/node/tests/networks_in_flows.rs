@@ -172,7 +172,13 @@ fn a_network_that_is_left_out_says_nothing_and_a_floor_answers_for_it() {
 
 /// What comes of readings that arrive in groups of these sizes, each record as it would be written. `ahead`: whether networks are told
 /// what waits in a group.
-fn records_of(folder: &Path, text: &str, readings: &[(i64, f64)], groups: &[usize], ahead: bool) -> Vec<String> {
+fn records_of(
+    folder: &Path,
+    text: &str,
+    readings: &[(i64, f64)],
+    groups: &[usize],
+    ahead: bool,
+) -> Vec<String> {
     let mut pipeline = Pipeline::new(&flow(folder, text));
     let (mut out, world) = (Vec::new(), Simulated::new(0));
     pipeline.open(0, &["a".into(), "b".into()], &mut out).unwrap();
@@ -230,7 +236,8 @@ proptest! {
 #[test]
 fn a_flow_says_why_looks_cannot_share_a_run() {
     let folder = tempfile::tempdir().unwrap();
-    let said = |text: &str| Flow::parse(&folder.path().join("flow.toml"), text.into()).unwrap_err().to_string();
+    let said =
+        |text: &str| Flow::parse(&folder.path().join("flow.toml"), text.into()).unwrap_err().to_string();
     assert!(said(&asked(1, 0)).contains("`model.net`: `batch` is 0, and must be from 1 to 256"));
     let state = "\n[model.net.recipe.inputs.h]\nfrom = \"state\"\noutput = \"hn\"\nshape = [1, 2]\n[[model.net.recipe.answers]]";
     let text = asked(1, 4).replacen("\n[[model.net.recipe.answers]]", state, 1);

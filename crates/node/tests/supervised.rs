@@ -29,7 +29,7 @@ fn folder() -> tempfile::TempDir {
 
 fn run(dir: &Path, manager: NotifySettings) -> Running {
     let config = Config::load(&dir.join("node.toml")).unwrap();
-    let supervision = Supervision { restarted: true, manager };
+    let supervision = Supervision { restarted: true, manager, machine: None };
     start_supervised(config, System::new(), BackOff::default(), supervision).unwrap()
 }
 

@@ -332,7 +332,7 @@ pub struct PartChange {
     /// The part: `model.pump_health`, `rule.overheat`, `pipeline`, `journal`, `uplink`.
     pub part: String,
     /// `learning`, `ready` or `failed`; of a rule: `unable` or `ready`; of a channel, `source.pump.pressure`: `faulty`, `suspect` or
-    /// `well`.
+    /// `well`; of a model that comes as a release, `release.smollm2`: `spare` while its smaller variant answers, or `ready`.
     pub state: String,
     /// Why, in words.
     pub reason: String,

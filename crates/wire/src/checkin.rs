@@ -200,6 +200,9 @@ pub struct SlotState {
     /// What may serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidateState>,
+    /// What serves instead of `current` when memory is short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<SpareState>,
     /// Why no model is loaded, if that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe: Option<String>,
@@ -220,6 +223,23 @@ pub struct CurrentState {
     pub variant: String,
     /// The digest of the variant's manifest.
     pub manifest: Hash,
+    /// What a newer node said.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// A smaller variant of what serves, for the time when memory is short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpareState {
+    /// The variant.
+    pub variant: String,
+    /// The digest of its manifest.
+    pub manifest: Hash,
+    /// How far it is: `staging`, `staged`, `proving` or `ready`; a newer node may have others.
+    pub phase: String,
+    /// Whether it answers now, instead of what serves.
+    #[serde(default)]
+    pub answers: bool,
     /// What a newer node said.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -451,6 +471,13 @@ mod tests {
                     release: 7,
                     phase: "trial".into(),
                     misses: 1,
+                    extra: Map::new(),
+                }),
+                spare: Some(SpareState {
+                    variant: "q4_0".into(),
+                    manifest: Hash::of(b"spare"),
+                    phase: "ready".into(),
+                    answers: true,
                     extra: Map::new(),
                 }),
                 safe: None,

@@ -20,8 +20,8 @@ use crate::access::who::Who;
 use crate::api::approved::{keep_indexes, problems_of};
 use crate::api::intake;
 use crate::api::plans::{
-    DocumentList, MemberPage, MembersAsked, ORDER_MAX_BYTES, OrderAsked, SignedDocuments, WhyView, busy, list_of, nobody,
-    number_of, page_of_members, signed, unreadable, wished,
+    DocumentList, MemberPage, MembersAsked, ORDER_MAX_BYTES, OrderAsked, SignedDocuments, WhyView, busy,
+    list_of, nobody, number_of, page_of_members, signed, unreadable, wished,
 };
 use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::api::rollouts::RolloutsAsked;
@@ -257,7 +257,8 @@ pub async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<ExperimentView>, Refusal> {
     let (row, plan, it) = find(&state, &id).await?;
-    let raw = |text: String| RawValue::from_string(text).map_err(|error| unreadable("experiment", &row.id, &error));
+    let raw =
+        |text: String| RawValue::from_string(text).map_err(|error| unreadable("experiment", &row.id, &error));
     Ok(Json(ExperimentView {
         item: item(&plan, &it, row.changed_ms),
         text: plan.to_string(),

@@ -178,6 +178,12 @@ pub struct ModelNow {
     pub phase: Option<String>,
     /// How often it stopped without a result; the second time refuses it.
     pub misses: Option<u32>,
+    /// The smaller variant that stands by for the time when memory is short, or will.
+    pub spare: Option<String>,
+    /// How far that is: `staging`, `staged`, `proving` or `ready`.
+    pub spare_phase: Option<String>,
+    /// Whether it answers now, instead of `variant`.
+    pub spare_answers: bool,
     /// Why no model is loaded, if that is so.
     pub safe: Option<String>,
 }
@@ -368,6 +374,9 @@ fn model_now(slot: &SlotState) -> ModelNow {
         candidate: candidate.map(|candidate| candidate.release),
         phase: candidate.map(|candidate| candidate.phase.clone()),
         misses: candidate.map(|candidate| candidate.misses),
+        spare: slot.spare.as_ref().map(|spare| spare.variant.clone()),
+        spare_phase: slot.spare.as_ref().map(|spare| spare.phase.clone()),
+        spare_answers: slot.spare.as_ref().is_some_and(|spare| spare.answers),
         safe: slot.safe.clone(),
     }
 }
@@ -400,6 +409,13 @@ fn item(node: &Known, alerts_firing: i64) -> NodeItem {
         releases: node.releases(),
         trials: node.trials(),
         conflict: row.conflict.clone(),
-        strange: row.strange.as_deref().map(strange).unwrap_or_default().into_iter().map(|one| one.id).collect(),
+        strange: row
+            .strange
+            .as_deref()
+            .map(strange)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|one| one.id)
+            .collect(),
     }
 }

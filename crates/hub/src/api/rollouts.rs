@@ -18,10 +18,11 @@ use wire::world::WallMs;
 
 use crate::access::who::{Role, Who};
 use crate::api::approved::{keep_indexes, problems_of, release};
+use crate::api::assignments;
 use crate::api::intake;
 use crate::api::plans::{
-    DocumentList, MemberPage, MembersAsked, ORDER_MAX_BYTES, OrderAsked, SignedDocuments, WhyView, busy, list_of, nobody,
-    number_of, page_of_members, signed, unreadable, wished,
+    DocumentList, MemberPage, MembersAsked, ORDER_MAX_BYTES, OrderAsked, SignedDocuments, WhyView, busy,
+    list_of, nobody, number_of, page_of_members, signed, unreadable, wished,
 };
 use crate::api::refusal::{Asked, ErrorBody, Refusal, page_size};
 use crate::api::wellformed::has_nul;
@@ -294,7 +295,8 @@ pub async fn one(
 pub async fn view(state: &HubState, id: &str) -> Result<RolloutView, Refusal> {
     let (_, row, _) = find_rollout(state, id).await?;
     let (plan, rollout) = read_row(&row)?;
-    let raw = |text: String| RawValue::from_string(text).map_err(|error| unreadable("rollout", &row.id, &error));
+    let raw =
+        |text: String| RawValue::from_string(text).map_err(|error| unreadable("rollout", &row.id, &error));
     Ok(RolloutView {
         item: item(&plan, &rollout, row.changed_ms),
         text: plan.to_string(),

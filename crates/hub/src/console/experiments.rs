@@ -259,7 +259,10 @@ fn shadow_view(compared: &ComparedItem) -> ShadowView {
             count - agreed,
             bearable * 100.0
         ),
-        format!("{nodes} {} told of them; a verdict rests on {rests_on}", if *nodes == 1 { "node" } else { "nodes" }),
+        format!(
+            "{nodes} {} told of them; a verdict rests on {rests_on}",
+            if *nodes == 1 { "node" } else { "nodes" }
+        ),
         format!("{skipped} were passed over: the budget was spent, or the one before was not answered yet"),
         format!("it took {:.1} s of a core", *busy_ms as f64 / 1e3),
     ];

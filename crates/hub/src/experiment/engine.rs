@@ -193,7 +193,8 @@ impl Active {
                 return Err(format!("it runs no release of {model} that could be compared"));
             }
             if !can(&seen.facts, SHADOW) {
-                return Err("its version cannot let a release answer beside another, or its owner lets none".to_owned());
+                return Err("its version cannot let a release answer beside another, or its owner lets none"
+                    .to_owned());
             }
         } else if has_it {
             return Ok(Offer::Enrol(arm.at));

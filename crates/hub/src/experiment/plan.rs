@@ -397,7 +397,10 @@ impl Bound {
     pub fn spread(&self) -> String {
         match self.nodes {
             1 => "1 node at least".to_owned(),
-            nodes => format!("{nodes} nodes at least, none with more than {:.1} % of the answers", self.of_one() * 100.0),
+            nodes => format!(
+                "{nodes} nodes at least, none with more than {:.1} % of the answers",
+                self.of_one() * 100.0
+            ),
         }
     }
 

@@ -290,7 +290,7 @@ mod tests {
         assert_eq!((sum.nodes, sum.all.compared, sum.all.parted()), (20, 2100, 190));
         assert_eq!(sum.most, 200);
         // Who has compared nothing yet is counted when it has.
-        let (mut whole, more) = (Count { skipped: 3, ..Count::default() }, count(5, 5));
+        let (mut whole, more) = (Count { skipped: 3, ..Count::default() }, count(5, 0));
         sum.hear("pump-x", &whole, &whole);
         assert_eq!(sum.nodes, 20);
         whole.add(&more);

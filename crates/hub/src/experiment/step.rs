@@ -234,7 +234,10 @@ impl fmt::Display for Need {
                 write!(f, "figures: {taken} were taken, {open} members have not told enough")
             }
             Need::Answers { compared, of, nodes, of_nodes } => {
-                write!(f, "answers: {compared} of {of} were compared, by {nodes} of {of_nodes} nodes at least")
+                write!(
+                    f,
+                    "answers: {compared} of {of} were compared, by {nodes} of {of_nodes} nodes at least"
+                )
             }
             Need::Until { until_ms } => {
                 write!(f, "{} at the latest", package::trust::time::format_utc(*until_ms))
@@ -549,7 +552,9 @@ impl Step<'_> {
             let word = if nodes == 1 { "node" } else { "nodes" };
             let of = told.all.compared;
             let rests_on = bound.spread();
-            format!("; {nodes} {word} told, at most {most} of {of} answers each: a verdict rests on {rests_on}")
+            format!(
+                "; {nodes} {word} told, at most {most} of {of} answers each: a verdict rests on {rests_on}"
+            )
         })
     }
 

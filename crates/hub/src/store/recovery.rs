@@ -82,16 +82,14 @@ pub async fn note(writer: &mut Writer, node: i64, all: &[Strange]) -> Result<(),
 /// All of it, by node.
 pub async fn noted(writer: &mut Writer) -> Result<HashMap<i64, Vec<Strange>>, sqlx::Error> {
     let rows = sqlx::query("SELECT id, strange FROM nodes WHERE strange IS NOT NULL");
-    let read =
-        |row: StoredRow| Ok((row.try_get(0)?, strange(&row.try_get::<String, _>(1)?)));
+    let read = |row: StoredRow| Ok((row.try_get(0)?, strange(&row.try_get::<String, _>(1)?)));
     rows.fetch_all(writer).await?.into_iter().map(read).collect()
 }
 
 /// The same for readers, by name.
 pub async fn read_noted(readers: &Readers) -> Result<Vec<(String, Vec<Strange>)>, sqlx::Error> {
     let rows = sqlx::query("SELECT name, strange FROM nodes WHERE strange IS NOT NULL ORDER BY name");
-    let read =
-        |row: StoredRow| Ok((row.try_get(0)?, strange(&row.try_get::<String, _>(1)?)));
+    let read = |row: StoredRow| Ok((row.try_get(0)?, strange(&row.try_get::<String, _>(1)?)));
     rows.fetch_all(readers).await?.into_iter().map(read).collect()
 }
 

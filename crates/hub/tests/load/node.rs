@@ -212,6 +212,7 @@ impl Node {
             current: Some(CurrentState { release: self.release, variant, manifest, extra: Map::new() }),
             previous: None,
             candidate: self.candidate.map(candidate),
+            spare: None,
             safe: None,
             waits: None,
             extra: Map::new(),

@@ -109,6 +109,7 @@ impl Member {
             current: Some(CurrentState { release: self.release, variant, manifest, extra: extra() }),
             previous: None,
             candidate: self.candidate.map(candidate),
+            spare: None,
             safe: None,
             waits: None,
             extra: extra(),

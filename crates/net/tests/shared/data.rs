@@ -1,5 +1,6 @@
 //! Where data of others lies that is not part of this repository: some tests do a bigger check where it is at hand.
 #![allow(clippy::print_stdout, reason = "says what is skipped")]
+#![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::path::{Path, PathBuf};
 

@@ -30,6 +30,8 @@ pub struct Supervision {
     pub restarted: bool,
     /// The service manager.
     pub manager: NotifySettings,
+    /// Where `/proc` and `/sys` lie, if they are another machine's: to rehearse what a node does when something runs short.
+    pub machine: Option<PathBuf>,
 }
 
 /// What is known of earlier starts, and what this run does without.
@@ -98,7 +100,9 @@ impl Care {
 
     /// One look, and what comes of it.
     pub(super) fn look(&mut self, seen: &Seen, round: &mut Round, now_ns: MonoNs) {
-        let (state, effects) = pressure::step(&round.pressure, seen, self.limits, now_ns);
+        let has_spares = self.relief.as_ref().is_some_and(Relief::has_spares);
+        let limits = Limits { has_spares, ..self.limits };
+        let (state, effects) = pressure::step(&round.pressure, seen, limits, now_ns);
         round.pressure = state;
         for effect in effects {
             self.carry_out(effect);
@@ -233,7 +237,7 @@ mod tests {
         let care = Care {
             root: dir.path().to_owned(),
             data: dir.path().to_owned(),
-            limits: Limits { disk_free_bytes: 0 },
+            limits: Limits { disk_free_bytes: 0, has_spares: false },
             shared: Arc::new(Shared::new(first_status(&config), 0)),
             messenger: outlet.messenger(),
             relief: None,

@@ -201,6 +201,7 @@ mod tests {
             current: None,
             previous: Some(6),
             candidate: None,
+            spare: None,
             safe: Some("nothing starts".to_owned()),
             waits: None,
             extra: Map::new(),

@@ -52,7 +52,7 @@ use crate::install::carry::{Carry, CarryError};
 use crate::install::event::{Event, Now};
 use crate::install::orders::Waiting;
 use crate::install::prove::ChildProver;
-use crate::install::state::{Beside as Order, Kept, Phase};
+use crate::install::state::{Beside as Order, Kept, Phase, Slot};
 use crate::install::trial::Trial;
 use crate::network::releases::Releases;
 use crate::progress::Thread;
@@ -159,6 +159,7 @@ pub(super) fn start<W: World + Clone + 'static>(
     let hub = config.hub.as_ref().map(|hub| hub.url.clone());
     let (name, zone) = (config.name.to_string(), config.zone.clone());
     let neighbours = config.neighbours.clone();
+    let has_server = config.serve.is_some();
     let engine = config.serve.as_ref().map(|serve| serve.settings.engine.clone()).unwrap_or_default();
     let cache = engine.cache;
     let begin = words.clone();
@@ -187,6 +188,7 @@ pub(super) fn start<W: World + Clone + 'static>(
             zone,
             prover,
             slots,
+            has_server,
             releases,
             reloader,
             cache,
@@ -227,7 +229,7 @@ pub(super) fn start<W: World + Clone + 'static>(
         reach.shared.own().accepted = trusted.as_ref().map(view::accepted_of).unwrap_or_default();
         let slots = carry.models().filter_map(|model| {
             let kept = &carry.slots(model)?.kept;
-            Some(view::slots_of(model, kept, None))
+            Some(view::slots_of(model, kept, false, None))
         });
         reach.shared.tell_slots(slots.collect(), Some(facts.clone()));
         drop(tell.send(Ok(())));
@@ -372,6 +374,7 @@ impl<W: World + Clone + 'static> Installer<W> {
                         trusted.and_then(|trusted| bring::index_bytes(&self.reach, trusted, &model, &order));
                     self.carry.hands().choose_now(&model, order, size, kept);
                 }
+                Some(Word::ChooseSpare(model, current)) => self.choose_spare(&model, current),
                 Some(Word::Brought(brought)) => self.brought(brought),
                 Some(Word::Desired(documents)) => {
                     // What was handed out last is all that is open.
@@ -408,6 +411,14 @@ impl<W: World + Clone + 'static> Installer<W> {
         }
     }
 
+    /// Begins to look for a spare, if that is still wanted.
+    fn choose_spare(&mut self, model: &ModelName, current: Slot) {
+        let slots = self.carry.slots(model).filter(|slots| slots.run.spare.is_at_work);
+        if let Some(kept) = slots.map(|slots| slots.kept.clone()) {
+            self.carry.hands().choose_spare_now(model, current, kept);
+        }
+    }
+
     /// Slots that cannot be read or written are told; the thread goes on with the others.
     fn survive(&mut self, work: impl FnOnce(&mut Carry<System, Worker<W>>) -> Result<(), CarryError>) {
         if let Err(error) = work(&mut self.carry) {
@@ -419,6 +430,9 @@ impl<W: World + Clone + 'static> Installer<W> {
         let now = self.now();
         self.reach.shared.progress.beat(Thread::Install, now.mono_ns);
         self.survive(|carry| carry.tick(&now));
+        if self.reach.shared.status().health.is_calm() {
+            self.survive(|carry| carry.quiet(&now));
+        }
         let every_ns = u64::try_from(self.reach.packages.every.as_nanos()).unwrap_or(u64::MAX);
         let is_due = self.asked_ns.is_none_or(|asked_ns| now.mono_ns.saturating_sub(asked_ns) >= every_ns);
         let revision = self.reach.shared.assignments_revision();
@@ -598,9 +612,12 @@ impl<W: World + Clone + 'static> Installer<W> {
         for model in &models {
             let Some(slots) = self.carry.slots(model) else { continue };
             let serving = slots.run.serving.as_ref().filter(|serving| serving.since_ns.is_some() && !all);
-            let manifest = serving.map(|serving| serving.manifest);
+            // What a spare answers, and what it takes, is nothing that was said of the release.
+            let is_over = slots.run.spare.over_ns.is_some();
+            let manifest = serving.filter(|_| !is_over).map(|serving| serving.manifest);
             let watch = self.watches.entry(model.clone()).or_default();
-            if let Some(over) = watch.tick(model, &slots.kept, manifest, &now, rss_bytes) {
+            let takes = || rss_bytes().filter(|_| !is_over);
+            if let Some(over) = watch.tick(model, &slots.kept, manifest, &now, takes) {
                 let stream = StreamName::new(behaviour::STREAM).expect("a good name");
                 self.reach.reports.file(over.draft(&stream, Class::Metric), || {});
                 let (count, candidate) = (watch.take_untold(), slots.kept.beside());
@@ -675,6 +692,8 @@ impl<W: World + Clone + 'static> Installer<W> {
                 trial: slots.run.trial.as_ref().map(|trial| self.trial_view(trial)),
                 transfer: self.reach.progress_of(model),
                 told: self.reach.told_of(model),
+                spare_answers: slots.run.spare.over_ns.is_some(),
+                spare_waits: slots.run.spare.waits.clone(),
             };
             Some((model.clone(), view))
         });
@@ -694,14 +713,20 @@ impl<W: World + Clone + 'static> Installer<W> {
 
     /// Tells the rest of the node how the slots are.
     fn tell_slots(&self) {
+        let spares = self.carry.models().filter_map(|model| {
+            let (current, spare) = self.carry.slots(model)?.kept.spare_at_hand()?;
+            Some((model.clone(), (current.manifest, spare.slot.clone())))
+        });
+        self.reach.slots.keep_spares(spares.collect());
         let models = self.carry.models().filter_map(|model| {
             let slots = self.carry.slots(model)?;
             let waits = self.waiting.get(model).map(|waiting| waiting.why.clone());
-            Some(view::slots_of(model, &slots.kept, waits))
+            Some(view::slots_of(model, &slots.kept, slots.run.spare.over_ns.is_some(), waits))
         });
         // The first release of a model waits before there are slots.
         let first = self.waiting.iter().filter(|(model, _)| self.carry.slots(model).is_none());
-        let first = first.map(|(model, it)| view::slots_of(model, &Kept::default(), Some(it.why.clone())));
+        let first =
+            first.map(|(model, it)| view::slots_of(model, &Kept::default(), false, Some(it.why.clone())));
         let models = models.chain(first).collect();
         self.reach.shared.tell_slots(models, self.facts.clone());
     }

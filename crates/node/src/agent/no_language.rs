@@ -76,6 +76,10 @@ impl Relief {
     pub(super) fn squeeze(&self, _squeeze: Squeeze) {
         match *self {}
     }
+
+    pub(super) fn has_spares(&self) -> bool {
+        match *self {}
+    }
 }
 
 impl Language {

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use wire::body::PartChange;
 use wire::record::Draft;
 
 use crate::source::queue::Messenger;
@@ -32,5 +33,11 @@ impl Reports {
         // The agent is gone: the next life hands it in again.
         let _ = self.to.send(Filed { draft, kept: Box::new(kept) });
         self.messenger.wake();
+    }
+
+    /// Has a change of a part remembered; lost if the node stops before.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that tell"))]
+    pub(super) fn tell(&self, change: PartChange) {
+        self.messenger.tell(change);
     }
 }

@@ -142,16 +142,18 @@ impl Shared {
     }
 }
 
-/// Whether a release was committed, refused or left, or a model's slots are safe now or no more. How far a candidate has
+/// Whether a release was committed, refused or left, a model's slots are safe now or no more, or its spare answers or no more. How far a candidate has
 /// come is no news: its records tell.
 fn have_settled(before: &[SlotState], now: &[SlotState]) -> bool {
     let candidate = |slot: &SlotState| slot.candidate.as_ref().map(|candidate| candidate.release);
+    let answers = |slot: &SlotState| slot.spare.as_ref().is_some_and(|spare| spare.answers);
     now.iter().any(|now| {
         let Some(before) = before.iter().find(|before| before.model == now.model) else {
             return now.current.is_some();
         };
         let ended = candidate(before).is_some() && candidate(before) != candidate(now);
-        ended || (&before.current, before.previous, &before.safe) != (&now.current, now.previous, &now.safe)
+        let said = |slot: &SlotState| (slot.current.clone(), slot.previous, slot.safe.clone(), answers(slot));
+        ended || said(before) != said(now)
     })
 }
 
@@ -187,5 +189,13 @@ mod tests {
         let safe = vec![SlotState { safe: Some("nothing starts".to_owned()), ..old[0].clone() }];
         check(&old, &safe, true);
         check(&safe, &old, true);
+        let spare = |answers: bool| {
+            let spare =
+                json!({ "variant": "b", "manifest": "00".repeat(32), "phase": "ready", "answers": answers });
+            vec![SlotState { spare: serde_json::from_value(spare).unwrap(), ..old[0].clone() }]
+        };
+        check(&old, &spare(false), false);
+        check(&spare(false), &spare(true), true);
+        check(&spare(true), &spare(false), true);
     }
 }

@@ -9,6 +9,7 @@
 //! trial_answers = 20
 //! shadow = 0.1                # it answers this share of what is asked beside the current model first; 0: none
 //! beside = false              # nothing that somebody orders to answer beside the current one; or the table below
+//! spare = true                # a smaller variant of what serves is brought too, and answers while memory is short
 //! flow = "line"               # the flow, too, is a release: of the model that is called so; until one comes, `flow` of `[node]`
 //! from = [{ folder = "/mnt/stick" }, { oci = "https://registry.example/models" }]
 //!
@@ -195,6 +196,7 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Settings {
     let p95_ms = part.take::<u32>("p95_ms").map(|placed| placed.value);
     let rss_bytes = part.take_text("rss", size_bytes).map(|placed| placed.value);
     let flow = part.take_text("flow", |text| ModelName::new(text).map_err(|error| error.to_string()));
+    let spare = part.take_or("spare", rules.spare, "false").value;
     let proof = part.take_text_or("proof", "10m", at_least_a_second).value;
     let from = part.take::<Vec<From>>("from").map_or_else(Vec::new, |Placed { value, span }| {
         let places = value.into_iter().map(|from| place(folder, from));
@@ -213,7 +215,7 @@ pub(super) fn read(folder: &Path, mut part: Part<'_, '_>) -> Settings {
         leave: Leave { memory_bytes: keep_memory, disk_bytes: keep_free, budget },
         bytes_per_s: bytes_per_s.map(|placed| placed.value),
         every,
-        rules: Rules { budget, shadow: share.value, agreement: agreement.value, beside, trial },
+        rules: Rules { budget, shadow: share.value, agreement: agreement.value, beside, trial, spare },
         proof,
         shadow: Extent { answers: compared.value, at_most },
         from,
@@ -237,7 +239,8 @@ fn cap(mut part: Part<'_, '_>) -> Cap {
     let joules = part.take::<u32>("joules");
     let memory = part.take_text("memory", size_bytes);
     let nothing = joules.as_ref().filter(|placed| placed.value == 0).map(|placed| placed.span.clone());
-    let nothing = nothing.or(memory.as_ref().filter(|placed| placed.value == 0).map(|placed| placed.span.clone()));
+    let nothing =
+        nothing.or(memory.as_ref().filter(|placed| placed.value == 0).map(|placed| placed.span.clone()));
     if let Some(span) = nothing {
         part.problem(span, "with 0 nothing could ever answer", "`beside = false` in `[packages]` says that");
     }
@@ -260,6 +263,10 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    pub(super) fn wants_spares(&self) -> bool {
+        self.rules.spare
+    }
+
     pub(super) fn with(self, trust: TrustConfig) -> PackagesConfig {
         let Settings { quota_bytes, leave, bytes_per_s, every, rules, proof, shadow, from, flow } = self;
         PackagesConfig { quota_bytes, leave, bytes_per_s, every, rules, proof, shadow, from, flow, trust }

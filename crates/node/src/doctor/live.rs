@@ -58,8 +58,17 @@ struct Rule {
 struct Slot {
     model: String,
     candidate: Option<serde_json::Value>,
+    spare: Option<Spare>,
     safe: Option<String>,
     waits: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Spare {
+    variant: String,
+    phase: String,
+    answers: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -162,6 +171,19 @@ pub(super) fn examine(live: &Live, found: &mut Vec<Finding>) {
         } else if let Some(why) = &slot.waits {
             found.push(Finding::good(&about, format!("one waits: {why}")));
         }
+        match &slot.spare {
+            Some(Spare { variant, answers: true, .. }) => {
+                let says = format!("its smaller variant {variant} answers: memory is short");
+                let help = "see what takes it; the larger one comes again by itself when there is memory";
+                found.push(Finding::note(&about, says, help));
+            }
+            Some(Spare { variant, phase, .. }) if phase == "ready" => {
+                let says =
+                    format!("its smaller variant {variant} stands by for the time when memory is short");
+                found.push(Finding::good(&about, says));
+            }
+            _ => {}
+        }
     }
     if let Some(trouble) = &live.journal.trouble {
         let help = "see to the disk: what is decided now is kept in memory, and lost with it";
@@ -249,7 +271,8 @@ mod tests {
             r#"{"node":"n","new":1,"sources":[{"source":"a","state":"failed","reason":"no route"},
             {"source":"b","state":"running","readings":7}],"models":[{"model":"m","state":"learning","readings":3,"learn":9}],
             "rules":[{"rule":"r","state":"firing","when":"x > 1"},{"rule":"q","state":"quiet"}],
-            "slots":[{"model":"t","safe":"it dies"}],"relay":{"listen":"[::]:7444","connections":1,"connections_max":2,
+            "slots":[{"model":"t","safe":"it dies"},{"model":"u","spare":{"variant":"q4","phase":"ready","answers":true}},
+            {"model":"v","spare":{"variant":"q4","phase":"ready"}},{"model":"w","spare":{"variant":"q4","phase":"staging"}}],"relay":{"listen":"[::]:7444","connections":1,"connections_max":2,
             "behind":[{}],"refused":{"full":2,"token":1},"cache":{"bytes":1048576,"quota_bytes":4194304}},"journal":{"lost":3},"uplink":{"hub":"h","trouble":"no route"},
             "health":{"stuck":["the thread io has not gone round for 61 s"],"left_out":["models: it died"],"memory":"ready"}}"#,
         )

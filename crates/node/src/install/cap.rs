@@ -51,8 +51,13 @@ mod tests {
 
     #[test]
     fn the_tighter_of_order_and_owner_holds() {
-        let ordered =
-            Limits { share_ppm: 100_000, core_ppm: 50_000, joules: None, memory_bytes: Some(2 << 30), answers: 9 };
+        let ordered = Limits {
+            share_ppm: 100_000,
+            core_ppm: 50_000,
+            joules: None,
+            memory_bytes: Some(2 << 30),
+            answers: 9,
+        };
         assert_eq!(Cap::default().within(&ordered), ordered, "who says nothing changes nothing");
         let cap = Cap { share_ppm: 20_000, core_ppm: 60_000, joules: Some(30), memory_bytes: Some(3 << 30) };
         let held = cap.within(&ordered);

@@ -20,7 +20,7 @@ use package::trust::shadow::Limits;
 use package::trust::state::TrustState;
 
 use crate::install::event::{Effect, Event, Now, Rules};
-use crate::install::state::{Opened, Order, Report, Slot, Slots, SlotsError, SlotsFile};
+use crate::install::state::{Kept, Opened, Order, Report, Slot, Slots, SlotsError, SlotsFile};
 use crate::install::step;
 use crate::why::why;
 
@@ -51,6 +51,12 @@ pub trait Hands {
     fn journal(&mut self, model: &ModelName, report: &Report);
     /// Tell a person; `None`: it is about all models.
     fn tell(&mut self, model: Option<&ModelName>, words: &str);
+    /// Read the release of what is current, and say which smaller variant fits: [`Event::SpareChosen`].
+    fn choose_spare(&mut self, model: &ModelName, current: &Slot);
+    /// Let go of what is being brought, checked or proven for a model: nothing need come of it.
+    fn rest(&mut self, model: &ModelName);
+    /// Bring into the journal that the spare answers now, or does no more.
+    fn over(&mut self, model: &ModelName, is_over: bool, why: &str);
 }
 
 /// Slots that cannot be carried out.
@@ -175,8 +181,37 @@ impl<D: Disk + Clone, H: Hands> Carry<D, H> {
         Ok(())
     }
 
-    /// Something happened to a model.
+    /// Something happened to a model. If anything is on its way now, what is done for spares rests.
     pub fn hear(&mut self, model: &ModelName, event: Event, now: &Now) -> Result<(), CarryError> {
+        self.take(model, event, now)?;
+        if self.is_quiet() {
+            return Ok(());
+        }
+        let at_work = self.models.iter().filter(|(_, carried)| carried.slots.run.spare.is_at_work);
+        for name in at_work.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.take(&name, Event::Busy, now)?;
+        }
+        Ok(())
+    }
+
+    /// The machine is short of nothing: spares are seen to, if no release is on its way.
+    pub fn quiet(&mut self, now: &Now) -> Result<(), CarryError> {
+        let names: Vec<ModelName> = self.models.keys().cloned().collect();
+        for name in names {
+            if self.is_quiet() {
+                self.hear(&name, Event::Quiet, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no release is on its way, of any model.
+    fn is_quiet(&self) -> bool {
+        let is_quiet = |kept: &Kept| kept.candidate.is_none() && kept.wanted.is_none();
+        self.models.values().all(|carried| is_quiet(&carried.slots.kept))
+    }
+
+    fn take(&mut self, model: &ModelName, event: Event, now: &Now) -> Result<(), CarryError> {
         if !self.models.contains_key(model) {
             if !matches!(event, Event::Ordered(_)) {
                 return Ok(());
@@ -186,7 +221,7 @@ impl<D: Disk + Clone, H: Hands> Carry<D, H> {
         }
         let Some(carried) = self.models.get_mut(model) else { return Ok(()) };
         let is_full = carried.waiting.len() >= WAITING_MAX && matches!(event, Event::Answered(..));
-        let is_heard = event == Event::Tick && !carried.waiting.is_empty();
+        let is_heard = is_passing(&event) && !carried.waiting.is_empty();
         if !is_full && !is_heard {
             carried.waiting.push_back(event);
         }
@@ -240,16 +275,18 @@ impl<D: Disk + Clone, H: Hands> Carry<D, H> {
     fn take_next(&mut self, model: &ModelName, now: &Now) -> Option<Vec<Effect>> {
         let carried = self.models.get_mut(model)?;
         let event = carried.waiting.front()?.clone();
-        let is_tick = event == Event::Tick;
+        let is_passing = is_passing(&event);
         let (slots, effects) = step(carried.slots.clone(), event, now, &self.rules);
         if effects.first() == Some(&Effect::Persist) {
             match carried.file.write(&slots.kept) {
                 Ok(()) => {
-                    let before = std::mem::replace(&mut carried.old_roots, carried.slots.kept.roots());
-                    self.is_collected &= before == carried.old_roots && before == slots.kept.roots();
+                    let was = &carried.slots.kept;
+                    let is_same = was.roots() == slots.kept.roots();
+                    let before = std::mem::replace(&mut carried.old_roots, was.firm_roots());
+                    self.is_collected &= is_same && before == carried.old_roots;
                 }
                 Err(error) => {
-                    if is_tick {
+                    if is_passing {
                         carried.waiting.pop_front();
                     }
                     self.tell_once(format!("the slots of {model} cannot be written: {}", why(&error)));
@@ -277,6 +314,9 @@ impl<D: Disk + Clone, H: Hands> Carry<D, H> {
             Effect::Journal(report) => self.hands.journal(model, &report),
             Effect::Collect => self.collect(),
             Effect::Tell(words) => self.hands.tell(Some(model), &words),
+            Effect::ChooseSpare(slot) => self.hands.choose_spare(model, &slot),
+            Effect::Rest => self.hands.rest(model),
+            Effect::Over(is_over, why) => self.hands.over(model, is_over, &why),
         }
     }
 
@@ -311,6 +351,11 @@ impl<D: Disk + Clone, H: Hands> Carry<D, H> {
     }
 }
 
+/// Whether an event comes again by itself, and so need not wait for the disk.
+fn is_passing(event: &Event) -> bool {
+    matches!(event, Event::Tick | Event::Quiet | Event::Busy)
+}
+
 impl<D> Carried<D> {
     fn of(opened: Opened<D>) -> Carried<D> {
         let Opened { file, kept, old_roots, .. } = opened;
@@ -328,7 +373,6 @@ mod tests {
     use wire::world;
 
     use super::*;
-    use crate::install::state::Kept;
     use crate::install::trial::Answer;
 
     /// Writes down what it is asked for.
@@ -372,6 +416,15 @@ mod tests {
         fn tell(&mut self, _model: Option<&ModelName>, _words: &str) {
             self.note("tell".into());
         }
+        fn choose_spare(&mut self, model: &ModelName, current: &Slot) {
+            self.note(format!("choose a spare of {model} {}", current.release));
+        }
+        fn rest(&mut self, model: &ModelName) {
+            self.note(format!("{model} rests"));
+        }
+        fn over(&mut self, _model: &ModelName, is_over: bool, _why: &str) {
+            self.note(format!("over {is_over}"));
+        }
     }
 
     fn tiny() -> ModelName {
@@ -402,8 +455,12 @@ mod tests {
     }
 
     fn open(disk: &Simulated) -> Result<Carry<Simulated, Notes>, CarryError> {
+        open_with(disk, Rules::default())
+    }
+
+    fn open_with(disk: &Simulated, rules: Rules) -> Result<Carry<Simulated, Notes>, CarryError> {
         let store = Arc::new(Store::open(disk.clone(), Path::new("/data/packages"), 1 << 20).unwrap());
-        Carry::open(disk.clone(), Path::new("/data/slots"), store, Rules::default(), Notes::default())
+        Carry::open(disk.clone(), Path::new("/data/slots"), store, rules, Notes::default())
     }
 
     fn now() -> Now {
@@ -457,6 +514,42 @@ mod tests {
         carry.tick(&now()).unwrap();
         assert_eq!(heard(&mut carry), "choose 8, transfer 8");
         assert_eq!(carry.trust_sequence(), 1);
+    }
+
+    #[test]
+    fn work_on_a_spare_rests_while_any_model_has_something_on_its_way() {
+        let disk = disk();
+        let other = ModelName::new("other").unwrap();
+        let mut opened = SlotsFile::open(disk.clone(), Path::new("/data/slots"), &other).unwrap();
+        opened.file.write(&Kept { current: Some(slot(3)), ..Kept::default() }).unwrap();
+        let mut carry = open_with(&disk, Rules { spare: true, ..Rules::default() }).unwrap();
+        carry.start(&now()).unwrap();
+        let answer = Answer { ms: 1, ok: true, golden: false };
+        for (model, release) in [(&other, 3), (&tiny(), 7)] {
+            carry.hear(model, Event::Loaded(slot(release).manifest, Ok(())), &now()).unwrap();
+            carry.hear(model, Event::Answered(slot(release).manifest, answer), &now()).unwrap();
+        }
+        heard(&mut carry);
+        carry.quiet(&now()).unwrap();
+        assert_eq!(heard(&mut carry), "choose a spare of other 3, choose a spare of tiny 7");
+        carry.quiet(&now()).unwrap();
+        assert_eq!(heard(&mut carry), "", "it is being done");
+        let order = Order {
+            release: 8,
+            index: slot(8).index,
+            variant: None,
+            allow_rollback: false,
+            forgive: None,
+            rollout: None,
+            beside: None,
+            trust_sequence: 1,
+        };
+        carry.hear(&tiny(), Event::Ordered(order), &now()).unwrap();
+        assert_eq!(heard(&mut carry), "choose 8, other rests, tiny rests");
+        carry.quiet(&now()).unwrap();
+        let late = Event::SpareChosen { index: slot(3).index, result: Ok(slot(2)) };
+        carry.hear(&other, late, &now()).unwrap();
+        assert_eq!(heard(&mut carry), "", "nothing while something is on its way");
     }
 
     #[test]

@@ -36,12 +36,14 @@ pub struct Rules {
     pub beside: Option<Cap>,
     /// The trial.
     pub trial: TrialRules,
+    /// Whether a smaller variant of the current release stands by for the time when memory is short.
+    pub spare: bool,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
         let (budget, beside, trial) = (Budget::default(), Some(Cap::default()), TrialRules::default());
-        Rules { budget, shadow: 0.0, agreement: 0.95, beside, trial }
+        Rules { budget, shadow: 0.0, agreement: 0.95, beside, trial, spare: false }
     }
 }
 
@@ -65,6 +67,8 @@ pub enum Event {
     Arrived(Digest),
     /// They cannot be brought now.
     TransferFailed(Digest, String),
+    /// They cannot be brought, since the disk or the quota has no room for them.
+    NoRoom(Digest, String),
     /// A candidate's bytes, requirements and grant were checked.
     Verified(Digest, Result<(), Fault>),
     /// A candidate answered its golden set in a process of its own, or did not.
@@ -93,8 +97,28 @@ pub enum Event {
     Forgive(Digest),
     /// A person wants the current model loaded again.
     LeaveSafe,
+    /// Nothing is on its way on this node, and the machine is short of nothing: somebody may see to spares.
+    Quiet,
+    /// Something is on its way: what is done for spares rests.
+    Busy,
+    /// The best smaller variant of the current release for this machine.
+    SpareChosen {
+        /// The release.
+        index: Digest,
+        /// Which variant.
+        result: Result<Slot, NoSpare>,
+    },
     /// Time passed.
     Tick,
+}
+
+/// Why a release has no spare here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoSpare {
+    /// It has none to give.
+    Never(String),
+    /// Something is in the way now.
+    NotNow(String),
 }
 
 /// What is wrong with the bytes of a candidate.
@@ -171,4 +195,10 @@ pub enum Effect {
     Collect,
     /// Tell a person.
     Tell(String),
+    /// Say which smaller variant of this slot's release fits best.
+    ChooseSpare(Slot),
+    /// Let go of what is being done for the spare.
+    Rest,
+    /// The spare answers from now on, or does no more; and why: for the journal.
+    Over(bool, String),
 }

@@ -21,7 +21,7 @@ use kernels::page::CacheFormat;
 use lm::embed::embed;
 use lm::forward::{Part, Scratch, Wanted};
 use lm::memory::STEP;
-use lm::memory::machine::{peak_bytes, peak_bytes_of};
+use lm::memory::machine::{peak_bytes, peak_bytes_of, reset_peak};
 use lm::model::Model;
 use lm::sample::{Sampler, Settings};
 use lm::shape::Pooling;
@@ -204,6 +204,7 @@ fn judge(golden: Option<&Golden>, budget: Budget, told: &Answers) -> Proof {
         load_ms: Some(told.load_ms.ceil() as u32),
         p95_ms: p95_ms.map(|ms| ms.ceil() as u32),
         rss_bytes: told.rss_bytes,
+        own_bytes: told.own_bytes,
     };
     // What was not measured cannot be too much.
     let budget = Budget {
@@ -234,6 +235,9 @@ pub fn answer(
     threads: NonZeroUsize,
     clock: &dyn Clock,
 ) -> Told {
+    // What this process has now, if the system lets it forget what it had before.
+    reset_peak();
+    let before_bytes = peak_bytes();
     let answered = || -> Result<Answers, Trouble> {
         let read = |digest: &Digest| {
             let bytes = store.read_small(digest, DOCUMENT_MAX_BYTES as u64).map_err(WeightsError::from)?;
@@ -260,10 +264,14 @@ pub fn answer(
             let answer = answer_case(&model, case, &|| clock.mono_ns(), &mut answer_ms);
             answers.push(answer.map_err(Trouble::Failed)?);
         }
-        Ok(Answers { answers, load_ms, answer_ms, rss_bytes: peak_bytes() })
+        Ok(Answers { answers, load_ms, answer_ms, rss_bytes: peak_bytes(), own_bytes: None })
     };
     match answered() {
-        Ok(answers) => Told::Answered(answers),
+        Ok(answers) => {
+            let own_bytes =
+                answers.rss_bytes.zip(before_bytes).map(|(most, before)| most.saturating_sub(before));
+            Told::Answered(Answers { own_bytes, ..answers })
+        }
         Err(Trouble::Failed(why)) => Told::Failed(why),
         Err(Trouble::Weights(error)) if error.is_damage() || error.waits() => Told::Damaged(why(&error)),
         Err(Trouble::Weights(error)) => Told::Failed(why(&error)),
@@ -488,7 +496,7 @@ mod tests {
         check(
             &told("1"),
             60_000,
-            "Passed(Measured { load_ms: Some(1), p95_ms: Some(2), rss_bytes: Some(3) })",
+            "Passed(Measured { load_ms: Some(1), p95_ms: Some(2), rss_bytes: Some(3), own_bytes: None })",
         );
         check(&told("2"), 60_000, "the answer parts at token 0");
         check(&format!("{}; exit 1", told("1")), 60_000, "died of it: exit status: 1");

@@ -13,7 +13,7 @@ pub const STREAM: &str = "installs";
 
 /// The record of a report. Two models may give reports the same id in one run, so the record's id names the model, too.
 pub fn draft(model: &ModelName, report: &Report) -> Draft {
-    let Measured { load_ms, p95_ms, rss_bytes } = report.measured;
+    let Measured { load_ms, p95_ms, rss_bytes, .. } = report.measured;
     let install = Install {
         id: format!("{}-{model}", report.id),
         model: model.to_string(),

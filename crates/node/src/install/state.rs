@@ -129,6 +129,47 @@ pub struct Measured {
     /// The most memory that it took.
     #[serde(default)]
     pub rss_bytes: Option<u64>,
+    /// How much of that is its own: what the process that proved it had more at its most than before it looked at it.
+    #[serde(default)]
+    pub own_bytes: Option<u64>,
+}
+
+/// How far a spare is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SparePhase {
+    /// Its blobs are coming.
+    Staging,
+    /// They are all here.
+    Staged,
+    /// It answers its golden set, in a process of its own.
+    Proving,
+    /// It has proven itself, and stands by.
+    Ready,
+}
+
+impl SparePhase {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SparePhase::Staging => "staging",
+            SparePhase::Staged => "staged",
+            SparePhase::Proving => "proving",
+            SparePhase::Ready => "ready",
+        }
+    }
+}
+
+/// A smaller variant of the current release, for the time when memory is short. It never becomes current, and no rollout counts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spare {
+    /// What it is; `committed_ms` says since when it stands by.
+    pub slot: Slot,
+    /// How far it is.
+    pub phase: SparePhase,
+    /// How often it, or the node under it, stopped without a result. Two are enough.
+    #[serde(default)]
+    pub misses: u32,
 }
 
 /// A manifest that is not tried again.
@@ -257,6 +298,10 @@ pub struct Kept {
     pub previous: Option<Slot>,
     /// What may serve.
     pub candidate: Option<Candidate>,
+    /// What serves instead of `current` when memory is short.
+    pub spare: Option<Spare>,
+    /// The release that has no spare here for good, and why.
+    pub spareless: Option<(Digest, String)>,
     /// What was ordered and of which no variant is chosen yet.
     pub wanted: Option<Order>,
     /// What is not tried again.
@@ -292,6 +337,21 @@ pub struct Run {
     pub trial: Option<Trial>,
     /// Since when the candidate answers beside the current one, if it was ordered to.
     pub beside_ns: Option<MonoNs>,
+    /// What is going on with the spare.
+    pub spare: SpareRun,
+}
+
+/// What a run of the node knows of a spare.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpareRun {
+    /// Whether something is being done for it.
+    pub is_at_work: bool,
+    /// When it goes on.
+    pub retry_ns: Option<MonoNs>,
+    /// Why it waits, for people.
+    pub waits: Option<String>,
+    /// Since when it answers instead of the current one.
+    pub over_ns: Option<MonoNs>,
 }
 
 /// A model that is loaded, or being loaded.
@@ -330,13 +390,35 @@ impl Kept {
         candidate || self.wanted.as_ref().is_some_and(|order| order.beside.is_none())
     }
 
+    /// The spare that could serve now, with what it would serve instead of.
+    pub fn spare_at_hand(&self) -> Option<(&Slot, &Spare)> {
+        let spare = self.spare.as_ref().filter(|spare| spare.phase == SparePhase::Ready)?;
+        Some((self.current.as_ref()?, spare))
+    }
+
+    /// What a manifest cost here, if that is remembered.
+    pub fn measured_of(&self, manifest: &Digest) -> Option<Measured> {
+        self.measured.iter().rev().find(|(known, _)| known == manifest).map(|(_, measured)| *measured)
+    }
+
     /// What of the store these slots need.
     pub fn roots(&self) -> Vec<Root> {
+        let spare = self.spare.iter().flat_map(|spare| roots_of(&spare.slot));
+        self.firm_roots().into_iter().chain(spare).collect()
+    }
+
+    /// The same without what is but a spare: a state that was written over holds nothing for one, so that it makes room at once.
+    pub fn firm_roots(&self) -> Vec<Root> {
         let candidate = self.candidate.as_ref().map(|candidate| &candidate.slot);
         let slots = [self.current.as_ref(), self.previous.as_ref(), candidate].into_iter().flatten();
-        let needed = slots.flat_map(|slot| [Root::Leaf(slot.index), Root::Tree(slot.manifest)]);
+        let needed = slots.flat_map(roots_of);
         needed.chain(self.wanted.iter().map(|order| Root::Leaf(order.index))).collect()
     }
+}
+
+/// What of the store a slot needs.
+fn roots_of(slot: &Slot) -> [Root; 2] {
+    [Root::Leaf(slot.index), Root::Tree(slot.manifest)]
 }
 
 /// Slots that cannot be read or written.
@@ -403,7 +485,7 @@ impl<D: Disk> SlotsFile<D> {
         };
         let old = read(&old_of(&path))?;
         let old_roots = match &old {
-            Some(Ok((_, kept))) => kept.roots(),
+            Some(Ok((_, kept))) => kept.firm_roots(),
             _ => Vec::new(),
         };
         let (checked, kept, is_old) = match (read(&path)?, old) {
@@ -530,5 +612,13 @@ mod tests {
         let expected =
             [1, 2].map(|release| [Root::Leaf(digest(release)), Root::Tree(digest(release))]).concat();
         assert_eq!(slots.roots(), expected);
+        let slot = kept(3).current.unwrap();
+        slots.spare = Some(Spare { slot, phase: SparePhase::Ready, misses: 0 });
+        assert_eq!(slots.firm_roots(), expected, "a spare holds nothing once it is gone");
+        assert_eq!(slots.roots()[4..], [Root::Leaf(digest(3)), Root::Tree(digest(3))]);
+        assert_eq!(
+            slots.spare_at_hand().map(|(current, spare)| (current.release, spare.slot.release)),
+            Some((1, 3))
+        );
     }
 }

@@ -8,6 +8,10 @@ use wire::world::Simulated;
 
 use super::*;
 use crate::install::cap::Cap;
+use crate::install::event::NoSpare;
+use crate::install::state::SparePhase;
+
+mod spares;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -34,6 +38,23 @@ fn slot(release: u64) -> Slot {
         committed_ms: None,
         rollout: None,
     }
+}
+
+/// A smaller variant of a release.
+fn spare(release: u64) -> Slot {
+    let variant = VariantName::new("q4_0").unwrap();
+    Slot {
+        manifest: digest("spare", release),
+        weights: digest("spare weights", release),
+        variant,
+        ..slot(release)
+    }
+}
+
+/// What a slot is called in scripts.
+fn name(slot: &Slot) -> String {
+    let is_spare = slot.manifest == digest("spare", slot.release);
+    if is_spare { format!("spare-{}", slot.release) } else { slot.release.to_string() }
 }
 
 fn order(release: u64) -> Order {
@@ -110,11 +131,32 @@ impl Play {
         play
     }
 
-    /// One event in words; gives its effects in words.
+    /// The same as [`Play::at_work`], on a node that wants spares.
+    fn that_spares() -> Play {
+        let mut play = Play::at_work();
+        play.rules.spare = true;
+        play
+    }
+
+    /// The same, with a spare that stands by.
+    fn with_spare() -> Play {
+        let mut play = Play::that_spares();
+        for word in ["quiet", "s-chosen 7", "s-arrived 7", "s-verified 7", "s-proved 7"] {
+            play.hear(word);
+        }
+        assert_eq!(play.shown(), "7 (6) [-] refused [] spare ready 0");
+        play
+    }
+
+    /// One event in words, `s-` before those that are about a spare; gives its effects in words.
     fn hear(&mut self, words: &str) -> String {
         let (word, number) = words.split_once(' ').unwrap_or((words, "0"));
         let release = number.parse().unwrap_or(0);
-        let manifest = digest("manifest", release);
+        let (word, manifest) = match word.strip_prefix("s-") {
+            Some(word) => (word, digest("spare", release)),
+            None => (word, digest("manifest", release)),
+        };
+        let is_spare = manifest == digest("spare", release);
         let why = || "why".to_owned();
         let answer = Answer { ms: 10, ok: true, golden: false };
         let event = match word {
@@ -136,6 +178,16 @@ impl Play {
             "order" => Event::Ordered(order(release)),
             "order-back" => Event::Ordered(Order { allow_rollback: true, ..order(release) }),
             "order-forgive" => Event::Ordered(Order { forgive: Some("a/1".into()), ..order(release) }),
+            "quiet" => Event::Quiet,
+            "busy" => Event::Busy,
+            "chosen" if is_spare => {
+                Event::SpareChosen { index: digest("index", release), result: Ok(spare(release)) }
+            }
+            "never" | "later" => {
+                let none = if word == "never" { NoSpare::Never(why()) } else { NoSpare::NotNow(why()) };
+                Event::SpareChosen { index: digest("index", release), result: Err(none) }
+            }
+            "no-room" => Event::NoRoom(manifest, why()),
             "chosen" => Event::Chosen { index: digest("index", release), result: Ok(slot(release)) },
             "beside" => Event::Ordered(beside(release, "a/1")),
             "beside-too" => Event::Ordered(beside(release, "b/1")),
@@ -187,12 +239,12 @@ impl Play {
             Some(match effect {
                 Effect::Persist => "persist".to_owned(),
                 Effect::Choose(order) => format!("choose:{}", order.release),
-                Effect::Transfer(slot) => format!("transfer:{}", slot.release),
-                Effect::Verify(slot) => format!("verify:{}", slot.release),
-                Effect::Prove(slot, _) => format!("prove:{}", slot.release),
+                Effect::Transfer(slot) => format!("transfer:{}", name(slot)),
+                Effect::Verify(slot) => format!("verify:{}", name(slot)),
+                Effect::Prove(slot, _) => format!("prove:{}", name(slot)),
                 Effect::Shadow(slot, None) => format!("shadow:{}", slot.release),
                 Effect::Shadow(slot, Some(_)) => format!("beside:{}", slot.release),
-                Effect::Serve(slot) => format!("serve:{}", slot.release),
+                Effect::Serve(slot) => format!("serve:{}", name(slot)),
                 Effect::Unload => "unload".into(),
                 Effect::Exercise(slot) => format!("exercise:{}", slot.release),
                 Effect::RaiseFloor(release) => format!("floor:{release}"),
@@ -202,6 +254,9 @@ impl Play {
                 Effect::Journal(report) => format!("{:?}:{}", report.outcome, report.release).to_lowercase(),
                 Effect::Collect => "collect".into(),
                 Effect::Tell(_) => return None,
+                Effect::ChooseSpare(slot) => format!("seek:{}", name(slot)),
+                Effect::Rest => "rest".into(),
+                Effect::Over(is_over, _) => if *is_over { "over" } else { "back" }.into(),
             })
         });
         words.collect::<Vec<_>>().join(" ")
@@ -219,7 +274,10 @@ impl Play {
             .map(|it| (0..20).find(|n| digest("manifest", *n) == it.manifest).unwrap().to_string())
             .collect();
         let safe = if safe.is_some() { " safe" } else { "" };
-        format!("{} ({}) [{candidate}] refused [{}]{safe}", of(current), of(previous), refused.join(" "))
+        let spare = self.slots.kept.spare.as_ref();
+        let spare = spare.map_or(String::new(), |it| format!(" spare {} {}", it.phase.as_str(), it.misses));
+        let refused = refused.join(" ");
+        format!("{} ({}) [{candidate}] refused [{refused}]{safe}{spare}", of(current), of(previous))
     }
 
     /// Plays a script of `event => effects` lines, and compares the slots afterwards.
@@ -712,14 +770,15 @@ fn reports_stay_until_the_journal_has_them_and_have_names_of_their_own() {
 proptest! {
     /// Whatever happens in whatever order.
     #[test]
-    fn what_always_holds(words in proptest::collection::vec((0usize..35, 6u64..10), 0..80)) {
-        const WORDS: [&str; 35] = [
+    fn what_always_holds(words in proptest::collection::vec((0usize..48, 6u64..10), 0..80)) {
+        const WORDS: [&str; 48] = [
             "cut", "restart", "stop", "order", "order", "order-back", "chosen", "chosen", "unfit", "arrived", "arrived",
             "not-arrived", "verified", "verified", "damaged", "unusable", "proved", "disproved", "not-now", "loaded", "spoilt",
             "not-loaded", "answer", "fail", "crash", "roll-back", "leave-safe", "beside", "beside", "beside-too", "compared",
-            "aside", "withdrawn", "forbidden", "allowed",
+            "aside", "withdrawn", "quiet", "quiet", "busy", "s-chosen", "s-later", "s-arrived", "s-verified", "s-proved",
+            "s-disproved", "s-loaded", "s-crash", "s-spoilt", "no-room", "forbidden", "allowed",
         ];
-        let mut play = Play::at_work();
+        let mut play = Play::that_spares();
         play.rules.trial.least = Duration::ZERO;
         for (word, release) in words {
             let refused: Vec<Digest> = play.slots.kept.refused.iter().map(|it| it.manifest).collect();
@@ -729,7 +788,10 @@ proptest! {
             prop_assert!(kept.current.is_some(), "a current model, once there was one");
             for effect in effects.split(' ') {
                 let (effect, number) = effect.split_once(':').unwrap_or((effect, "0"));
-                let manifest = digest("manifest", number.parse().unwrap());
+                let manifest = match number.strip_prefix("spare-") {
+                    Some(number) => digest("spare", number.parse().unwrap()),
+                    None => digest("manifest", number.parse().unwrap()),
+                };
                 if ["transfer", "verify", "prove"].contains(&effect) {
                     prop_assert!(!refused.contains(&manifest), "{effect} of what was refused");
                 }
@@ -747,6 +809,15 @@ proptest! {
             let is_wanted = kept.wanted.as_ref().is_some_and(|order| order.beside.is_some());
             prop_assert!(play.rules.beside.is_some() || kept.beside().is_none() && !is_wanted);
             prop_assert!(kept.unproven_starts <= UNPROVEN_STARTS_MAX);
+            if let Some(spare) = &kept.spare {
+                let current = kept.current.as_ref().unwrap();
+                prop_assert!(spare.slot.index == current.index && spare.slot.manifest != current.manifest);
+                prop_assert!(spare.misses < MISSES_MAX);
+                // Only what somebody is at work on, or will be, is in a phase that runs.
+                prop_assert!(spare.phase != SparePhase::Proving || play.slots.run.spare.is_at_work);
+            }
+            let is_spares = |digest: &Digest| (6..10).any(|it| *digest == self::digest("spare", it));
+            prop_assert!(!kept.reports.iter().any(|it| it.manifest.as_ref().is_some_and(is_spares)), "no report");
             if let Some(serving) = &play.slots.run.serving {
                 let current = kept.current.as_ref().filter(|_| kept.safe.is_none());
                 let trial = kept.candidate.as_ref().filter(|it| it.phase == Phase::Trial).map(|it| &it.slot);

@@ -149,7 +149,11 @@ fn a_release_takes_the_place_of_the_one_before_unless_it_does_not_fit() {
 
 /// The sum of each window, as [`summing`], where the file leaves open how many look. `mixes`: what they look at is weighed together.
 fn summing_many(mixes: bool) -> Vec<u8> {
-    let last = if mixes { node("Softmax", &["s"], &["y"], &[int("axis", 0)]) } else { node("Neg", &["s"], &["y"], &[]) };
+    let last = if mixes {
+        node("Softmax", &["s"], &["y"], &[int("axis", 0)])
+    } else {
+        node("Neg", &["s"], &["y"], &[])
+    };
     let parts = [node("MatMul", &["x", "w"], &["s"], &[]), last, constant("w", &[4, 1], &[-1.0; 4])];
     let port = |name, wide| value(name, 1, &[Size::Called("looks"), Size::Is(wide)]);
     model(&parts, &[port("x", 4)], &[port("y", 1)])
@@ -162,7 +166,8 @@ fn said_of(watcher: &mut Watcher, readings: &[(i64, f64)], piece: Option<usize>)
     let mut told = Vec::new();
     for (at, (t_ms, values)) in rows.iter().enumerate() {
         if let Some(piece) = piece {
-            let coming = rows[at..].iter().take(piece - at % piece).map(|(t_ms, values)| (*t_ms, &values[..]));
+            let coming =
+                rows[at..].iter().take(piece - at % piece).map(|(t_ms, values)| (*t_ms, &values[..]));
             watcher.foresee(1, coming, &clock);
         }
         told.push(said(watcher.step(*t_ms, values, 0)));
@@ -230,6 +235,7 @@ fn answers_are_asked_ahead_in_full_groups_and_the_next_release_has_its_own() {
 fn what_weighs_looks_together_is_found_out_when_it_is_loaded() {
     let (mut watcher, _folder) = watcher(&summing_many(true));
     assert!(watcher.open(2, 0).is_ok());
+    watcher.close();
     watcher.config.recipe.batch = Some(4);
     let error = why(&watcher.open(2, 0).unwrap_err());
     assert!(error.contains("depends on what is looked at beside it: leave out `batch`"), "{error}");

@@ -15,24 +15,19 @@ use super::problem::Problem;
 use super::state::State;
 use super::table::Sitting;
 
-/// What else is told of a slot's model.
-fn add_slot(offer: &Offer, told: &mut Value) {
-    if let Some(slot) = offer.weights.slot() {
-        told["release"] = json!(slot.release);
-        told["variant"] = json!(slot.variant);
-    }
-}
-
-/// Whether this is what an offer is when it is loaded: a slot's model may still be answered by the one before.
+/// Whether this is what an offer is when it is loaded, or stands in for it: a slot's model may still be answered by the one before.
 fn is_of(offer: &Offer, sitting: &Sitting) -> bool {
     let manifest = |offer: &Offer| offer.weights.slot().map(|slot| slot.manifest);
     let loaded = &sitting.loaded.offer;
-    loaded.name == offer.name && manifest(loaded) == manifest(offer)
+    loaded.name == offer.name && (manifest(loaded) == manifest(offer) || loaded.is_spare)
 }
 
 fn entry(offer: &Offer, sitting: Option<&Sitting>) -> Value {
+    // What really answers is told.
+    let stands_in = sitting.map(|sitting| &sitting.loaded.offer).filter(|offer| offer.is_spare);
+    let offer = stands_in.unwrap_or(offer);
     let mut extra = json!({ "loaded": sitting.is_some(), "digest": offer.digest });
-    add_slot(offer, &mut extra);
+    offer.name_slot(&mut extra);
     if let Some(sitting) = sitting {
         let facts = &sitting.loaded.model.facts;
         extra["family"] = json!(facts.family);
@@ -96,7 +91,7 @@ pub(super) async fn loaded(extract::State(state): extract::State<Arc<State>>) ->
             "loaded_s": seconds(loaded.loaded_ns),
             "idle_s": if users == 0 { Some(seconds(used_ns)) } else { None },
         });
-        add_slot(&loaded.offer, &mut told);
+        loaded.offer.name_slot(&mut told);
         told
     });
     Json(json!({ "object": "list", "data": models.collect::<Value>() })).into_response()

@@ -147,7 +147,6 @@ pub(super) async fn answer(
         };
         json!({ "object": "embedding", "index": index, "embedding": embedding })
     });
-    let facts = &lease.loaded.model.facts;
     let answer = json!({
         "object": "list",
         "data": data.collect::<Value>(),
@@ -155,7 +154,7 @@ pub(super) async fn answer(
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
         "x_selvedge": {
             "ran": "local",
-            "model": { "digest": lease.loaded.offer.digest, "family": facts.family, "quantisation": facts.quantisation },
+            "model": lease.loaded.named(),
             "pooling": match pooling { Pooling::Mean => "mean", Pooling::First => "first", Pooling::Last => "last" },
             "took_ms": took_ns as f64 / 1e6,
         },

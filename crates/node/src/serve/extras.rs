@@ -12,14 +12,8 @@ pub(super) fn block(order: &Order) -> Value {
     let loaded = &order.lease.loaded;
     let mut block = Map::new();
     let mut put = |key: &str, value: Option<Value>| block.extend(value.map(|value| (key.to_owned(), value)));
-    let facts = &loaded.model.facts;
     put("ran", Some(json!("local")));
-    put(
-        "model",
-        Some(
-            json!({ "digest": loaded.offer.digest, "family": facts.family, "quantisation": facts.quantisation }),
-        ),
-    );
+    put("model", Some(loaded.named()));
     let turns = &order.turns;
     let ms = |ns: Option<u64>| ns.map(|ns| json!(ns as f64 / 1e6));
     put("queue_ms", ms(turns.iter().filter_map(|turn| turn.times.begun_ns).min()));

@@ -15,6 +15,7 @@ use lm::guess::{Draft, Speculation};
 use lm::memory::Needed;
 use lm::model::Model;
 use lm::speech;
+use serde_json::{Value, json};
 use wire::world::MonoNs;
 
 use super::gauges::Gauges;
@@ -43,6 +44,14 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// What answers tell of the model that gave them; of a slot's, also which variant of which release it is.
+    pub(super) fn named(&self) -> Value {
+        let facts = &self.model.facts;
+        let mut named = json!({ "digest": self.offer.digest, "family": facts.family, "quantisation": facts.quantisation });
+        self.offer.name_slot(&mut named);
+        named
+    }
+
     /// The vocabulary as constraints want it; made when the first asks for it.
     pub(super) fn vocabulary(&self) -> Result<Arc<Vocabulary>, String> {
         let make =

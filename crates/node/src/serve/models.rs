@@ -149,6 +149,11 @@ impl Models {
         self.0.table.unload_file(name)
     }
 
+    /// Whether a smaller variant stands by for anything that slots let serve.
+    pub(super) fn has_spares(&self) -> bool {
+        self.0.slots.as_ref().is_some_and(Slots::has_spares)
+    }
+
     /// Gives up memory as far as asked; with [`Squeeze::Nothing`] takes back what was given up.
     pub(super) fn squeeze(&self, squeeze: Squeeze) {
         self.0.table.squeeze(squeeze);

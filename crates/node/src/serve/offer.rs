@@ -7,6 +7,7 @@ use std::sync::Arc;
 use package::disk::system::System;
 use package::name;
 use package::store::Store;
+use serde_json::{Value, json};
 use wire::world::WallMs;
 
 use crate::install::state::Slot;
@@ -26,6 +27,8 @@ pub struct Offer {
     pub digest: Option<String>,
     /// When it came here.
     pub added_ms: Option<WallMs>,
+    /// It answers for a larger variant of its release, since memory is short.
+    pub is_spare: bool,
 }
 
 /// Where a model is loaded from.
@@ -67,7 +70,8 @@ impl Offer {
     pub fn of_file(file: &Path) -> Offer {
         let stem = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = ModelName::of_file(&stem).as_str().to_owned();
-        Offer { name, weights: Weights::File(file.to_path_buf()), digest: None, added_ms: None }
+        let weights = Weights::File(file.to_path_buf());
+        Offer { name, weights, digest: None, added_ms: None, is_spare: false }
     }
 
     /// A model of the shelf.
@@ -75,7 +79,7 @@ impl Offer {
         let Facts { name, sha256, added_ms, .. } = entry.facts;
         let digest = sha256.map(|hash| hash.to_string());
         let (name, weights) = (name.as_str().to_owned(), Weights::File(entry.path));
-        Offer { name, weights, digest, added_ms: Some(added_ms) }
+        Offer { name, weights, digest, added_ms: Some(added_ms), is_spare: false }
     }
 
     /// What a model's slots let serve, from `store`, opened with what lies in `keys`.
@@ -88,7 +92,18 @@ impl Offer {
         let keys = keys.map(Path::to_owned);
         let weights = Weights::Slot { slot: Box::new(slot.clone()), store: Arc::clone(store), keys };
         let (digest, added_ms) = (Some(slot.manifest.to_string()), slot.committed_ms);
-        Offer { name: model.to_string(), weights, digest, added_ms }
+        Offer { name: model.to_string(), weights, digest, added_ms, is_spare: false }
+    }
+
+    /// Tells which variant of which release it is, and whether that answers for a larger one, if it is a slot's.
+    pub(super) fn name_slot(&self, told: &mut Value) {
+        if let Some(slot) = self.weights.slot() {
+            told["release"] = json!(slot.release);
+            told["variant"] = json!(slot.variant);
+        }
+        if self.is_spare {
+            told["spare"] = json!(true);
+        }
     }
 
     /// Whether a request for `wanted` means it.

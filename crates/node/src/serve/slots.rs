@@ -4,6 +4,9 @@
 //! before there is a server, and is made good when there is one. What comes of it is told as an event: loaded or not, each
 //! answer, a crash. Events of a model that shall not serve any more are not told, but for its last answers.
 //!
+//! What has a smaller variant that has proven itself ([`Slots::keep_spares`]) is answered by that while memory is short; the slots
+//! hear that it was loaded, and that the larger one is again. Nobody compares or exercises it.
+//!
 //! Who compares a candidate with the model that serves is handed some of its answers ([`Slots::sample`]); nothing waits for them.
 
 use std::collections::BTreeMap;
@@ -42,8 +45,12 @@ struct Inner {
     keys: Option<PathBuf>,
     tell: Tell,
     samplings: Samplings,
+    spares: Spares,
     state: Mutex<State>,
 }
+
+/// What stands by, and for which manifest.
+type Spares = Arc<Mutex<BTreeMap<ModelName, (Digest, Slot)>>>;
 
 /// Of which models answers are sampled.
 type Samplings = Arc<Mutex<BTreeMap<ModelName, Sampling>>>;
@@ -86,7 +93,8 @@ impl Slots {
     /// Nothing serves yet. `store` has the blobs, the data folder `keys` what opens sealed ones, `tell` hears what becomes of
     /// what is asked for here.
     pub fn new(store: Arc<Store<System>>, keys: Option<PathBuf>, tell: Tell) -> Slots {
-        Slots(Arc::new(Inner { store, keys, tell, samplings: Arc::default(), state: Mutex::default() }))
+        let (samplings, spares, state) = Default::default();
+        Slots(Arc::new(Inner { store, keys, tell, samplings, spares, state }))
     }
 
     /// Loads a slot and lets it answer instead of what is loaded; [`Event::Loaded`] tells, then [`Event::Answered`] and
@@ -130,6 +138,20 @@ impl Slots {
         samples
     }
 
+    /// What stands by from now on: for the model whose manifest is told, this smaller variant.
+    pub fn keep_spares(&self, spares: BTreeMap<ModelName, (Digest, Slot)>) {
+        *locked(&self.0.spares) = spares;
+    }
+
+    /// Whether anything stands by for what shall serve.
+    pub(super) fn has_spares(&self) -> bool {
+        let spares = locked(&self.0.spares).clone();
+        let state = self.state();
+        spares.iter().any(|(model, (manifest, _))| {
+            state.wanted.get(model).is_some_and(|slot| slot.manifest == *manifest)
+        })
+    }
+
     /// There is a server: what was asked for before is loaded now.
     pub(super) fn attach(&self, loader: Weak<dyn Loader>) {
         let known: Vec<_> = {
@@ -162,7 +184,7 @@ impl Slots {
     }
 
     fn witness(&self, model: &ModelName, slot: &Slot) -> Witness {
-        let Inner { store, keys, tell, samplings, .. } = &*self.0;
+        let Inner { store, keys, tell, samplings, spares, .. } = &*self.0;
         Witness {
             model: model.clone(),
             slot: slot.clone(),
@@ -170,6 +192,8 @@ impl Slots {
             keys: keys.clone(),
             tell: Arc::clone(tell),
             samplings: Arc::clone(samplings),
+            spares: Arc::clone(spares),
+            is_spare: false,
             next: AtomicUsize::new(0),
         }
     }
@@ -192,6 +216,9 @@ pub(super) struct Witness {
     keys: Option<PathBuf>,
     tell: Tell,
     samplings: Samplings,
+    spares: Spares,
+    /// It answers for a larger one, since memory is short.
+    is_spare: bool,
     /// The golden case that is the next in turn.
     next: AtomicUsize,
 }
@@ -199,7 +226,30 @@ pub(super) struct Witness {
 impl Witness {
     /// What it is loaded by.
     pub(super) fn offer(&self) -> Offer {
-        Offer::of_slot(&self.model, &self.slot, &self.store, self.keys.as_deref())
+        let offer = Offer::of_slot(&self.model, &self.slot, &self.store, self.keys.as_deref());
+        Offer { is_spare: self.is_spare, ..offer }
+    }
+
+    /// The same for the smaller variant that stands by for this one, if one does.
+    pub(super) fn spare(&self) -> Option<Witness> {
+        let spares = locked(&self.spares);
+        let (_, slot) = spares.get(&self.model).filter(|(larger, _)| *larger == self.slot.manifest)?;
+        Some(Witness {
+            model: self.model.clone(),
+            slot: slot.clone(),
+            store: Arc::clone(&self.store),
+            keys: self.keys.clone(),
+            tell: Arc::clone(&self.tell),
+            samplings: Arc::clone(&self.samplings),
+            spares: Arc::clone(&self.spares),
+            is_spare: true,
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether it answers for a larger one.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_spare
     }
 
     pub(super) fn manifest(&self) -> &Digest {
@@ -228,6 +278,9 @@ impl Witness {
 
     /// Whether an answer that begins is one that somebody compares.
     pub(super) fn wants_sample(&self) -> bool {
+        if self.is_spare {
+            return false;
+        }
         let mut samplings = locked(&self.samplings);
         let Some(sampling) = samplings.get_mut(&self.model) else { return false };
         sampling.met = (sampling.met + 1) % sampling.every.max(1);

@@ -8,7 +8,10 @@
 //!
 //! A name may have several seats while one model follows another: the *front*, the oldest that does not leave, takes the
 //! requests. A new slot waits behind the front until its bytes are checked, so that damaged ones disturb nobody. Then the front
-//! leaves: answers under way are written, for [`LEAVE_WAIT`] at most, and requests wait for the new one.
+//! leaves: answers under way are written, for [`LEAVE_WAIT`] at most, and requests wait for the new one. Smaller variants that
+//! answer while memory is short (`spare`) come and go in the same way.
+
+mod spare;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -253,7 +256,7 @@ impl Table {
         }
         let squeeze = self.squeezed();
         let would_load = || seats.all.values().all(|seat| seat.name != offer.name || seat.leaving);
-        if squeeze == Squeeze::Answers || squeeze == Squeeze::Models && would_load() {
+        if squeeze == Squeeze::Answers || squeeze >= Squeeze::Models && would_load() {
             let message =
                 "this machine is short of memory, and takes no new requests until it has some again";
             return Err(Problem::unavailable("memory_short", message).again_in(30));
@@ -301,23 +304,28 @@ impl Table {
         Some(seat.users)
     }
 
-    /// Gives up memory as far as asked: pages that are kept to be quick, then models of files that nobody uses now, then new
-    /// requests, and with them what slots serve as soon as nobody uses it: nobody could ask it, and it is the largest there is.
-    /// [`Table::tidy`] loads that again when nothing is given up any more.
-    pub(super) fn squeeze(&self, squeeze: Squeeze) {
+    /// Gives up memory as far as asked: pages that are kept to be quick, then models of files that nobody uses now, then what slots
+    /// serve for its smaller variant, if it has one; then new requests, and with them what slots serve as soon as nobody uses it:
+    /// nobody could ask it, and it is the largest there is. [`Table::tidy`] loads that again when nothing is given up any more.
+    pub(super) fn squeeze(self: &Arc<Table>, squeeze: Squeeze) {
         *self.squeeze.lock().unwrap_or_else(PoisonError::into_inner) = squeeze;
-        if squeeze == Squeeze::Nothing {
-            return;
-        }
         let now_ns = (self.now)();
         let mut seats = self.seats();
-        let Seats { all, away, .. } = &mut *seats;
+        if squeeze > Squeeze::Nothing {
+            Table::give_up(&mut seats, squeeze, now_ns);
+        }
+        self.stand_in(&mut seats, squeeze, now_ns);
+    }
+
+    fn give_up(seats: &mut Seats, squeeze: Squeeze, now_ns: MonoNs) {
+        let Seats { all, away, .. } = seats;
         for seat in all.values_mut() {
             let own = seat.witness.clone().filter(|_| squeeze == Squeeze::Answers && seat.is_unused());
             if squeeze >= Squeeze::Models && seat.is_idle() || own.is_some() {
                 tracing::warn!(model = seat.name, "memory is short, and nobody uses it: unloaded");
                 seat.leave();
-                if let Some(witness) = own {
+                // What a spare stood in for is away already.
+                if let Some(witness) = own.filter(|witness| !witness.is_spare()) {
                     away.went(witness, now_ns);
                 }
             } else {
@@ -357,6 +365,10 @@ impl Table {
         }
         for witness in seats.away.come((self.now)()) {
             let offer = witness.offer();
+            if seats.of(&offer.name).any(|(_, seat)| !seat.leaving && seat.is_of(witness.manifest())) {
+                // It never went: what was to take its place could not.
+                continue;
+            }
             tracing::info!(model = offer.name, "there is memory again: loaded again");
             if let Err(error) = self.place(&mut seats, offer, Some(Arc::clone(&witness))) {
                 tracing::warn!(%error, "the system gives no thread for a model; tried again");

@@ -624,7 +624,8 @@ mod tests {
         for at in 0..3 {
             inlet.show_in_turn(frame(f64::from(at))).unwrap();
         }
-        let brightness = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.row()[0]).collect::<Vec<_>>();
+        let brightness =
+            |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.row()[0]).collect::<Vec<_>>();
         assert_eq!(brightness(&outlet.frames(0)), [0.0, 1.0, 2.0]);
         assert_eq!(outlet.waiting(VecDeque::len), 3, "each is told of");
         let thread = std::thread::spawn(move || (inlet.show_in_turn(frame(3.0)), inlet.sent()));

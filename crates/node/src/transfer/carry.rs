@@ -168,6 +168,7 @@ pub async fn carry<D: Disk + 'static>(
 fn stopped(error: IngestError) -> Event {
     Event::Stopped(match error {
         IngestError::NoRoom(no_room) => Stop::NoRoom(no_room),
+        error @ IngestError::Quota { .. } => Stop::Quota(why(&error)),
         error => Stop::Store(why(&error)),
     })
 }

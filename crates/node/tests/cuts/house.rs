@@ -38,7 +38,10 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 pub(crate) struct Packed {
     pub(crate) index: Digest,
     pub(crate) index_bytes: u64,
+    /// The variant that is the best for the node of the night.
     pub(crate) manifest: Digest,
+    /// A smaller one.
+    pub(crate) spare: Option<Digest>,
 }
 
 /// All that anybody serves in a night.
@@ -95,7 +98,7 @@ impl Authors {
 }
 
 impl House {
-    /// Stages 0…9; which act sees which stands in `night`.
+    /// Stages 0…12; which act sees which stands in `night`.
     pub(crate) fn build() -> House {
         let plan =
             Plan { root: holders(1), targets: holders(4), snapshot: holders(5), timestamp: holders(6) };
@@ -110,6 +113,9 @@ impl House {
             house.pack(("tiny", release), release as u8, chunks);
         }
         house.pack(("other", 1), 2, 12);
+        for (release, chunks) in [(1, [4, 8]), (2, [4, 8]), (3, [22, 2])] {
+            house.pack_pair(("pair", release), 20 + release as u8, chunks);
+        }
 
         let assignments = RoleName::delegated("assignments").unwrap();
         let delegation = Delegation {
@@ -122,7 +128,7 @@ impl House {
         authors.sign(&root, &[1]);
         authors.sign(&assignments, &[7]);
         let team = RoleName::delegated("team-a").unwrap();
-        let news: [&[Name]; 10] = [
+        let news: [&[Name]; 13] = [
             &[("tiny", 1)],
             &[("tiny", 2)],
             &[("other", 1)],
@@ -133,6 +139,9 @@ impl House {
             &[("tiny", 7)],
             &[("tiny", 8)],
             &[("tiny", 9)],
+            &[("pair", 1)],
+            &[("pair", 2)],
+            &[("pair", 3)],
         ];
         for (stage, new) in news.into_iter().enumerate() {
             if stage == 4 {
@@ -176,7 +185,26 @@ impl House {
 
     /// A release with one variant, whose weights are made from `seed`.
     fn pack(&mut self, name: Name, seed: u8, chunks: usize) {
-        let (model, release) = name;
+        let (variant, manifest) = self.variant(name, "q4_k_m", seed, chunks, None);
+        self.release(name, vec![variant], manifest, None);
+    }
+
+    /// A release with two variants, of which the second needs less memory and is worse.
+    fn pack_pair(&mut self, name: Name, seed: u8, [chunks, spare_chunks]: [usize; 2]) {
+        let (large, manifest) = self.variant(name, "q8_0", seed, chunks, Some((100, 10.0)));
+        let (small, spare) = self.variant(name, "q4_0", seed ^ 0x55, spare_chunks, Some((50, 12.0)));
+        self.release(name, vec![large, small], manifest, Some(spare));
+    }
+
+    /// A variant, whose weights are made from `seed`; if `needs`: bytes of memory, and a perplexity.
+    fn variant(
+        &mut self,
+        (model, release): Name,
+        variant: &str,
+        seed: u8,
+        chunks: usize,
+        needs: Option<(u64, f64)>,
+    ) -> (Variant, Digest) {
         let weights: Vec<u8> = (0..chunks * 4096 - 7).map(|at| (at * 31 % 251) as u8 ^ seed).collect();
         let (_, list) = Chunks::of(&weights[..], 4096).unwrap();
         let list = self.layer(Role::Chunks, list.to_bytes());
@@ -186,7 +214,7 @@ impl House {
         let mut manifest =
             Manifest::new(media::MODEL_MANIFEST, Descriptor::new(media::MODEL_CONFIG, config, 2));
         let requires = Requires {
-            ram_bytes: 1,
+            ram_bytes: needs.map_or(1, |(bytes, _)| bytes),
             disk_bytes: 1,
             isa: vec![],
             accelerator: None,
@@ -199,27 +227,37 @@ impl House {
             (media::FORM, "1"),
             (media::MODEL, model),
             (media::RELEASE, &release.to_string()),
-            (media::VARIANT, "q4_k_m"),
+            (media::VARIANT, variant),
             (media::KIND, "lm"),
             (media::RUNTIME, "lm"),
             (Role::Golden.key().unwrap(), &golden_digest),
         ] {
             manifest.annotations.insert(key.into(), value.into());
         }
+        if let Some((_, value)) = needs {
+            let on = Digest::of(b"a text");
+            let quality =
+                format!(r#"{{"metric":"perplexity","value":{value:.1},"better":"lower","on":"{on}"}}"#);
+            manifest.annotations.insert(media::QUALITY.into(), quality);
+        }
         manifest.layers = vec![weights, list, golden];
         let variant = Variant::of(&manifest).unwrap();
-        let manifest = self.put(manifest.to_bytes());
+        (variant, self.put(manifest.to_bytes()))
+    }
+
+    fn release(&mut self, name: Name, variants: Vec<Variant>, manifest: Digest, spare: Option<Digest>) {
+        let (model, release) = name;
         let release = Release {
             model: ModelName::new(model).unwrap(),
             release,
-            variants: vec![variant],
+            variants,
             provenance: vec![],
             annotations: Annotations::new(),
         };
         let bytes = release.to_bytes();
         let index_bytes = bytes.len() as u64;
         let index = self.put(bytes);
-        self.releases.insert(name, Packed { index, index_bytes, manifest });
+        self.releases.insert(name, Packed { index, index_bytes, manifest, spare });
     }
 
     fn layer(&mut self, role: Role, bytes: Vec<u8>) -> Descriptor {

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use node::install::carry::{Carry, Hands};
-use node::install::choose::{Choosing, read_document, slot_for};
-use node::install::event::{Event, Now, Proof, Rules};
+use node::install::choose::{Choosing, Sparing, read_document, slot_for, spare_for};
+use node::install::event::{Event, NoSpare, Now, Proof, Rules};
 use node::install::keys::Keys;
 use node::install::orders::{Local, orders};
 use node::install::report::draft;
-use node::install::state::{Kept, Measured, Order, Phase, Report, Slot};
+use node::install::state::{Kept, Measured, Order, Phase, Report, Slot, SparePhase};
 use node::install::trial::{Answer, TrialRules};
 use node::install::verify::{chunks_of, verify};
 use package::digest::Digest;
@@ -95,11 +95,17 @@ impl<D: Disk> Outside<'_, D> {
         let packed = self.house.releases.iter().find(|((name, release), packed)| {
             *name == model.as_str() && *release == slot.release && packed.index == slot.index
         });
-        let is_of_it = packed.is_some_and(|(_, packed)| packed.manifest == slot.manifest);
+        let is_of_it = packed.is_some_and(|(_, packed)| {
+            packed.manifest == slot.manifest || packed.spare == Some(slot.manifest)
+        });
         let is_approved = packed.is_some_and(|(name, _)| self.act.approved.contains(name));
         self.holds(is_of_it && is_approved, || {
             format!("{doing} {model} {}, which nobody approved", slot.release)
         });
+    }
+
+    fn is_spare(&self, slot: &Slot) -> bool {
+        self.house.releases.values().any(|packed| packed.spare == Some(slot.manifest))
     }
 
     /// It runs now, at the risk of the node.
@@ -181,6 +187,7 @@ impl<D: Disk> Hands for Outside<'_, D> {
         self.works("brings", model, slot);
         let event = match self.bring_all(slot) {
             Ok(()) => Event::Arrived(slot.manifest),
+            Err(why) if why.contains("quota") => Event::NoRoom(slot.manifest, why),
             Err(why) => Event::TransferFailed(slot.manifest, why),
         };
         self.say(model, event);
@@ -195,12 +202,14 @@ impl<D: Disk> Hands for Outside<'_, D> {
     fn prove(&mut self, model: &ModelName, slot: &Slot, _budget: Budget) {
         self.works("proves", model, slot);
         self.risks(model, slot);
-        if self.act.kills.contains(&slot.release) {
+        let (is_spare, is_tiny) = (self.is_spare(slot), model.as_str() == "tiny");
+        if is_tiny && self.act.kills.contains(&slot.release) || is_spare && self.act.spare_kills {
             self.killed = true;
             return;
         }
         let measured = Measured { load_ms: Some(1), ..Measured::default() };
-        let proof = match self.act.fails_golden.contains(&slot.release) {
+        let fails = is_tiny && self.act.fails_golden.contains(&slot.release);
+        let proof = match fails || is_spare && self.act.spare_fails {
             true => Proof::Failed { why: "token 2".into(), measured },
             false => Proof::Passed(measured),
         };
@@ -261,6 +270,27 @@ impl<D: Disk> Hands for Outside<'_, D> {
     }
 
     fn tell(&mut self, _model: Option<&ModelName>, _words: &str) {}
+
+    fn choose_spare(&mut self, model: &ModelName, current: &Slot) {
+        let slot = loop {
+            match spare_for(&self.store, current, &house::device()) {
+                Ok(Sparing::Done(slot)) => break slot,
+                Ok(Sparing::Needs(digest)) => {
+                    if let Err(why) = self.bring(&digest, None) {
+                        break Err(NoSpare::NotNow(why));
+                    }
+                }
+                Err(error) => break Err(NoSpare::NotNow(error.to_string())),
+            }
+        };
+        self.say(model, Event::SpareChosen { index: current.index, result: slot });
+    }
+
+    fn rest(&mut self, _model: &ModelName) {}
+
+    fn over(&mut self, model: &ModelName, _is_over: bool, _why: &str) {
+        self.holds(false, || format!("{model} goes over to its spare, and memory is not short"));
+    }
 }
 
 /// One run, on whatever stands on the disk. `fails`: the disk may fail, so the run need not come to its end; what it did meanwhile
@@ -302,6 +332,11 @@ fn run<D: Over>(
 ) -> Result<End, Violation> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
     seen.borrow_mut().lives += 1;
+    if !act.spares {
+        // Who takes spares out of the settings, and puts them in again, asks for another try.
+        let spares: BTreeSet<Digest> = house.releases.values().filter_map(|packed| packed.spare).collect();
+        seen.borrow_mut().ends.retain(|manifest, _| !spares.contains(manifest));
+    }
     let boot = BootId::random(&mut world::Simulated::new(seen.borrow().lives));
     let mut now = Now { mono_ns: 0, wall_ms: NOW_MS, boot, kernel: None };
     let store =
@@ -320,7 +355,7 @@ fn run<D: Over>(
         killed: false,
     };
     let trial = TrialRules { least: Duration::from_secs(60), answers: 2, ..TrialRules::default() };
-    let rules = Rules { trial, ..Rules::default() };
+    let rules = Rules { trial, spare: act.spares, ..Rules::default() };
     let mut carry = Carry::open(over.clone(), Path::new("/data/slots"), store.clone(), rules, outside)
         .map_err(|error| told(&error))?;
     let models: BTreeSet<ModelName> = seen.borrow().slots.keys().chain(carry.models()).cloned().collect();
@@ -328,7 +363,8 @@ fn run<D: Over>(
         let kept = carry.slots(model).map(|slots| slots.kept.clone()).unwrap_or_default();
         seen.borrow().check_slots(model, &kept, act.forgives)?;
         seen.borrow_mut().slots.insert(model.clone(), kept.clone());
-        for slot in kept.current.iter().chain(&kept.previous) {
+        let spare = kept.spare.as_ref().filter(|spare| spare.phase == SparePhase::Ready);
+        for slot in kept.current.iter().chain(&kept.previous).chain(spare.map(|spare| &spare.slot)) {
             let whole = verify(&store, &Keys::none(), slot);
             must!(whole.is_ok(), "{model} {}: {whole:?}", slot.release);
         }
@@ -399,6 +435,8 @@ fn run<D: Over>(
         now.mono_ns += STEP_NS;
         let ticked = life.carry.tick(&now);
         life.heard(ticked)?;
+        let seen_to = life.carry.quiet(&now);
+        life.heard(seen_to)?;
         let beside = life.beside();
         steps_beside = if beside.is_some() { steps_beside + 1 } else { 0 };
         if steps_beside * STEP_NS >= STEADY_NS {
@@ -471,7 +509,10 @@ impl<D: Over> Life<'_, D> {
                 let is_beside = it.beside.is_some() && it.phase == Phase::Shadow;
                 it.phase == Phase::Staging && act.waits || is_beside && !act.is_enough
             });
-            waits && kept.wanted.is_none() && kept.reports.is_empty()
+            let spare = kept.spare.as_ref().is_some_and(|spare| spare.phase == SparePhase::Ready);
+            let is_without = kept.spareless.is_some() || kept.safe.is_some() || kept.current.is_none();
+            let is_spared = !act.spares || spare || is_without;
+            waits && is_spared && kept.wanted.is_none() && kept.reports.is_empty()
         };
         models.iter().filter_map(|model| self.carry.slots(model)).all(|slots| is_quiet(&slots.kept))
     }

@@ -31,7 +31,7 @@ mod night;
 mod seen;
 
 /// So many cuts are played at least.
-const CUTS: u64 = 15_000;
+const CUTS: u64 = 10_000;
 
 /// How things stand before an act, and how many points it has.
 struct Before {

@@ -40,6 +40,14 @@ pub(crate) struct Act {
     pub(crate) is_enough: bool,
     /// A transfer cannot end.
     pub(crate) waits: bool,
+    /// Smaller variants are to stand by.
+    pub(crate) spares: bool,
+    /// They answer their golden set wrongly.
+    pub(crate) spare_fails: bool,
+    /// They take the process down.
+    pub(crate) spare_kills: bool,
+    /// The release of `pair` that is current at the end, and whether its spare stands by.
+    pair: Option<(u64, bool)>,
     /// The release of `tiny` that is current at the end.
     current: u64,
     is_safe: bool,
@@ -105,6 +113,28 @@ pub(crate) fn acts(house: &House) -> Vec<Act> {
         act.is_safe = true;
     });
     act("a person leaves safe mode", 9, &[("tiny", 8), other], 6, &|act, _| act.forgives = true);
+    let pair = |release, has_spare| {
+        move |act: &mut Act, _: u64| {
+            act.spares = true;
+            act.pair = Some((release, has_spare));
+        }
+    };
+    act("a model with a spare", 10, &[("pair", 1)], 6, &pair(1, true));
+    act("nothing new", 10, &[("pair", 1)], 6, &pair(1, true));
+    act("a release whose spare answers wrongly", 11, &[("pair", 2)], 6, &|act, version| {
+        pair(2, false)(act, version);
+        act.spare_fails = true;
+    });
+    act("nobody wants spares", 11, &[("pair", 2)], 6, &|act, _| act.pair = Some((2, false)));
+    act("a spare after all", 11, &[("pair", 2)], 6, &pair(2, true));
+    // Its own spare makes room for it.
+    for name in ["a release whose spare takes the node down", "it does so again"] {
+        act(name, 12, &[("pair", 3)], 6, &|act, version| {
+            pair(3, false)(act, version);
+            act.spare_kills = true;
+        });
+    }
+    act("it is given up", 12, &[("pair", 3)], 6, &pair(3, false));
     acts
 }
 
@@ -125,6 +155,25 @@ impl Act {
         let shall = !self.beside.is_empty() && !self.is_withdrawn && !self.is_enough;
         must!(is_beside == shall || ends > 0 && !is_beside, "{}: beside is {is_beside}", self.name);
         must!(kept.safe.is_some() == self.is_safe || is_refused, "{}: safe is {:?}", self.name, kept.safe);
+        self.check_pair(house, seen, ends)
+    }
+
+    fn check_pair(&self, house: &House, seen: &Seen, ends: u32) -> Result<(), Violation> {
+        let (pair, nothing) = (ModelName::new("pair").unwrap(), Kept::default());
+        let kept = seen.slots.get(&pair).unwrap_or(&nothing);
+        let Some((wanted, has_spare)) = self.pair else { return Ok(()) };
+        let current = kept.current.as_ref().map(|slot| slot.release);
+        let is_refused = ends >= 2 && kept.refusal(&house.releases[&("pair", wanted)].manifest).is_some();
+        must!(current == Some(wanted) || is_refused, "{}: pair {current:?}, not {wanted}", self.name);
+        for report in kept.reports.iter().filter_map(|report| report.manifest) {
+            must!(house.releases.values().all(|it| it.spare != Some(report)), "a spare is in a report");
+        }
+        if is_refused {
+            return Ok(());
+        }
+        let has = kept.spare_at_hand().is_some();
+        let is_given_up = ends >= 2 && kept.spareless.is_some();
+        must!(has == has_spare || is_given_up, "{}: a spare stands by: {has}", self.name);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use node::install::state::Kept;
+use node::install::state::{Kept, SparePhase};
 use package::digest::Digest;
 use package::disk::Disk;
 use package::name::ModelName;
@@ -52,9 +52,11 @@ impl Seen {
         // A candidate that does not run any more is no risk.
         let running = |kept: &Kept| {
             let candidate = kept.candidate.as_ref().filter(|candidate| candidate.phase.runs());
-            candidate.map(|candidate| candidate.slot.manifest)
+            let spare = kept.spare.as_ref().filter(|spare| spare.phase == SparePhase::Proving);
+            let slots = [candidate.map(|it| &it.slot), spare.map(|it| &it.slot)];
+            slots.into_iter().flatten().map(|slot| slot.manifest).collect::<Vec<_>>()
         };
-        let running: BTreeSet<Digest> = self.slots.values().filter_map(running).collect();
+        let running: BTreeSet<Digest> = self.slots.values().flat_map(running).collect();
         self.running.retain(|manifest| running.contains(manifest));
         self.trusted = Some(trust.trusted().clone());
     }

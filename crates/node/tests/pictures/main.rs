@@ -6,9 +6,8 @@
     reason = "a test may stop at any fault, and says what it skips"
 )]
 
+mod borrowed;
 mod camera;
-#[path = "../../../net/tests/shared/data.rs"]
-mod data;
 mod folder;
 mod light;
 mod others;

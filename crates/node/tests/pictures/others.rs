@@ -7,7 +7,7 @@ use node::pipeline::Product;
 use node::play::play;
 use wire::body::Said;
 
-use crate::data::data;
+use crate::borrowed::data::data;
 
 #[test]
 fn faces_are_found_through_a_folder() {

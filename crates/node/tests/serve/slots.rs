@@ -68,20 +68,20 @@ impl Entropy for Odd {
 }
 
 /// A store with releases of `chat`, a server of them, and what the slots hear.
-struct Stage {
-    store: Arc<Store<system::System>>,
-    slots: Slots,
+pub(crate) struct Stage {
+    pub(crate) store: Arc<Store<system::System>>,
+    pub(crate) slots: Slots,
     heard: Receiver<(ModelName, Event)>,
     world: Odd,
     folder: TempDir,
 }
 
-fn name() -> ModelName {
+pub(crate) fn name() -> ModelName {
     ModelName::new("chat").unwrap()
 }
 
 impl Stage {
-    fn new() -> Stage {
+    pub(crate) fn new() -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(system::System, &folder.path().join("packages"), 1 << 30).unwrap();
         let store = Arc::new(store);
@@ -93,12 +93,17 @@ impl Stage {
     }
 
     /// A server of the slots, and of a file that is called as they are.
-    fn start(&self, settings: Settings) -> Serving {
+    pub(crate) fn start(&self, settings: Settings) -> Serving {
         let file = self.folder.path().join("file.gguf");
         tiny::chat(&file, 9);
         let offer = |name: &str| Offer { name: name.to_owned(), ..Offer::of_file(&file) };
         let offers = Offers::Listed(vec![offer("chat"), offer("file")]);
         start(settings, offers, Some(self.slots.clone()), self.world.clone()).unwrap()
+    }
+
+    /// Puts the clock forward.
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.world.ahead_ns.fetch_add(seconds * 1_000_000_000, Relaxed);
     }
 
     fn put(&self, role: Role, bytes: &[u8]) -> Descriptor {
@@ -128,7 +133,7 @@ impl Stage {
         Slot { release, index, manifest, variant, weights, golden, committed_ms, rollout }
     }
 
-    fn release(&self, release: u64) -> Slot {
+    pub(crate) fn release(&self, release: u64) -> Slot {
         self.release_with(release, &[])
     }
 
@@ -145,18 +150,18 @@ impl Stage {
         }
     }
 
-    fn serve(&self, slot: &Slot) {
+    pub(crate) fn serve(&self, slot: &Slot) {
         self.slots.serve(&name(), slot);
     }
 
-    fn next(&self) -> Event {
+    pub(crate) fn next(&self) -> Event {
         let (model, event) = self.heard.recv_timeout(Duration::from_secs(60)).expect("something is told");
         assert_eq!(model, name());
         event
     }
 
     /// The next that is told, answers left out.
-    fn next_but_answers(&self) -> Event {
+    pub(crate) fn next_but_answers(&self) -> Event {
         loop {
             match self.next() {
                 Event::Answered(..) => {}
@@ -165,33 +170,33 @@ impl Stage {
         }
     }
 
-    fn expect_loaded(&self, slot: &Slot) {
+    pub(crate) fn expect_loaded(&self, slot: &Slot) {
         assert_eq!(self.next_but_answers(), Event::Loaded(slot.manifest, Ok(())));
     }
 
-    fn expect_silence(&self) {
+    pub(crate) fn expect_silence(&self) {
         assert_eq!(self.heard.recv_timeout(Duration::from_millis(300)).ok(), None);
     }
 }
 
-fn ask(serving: &Serving, tokens: usize) -> Said {
+pub(crate) fn ask(serving: &Serving, tokens: usize) -> Said {
     post(serving.address(), CHAT, &chat("hello", tokens, json!({})))
 }
 
 /// Which bytes gave an answer.
-fn digest(answer: &Value) -> Digest {
+pub(crate) fn digest(answer: &Value) -> Digest {
     let digest = answer["x_selvedge"]["model"]["digest"].as_str().unwrap_or_else(|| panic!("{answer}"));
     digest.parse().unwrap()
 }
 
 /// A stream that goes on for long.
-fn long() -> Value {
+pub(crate) fn long() -> Value {
     let mut body = chat("a long story", CONTEXT - 60, json!({}));
     body["stream"] = json!(true);
     body
 }
 
-fn flip(path: &Path) {
+pub(crate) fn flip(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::remove_file(path).unwrap();

@@ -17,7 +17,8 @@ use wire::id::StreamName;
 use wire::world::System;
 
 /// Failures are tried again at once.
-pub(crate) const QUICK: BackOff = BackOff { first: Duration::from_millis(50), longest: Duration::from_millis(200) };
+pub(crate) const QUICK: BackOff =
+    BackOff { first: Duration::from_millis(50), longest: Duration::from_millis(200) };
 
 /// A folder with a node's files.
 pub(crate) fn folder(flow: &str) -> TempDir {

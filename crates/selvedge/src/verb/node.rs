@@ -53,6 +53,10 @@ pub(crate) struct Args {
     /// Somebody starts this node again when it dies, as its unit does: then it leaves out what it dies of again and again.
     #[arg(long)]
     supervised: bool,
+
+    /// Care for a machine whose `/proc` and `/sys` lie below this folder: to rehearse what the node does when memory is short.
+    #[arg(long, value_name = "DIR", hide = true)]
+    machine: Option<PathBuf>,
 }
 
 /// What else a node can do.
@@ -209,7 +213,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let name = config.name.clone();
     let hub = config.hub.as_ref().map_or_else(|| "no hub".to_owned(), |hub| format!("hub {}", hub.url));
     let manager = NotifySettings::from_variables(|name| std::env::var(name).ok(), std::process::id());
-    let supervision = Supervision { restarted: args.supervised, manager };
+    let supervision = Supervision { restarted: args.supervised, manager, machine: args.machine.clone() };
     let running = agent::start_supervised(config, System::new(), BackOff::default(), supervision)?;
     let api =
         running.api_addr().map_or_else(|| "local API off".to_owned(), |at| format!("local API http://{at}"));

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use forge::parcel::Parcel;
 use node::config::Config;
 use node::control::{self, Answer, Ask, Standing, TrialView, View};
-use node::install::state::{Kept, Slot};
+use node::install::state::{Kept, Measured, Slot, SparePhase};
 use package::digest::Digest;
 use package::name::{ModelName, VariantName};
 
@@ -167,12 +167,17 @@ fn show(standing: &Standing, out: &mut impl Write) -> anyhow::Result<()> {
             // A model's name stands at its first line only.
             table.row([std::mem::take(&mut name), slot.to_owned(), release, variant, state]);
         };
-        let Kept { current, previous, candidate, wanted, refused, safe, .. } = &view.kept;
+        let Kept { current, previous, candidate, spare, spareless, wanted, refused, safe, .. } = &view.kept;
         if let Some(slot) = current {
             row("current", Some(slot.release), Some(&slot.variant), current_state(view, slot));
         }
         if let Some(slot) = previous {
             row("previous", Some(slot.release), Some(&slot.variant), String::new());
+        }
+        if let Some(spare) = spare {
+            row("spare", Some(spare.slot.release), Some(&spare.slot.variant), spare_state(view));
+        } else if let Some(why) = spareless.as_ref().map(|(_, why)| why).or(view.spare_waits.as_ref()) {
+            row("spare", None, None, format!("none: {}", one_line(why)));
         }
         if let Some(candidate) = candidate {
             let slot = &candidate.slot;
@@ -202,7 +207,32 @@ fn current_state(view: &View, slot: &Slot) -> String {
         (false, _) => "waits",
     };
     let since = slot.committed_ms.map_or_else(String::new, |ms| format!(", here since {}", show_time(ms)));
-    format!("{serves}{since}")
+    // What answers instead is in the row of the spare.
+    let serves = if view.spare_answers { "waits until there is memory for it" } else { serves };
+    format!("{serves}{since}{}", took(view, slot))
+}
+
+/// What a variant took of memory when it was proven here.
+fn took(view: &View, slot: &Slot) -> String {
+    let own_bytes = view.kept.measured_of(&slot.manifest).and_then(|Measured { own_bytes, .. }| own_bytes);
+    own_bytes.map_or_else(String::new, |bytes| format!(", takes {}", show_bytes(bytes)))
+}
+
+/// How far the spare is, for people.
+fn spare_state(view: &View) -> String {
+    let Some(spare) = &view.kept.spare else { return String::new() };
+    let state = match spare.phase {
+        SparePhase::Ready if view.spare_answers => "answers: memory is short".to_owned(),
+        SparePhase::Ready => "stands by for the time when memory is short".to_owned(),
+        phase => phase.as_str().to_owned(),
+    };
+    let waits = view.spare_waits.as_ref().map_or_else(String::new, |why| format!(" ({})", one_line(why)));
+    format!("{state}{}{waits}", took(view, &spare.slot))
+}
+
+/// A reason without its line breaks, for a row of a table.
+fn one_line(why: &str) -> String {
+    why.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How far a candidate is, for people.

@@ -139,12 +139,24 @@ fn a_release_answers_beside_what_runs_and_nobody_meets_it() {
     assert!(!FLEET.iter().any(|name| plant.log(name).contains("the rain")));
 
     let shown = plant.experiment(&["show", id]);
-    for words in ["tiny:8 beside what runs: 3 back", "3 nodes told of them; a verdict rests on", "answers part (", "pump-3: ", "undecided"] {
+    for words in [
+        "tiny:8 beside what runs: 3 back",
+        "3 nodes told of them; a verdict rests on",
+        "answers part (",
+        "pump-3: ",
+        "undecided",
+    ] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
     let page = plant.get(&format!("/experiments/{id}"));
-    for words in ["tiny 8 beside what runs", "a verdict rests on 3 nodes at least", "3 nodes told", "class=\"compared\"", "answers part (", "pump-3"]
-    {
+    for words in [
+        "tiny 8 beside what runs",
+        "a verdict rests on 3 nodes at least",
+        "3 nodes told",
+        "class=\"compared\"",
+        "answers part (",
+        "pump-3",
+    ] {
         assert!(page.contains(words), "{words}: {page}");
     }
     let log = plant.audit();

@@ -25,6 +25,7 @@ mod refused;
 mod rollout;
 mod sealed;
 mod shadow;
+mod spares;
 mod stage;
 mod token;
 mod trust;

@@ -83,9 +83,13 @@ fn a_network_comes_as_a_release_and_goes_back_when_the_flow_cannot_use_it() {
     let shown = plant.stage.run(&["inspect", "sum-1"]).ok();
     assert!(shown.contains("net") && shown.contains("golden"), "{shown}");
 
-    let mut node = plant.node_of("pump-1", "", FLOW);
+    let mut node = plant.node_without_server("pump-1", FLOW);
     let until = |node: &mut _, done: &dyn Fn(&Value) -> bool| plant.until_of("sum", "pump-1", node, done);
     until(&mut node, &|slots| current(slots) == Some(1));
+    let checked = plant.stage.run(&["flow", "check", "--config", "pump-1.toml"]).ok();
+    assert!(checked.contains("B, measured"), "{checked}");
+    let shown = plant.stage.run(&["slots", "--config", "pump-1.toml"]).ok();
+    assert!(shown.contains(", takes "), "{shown}");
 
     // The next one says more, and the rule fires by it.
     nets.release("2", &[10.0, 10.0], &own);
@@ -123,5 +127,10 @@ fn a_network_comes_as_a_release_and_goes_back_when_the_flow_cannot_use_it() {
     let expected =
         ["sum 1 committed", "sum 2 committed", "sum 2 rolled_back", "sum 3 refused", "sum 4 refused"];
     plant.wait(|| plant.outcomes("pump-1") == expected);
+
+    // A language model has nowhere to answer here.
+    plant.release("7", "tiny");
+    let slots = plant.until_of("tiny", "pump-1", &mut node, |slots| !slots["kept"]["unfit"].is_null());
+    assert!(slots["kept"]["unfit"][1].as_str().unwrap().contains("is of the kind lm"), "{slots:#}");
     node.stop();
 }

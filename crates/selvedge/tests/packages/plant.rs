@@ -99,6 +99,21 @@ impl Plant {
 
     /// The same with this flow.
     pub(crate) fn node_of(&self, name: &str, packages: &str, flow: &str) -> Node {
+        self.write_node(name, packages, flow);
+        self.start(name)
+    }
+
+    /// The same, in which no language model can answer.
+    pub(crate) fn node_without_server(&self, name: &str, flow: &str) -> Node {
+        self.write_node(name, "", flow);
+        let config = std::fs::read_to_string(self.stage.path(&format!("{name}.toml"))).unwrap();
+        let (before, after) = config.split_once("[serve]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+        self.stage.write(&format!("{name}.toml"), &format!("{before}{after}"));
+        self.start(name)
+    }
+
+    /// The settings of one, with this flow.
+    pub(crate) fn write_node(&self, name: &str, packages: &str, flow: &str) {
         let config = format!(
             "[node]\nname = \"{name}\"\ndata = \"{name}\"\n[hub]\nurl = \"{}\"\n[serve]\nlisten = \"127.0.0.1:0\"\n\
              [packages]\nevery = \"1h\"\ntrial = \"1s\"\ntrial_answers = 2\nkeep_free = \"1MiB\"\n{packages}\
@@ -107,18 +122,23 @@ impl Plant {
         );
         self.stage.write(&format!("{name}.toml"), &config);
         self.stage.write("flow.toml", flow);
-        self.start(name)
     }
 
     pub(crate) fn start(&self, name: &str) -> Node {
+        self.start_with(name, &[])
+    }
+
+    /// Starts it with these words more.
+    pub(crate) fn start_with(&self, name: &str, more: &[&str]) -> Node {
         let config = format!("{name}.toml");
-        let mut command = self.stage.command(&["node", "--config", &config]);
+        let mut command = self.stage.command(&[&["node", "--config", &config][..], more].concat());
         let log = std::fs::File::create(self.stage.path(&format!("{name}.log"))).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let models = line.split("language models ").nth(1).and_then(|rest| rest.split("/v1").next());
-        let models = models.unwrap_or_else(|| panic!("{line}")).to_owned();
+        // A node without a server says nothing of it.
+        let models = models.unwrap_or_default().to_owned();
         Node { child, models }
     }
 

@@ -149,9 +149,8 @@ fn address(line: &str, before: &str) -> SocketAddr {
 /// What a node's local API answers.
 fn ask(api: SocketAddr, path: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        reqwest::get(format!("http://{api}{path}")).await.unwrap().text().await.unwrap()
-    })
+    runtime
+        .block_on(async { reqwest::get(format!("http://{api}{path}")).await.unwrap().text().await.unwrap() })
 }
 
 /// How a node says it is.
@@ -242,8 +241,8 @@ fn a_release_crosses_the_line_once_and_nodes_behind_go_on_without_it() {
     assert_eq!(house.records_of("pump-3"), 0, "the hub has not heard of it");
     let relay_says = state(relay_api)["relay"].clone();
     assert!(relay_says["trouble"].is_string(), "{relay_says}");
-    assert_eq!(metric(relay_api, "selvedge_relay_hub_up"), 0);
-    assert!(metric(relay_api, "selvedge_relay_refused_total{why=\"no_hub\"}") > 0);
+    // The near end of this line still takes connections, so tunnels seem to open; what is asked for the cache is not answered.
+    assert!(metric(relay_api, "selvedge_relay_fetches_total{outcome=\"failed\"}") > 0);
     let doctor = house.stage.run(&["doctor", "--config", "pump-3.toml", "--hub", "--json"]);
     assert!(doctor.out.contains("relay's door"), "{}", doctor.out);
 
@@ -312,5 +311,8 @@ fn who_stands_in_the_relay_s_place_is_told_nothing() {
     assert!(trouble.is_string(), "{}", state(api)["uplink"]);
     assert_eq!(metric(api, "selvedge_uplink_up"), 0);
     assert_eq!(house.number_at("other", "SELECT COUNT(*) FROM nodes"), 0);
-    assert_eq!((house.number_at("other", "SELECT COUNT(*) FROM records"), house.records_of("pump-1")), (0, 0));
+    assert_eq!(
+        (house.number_at("other", "SELECT COUNT(*) FROM records"), house.records_of("pump-1")),
+        (0, 0)
+    );
 }

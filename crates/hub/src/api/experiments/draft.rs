@@ -130,12 +130,10 @@ pub async fn make(
     let (a, b) = (release(&asked.a)?, release(&asked.b)?);
     let base = match &asked.base {
         Some(word) => release(word)?,
-        None => {
-            meant.most(&state, &a.model, None, now_ms).ok_or_else(|| {
-                let why = format!("none of them runs a release of {} that is approved", a.model);
-                bad("no-base", why, "say what nodes go back to")
-            })?
-        }
+        None => meant.most(&state, &a.model, None, now_ms).ok_or_else(|| {
+            let why = format!("none of them runs a release of {} that is approved", a.model);
+            bad("no-base", why, "say what nodes go back to")
+        })?,
     };
     let [a_to, b_to] = rings(percent(asked.percent)?);
     let arms = Arms {
@@ -201,7 +199,9 @@ pub(super) async fn drafted(
     {
         let (nodes, rests_on) = (arms.iter().sum::<usize>(), shadow.bound.spread());
         let word = if nodes == 1 { "node takes" } else { "nodes take" };
-        warnings.push(format!("{nodes} {word} part today, and a verdict rests on {rests_on}: it decides nothing"));
+        warnings.push(format!(
+            "{nodes} {word} part today, and a verdict rests on {rests_on}: it decides nothing"
+        ));
     }
     Ok(Json(ExperimentDrafted {
         id: text::id(&plan).to_string(),

@@ -94,6 +94,7 @@ impl Night {
             current: Some(current),
             previous: None,
             candidate: None,
+            spare: None,
             safe: None,
             waits: None,
             extra: Default::default(),

@@ -101,7 +101,7 @@ impl Night {
         let (model, current) = ("smollm2".into(), Some(current));
         let (previous, safe, waits) = (None, None, None);
         node.checkin.slots =
-            vec![SlotState { model, current, previous, candidate, safe, waits, extra: extra() }];
+            vec![SlotState { model, current, previous, candidate, spare: None, safe, waits, extra: extra() }];
         // One in ten is of a version that does not know the word.
         let facts = if no % 10 == 0 { r#"{"site":"oslo"}"# } else { r#"{"site":"oslo","can":["shadow"]}"# };
         let mut handed: Handed = self.fleet.call(no, &node.checkin, Some(facts), self.now_ms);

@@ -115,6 +115,7 @@ impl Node {
             current: Some(current),
             previous,
             candidate,
+            spare: None,
             safe,
             waits: None,
             extra: extra(),

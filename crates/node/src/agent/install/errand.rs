@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use kernels::page::CacheFormat;
+use package::choose::Device;
 use package::digest::Digest;
 use package::disk::system::System;
 use package::form::DOCUMENT_MAX_BYTES;
@@ -40,8 +41,8 @@ use crate::config::packages::{PackagesConfig, Place as From};
 use crate::config::token::read_token;
 use crate::device::device;
 use crate::identity::tls::HubTls;
-use crate::install::choose::{Choosing, read_document, slot_for};
-use crate::install::event::{Agreement, Event, Fault, Stood};
+use crate::install::choose::{Choosing, Sparing, read_document, slot_for, spare_for};
+use crate::install::event::{Agreement, Event, Fault, NoSpare, Stood};
 use crate::install::keys::{Keys, grants_folder};
 use crate::install::orders::{Local, Orders, orders};
 use crate::install::prove::{ChildProver, Prover as _};
@@ -56,7 +57,7 @@ use crate::transfer::folder::Folder;
 use crate::transfer::grants::{self, GrantSource, Sealed};
 use crate::transfer::origin::Origin;
 use crate::transfer::registry::{Login, Registry, neighbours};
-use crate::transfer::{self, GaveUp};
+use crate::transfer::{self, GaveUp, Stop};
 use crate::trust::RepositoryError;
 use crate::why::why;
 use crate::zone::Zone;
@@ -93,6 +94,8 @@ pub(super) struct Place<W> {
     pub(super) zone: Zone,
     pub(super) prover: ChildProver,
     pub(super) slots: Slots,
+    /// Whether there is a server in which language models answer.
+    pub(super) has_server: bool,
     /// Where the flow takes networks from.
     pub(super) releases: Releases,
     /// Who takes another flow.
@@ -237,7 +240,7 @@ impl<W: World + Clone + 'static> Reach<W> {
     }
 
     /// Brings blobs, one transfer after the other.
-    async fn fetch(&self, model: &ModelName, order: &transfer::Order) -> Result<(), String> {
+    async fn fetch(&self, model: &ModelName, order: &transfer::Order) -> Result<(), NotBrought> {
         // Nobody closes it.
         let _turn = self.line.acquire().await.ok();
         // An archive's whole list of contents is read here.
@@ -248,7 +251,8 @@ impl<W: World + Clone + 'static> Reach<W> {
             } else {
                 troubles.join("; ")
             };
-            return Err(format!("nobody can be asked for it: {why}"));
+            let why = format!("nobody can be asked for it: {why}");
+            return Err(NotBrought { why, has_no_room: false });
         }
         self.progress.borrow_mut().insert(model.clone(), Progress::default());
         let news = |news: News| {
@@ -263,7 +267,10 @@ impl<W: World + Clone + 'static> Reach<W> {
         let mut world = self.world.clone();
         let carried = carry(&self.store, &origins, order, &self.settings(), &mut world, news).await;
         self.progress.borrow_mut().remove(model);
-        carried.map_err(|gave_up: GaveUp| why(&gave_up))
+        carried.map_err(|gave_up| {
+            let has_no_room = matches!(gave_up, GaveUp::Stopped(Stop::NoRoom(_) | Stop::Quota(_)));
+            NotBrought { why: why(&gave_up), has_no_room }
+        })
     }
 
     /// Brings the grant that opens a slot's weights, if they are sealed and we have a key.
@@ -329,6 +336,13 @@ impl<W: World + Clone + 'static> Reach<W> {
     }
 }
 
+/// Why blobs were not brought.
+struct NotBrought {
+    why: String,
+    /// There is no room for them on this disk, or in the quota.
+    has_no_room: bool,
+}
+
 /// A package, or the packages in a folder: layouts, and files that end in `.tar`.
 fn packages_in(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() || path.join("oci-layout").is_file() {
@@ -361,7 +375,10 @@ pub(super) async fn choose<W: World + Clone + 'static>(
                     if digest == index { index_bytes } else { manifest_bytes(&reach.store, &index, &digest) };
                 match size {
                     None => Err("no trusted target lists it any more".to_owned()),
-                    Some(size) => reach.fetch(model, &transfer::Order::index(digest, size)).await,
+                    Some(size) => {
+                        let brought = reach.fetch(model, &transfer::Order::index(digest, size)).await;
+                        brought.map_err(|not_brought| not_brought.why)
+                    }
                 }
             }
             Err(why) => Err(why),
@@ -381,11 +398,64 @@ fn next_of<W: World + Clone + 'static>(
     order: &Order,
     kept: &Kept,
 ) -> Result<Choosing, String> {
+    let mut device = device_for(reach, model, kept)?;
+    // What only stands by makes room.
+    let spare_bytes = kept.spare.as_ref().map_or(0, |spare| own_bytes(&reach.store, &spare.slot, kept));
+    device.disk_free_bytes = device.disk_free_bytes.map(|free| free.saturating_add(spare_bytes));
+    slot_for(&reach.store, model, order, &device).map_err(|error| why(&error))
+}
+
+/// What this node can prove of itself for a model.
+fn device_for<W: World + Clone + 'static>(
+    reach: &Reach<W>,
+    model: &ModelName,
+    kept: &Kept,
+) -> Result<Device, String> {
     let mut device = device(&reach.store, kept, reach.packages.leave).map_err(|error| why(&error))?;
+    if !reach.has_server {
+        device.runs.retain(|(kind, _)| *kind != Kind::Lm);
+    }
     if reach.packages.flow.as_ref() == Some(model) {
         device.runs = vec![(Kind::Flow, Runtime::Flow)];
     }
-    slot_for(&reach.store, model, order, &device).map_err(|error| why(&error))
+    Ok(device)
+}
+
+/// Bytes of a slot's layers that neither the current model nor the previous one has.
+fn own_bytes(store: &Store<System>, slot: &Slot, kept: &Kept) -> u64 {
+    let layers = |slot: &Slot| manifest_of(store, &slot.manifest).map_or_else(Vec::new, |it| it.layers);
+    let others = kept.current.iter().chain(&kept.previous).flat_map(layers);
+    let others: BTreeSet<Digest> = others.map(|layer| layer.digest).collect();
+    let own = layers(slot).into_iter().filter(|layer| !others.contains(&layer.digest));
+    own.map(|layer| layer.size).sum()
+}
+
+/// Chooses what stands by for the current model, once the variant's manifest is here.
+pub(super) async fn choose_spare<W: World + Clone + 'static>(
+    reach: &Reach<W>,
+    model: &ModelName,
+    current: Slot,
+    kept: Kept,
+) -> Event {
+    let index = current.index;
+    let next = || {
+        let device = device_for(reach, model, &kept).map_err(NoSpare::NotNow)?;
+        spare_for(&reach.store, &current, &device).map_err(|error| NoSpare::NotNow(why(&error)))
+    };
+    let result = loop {
+        let missing = match next() {
+            Ok(Sparing::Done(result)) => break result,
+            Ok(Sparing::Needs(digest)) => digest,
+            Err(none) => break Err(none),
+        };
+        let Some(size) = manifest_bytes(&reach.store, &index, &missing) else {
+            break Err(NoSpare::NotNow("the release's index was damaged here".to_owned()));
+        };
+        if let Err(not_brought) = reach.fetch(model, &transfer::Order::index(missing, size)).await {
+            break Err(NoSpare::NotNow(not_brought.why));
+        }
+    };
+    Event::SpareChosen { index, result }
 }
 
 /// The size of a variant's manifest, by the release's index.
@@ -411,7 +481,8 @@ pub(super) async fn transfer<W: World + Clone + 'static>(
     };
     match reach.fetch(model, &transfer::Order::variant(slot.manifest, size)).await {
         Ok(()) => Event::Arrived(slot.manifest),
-        Err(why) => Event::TransferFailed(slot.manifest, why),
+        Err(NotBrought { why, has_no_room: true }) => Event::NoRoom(slot.manifest, why),
+        Err(NotBrought { why, .. }) => Event::TransferFailed(slot.manifest, why),
     }
 }
 

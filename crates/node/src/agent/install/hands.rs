@@ -8,6 +8,7 @@ use package::golden::Budget;
 use package::name::ModelName;
 use package::trust::shadow::Limits;
 use tokio::task::AbortHandle;
+use wire::body::PartChange;
 use wire::world::World;
 
 use super::errand::{self, Reach};
@@ -53,6 +54,12 @@ impl<W: World + Clone + 'static> Worker<W> {
     ) {
         let (reach, its) = (Rc::clone(&self.reach), model.clone());
         self.begin(model, async move { errand::choose(&reach, &its, order, index_bytes, kept).await });
+    }
+
+    /// Begins to choose what stands by for the current model. `kept`: the slots.
+    pub(super) fn choose_spare_now(&mut self, model: &ModelName, current: Slot, kept: Kept) {
+        let (reach, its) = (Rc::clone(&self.reach), model.clone());
+        self.begin(model, async move { errand::choose_spare(&reach, &its, current, kept).await });
     }
 
     /// A model's candidate is compared no more: nothing runs beside the current model.
@@ -112,7 +119,11 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
         match what(&self.reach.store, slot) {
             What::Network => self.networks.serve(&self.reach, model, slot),
             What::Flow => self.flows.serve(&self.reach, model, slot),
-            What::Words => self.reach.slots.serve(model, slot),
+            What::Words if self.reach.has_server => self.reach.slots.serve(model, slot),
+            What::Words => {
+                let words = "there is no server in which it could answer: add `[serve]` to node.toml";
+                self.tell(Some(model), words);
+            }
         }
     }
 
@@ -146,5 +157,23 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
             }
             None => tracing::warn!(words, "releases"),
         }
+    }
+
+    fn choose_spare(&mut self, model: &ModelName, current: &Slot) {
+        // As for an order: the slots are not at hand here.
+        drop(self.reach.words.send(Word::ChooseSpare(model.clone(), current.clone())));
+    }
+
+    fn rest(&mut self, model: &ModelName) {
+        if let Some(errand) = self.errands.remove(model) {
+            errand.abort();
+        }
+    }
+
+    fn over(&mut self, model: &ModelName, is_over: bool, why: &str) {
+        tracing::warn!(%model, why, "the spare of a release");
+        let state = if is_over { "spare" } else { "ready" };
+        let (part, reason) = (format!("release.{model}"), why.to_owned());
+        self.reach.reports.tell(PartChange { part, state: state.to_owned(), reason });
     }
 }

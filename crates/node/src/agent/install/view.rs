@@ -6,13 +6,13 @@ use package::trust::canonical::parse;
 use package::trust::time::effective;
 use package::trust::trusted::Trusted;
 use serde_json::Map;
-use wire::checkin::{AcceptedVersion, CandidateState, CurrentState, SlotState, TrustFacts};
+use wire::checkin::{AcceptedVersion, CandidateState, CurrentState, SlotState, SpareState, TrustFacts};
 use wire::world::WallMs;
 
 use crate::install::state::Kept;
 
-/// One model's slots; `waits`: why what was ordered is not begun.
-pub(super) fn slots_of(model: &ModelName, kept: &Kept, waits: Option<String>) -> SlotState {
+/// One model's slots; `is_over`: whether the spare answers; `waits`: why what was ordered is not begun.
+pub(super) fn slots_of(model: &ModelName, kept: &Kept, is_over: bool, waits: Option<String>) -> SlotState {
     SlotState {
         model: model.to_string(),
         current: kept.current.as_ref().map(|slot| CurrentState {
@@ -26,6 +26,13 @@ pub(super) fn slots_of(model: &ModelName, kept: &Kept, waits: Option<String>) ->
             release: candidate.slot.release,
             phase: candidate.phase.as_str().to_owned(),
             misses: candidate.misses,
+            extra: Map::new(),
+        }),
+        spare: kept.spare.as_ref().map(|spare| SpareState {
+            variant: spare.slot.variant.to_string(),
+            manifest: spare.slot.manifest.hash(),
+            phase: spare.phase.as_str().to_owned(),
+            answers: is_over,
             extra: Map::new(),
         }),
         safe: kept.safe.clone(),

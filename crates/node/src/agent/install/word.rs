@@ -11,7 +11,7 @@ use wire::checkin::{Document, TrustFacts};
 use crate::behaviour::Beside;
 use crate::control::{Answer, Ask};
 use crate::install::event::Event;
-use crate::install::state::Order;
+use crate::install::state::{Order, Slot};
 
 /// What the thread hears.
 pub(super) enum Word {
@@ -21,6 +21,8 @@ pub(super) enum Word {
     Beside(ModelName, Beside),
     /// A variant is to be chosen.
     Choose(ModelName, Order),
+    /// A smaller variant than this one is to be chosen.
+    ChooseSpare(ModelName, Slot),
     /// Trust and assignments were brought up to date, or not.
     Brought(Brought),
     /// The hub handed these out.
@@ -66,6 +68,7 @@ impl fmt::Debug for Word {
             Word::Happened(model, event) => write!(f, "Happened({model}, {event:?})"),
             Word::Beside(model, beside) => write!(f, "Beside({model}, {:?})", beside.agrees),
             Word::Choose(model, order) => write!(f, "Choose({model}, {order:?})"),
+            Word::ChooseSpare(model, slot) => write!(f, "ChooseSpare({model}, {})", slot.release),
             Word::Brought(_) => f.write_str("Brought"),
             Word::Desired(documents) => write!(f, "Desired({})", documents.len()),
             Word::Relabelled => f.write_str("Relabelled"),

@@ -488,7 +488,7 @@ impl Stand {
         let care = Care {
             root: self.folder.path().to_owned(),
             data: data.clone(),
-            limits: Limits { disk_free_bytes: FREE_BYTES },
+            limits: Limits { disk_free_bytes: FREE_BYTES, has_spares: false },
             shared: Arc::clone(&shared),
             messenger: outlet.messenger(),
             relief: None,

@@ -151,8 +151,9 @@ fn nodes(declared: &mut Option<Vec<String>>, part: &mut Part<'_, '_>) -> Option<
     }
     let example = "{ pressure = \"ns=2;s=Pump.Pressure\", level = \"ns=3;i=1007\" }";
     part.require_key("nodes", example);
-    let mut nodes = Vec::new();
+    let (mut nodes, mut names) = (Vec::new(), Vec::new());
     for Pair { name, text, span } in pairs(part, "nodes", example) {
+        names.push(name.clone());
         match NodeName::read(&text) {
             Ok(node) => nodes.push((name, node)),
             Err(message) => {
@@ -168,6 +169,7 @@ fn nodes(declared: &mut Option<Vec<String>>, part: &mut Part<'_, '_>) -> Option<
     if nodes.is_empty() {
         return None;
     }
-    *declared = Some(nodes.iter().map(|(name, _)| name.clone()).collect());
+    // Also those whose ids are wrong: what speaks of them is not wrong, too.
+    *declared = Some(names);
     Some(nodes)
 }

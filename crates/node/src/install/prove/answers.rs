@@ -15,6 +15,9 @@ pub struct Answers {
     pub answer_ms: Vec<f64>,
     /// The most memory of the process; absent where the system does not tell.
     pub rss_bytes: Option<u64>,
+    /// How much more that is than it had before it looked at the model: what it took for its file and to answer.
+    #[serde(default)]
+    pub own_bytes: Option<u64>,
 }
 
 /// Milliseconds since then.

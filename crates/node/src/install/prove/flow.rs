@@ -25,5 +25,6 @@ pub(super) fn answers(bytes: &[u8], clock: &dyn Clock) -> Result<Answers, String
     let flow = Flow::parse(Path::new("flow.toml"), text.into()).map_err(|problems| problems.to_string())?;
     rehearse(&flow).map_err(|problems| problems.to_string())?;
     let load_ms = ms_since(&now_ns, begun_ns);
-    Ok(Answers { answers: Vec::new(), load_ms, answer_ms: Vec::new(), rss_bytes: peak_bytes() })
+    let rss_bytes = peak_bytes();
+    Ok(Answers { answers: Vec::new(), load_ms, answer_ms: Vec::new(), rss_bytes, own_bytes: None })
 }

@@ -45,7 +45,7 @@ pub(super) fn answers(bytes: &[u8], golden: Option<&Golden>, clock: &dyn Clock) 
     if golden.is_none() {
         dry_run(&mut network).map_err(|error| why(&error))?;
     }
-    Ok(Answers { answers, load_ms, answer_ms, rss_bytes: peak_bytes() })
+    Ok(Answers { answers, load_ms, answer_ms, rss_bytes: peak_bytes(), own_bytes: None })
 }
 
 /// The answer of a loaded network to one case; the error says why there is none.

@@ -1,6 +1,6 @@
 //! A source that listens to variables of an OPC UA server.
 //!
-//! The server samples, and sends at each interval what changed, or that nothing did; [`Hold`] makes a reading of each message. A
+//! The server samples, and sends at each interval what changed, or that nothing did; `Hold` makes a reading of each message. A
 //! variable whose status is not good, or that holds no number, is missing until it is well again, and counted with the server's own word.
 //!
 //! While the node has no room, nothing is read from the connection: the server holds back, and says so if it had to drop

@@ -5,7 +5,7 @@
 //! one channel in one message (the connection was slow) are as many readings.
 //!
 //! A reading's time is that of the newest value that changed. Values may be older than what is known by then: a variable that a server
-//! tells of for the first time has the time of its last change. So a value's own time counts up to [`OLD_MS`] behind the server's
+//! tells of for the first time has the time of its last change. So a value's own time counts up to `OLD_MS` behind the server's
 //! clock; and where a message brings nothing newer, time goes on as the server's clock does from message to message.
 
 use wire::world::{MonoNs, WallMs};

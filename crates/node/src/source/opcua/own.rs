@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use opcua::crypto::{AlternateNames, CertificateStore, X509Data};
+use opcua::crypto::{CertificateStore, X509Data};
 use wire::hash::Hash;
 use wire::world::WallMs;
 
@@ -66,8 +66,6 @@ fn make(certificate: &Path, key: &Path, node: &str, now_ms: WallMs) -> Result<()
             DirBuilder::new().recursive(true).mode(mode).create(folder).map_err(text)?;
         }
     }
-    let mut alt_host_names = AlternateNames::new();
-    alt_host_names.add_uri(&application_uri(node));
     let data = X509Data {
         key_size: KEY_BITS,
         common_name: format!("Selvedge node {node}"),
@@ -75,7 +73,7 @@ fn make(certificate: &Path, key: &Path, node: &str, now_ms: WallMs) -> Result<()
         organizational_unit: String::new(),
         country: String::new(),
         state: String::new(),
-        alt_host_names,
+        alt_host_names: X509Data::alt_host_names(&application_uri(node), None, false, false, false),
         certificate_duration_days: DAYS,
     };
     CertificateStore::create_certificate_and_key(&data, true, certificate, key)?;

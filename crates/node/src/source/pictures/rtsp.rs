@@ -82,15 +82,8 @@ impl Rtsp {
         let decoder = Decoder::new()
             .map_err(|error| SourceError::Outside(format!("the decoder cannot be started: {error}")))?;
         let behind = Behind::default();
-        let mut play = Play {
-            stream,
-            decoder,
-            behind,
-            wants_key: true,
-            broken_keys: 0,
-            due_ms: i64::MIN,
-            dropped: 0,
-        };
+        let mut play =
+            Play { stream, decoder, behind, wants_key: true, broken_keys: 0, due_ms: i64::MIN, dropped: 0 };
         self.stamps.begin();
         let mut last_ns = inlet.clock().mono_ns();
         loop {

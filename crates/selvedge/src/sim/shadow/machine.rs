@@ -104,7 +104,13 @@ pub(crate) fn slot(release: u64, index: Digest, rollout: Option<String>) -> Slot
 
 impl Machine {
     /// A node that runs the release that the other one is compared with. `cap`: what its owner allows; `None`: nothing.
-    pub(crate) fn new(name: &str, mut facts: Facts, cap: Option<Cap>, presence: Presence, boot: BootId) -> Machine {
+    pub(crate) fn new(
+        name: &str,
+        mut facts: Facts,
+        cap: Option<Cap>,
+        presence: Presence,
+        boot: BootId,
+    ) -> Machine {
         let can = cap.map(|_| "shadow".to_owned()).into_iter().collect();
         let fact = FactName::new("can").expect("a fact's name");
         facts.set(fact, Fact::List(can)).expect("few facts");
@@ -252,7 +258,8 @@ impl Machine {
     ) {
         let Some(manifest) = self.slots.kept.beside().map(|(it, _)| it.slot.manifest) else { return };
         let digest = Hash::GENESIS;
-        let parted = (agrees == Some(false)).then_some(Parted { input: digest, ours: digest, theirs: digest, at: 0 });
+        let parted =
+            (agrees == Some(false)).then_some(Parted { input: digest, ours: digest, theirs: digest, at: 0 });
         let beside = Beside { manifest, agrees, parted, skipped, took, used_uj };
         self.disagreements += u64::from(self.watch.beside(model, &self.slots.kept, &beside).is_some());
     }
@@ -270,7 +277,11 @@ impl Machine {
     }
 
     /// A report on its way to the hub, as the record has it.
-    pub(crate) fn report(&mut self, model: &ModelName, report: &node::install::state::Report) -> anyhow::Result<()> {
+    pub(crate) fn report(
+        &mut self,
+        model: &ModelName,
+        report: &node::install::state::Report,
+    ) -> anyhow::Result<()> {
         let install = serde_json::from_str(report::draft(model, report).body.get())?;
         // What the journal did not have before a cut is written again.
         let is_here = |told: &Told| matches!(told, Told::Installed(_, id) if *id == report.id);
@@ -338,6 +349,7 @@ impl Machine {
                 misses: it.misses,
                 extra: extra(),
             }),
+            spare: None,
             safe: None,
             waits: None,
             extra: extra(),

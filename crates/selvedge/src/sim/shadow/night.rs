@@ -239,7 +239,9 @@ impl<'a> Run<'a> {
         drop(self.fleet.take_changes());
         for (_, effect) in self.all.take_changes().effects {
             match effect {
-                Done::Audit(act) => self.say(|| format!("{}: {} → {} {}", act.act, act.before, act.after, act.why)),
+                Done::Audit(act) => {
+                    self.say(|| format!("{}: {} → {} {}", act.act, act.before, act.after, act.why));
+                }
                 Done::Alert(why) => self.say(|| format!("alert: {why}")),
                 Done::Release(_) | Done::Calm => {}
             }
@@ -265,7 +267,8 @@ impl<'a> Run<'a> {
                     Effect::Verify(_) => self.work(at, 10_000, Did::Verified),
                     Effect::Prove(..) => self.work(at, MINUTE_MS, Did::Proved),
                     Effect::Shadow(_, limits) => {
-                        let limits = limits.context("1: a comparison before a trial, which nobody asked for")?;
+                        let limits =
+                            limits.context("1: a comparison before a trial, which nobody asked for")?;
                         let is_meant = self.meant.contains(&at);
                         check::begins(&self.setup.plan, &self.machines[at], is_meant, &limits)?;
                         let number = self.machines[at].compare(limits, now_ms);
@@ -284,6 +287,8 @@ impl<'a> Run<'a> {
                     | Effect::Exercise(_)
                     | Effect::RaiseFloor(_)
                     | Effect::Collect => {}
+                    // Nobody here wants spares.
+                    Effect::ChooseSpare(_) | Effect::Rest | Effect::Over(..) => {}
                 }
             }
         }
@@ -346,7 +351,8 @@ impl<'a> Run<'a> {
         self.ask_ahead(at, number);
         let times = if let Some(Harm::Slow(times)) = self.machines[at].harm { times } else { 1.0 };
         let differs = normal(&mut self.world) * SPREAD_OF_TOOK - SPREAD_OF_TOOK.powi(2) / 2.0;
-        let took = Duration::from_secs_f64((self.setup.answers.took_s * times * differs.exp()).clamp(0.001, 1e5));
+        let took =
+            Duration::from_secs_f64((self.setup.answers.took_s * times * differs.exp()).clamp(0.001, 1e5));
         let used_uj = self.setup.answers.watts.map(|watts| (watts * took.as_secs_f64() * 1e6) as u64);
         let (mutant, now_ms) = (self.setup.mutant, self.now_ms);
         if self.machines[at].asked(&self.model, took, used_uj, mutant, now_ms) {
@@ -415,7 +421,8 @@ impl<'a> Run<'a> {
         let is_dead = !presence.is_here && presence.until_ms == i64::MAX;
         let may_come = self.meant.contains(&at) && machine.is_allowed() && !is_dead;
         if machine.accepted > 0 || may_come {
-            let ms = if is_lost { MINUTE_MS as f64 } else { COMES_MS as f64 * (0.95 + 0.1 * self.world.unit()) };
+            let ms =
+                if is_lost { MINUTE_MS as f64 } else { COMES_MS as f64 * (0.95 + 0.1 * self.world.unit()) };
             self.after(ms as i64, Happens::Contact(at));
         }
         Ok(())
@@ -431,9 +438,15 @@ impl<'a> Run<'a> {
                     self.hear(at, Event::Journalled(report))?;
                 }
                 Told::Behaved(behaviour, chances) => {
-                    let ours = behaviour.shadow.as_ref().filter(|it| it.experiment.as_deref() == Some(id.as_str()));
-                    if let Some(shadow) = ours.filter(|_| self.it().is_ok_and(|it| it.phase == Phase::Running)) {
-                        self.heard.add(&Count::of(shadow, u64::MAX).context("4: it agrees more often than it compares")?);
+                    let ours =
+                        behaviour.shadow.as_ref().filter(|it| it.experiment.as_deref() == Some(id.as_str()));
+                    if let Some(shadow) =
+                        ours.filter(|_| self.it().is_ok_and(|it| it.phase == Phase::Running))
+                    {
+                        self.heard.add(
+                            &Count::of(shadow, u64::MAX)
+                                .context("4: it agrees more often than it compares")?,
+                        );
                         self.heard_chances += chances;
                     }
                     self.all.behaved(&mut self.fleet, node, &behaviour, &Hour::of(&behaviour), now_ms);
@@ -549,9 +562,10 @@ impl<'a> Run<'a> {
             (it.shadow.nodes, it.shadow.all.compared, it.shadow.all.skipped);
         night.failed = it.tally[0].failed;
         for machine in &self.machines {
-            let open_ns = machine.comparing.as_ref().map_or(0, |it| {
-                machine.mono_ns(self.now_ms).saturating_sub(it.began_ns)
-            });
+            let open_ns = machine
+                .comparing
+                .as_ref()
+                .map_or(0, |it| machine.mono_ns(self.now_ms).saturating_sub(it.began_ns));
             let (busy_s, watched_s) =
                 (machine.busy.as_secs_f64(), (machine.watched_ns + open_ns) as f64 / 1e9);
             night.disagreements += machine.disagreements;

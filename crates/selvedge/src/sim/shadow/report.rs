@@ -101,7 +101,10 @@ impl fmt::Display for Report {
         let percent = |share: f64| share * 100.0;
         let parts = self.parts.map_or_else(|| "none".to_owned(), |share| format!("{:.2} %", percent(share)));
         let of_fleet = percent(self.parts_of_fleet);
-        writeln!(f, "answers that part, in truth: {parts} of those compared, {of_fleet:.2} % of all that is asked")?;
+        writeln!(
+            f,
+            "answers that part, in truth: {parts} of those compared, {of_fleet:.2} % of all that is asked"
+        )?;
         if *decided > 0 {
             writeln!(f, "right of the answers compared: {} of {decided} that say something", self.right)?;
             writeln!(f, "right of the whole fleet: {}", self.right_of_fleet)?;
@@ -114,7 +117,11 @@ impl fmt::Display for Report {
             "answers compared: {} (median), {} (99 %); passed over: {}, {}",
             self.compared.0, self.compared.1, self.skipped.0, self.skipped.1
         )?;
-        writeln!(f, "records of disagreements: {} (median), {} (99 %)", self.disagreements.0, self.disagreements.1)?;
+        writeln!(
+            f,
+            "records of disagreements: {} (median), {} (99 %)",
+            self.disagreements.0, self.disagreements.1
+        )?;
         let busiest = (percent(self.busiest.0), percent(self.busiest.1));
         writeln!(f, "hours of a core, all nodes: {}", pair(self.core_hours))?;
         writeln!(f, "per cent of a core, the busiest node: {}", pair(busiest))?;

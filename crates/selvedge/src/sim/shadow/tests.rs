@@ -16,7 +16,8 @@ fn answers(parts: &[&str]) -> Answers {
 
 /// A small fleet, half an hour of which is enough.
 fn small(policy: Policy, parts: &[&str]) -> Setup {
-    let fleet = Fleet::new(&Mix { nodes: 24, of_a_site: 6, away: 0.05, away_hours: 1.0, ..Mix::default() }, 1);
+    let fleet =
+        Fleet::new(&Mix { nodes: 24, of_a_site: 6, away: 0.05, away_hours: 1.0, ..Mix::default() }, 1);
     Setup::new(policy.plan().unwrap(), fleet, answers(parts)).unwrap()
 }
 
@@ -69,7 +70,8 @@ fn drawn(seed: u64) -> Setup {
         let harm = harms[(lot() * 5.0) as usize];
         setup.flaws = vec![format!("{harm}:{}", lot() * lot()).parse().unwrap()];
     }
-    setup.faults = Faults { loss: lot() * 0.3, power_cuts: lot() * lot() * 40.0, by_itself: 0.0, unrest: lot() < 0.5 };
+    setup.faults =
+        Faults { loss: lot() * 0.3, power_cuts: lot() * lot() * 40.0, by_itself: 0.0, unrest: lot() < 0.5 };
     let cap = Cap {
         share_ppm: 1 + (lot() * 500_000.0) as u32,
         core_ppm: 1 + (lot() * lot() * 200_000.0) as u32,
@@ -192,10 +194,12 @@ fn policies_are_files_and_what_cannot_be_is_refused() {
         std::fs::write(folder.path().join(name), text).unwrap();
         folder.path().join(name)
     };
-    let plan = read(&file("policy.toml", "group = 'ram >= 2GiB'\nshare = 20.0\njoules = 30\nnodes = 5\n")).unwrap();
+    let plan =
+        read(&file("policy.toml", "group = 'ram >= 2GiB'\nshare = 20.0\njoules = 30\nnodes = 5\n")).unwrap();
     let shadow = plan.shadow().unwrap();
     assert_eq!((shadow.limits.share_ppm, shadow.limits.joules, shadow.bound.nodes), (200_000, Some(30), 5));
-    let again = read(&file("plan.json", &String::from_utf8(hub::experiment::text::write(&plan)).unwrap())).unwrap();
+    let again =
+        read(&file("plan.json", &String::from_utf8(hub::experiment::text::write(&plan)).unwrap())).unwrap();
     assert_eq!(again.what, plan.what);
     for text in ["shares = 20.0", "share = 0.0", "percent = 0", "nodes = 0", "group = 'state == \"up\"'"] {
         assert!(read(&file("bad.toml", text)).is_err(), "{text}");

@@ -283,6 +283,7 @@ impl<'a, L: Leader> Play<'a, L> {
             }),
             previous: None,
             candidate: node.candidate.map(candidate),
+            spare: None,
             safe: None,
             waits: None,
             extra: extra(),

@@ -12,8 +12,8 @@ use super::sizing::{Size, size};
 
 /// Read a flow and the heads of its files, play its tests, and say what it will take.
 ///
-/// A problem is shown at its place in the file, with what to do; the exit code is 78 then. Sizes are worked out, not guessed:
-/// what depends on something that the flow does not say is unknown.
+/// A problem is shown at its place in the file, with what to do; the exit code is 78 then. Sizes are worked out or measured, not
+/// guessed: networks are loaded once, and what depends on something that the flow does not say is unknown.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The flow.
@@ -42,13 +42,17 @@ struct Found {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let flow = match &args.config {
-        Some(file) => Config::load(file)?.flow,
-        None => Flow::load(&args.flow)?,
+    let (flow, data) = match &args.config {
+        Some(file) => {
+            let config = Config::load(file)?;
+            (config.flow, Some(config.data))
+        }
+        None => (Flow::load(&args.flow)?, None),
     };
     flow.check_files()?;
+    // Before the tests: what they load and let go would be room that a network is then said not to take.
+    let size = size(&flow, data.as_deref());
     let tests = rehearse(&flow)?;
-    let size = size(&flow);
     let mut out = std::io::stdout().lock();
     if args.json {
         let (sources, rules) = (flow.sources.len(), flow.rules.len());

@@ -1,13 +1,19 @@
-//! What a flow will take, worked out before it runs: memory of its detectors, bytes of the journal in a day.
+//! What a flow will take, worked out before it runs: memory of its detectors and networks, bytes of the journal in a day.
+//!
+//! A network of a file is loaded once to see what it takes; of one that comes as a release it is told what was measured when the node
+//! proved it, or what its package declares.
 //!
 //! Records are made of made-up readings with five digits and measured; what depends on a source whose pace or channels
 //! nobody has declared is unknown, and said to be.
 
 use std::io::Write;
+use std::path::Path;
 
 use node::flow::{Flow, SourceConfig};
+use node::network::measured::{Measured, measure};
 use node::network::{NetworkConfig, Origin};
 use node::pipeline::Product;
+use package::name::ModelName;
 use serde::Serialize;
 use signal::detector::Detector;
 use wire::body::{ChannelSummary, Readings, Summary, Values};
@@ -40,15 +46,29 @@ struct SourceSize {
 #[derive(Debug, Serialize)]
 struct ModelSize {
     model: String,
-    /// What a detector holds. What a runtime needs for a network is known when it runs.
+    /// What a detector holds, or a network takes.
     memory_bytes: Option<u64>,
-    /// Of a network: its file, which it needs at least.
+    /// How that is known of a network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_is: Option<Known>,
+    /// Of a network of a file: the file, which it needs at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     file_bytes: Option<u64>,
 }
 
-/// Works it out.
-pub(super) fn size(flow: &Flow) -> Size {
+/// How the memory of a network is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Known {
+    /// It was loaded.
+    Measured,
+    /// Its package says so.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "there are no packages"))]
+    Declared,
+}
+
+/// Works it out. `data`: the data folder of the node whose flow it is, if it is known.
+pub(super) fn size(flow: &Flow, data: Option<&Path>) -> Size {
     let sources = flow.sources.iter().map(source).collect();
     let model = |model: &node::flow::ModelConfig| {
         let channels = match model.feature {
@@ -57,18 +77,60 @@ pub(super) fn size(flow: &Flow) -> Size {
         };
         let detector = channels.and_then(|channels| Detector::new(model.detector(channels)).ok());
         let memory_bytes = detector.map(|detector| detector.state_bytes() as u64);
-        ModelSize { model: model.name.to_string(), memory_bytes, file_bytes: None }
+        ModelSize { model: model.name.to_string(), memory_bytes, memory_is: None, file_bytes: None }
     };
-    let network = |network: &NetworkConfig| {
-        let file_bytes = match &network.from {
-            Origin::File(file) => std::fs::metadata(file).ok().map(|file| file.len()),
-            // It is not here yet.
-            Origin::Release(_) => None,
-        };
-        ModelSize { model: network.name.to_string(), memory_bytes: None, file_bytes }
-    };
-    let models = flow.models.iter().map(model).chain(flow.networks.iter().map(network));
-    Size { sources, models: models.collect() }
+    let mut models: Vec<ModelSize> = flow.models.iter().map(model).collect();
+    // All are held until the last was looked at.
+    let mut held = Vec::new();
+    for network in &flow.networks {
+        let source = &flow.sources[network.source];
+        let channels = source.channels.as_ref().map(Vec::len);
+        models.push(of_network(network, channels, data, &mut held));
+    }
+    Size { sources, models }
+}
+
+fn of_network(
+    network: &NetworkConfig,
+    channels: Option<usize>,
+    data: Option<&Path>,
+    held: &mut Vec<Measured>,
+) -> ModelSize {
+    let mut size =
+        ModelSize { model: network.name.to_string(), memory_bytes: None, memory_is: None, file_bytes: None };
+    match &network.from {
+        Origin::File(file) => {
+            // One that looks at pictures needs no channels.
+            let channels = channels.or(network.pictures.then_some(0));
+            let measured = channels.and_then(|channels| measure(network, channels).ok());
+            size.memory_bytes = measured.as_ref().and_then(|measured| measured.grown_bytes);
+            size.memory_is = size.memory_bytes.map(|_| Known::Measured);
+            size.file_bytes = std::fs::metadata(file).ok().map(|file| file.len());
+            held.extend(measured);
+        }
+        Origin::Release(model) => {
+            if let Some((known, bytes)) = data.and_then(|data| of_release(data, model)) {
+                (size.memory_bytes, size.memory_is) = (Some(bytes), Some(known));
+            }
+        }
+    }
+    size
+}
+
+/// What the release that serves on the node takes.
+#[cfg(feature = "language")]
+fn of_release(data: &Path, model: &ModelName) -> Option<(Known, u64)> {
+    use node::install::known::{Memory, memory_of};
+    Some(match memory_of(data, model)? {
+        Memory::Measured(bytes) => (Known::Measured, bytes),
+        Memory::Declared(bytes) => (Known::Declared, bytes),
+    })
+}
+
+/// There are no releases.
+#[cfg(not(feature = "language"))]
+fn of_release(_data: &Path, _model: &ModelName) -> Option<(Known, u64)> {
+    None
 }
 
 fn source(config: &SourceConfig) -> SourceSize {
@@ -155,8 +217,10 @@ impl Size {
         if !self.models.is_empty() {
             let mut table = Table::new([("model", Side::Left), ("memory", Side::Right)]);
             for it in &self.models {
-                let memory = match it.file_bytes {
-                    Some(file) if it.memory_bytes.is_none() => format!("more than {}", show_bytes(file)),
+                let memory = match (it.memory_bytes, it.memory_is, it.file_bytes) {
+                    (None, _, Some(file)) => format!("more than {}", show_bytes(file)),
+                    (Some(_), Some(Known::Measured), _) => format!("{}, measured", bytes(it.memory_bytes)),
+                    (Some(_), Some(Known::Declared), _) => format!("{}, declared", bytes(it.memory_bytes)),
                     _ => bytes(it.memory_bytes),
                 };
                 table.row([it.model.clone(), memory]);

@@ -17,7 +17,8 @@ use shared::data::data;
 use shared::runtimes::{kinds, options};
 
 fn stage(bytes: &[u8], kind: Kind, recipe: &str) -> Stage {
-    let network = Network::load(bytes, &options(kind)).unwrap_or_else(|error| panic!("{}: {error}", kind.word()));
+    let network =
+        Network::load(bytes, &options(kind)).unwrap_or_else(|error| panic!("{}: {error}", kind.word()));
     Stage::new(network, toml::from_str(recipe).unwrap()).unwrap()
 }
 
@@ -78,7 +79,8 @@ fn is_near(a: &Answer, b: &Answer) -> bool {
         });
     let boxes = a.boxes.len() == b.boxes.len()
         && a.boxes.iter().zip(&b.boxes).all(|(a, b)| {
-            let sides = |one: &net::after::Found| [one.left, one.top, one.right, one.bottom, one.p].map(f64::from);
+            let sides =
+                |one: &net::after::Found| [one.left, one.top, one.right, one.bottom, one.p].map(f64::from);
             a.label == b.label && sides(a).iter().zip(sides(b)).all(|(a, b)| near(*a, b))
         });
     let labels = |one: &Answer| one.ranked.iter().map(|class| class.label.clone()).collect::<Vec<_>>();
@@ -141,15 +143,16 @@ const OFFSET: &str = r#"
 
 #[test]
 fn windows_share_constants_and_a_wrong_one_is_wrong_alone() {
+    let short = [1.0, 2.0];
     let windows: Vec<Vec<f32>> = (0..9).map(|at| (0..4).map(|of| (at * 4 + of) as f32).collect()).collect();
     let material = |values| {
         let window = Window { values, channels: 2 };
         Material { window: Some(window), ..Material::default() }
     };
     for kind in kinds() {
-        let mut materials: Vec<Material<'_>> = windows.iter().map(|values| material(values.as_slice())).collect();
+        let mut materials: Vec<Material<'_>> =
+            windows.iter().map(|values| material(values.as_slice())).collect();
         check(&offset(), kind, 4, OFFSET, &materials);
-        let short = [1.0, 2.0];
         materials[5] = material(&short[..]);
         let mut together = stage(&offset(), kind, &format!("batch = 4\n{OFFSET}"));
         let answers = together.steps(&materials);
@@ -211,9 +214,14 @@ fn who_compiles_for_shapes_gets_full_groups_alone() {
 #[test]
 fn what_weighs_looks_together_or_gives_one_answer_for_all_is_noticed() {
     let row = |name, wide| value(name, 1, &[Size::Called("n"), Size::Is(wide)]);
-    let softmax = model(&[node("Softmax", &["x"], &["y"], &[int("axis", 0)])], &[row("x", 2)], &[row("y", 2)]);
+    let softmax =
+        model(&[node("Softmax", &["x"], &["y"], &[int("axis", 0)])], &[row("x", 2)], &[row("y", 2)]);
     let sum = node("ReduceSum", &["x", "first"], &["y"], &[int("keepdims", 1)]);
-    let sum = model(&[sum, whole("first", &[1], &[0])], &[row("x", 2)], &[value("y", 1, &[Size::Called("m"), Size::Is(2)])]);
+    let sum = model(
+        &[sum, whole("first", &[1], &[0])],
+        &[row("x", 2)],
+        &[value("y", 1, &[Size::Called("m"), Size::Is(2)])],
+    );
     let values = [[1.0, 2.0], [3.0, 5.0]];
     let material = |values| Material { window: Some(Window { values, channels: 2 }), ..Material::default() };
     let materials = [material(&values[0][..]), material(&values[1][..])];
