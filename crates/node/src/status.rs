@@ -240,7 +240,7 @@ pub struct RelayStatus {
     pub connections: usize,
     /// The most that there may be.
     pub connections_max: usize,
-    /// Whether the hub could be reached the last time that somebody wanted to; `null`: nobody did.
+    /// Whether the hub could be reached the last time that somebody wanted to, so that something came back; `null`: nobody did.
     pub hub_up: Option<bool>,
     /// What there was in all.
     pub moved: MovedStatus,

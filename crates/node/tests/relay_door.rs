@@ -263,6 +263,22 @@ fn a_hub_that_is_away_is_said_to_be_away() {
 }
 
 #[test]
+fn a_line_that_takes_connections_and_carries_nothing_is_no_way_to_the_hub() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hub = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(drop));
+    let (running, relay, _dir) = relay(hub, "cache = \"0\"", "");
+    let (answer, tunnel) = say(relay, &connect(&hub.to_string(), TOKEN));
+    assert_eq!(status(&answer), "200", "it opens: {answer}");
+    // The first words of whoever comes in; the tunnel may be gone by now.
+    let _ = tunnel.unwrap().write_all(b"hello");
+    let seen = until(&running, "it says so", |status| status.hub_up == Some(false));
+    assert_eq!(seen.moved.tunnels, 1, "{seen:?}");
+    assert_eq!(metrics(&running).get("selvedge_relay_hub_up"), Some(&0.0));
+    running.stop().unwrap();
+}
+
+#[test]
 fn hostile_peers_are_bounded() {
     let (hub, _) = echo();
     let (running, relay, _dir) = relay(hub, "connections = 8\nper_address = 6", "");

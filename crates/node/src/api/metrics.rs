@@ -85,7 +85,7 @@ fn door(out: &mut String, relay: &RelayStatus) {
         [("up", moved.up_bytes), ("down", moved.down_bytes), ("cache", moved.cache_bytes)],
     );
     if let Some(up) = relay.hub_up {
-        let about = ("selvedge_relay_hub_up", "gauge", "1 if the hub could be reached the last time");
+        let about = ("selvedge_relay_hub_up", "gauge", "1 if the hub answered the last time");
         one(out, about, u8::from(up));
     }
     if let Some(cache) = &relay.cache {

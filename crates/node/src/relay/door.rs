@@ -278,7 +278,7 @@ impl Door {
         }
         self.step(Event::Used(seat));
         let opened = tunnel::open(&self.target, self.via.as_ref(), hops).await;
-        self.step(Event::Tried { opened: opened.is_ok() });
+        self.step(Event::Tried { seat, opened: opened.is_ok() });
         let opened = opened.map_err(|why| {
             self.step(Event::Rests(seat));
             Refused::new(StatusCode::BAD_GATEWAY, Refusal::NoHub, format!("the hub cannot be reached: {why}"))

@@ -3,6 +3,9 @@
 //! A connection takes a seat when it comes. Until it has shown the token and asked for something it is a stranger, and
 //! leaves soon; when all seats are taken, the stranger that came first makes room for whoever comes. One in use stays as long
 //! as something moves. No address has more than its share, so one that opens connections for fun keeps nobody else out.
+//!
+//! Whether the hub can be reached is told by what comes back through tunnels: that something on the way took a connection says nothing,
+//! and whoever wants to come in speaks first and must be answered.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,6 +19,10 @@ pub const PEERS_MAX: usize = 256;
 
 /// Who came within this time is not sent away for another: what it says may be on its way.
 const GRACE_NS: MonoNs = 250_000_000;
+
+/// A far end that has said nothing to what it was told for so long is no hub that can be reached; a handshake over a slow line takes
+/// a second or two.
+const ANSWER_NS: MonoNs = 10_000_000_000;
 
 /// What connections may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +54,13 @@ pub enum Event {
     Rests(Seat),
     /// A way to the hub was asked for, and opened or did not.
     Tried {
+        /// By whom.
+        seat: Seat,
         /// Whether it opened.
         opened: bool,
     },
+    /// The far end of its tunnel has said all, or broke.
+    Ended(Seat),
     /// Bytes went through its tunnel, so over the line: towards the hub, and back.
     Carried {
         /// Whose.
@@ -155,6 +166,18 @@ struct Sitting {
     is_used: bool,
     /// When it came, rested, or something moved last.
     since_ns: MonoNs,
+    answer: Answer,
+}
+
+/// What is known of the far end of a seat's tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// There is no tunnel, or it was told already what came of it.
+    Settled,
+    /// It opened, and nothing was said.
+    Open,
+    /// It was told something then, and has not answered.
+    Awaited { since_ns: MonoNs },
 }
 
 /// All seats, and who was here.
@@ -166,7 +189,7 @@ pub struct Gate {
     peers: BTreeMap<IpAddr, Peer>,
     refused: Refused,
     totals: Totals,
-    /// When a way to the hub was last asked for, and whether it opened.
+    /// When it was last seen whether the hub can be reached, and whether it could.
     tried: Option<(MonoNs, bool)>,
     pace: Pace,
 }
@@ -193,9 +216,21 @@ impl Gate {
             Event::Came(peer) => self.came(peer, now),
             Event::Used(seat) => self.set(seat, true, now),
             Event::Rests(seat) => self.set(seat, false, now),
-            Event::Tried { opened } => {
-                self.tried = Some((now, opened));
+            Event::Tried { seat, opened } => {
                 self.totals.tunnels = self.totals.tunnels.saturating_add(u64::from(opened));
+                match (opened, self.seats.get_mut(&seat)) {
+                    (false, _) => self.tried = Some((now, false)),
+                    (true, Some(sitting)) => sitting.answer = Answer::Open,
+                    (true, None) => {}
+                }
+                Vec::new()
+            }
+            Event::Ended(seat) => {
+                let answer = self.seats.get_mut(&seat).map(|sitting| &mut sitting.answer);
+                if answer.is_some_and(|answer| std::mem::replace(answer, Answer::Settled) != Answer::Settled)
+                {
+                    self.tried = Some((now, false));
+                }
                 Vec::new()
             }
             Event::Carried { seat, up, down } => {
@@ -205,6 +240,7 @@ impl Gate {
                     peer.up_bytes = peer.up_bytes.saturating_add(up);
                     peer.down_bytes = peer.down_bytes.saturating_add(down);
                 });
+                self.heard(seat, up, down, now);
                 self.wait(up.saturating_add(down), now)
             }
             Event::Given { seat, bytes } => {
@@ -245,7 +281,8 @@ impl Gate {
         self.totals
     }
 
-    /// When a way to the hub was last asked for, and whether it opened; `None`: it never was.
+    /// When it was last seen whether the hub can be reached, and whether it could: its bytes came back, or a tunnel did not open, or
+    /// one opened and was never answered. `None`: nobody tried.
     pub fn tried(&self) -> Option<(MonoNs, bool)> {
         self.tried
     }
@@ -272,7 +309,7 @@ impl Gate {
         let seat = Seat(self.next);
         self.next += 1;
         self.totals.connections = self.totals.connections.saturating_add(1);
-        self.seats.insert(seat, Sitting { peer, is_used: false, since_ns: now });
+        self.seats.insert(seat, Sitting { peer, is_used: false, since_ns: now, answer: Answer::Settled });
         let known = self.peers.entry(peer).or_default();
         (known.seats, known.last_ns) = (known.seats + 1, now);
         effects.push(Effect::Admit(seat));
@@ -310,6 +347,17 @@ impl Gate {
         }
     }
 
+    /// What a tunnel carried says of its far end. What comes back says it of tunnels that stood still meanwhile as well.
+    fn heard(&mut self, seat: Seat, up: u64, down: u64, now: MonoNs) {
+        let Some(sitting) = self.seats.get_mut(&seat) else { return };
+        if down > 0 {
+            sitting.answer = Answer::Settled;
+            self.tried = Some((now, true));
+        } else if up > 0 && sitting.answer == Answer::Open {
+            sitting.answer = Answer::Awaited { since_ns: now };
+        }
+    }
+
     fn wait(&mut self, bytes: u64, now: MonoNs) -> Vec<Effect> {
         match self.pace.wait_ns(bytes, now) {
             0 => Vec::new(),
@@ -319,12 +367,24 @@ impl Gate {
 
     fn leave(&mut self, seat: Seat, now: MonoNs) {
         let Some(sitting) = self.seats.remove(&seat) else { return };
+        if matches!(sitting.answer, Answer::Awaited { .. }) {
+            self.tried = Some((now, false));
+        }
         if let Some(peer) = self.peers.get_mut(&sitting.peer) {
             (peer.seats, peer.last_ns) = (peer.seats.saturating_sub(1), now);
         }
     }
 
     fn tick(&mut self, now: MonoNs) -> Vec<Effect> {
+        for sitting in self.seats.values_mut() {
+            match sitting.answer {
+                Answer::Awaited { since_ns } if now.saturating_sub(since_ns) >= ANSWER_NS => {
+                    sitting.answer = Answer::Settled;
+                    self.tried = Some((now, false));
+                }
+                _ => {}
+            }
+        }
         let Limits { opening_ns, idle_ns, .. } = self.limits;
         let is_over = |sitting: &Sitting| {
             let patience_ns = if sitting.is_used { idle_ns } else { opening_ns };
@@ -409,8 +469,8 @@ mod tests {
         assert_eq!(gate.tried(), None);
         for at in 0..PEERS_MAX as u32 + 1 {
             let seat = admitted(&gate.step(Event::Came(IpAddr::from(Ipv4Addr::from(at))), 0)).unwrap();
-            gate.step(Event::Tried { opened: at > 0 }, at.into());
-            gate.step(Event::Carried { seat, up: 2, down: 3 }, 0);
+            gate.step(Event::Tried { seat, opened: at > 0 }, at.into());
+            gate.step(Event::Carried { seat, up: 2, down: 3 }, at.into());
             gate.step(Event::Given { seat, bytes: 5 }, 0);
             gate.step(Event::Left(seat), at.into());
             // A last piece may be told after its connection ended.
@@ -421,6 +481,69 @@ mod tests {
         assert_eq!(gate.totals(), Totals { connections: all, tunnels, up_bytes, down_bytes, cache_bytes });
         assert_eq!(gate.tried(), Some((PEERS_MAX as u64, true)));
         assert!(!gate.peers().contains_key(&IpAddr::from(Ipv4Addr::from(0))));
+    }
+
+    #[test]
+    fn the_hub_is_reached_when_it_answers_and_not_when_something_on_the_way_opens() {
+        // What happens to one tunnel a second apart, and what is known after each.
+        let check = |what: &str, happens: &[(&str, Option<bool>)]| {
+            let mut gate = Gate::new(limits(2, 2));
+            let seat = admitted(&gate.step(Event::Came(from(1)), 0)).unwrap();
+            gate.step(Event::Used(seat), 0);
+            let mut now = 0;
+            for (event, expected) in happens {
+                now += SECOND_NS;
+                let event = match *event {
+                    "opens" => Event::Tried { seat, opened: true },
+                    "does not open" => Event::Tried { seat, opened: false },
+                    "up" => Event::Carried { seat, up: 300, down: 0 },
+                    "down" => Event::Carried { seat, up: 0, down: 1200 },
+                    "ends" => Event::Ended(seat),
+                    "leaves" => Event::Left(seat),
+                    "ten seconds" => {
+                        now += ANSWER_NS;
+                        Event::Tick
+                    }
+                    "a moment" => Event::Tick,
+                    other => panic!("{other}"),
+                };
+                gate.step(event, now);
+                let known = gate.tried();
+                assert_eq!(known.map(|(_, reached)| reached), *expected, "{what}: after {event:?}");
+                assert!(known.is_none_or(|(at, _)| at <= now), "{what}");
+            }
+        };
+        let (yes, no) = (Some(true), Some(false));
+        check("it does not open", &[("does not open", no), ("leaves", no)]);
+        check(
+            "it is answered, and ends as tunnels do",
+            &[("opens", None), ("up", None), ("down", yes), ("up", yes), ("ends", yes), ("leaves", yes)],
+        );
+        check("it breaks before an answer", &[("opens", None), ("up", None), ("leaves", no)]);
+        check(
+            "its far end breaks before anything was said",
+            &[("opens", None), ("ends", no), ("leaves", no)],
+        );
+        check("who came said nothing", &[("opens", None), ("a moment", None), ("leaves", None)]);
+        check("it is silent", &[("opens", None), ("up", None), ("a moment", None), ("ten seconds", no)]);
+        check("it answers late", &[("opens", None), ("up", None), ("ten seconds", no), ("down", yes)]);
+        check(
+            "a call that is held is no silence",
+            &[("opens", None), ("up", None), ("down", yes), ("up", yes), ("ten seconds", yes)],
+        );
+    }
+
+    #[test]
+    fn a_tunnel_that_goes_on_after_others_failed_says_that_the_hub_is_there() {
+        let mut gate = Gate::new(limits(2, 2));
+        let old = admitted(&gate.step(Event::Came(from(1)), 0)).unwrap();
+        gate.step(Event::Tried { seat: old, opened: true }, 0);
+        gate.step(Event::Carried { seat: old, up: 1, down: 1 }, 1);
+        let new = admitted(&gate.step(Event::Came(from(2)), 2)).unwrap();
+        gate.step(Event::Tried { seat: new, opened: false }, 3);
+        assert_eq!(gate.tried(), Some((3, false)));
+        gate.step(Event::Carried { seat: old, up: 0, down: 1 }, 4);
+        assert_eq!(gate.tried(), Some((4, true)));
     }
 
     #[test]

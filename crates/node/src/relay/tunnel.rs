@@ -134,7 +134,8 @@ async fn ask(mut stream: TcpStream, target: &Target, via: &Via, hops: u32) -> Re
     }
 }
 
-/// Carries both ways until both sides have said all. `moved` hears of each piece, and says how long to wait after it.
+/// Carries both ways until both sides have said all. `moved` hears of each piece, and says how long to wait after it; and it hears when
+/// the far end has said all.
 pub(super) async fn carry(
     near: impl AsyncRead + AsyncWrite,
     far: Opened,
@@ -144,25 +145,43 @@ pub(super) async fn carry(
     let (near_in, near_out) = tokio::io::split(near);
     let Opened { stream, said } = far;
     let (far_in, far_out) = stream.into_split();
-    let up = pump(near_in, far_out, &[], |bytes| moved(Event::Carried { seat, up: bytes, down: 0 }));
-    let down = pump(far_in, near_out, &said, |bytes| moved(Event::Carried { seat, up: 0, down: bytes }));
+    let up = pump(near_in, far_out, &[], |bytes| match bytes {
+        0 => Duration::ZERO,
+        up => moved(Event::Carried { seat, up, down: 0 }),
+    });
+    let down = pump(far_in, near_out, &said, |bytes| match bytes {
+        0 => moved(Event::Ended(seat)),
+        down => moved(Event::Carried { seat, up: 0, down }),
+    });
     tokio::try_join!(up, down).map(drop)
 }
 
+/// `moved` hears how many bytes came, those of `first` too, and 0 when no more do.
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     first: &[u8],
     moved: impl Fn(u64) -> Duration,
 ) -> std::io::Result<()> {
-    to.write_all(first).await?;
+    if !first.is_empty() {
+        tokio::time::sleep(moved(first.len() as u64)).await;
+        to.write_all(first).await?;
+        to.flush().await?;
+    }
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        let read = from.read(&mut piece).await?;
-        if read == 0 {
-            // The other direction may have more to say.
-            return to.shutdown().await;
-        }
+        let read = match from.read(&mut piece).await {
+            Ok(0) => {
+                moved(0);
+                // The other direction may have more to say.
+                return to.shutdown().await;
+            }
+            Ok(read) => read,
+            Err(error) => {
+                moved(0);
+                return Err(error);
+            }
+        };
         tokio::time::sleep(moved(read as u64)).await;
         to.write_all(&piece[..read]).await?;
         to.flush().await?;

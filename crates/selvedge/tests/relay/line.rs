@@ -59,7 +59,14 @@ impl Line {
 fn carry(wire: &Arc<Wire>, near: TcpStream, hub: SocketAddr) {
     let Ok(far) = TcpStream::connect(hub) else { return };
     let ends = [&near, &far].map(|end| end.try_clone().unwrap());
-    wire.open.lock().unwrap().extend(ends);
+    {
+        let mut open = wire.open.lock().unwrap();
+        // What was taken just before the cut does not outlive it.
+        if wire.is_cut.load(SeqCst) {
+            return;
+        }
+        open.extend(ends);
+    }
     let (up, from, to) = (Arc::clone(wire), near.try_clone().unwrap(), far.try_clone().unwrap());
     std::thread::spawn(move || pump(&up, from, to));
     pump(wire, far, near);
