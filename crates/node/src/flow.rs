@@ -49,7 +49,7 @@ use crate::act::reins::Then;
 use crate::config::part::{Effective, Part, in_text_order, parse_document};
 use crate::config::problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use crate::feature::FeatureConfig;
-use crate::network::NetworkConfig;
+use crate::network::{NetworkConfig, NetworkError};
 use crate::report::ReportConfig;
 use crate::sink::SinkConfig;
 pub use actuator::ActuatorConfig;
@@ -287,11 +287,18 @@ impl Flow {
             &self.sources,
             &self.features,
             &self.models,
-            &self.rules,
-            &self.fields,
+            &self.networks,
+            (&self.rules, &self.fields),
             &mut problems,
         );
         problems.or(Some(()))
+    }
+
+    /// What is wrong with the flow if one of its networks cannot be loaded for what it looks at.
+    pub fn refuse_network(&self, network: &NetworkConfig, error: &NetworkError) -> ConfigErrors {
+        let mut problems = self.problems();
+        network::refuse(network, error, &mut problems);
+        ConfigErrors(problems.found())
     }
 }
 

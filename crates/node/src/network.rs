@@ -16,20 +16,24 @@
 //! Pure but for its file, which is read when its source opens and after each failure: whoever mends the file mends the network.
 
 mod ahead;
+pub mod fit;
 pub mod measured;
 pub mod releases;
 mod stream;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use net::after::{Answer, Field};
 use net::before::{Fill, Window};
+use net::graph;
 use net::network::{LoadError, Network, Options, RunError};
 use net::picture::Picture;
 use net::recipe::{Recipe, RecipeError};
 use net::runtime::Kind;
 use net::stage::{Material, Stage, StepError};
+use package::contract::Net;
 use package::name::ModelName;
 use wire::body::ModelRef;
 use wire::hash::Hash;
@@ -37,6 +41,7 @@ use wire::id::PartName;
 use wire::world::{Clock, MonoNs, WallMs};
 
 use self::ahead::{Ahead, Foreseen, Seen};
+use self::fit::{Gives, Misfit};
 use self::releases::{Given, Releases, Told};
 use self::stream::{Pace, Stream};
 use crate::crossing::{Counter, Line};
@@ -86,6 +91,8 @@ pub struct NetworkConfig {
     pub lines: Vec<Line>,
     /// Whether each look is recorded, and not only changes.
     pub record_each: bool,
+    /// Where the flow's text says what it looks at.
+    pub span: Range<usize>,
 }
 
 /// Why there is no network.
@@ -122,14 +129,45 @@ pub enum NetworkError {
     /// It cannot look at windows of its source.
     #[error(transparent)]
     Step(#[from] StepError),
-    /// It looks at pictures, and its source gives none.
-    #[error(
-        "it looks at pictures, and its source gives numbers: give it a source of type \"images\", \"rtsp\" or \"camera\""
-    )]
-    Blind,
-    /// It looks at pictures, and shall look at several together.
-    #[error("it looks at one picture at a time: leave out `window`")]
-    Several,
+    /// Its source gives something else than it takes.
+    #[error("{}", .0.told())]
+    Misfit(Misfit),
+}
+
+impl NetworkError {
+    /// Whether it is this machine that lacks something, which the one where the flow runs may have: the file, or the runtime.
+    pub fn is_of_this_machine(&self) -> bool {
+        matches!(self, NetworkError::File { .. } | NetworkError::Load(LoadError::NoRuntime { .. }))
+    }
+}
+
+impl NetworkConfig {
+    /// What its flow gives it, by a source with so many channels, if that is known.
+    pub fn gives(&self, channels: Option<usize>) -> Gives {
+        Gives { pictures: self.pictures, window: self.window, channels }
+    }
+
+    /// Whether the network of a file fits what the flow gives it, as far as the file says it: nothing is loaded.
+    pub fn check_file(&self, channels: Option<usize>) -> Result<(), NetworkError> {
+        let Origin::File(file) = &self.from else { return Ok(()) };
+        let net = graph::read(&read(file)?).map_err(LoadError::from)?.net;
+        self.fits(self.recipe.clone().completed(&net), &net, channels)
+    }
+
+    /// Whether a network with its completed recipe, if there is one, does.
+    fn fits(
+        &self,
+        recipe: Result<Recipe, RecipeError>,
+        net: &Net,
+        channels: Option<usize>,
+    ) -> Result<(), NetworkError> {
+        let gives = self.gives(channels);
+        match recipe {
+            Ok(recipe) => gives.fits(&recipe, net).map_err(NetworkError::Misfit),
+            Err(RecipeError::Open { port }) => Err(NetworkError::Misfit(gives.open(port))),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Reads the bytes of a network.
@@ -585,14 +623,9 @@ impl Watcher {
         let options =
             Options { runtime: self.config.runtime, file_bytes_max: FILE_MAX_BYTES, ..Options::default() };
         let network = Network::load(bytes, &options)?;
+        self.config.fits(recipe.clone().completed(network.net()), network.net(), Some(self.channels))?;
         let mut stage = Stage::new(network, recipe)?;
         let sees = looks_at_pictures(&stage);
-        if sees && !self.config.pictures {
-            return Err(NetworkError::Blind);
-        }
-        if sees && self.config.window > 1 {
-            return Err(NetworkError::Several);
-        }
         // A look at nothing: what does not fit is found out here, and a network is compiled for its window before the first one.
         let nothing = vec![0.0; self.config.window * self.channels];
         let window = Window { values: &nothing, channels: self.channels };

@@ -145,6 +145,90 @@ fn a_flow_says_what_is_wrong_with_a_network() {
 }
 
 #[test]
+fn a_network_that_does_not_fit_its_source_is_refused_at_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |bytes: &[u8]| std::fs::write(folder.path().join("net.onnx"), bytes).unwrap();
+    let checked = |text: &str| flow(folder.path(), text).check_files();
+    // Until there is a whole file, nothing is known of it.
+    assert_eq!(checked(FLOW), Ok(()));
+    write(b"half a download");
+    assert_eq!(checked(FLOW), Ok(()));
+    write(&network());
+    assert_eq!(checked(FLOW), Ok(()));
+    let refused = |text: &str| {
+        let found = checked(text).unwrap_err();
+        let [problem] = &found.0[..] else { panic!("{found}") };
+        assert_eq!(&problem.text[problem.span.clone()], "\"source.s\"", "{found}");
+        (problem.message.clone(), problem.help.clone().unwrap())
+    };
+    let pair = |message: &str, help: &str| (message.to_owned(), help.to_owned());
+    assert_eq!(
+        refused(&FLOW.replace("window = 2", "window = 3")),
+        pair(
+            "`model.net`: its input x float32[n×4] takes 4 numbers, and its source gives windows of 6 (3 readings of 2 channels)",
+            "write `window = 2`",
+        )
+    );
+    // It looks at pictures, which only its file says.
+    let looks = model(
+        &[
+            node("Flatten", &["image"], &["flat"], &[]),
+            node("MatMul", &["flat", "w"], &["y"], &[]),
+            constant("w", &[192, 2], &[0.5; 384]),
+        ],
+        &[value("image", 1, &[Size::Is(1), Size::Is(3), Size::Is(8), Size::Is(8)])],
+        &[value("y", 1, &[Size::Is(1), Size::Is(2)])],
+    );
+    write(&looks);
+    assert_eq!(
+        refused(FLOW),
+        pair(
+            "`model.net`: it looks at pictures (image float32[1×3×8×8]), and its source gives numbers",
+            "give it a source of type \"images\", \"rtsp\" or \"camera\"",
+        )
+    );
+    // And a node that loads it says the same.
+    let (_, out) = opened(folder.path());
+    let [Product::Part(failed)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(failed.state, "failed");
+    assert!(
+        failed.reason.ends_with(
+            "its source gives numbers: give it a source of type \"images\", \"rtsp\" or \"camera\""
+        ),
+        "{failed:?}"
+    );
+    let pictures = FLOW
+        .replace("type = \"http\"\nchannels = [\"a\", \"b\"]", "type = \"images\"\nfolder = \"uploads\"")
+        .replace("window = 2\nhop = 2", "");
+    assert_eq!(checked(&pictures), Ok(()));
+    // One that reads the tokens of a text, on a source of pictures.
+    let reads = model(
+        &[node("Add", &["input_ids", "attention_mask"], &["y"], &[])],
+        &[
+            value("input_ids", 7, &[Size::Is(1), Size::Called("length")]),
+            value("attention_mask", 7, &[Size::Is(1), Size::Called("length")]),
+        ],
+        &[value("y", 7, &[Size::Is(1), Size::Called("length")])],
+    );
+    write(&reads);
+    let (message, help) = refused(&pictures);
+    assert_eq!(
+        message,
+        "`model.net`: nothing fills its input input_ids int64[1×length], and its source gives pictures"
+    );
+    assert!(
+        help.starts_with(
+            "take a network that looks at pictures, or declare `inputs.input_ids` in the recipe"
+        ),
+        "{help}"
+    );
+    let given = "[model.net.recipe.inputs]\ninput_ids = { from = \"given\" }\nattention_mask = { from = \"given\" }\n\n[[model.net.recipe.answers]]";
+    let text = pictures.replace("[[model.net.recipe.answers]]", given);
+    let error = Flow::parse(Path::new("flow.toml"), text.into()).unwrap_err().to_string();
+    assert!(error.contains("a program must hand over its input `attention_mask`, as tokens of a text are, and its source gives pictures"), "{error}");
+}
+
+#[test]
 fn a_network_that_is_left_out_says_nothing_and_a_floor_answers_for_it() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("net.onnx"), network()).unwrap();

@@ -108,6 +108,11 @@ impl Problems {
         self.found.is_empty()
     }
 
+    /// What was found so far.
+    pub fn found(self) -> Vec<ConfigError> {
+        self.found
+    }
+
     /// The value, if nothing was wrong.
     pub fn or<T>(mut self, value: Option<T>) -> Result<T, ConfigErrors> {
         self.found.sort_by_key(|error| error.span.start);

@@ -20,7 +20,7 @@ use crate::board::Kind;
 use crate::config::part::Placed;
 use crate::config::problem::{Problems, did_you_mean};
 use crate::feature::FeatureConfig;
-use crate::network::NetworkConfig;
+use crate::network::{NetworkConfig, NetworkError};
 use crate::source::csv::is_read_once;
 use crate::source::recording::RecordingReader;
 use crate::why::why;
@@ -403,10 +403,13 @@ pub(super) fn check_files(
     sources: &[SourceConfig],
     features: &[FeatureConfig],
     models: &[ModelConfig],
-    rules: &[RuleConfig],
-    fields: &[Field],
+    networks: &[NetworkConfig],
+    (rules, fields): (&[RuleConfig], &[Field]),
     problems: &mut Problems,
 ) {
+    // Channels of each source, as far as they are known before it opens.
+    let mut channels: Vec<Option<usize>> =
+        sources.iter().map(|source| source.channels.as_ref().map(Vec::len)).collect();
     for (at, source) in sources.iter().enumerate() {
         let SourceKind::Replay(replay) = &source.kind else { continue };
         if is_read_once(&replay.file) {
@@ -419,6 +422,7 @@ pub(super) fn check_files(
                 continue;
             }
         };
+        channels[at] = Some(reader.channels().len());
         for (slot, place) in rules.iter().flat_map(|rule| &rule.places) {
             let field = &fields[slot.0 as usize];
             if field.part == PartAt::Source(at) {
@@ -437,6 +441,15 @@ pub(super) fn check_files(
         }
         for model in models.iter().filter(|model| model.source == at && model.feature.is_none()) {
             check_size(model, reader.channels().len(), problems);
+        }
+    }
+    for network in networks {
+        match network.check_file(channels[network.source]) {
+            Err(error @ (NetworkError::Misfit(_) | NetworkError::Recipe(_))) => {
+                network::refuse(network, &error, problems);
+            }
+            // A file that is not there, or not whole yet, is told when it is loaded, which is tried again.
+            Ok(()) | Err(_) => {}
         }
     }
 }

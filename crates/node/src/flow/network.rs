@@ -7,7 +7,6 @@ use std::path::Path;
 
 use net::after::Meaning;
 use net::batch::check_alone;
-use net::before::Fill;
 use net::recipe::{Recipe, RecipeError};
 use net::runtime::Kind as Runtime;
 use package::name::ModelName;
@@ -21,6 +20,7 @@ use crate::config::part::{Part, Placed};
 use crate::config::problem::Problems;
 use crate::crossing::{LINES_MAX, Line};
 use crate::network::{NetworkConfig, NetworkError, Origin};
+use crate::why::why;
 
 /// The most readings that a network looks at together.
 const WINDOW_MAX: usize = 1 << 20;
@@ -86,6 +86,7 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         pictures: false,
         lines,
         record_each: record.value,
+        span: span.clone(),
     };
     Some(Named { part: NetworkDraft { inputs, config }, name, span })
 }
@@ -140,16 +141,16 @@ pub(super) fn check(
                 format!("there is a source `{name}` already: `{name}.x` in a condition would be either");
             problems.add_with_help(span.clone(), message, format!("name the network `{name}_net`"));
         }
-        let Some(source) = looked_at(&path, &draft.inputs, book, problems) else {
+        let Some((source, looks_at)) = looked_at(&path, &draft.inputs, book, problems) else {
             book.parts.insert(path, None);
             checked.push(None);
             continue;
         };
         let max_gap_ms = sources[source].part.max_gap_ms;
         let pictures = sources[source].part.kind.has_pictures();
-        let config = NetworkConfig { source, max_gap_ms, pictures, ..draft.config };
-        if let Some(problem) = misfit(&config) {
-            problems.add(span, format!("`{path}`: {problem}"));
+        let config = NetworkConfig { source, max_gap_ms, pictures, span: looks_at, ..draft.config };
+        if let Err(error) = check_declared(&config) {
+            refuse(&config, &error, problems);
         }
         let known = Known {
             at: PartAt::Network(at),
@@ -163,17 +164,24 @@ pub(super) fn check(
     checked.into_iter().collect()
 }
 
-/// Whether it declares that it looks at pictures, and gets none, or several; or that looks share a run which cannot.
-fn misfit(config: &NetworkConfig) -> Option<NetworkError> {
-    let sees = config.recipe.inputs.values().any(|fill| matches!(fill, Fill::Picture(_)));
-    let batch = config.recipe.batch.map(|batch| check_alone(batch, &config.recipe.inputs));
-    if let Some(Err(error)) = batch {
-        return Some(RecipeError::from(error).into());
+/// Whether the recipe that the flow declares asks for what its source does not give, or has looks share a run which cannot.
+fn check_declared(config: &NetworkConfig) -> Result<(), NetworkError> {
+    let Recipe { batch, inputs, .. } = &config.recipe;
+    if let Some(batch) = batch {
+        check_alone(*batch, inputs).map_err(RecipeError::from)?;
     }
-    match () {
-        () if sees && !config.pictures => Some(NetworkError::Blind),
-        () if sees && config.window > 1 => Some(NetworkError::Several),
-        () => None,
+    config.gives(None).fits_declared(inputs).map_err(NetworkError::Misfit)
+}
+
+/// Says why a network cannot look at its source, where the flow says that it does.
+pub(super) fn refuse(config: &NetworkConfig, error: &NetworkError, problems: &mut Problems) {
+    let (path, span) = (format!("model.{}", config.name), config.span.clone());
+    match error {
+        NetworkError::Misfit(misfit) => match misfit.mend() {
+            Some(mend) => problems.add_with_help(span, format!("`{path}`: {misfit}"), mend),
+            None => problems.add(span, format!("`{path}`: {misfit}")),
+        },
+        other => problems.add(span, format!("`{path}`: {}", why(other))),
     }
 }
 
@@ -194,8 +202,13 @@ fn gives(config: &NetworkConfig) -> Gives {
     fields(config).map_or(Gives::Later, Gives::These)
 }
 
-/// The one source among the inputs.
-fn looked_at(path: &str, inputs: &[Placed<String>], book: &Book, problems: &mut Problems) -> Option<usize> {
+/// The one source among the inputs, and where it is named.
+fn looked_at(
+    path: &str,
+    inputs: &[Placed<String>],
+    book: &Book,
+    problems: &mut Problems,
+) -> Option<(usize, Range<usize>)> {
     let mut found: Option<(usize, Range<usize>)> = None;
     for input in inputs {
         match book.parts.get(&input.value) {
@@ -214,5 +227,5 @@ fn looked_at(path: &str, inputs: &[Placed<String>], book: &Book, problems: &mut 
             }
         }
     }
-    found.map(|(source, _)| source)
+    found
 }

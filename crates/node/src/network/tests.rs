@@ -32,6 +32,7 @@ fn watcher(bytes: &[u8]) -> (Watcher, tempfile::TempDir) {
         pictures: false,
         lines: Vec::new(),
         record_each: false,
+        span: 0..0,
     });
     (watcher, folder)
 }
@@ -87,7 +88,9 @@ fn what_fails_is_tried_again_later_and_later() {
 fn a_window_that_does_not_fit_is_found_out_when_the_source_opens() {
     let (mut watcher, _folder) = watcher(&summing());
     let error = watcher.open(3, 0).unwrap_err();
-    assert_eq!(error.to_string(), "`x` takes 4 numbers, and the window has 6");
+    let told = "its input x float32[1×4] takes 4 numbers, and its source gives windows of 6 (2 readings of 3 channels): \
+         give it a source of which `window` times its `channels` is 4";
+    assert_eq!(error.to_string(), told);
     assert!(!watcher.is_ready());
     assert_eq!(watcher.step(0, &[1.0; 3], 0), None);
     assert!(matches!(watcher.step(1, &[1.0; 3], S), Some(Change::Failed(_))));

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use node::config::Config;
+use node::config::problem::{ConfigError, ConfigErrors};
 use node::flow::Flow;
 use node::play::rehearse::rehearse;
 use serde::Serialize;
@@ -13,7 +14,8 @@ use super::sizing::{Size, size};
 /// Read a flow and the heads of its files, play its tests, and say what it will take.
 ///
 /// A problem is shown at its place in the file, with what to do; the exit code is 78 then. Sizes are worked out or measured, not
-/// guessed: networks are loaded once, and what depends on something that the flow does not say is unknown.
+/// guessed: networks are loaded once, and what depends on something that the flow does not say is unknown. A network whose file is here
+/// must be able to look at what its source gives.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The flow.
@@ -24,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Print what it will take as JSON.
+    /// Print what it will take, or what is wrong, as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -41,7 +43,48 @@ struct Found {
     size: Size,
 }
 
+/// What is wrong with it.
+#[derive(Serialize)]
+struct Wrong {
+    problems: Vec<Problem>,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    file: PathBuf,
+    /// From 1; both are absent if the problem has no place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+impl From<&ConfigError> for Problem {
+    fn from(error: &ConfigError) -> Problem {
+        let (line, column) = (!error.text.is_empty()).then(|| error.position()).unzip();
+        let (file, message, help) = (error.file.clone(), error.message.clone(), error.help.clone());
+        Problem { file, line, column, message, help }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let checked = check(args);
+    if args.json
+        && let Err(error) = &checked
+        && let Some(ConfigErrors(problems)) = error.downcast_ref::<ConfigErrors>()
+    {
+        let mut out = std::io::stdout().lock();
+        let wrong = Wrong { problems: problems.iter().map(Problem::from).collect() };
+        serde_json::to_writer_pretty(&mut out, &wrong)?;
+        writeln!(out)?;
+    }
+    checked
+}
+
+fn check(args: &Args) -> anyhow::Result<()> {
     let (flow, data) = match &args.config {
         Some(file) => {
             let config = Config::load(file)?;
@@ -51,7 +94,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     flow.check_files()?;
     // Before the tests: what they load and let go would be room that a network is then said not to take.
-    let size = size(&flow, data.as_deref());
+    let size = size(&flow, data.as_deref())?;
     let tests = rehearse(&flow)?;
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -1,6 +1,6 @@
 //! What a flow will take, worked out before it runs: memory of its detectors and networks, bytes of the journal in a day.
 //!
-//! A network of a file is loaded once to see what it takes; of one that comes as a release it is told what was measured when the node
+//! A network of a file is loaded once to see what it takes, and refused if it cannot look at its source; of one that comes as a release it is told what was measured when the node
 //! proved it, or what its package declares.
 //!
 //! Records are made of made-up readings with five digits and measured; what depends on a source whose pace or channels
@@ -9,9 +9,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use node::config::problem::ConfigErrors;
 use node::flow::{Flow, SourceConfig};
 use node::network::measured::{Measured, measure};
-use node::network::{NetworkConfig, Origin};
+use node::network::{NetworkConfig, NetworkError, Origin};
 use node::pipeline::Product;
 use package::name::ModelName;
 use serde::Serialize;
@@ -67,8 +68,9 @@ enum Known {
     Declared,
 }
 
-/// Works it out. `data`: the data folder of the node whose flow it is, if it is known.
-pub(super) fn size(flow: &Flow, data: Option<&Path>) -> Size {
+/// Works it out, unless a network cannot be loaded for what it looks at. `data`: the data folder of the node whose flow it is, if it
+/// is known.
+pub(super) fn size(flow: &Flow, data: Option<&Path>) -> Result<Size, ConfigErrors> {
     let sources = flow.sources.iter().map(source).collect();
     let model = |model: &node::flow::ModelConfig| {
         let channels = match model.feature {
@@ -85,9 +87,10 @@ pub(super) fn size(flow: &Flow, data: Option<&Path>) -> Size {
     for network in &flow.networks {
         let source = &flow.sources[network.source];
         let channels = source.channels.as_ref().map(Vec::len);
-        models.push(of_network(network, channels, data, &mut held));
+        let size = of_network(network, channels, data, &mut held);
+        models.push(size.map_err(|error| flow.refuse_network(network, &error))?);
     }
-    Size { sources, models }
+    Ok(Size { sources, models })
 }
 
 fn of_network(
@@ -95,14 +98,17 @@ fn of_network(
     channels: Option<usize>,
     data: Option<&Path>,
     held: &mut Vec<Measured>,
-) -> ModelSize {
+) -> Result<ModelSize, NetworkError> {
     let mut size =
         ModelSize { model: network.name.to_string(), memory_bytes: None, memory_is: None, file_bytes: None };
     match &network.from {
         Origin::File(file) => {
             // One that looks at pictures needs no channels.
             let channels = channels.or(network.pictures.then_some(0));
-            let measured = channels.and_then(|channels| measure(network, channels).ok());
+            let measured = match channels.map(|channels| measure(network, channels)) {
+                Some(Err(error)) if !error.is_of_this_machine() => return Err(error),
+                measured => measured.and_then(Result::ok),
+            };
             size.memory_bytes = measured.as_ref().and_then(|measured| measured.grown_bytes);
             size.memory_is = size.memory_bytes.map(|_| Known::Measured);
             size.file_bytes = std::fs::metadata(file).ok().map(|file| file.len());
@@ -114,7 +120,7 @@ fn of_network(
             }
         }
     }
-    size
+    Ok(size)
 }
 
 /// What the release that serves on the node takes.
