@@ -70,6 +70,9 @@ const MEASURED_MAX: usize = 32;
 /// Why an order to answer beside the current one is not followed, whoever gave it.
 const FORBIDDEN: &str = "the owner of this node lets nothing answer beside what runs";
 
+/// Why a model is not loaded that nothing here lets answer.
+pub(crate) const UNSERVED: &str = "there is no server in which it could answer: add `[serve]` to node.toml";
+
 /// The most characters of a reason that are kept.
 const WHY_MAX: usize = 400;
 
@@ -102,8 +105,9 @@ impl Turn<'_> {
             Event::Started => self.started(),
             Event::Stopping => {
                 self.kept.paused = true;
-                // This start did not fail.
-                self.kept.unproven_starts = self.kept.unproven_starts.saturating_sub(1);
+                // This start did not fail, if it was one.
+                let counted = u32::from(!self.run.unserved);
+                self.kept.unproven_starts = self.kept.unproven_starts.saturating_sub(counted);
             }
             Event::Ordered(order) => self.ordered(order),
             Event::Chosen { index, result } => self.chosen(index, result),
@@ -148,7 +152,7 @@ impl Turn<'_> {
 
     /// What an earlier run left goes on; if it ended while a candidate ran, that was a miss, unless somebody asked for it.
     fn started(&mut self) {
-        self.run = Run::default();
+        self.run = Run { unserved: self.run.unserved, ..Run::default() };
         let paused = std::mem::take(&mut self.kept.paused);
         for report in self.kept.reports.clone() {
             self.effects.push(Effect::Journal(report));
@@ -170,6 +174,7 @@ impl Turn<'_> {
         self.spare_started(paused);
         match &self.kept.safe {
             Some(why) => self.effects.push(Effect::Tell(format!("no model is loaded: {why}"))),
+            None if self.run.unserved => self.effects.push(Effect::Tell(UNSERVED.to_owned())),
             None => self.serve_current(),
         }
         self.go_on();
@@ -353,6 +358,10 @@ impl Turn<'_> {
     fn enter(&mut self, phase: Phase) {
         let Now { boot, kernel, .. } = *self.now;
         let Some(candidate) = &mut self.kept.candidate else { return };
+        if phase == Phase::Trial && self.run.unserved {
+            candidate.phase = Phase::Staged;
+            return self.wait(UNSERVED);
+        }
         candidate.phase = phase;
         (candidate.boot, candidate.kernel) = (boot, kernel);
         let slot = candidate.slot.clone();
@@ -617,11 +626,10 @@ impl Turn<'_> {
         }
     }
 
-    /// The candidate's next piece of work, unless it waits.
+    /// The candidate's next piece of work, unless it waits: for its time, or for somebody who lets it answer.
     fn go_on(&mut self) {
-        let Some(candidate) = self.kept.candidate.as_ref().filter(|_| self.run.retry_ns.is_none()) else {
-            return;
-        };
+        let waits = self.run.retry_ns.is_some() || self.run.unserved;
+        let Some(candidate) = self.kept.candidate.as_ref().filter(|_| !waits) else { return };
         let slot = candidate.slot.clone();
         match candidate.phase {
             Phase::Staging => self.effects.push(Effect::Transfer(slot)),
@@ -648,9 +656,10 @@ impl Turn<'_> {
         }
     }
 
-    /// Loads the current model, unless it did so too often without an answer.
+    /// Loads the current model, unless it did so too often without an answer. What nothing lets answer is not loaded, and not counted.
     fn serve_current(&mut self) {
-        let Some(current) = self.kept.current.clone().filter(|_| self.kept.safe.is_none()) else {
+        let may = self.kept.safe.is_none() && !self.run.unserved;
+        let Some(current) = self.kept.current.clone().filter(|_| may) else {
             self.stop_serving();
             return;
         };

@@ -40,6 +40,8 @@ pub trait Hands {
     /// Let it answer beside the current model, and compare: before its trial [`Event::Shadowed`], within limits that were ordered
     /// [`Event::Compared`] again and again, or [`Event::Stood`]; [`Event::Crashed`].
     fn shadow(&mut self, model: &ModelName, slot: &Slot, limits: Option<Limits>);
+    /// Whether anything here lets it answer; it stays so in a run.
+    fn serves(&mut self, model: &ModelName, slot: &Slot) -> bool;
     /// Load it, and let it answer instead of what is loaded: [`Event::Loaded`], [`Event::Answered`], [`Event::Crashed`]. If it is
     /// loaded already, only say so.
     fn serve(&mut self, model: &ModelName, slot: &Slot);
@@ -172,8 +174,9 @@ impl<D: Disk + Clone, H: Hands> Carry<D, H> {
                 continue;
             };
             // This start is not counted, so a model that breaks the node down would do so again; no model at all is worse.
-            let kept = &carried.slots.kept;
-            if let Some(current) = kept.current.as_ref().filter(|_| kept.safe.is_none()) {
+            let Slots { kept, run } = &carried.slots;
+            let may = kept.safe.is_none() && !run.unserved;
+            if let Some(current) = kept.current.as_ref().filter(|_| may) {
                 self.hands.serve(&name, current);
             }
         }
@@ -276,6 +279,10 @@ impl<D: Disk + Clone, H: Hands> Carry<D, H> {
         let carried = self.models.get_mut(model)?;
         let event = carried.waiting.front()?.clone();
         let is_passing = is_passing(&event);
+        // A model is of one kind: what holds of what is current holds of what comes.
+        let Kept { current, candidate, .. } = &carried.slots.kept;
+        let slot = current.as_ref().or(candidate.as_ref().map(|candidate| &candidate.slot));
+        carried.slots.run.unserved = slot.is_some_and(|slot| !self.hands.serves(model, slot));
         let (slots, effects) = step(carried.slots.clone(), event, now, &self.rules);
         if effects.first() == Some(&Effect::Persist) {
             match carried.file.write(&slots.kept) {
@@ -375,9 +382,9 @@ mod tests {
     use super::*;
     use crate::install::trial::Answer;
 
-    /// Writes down what it is asked for.
+    /// Writes down what it is asked for; and whether nothing lets models answer.
     #[derive(Default)]
-    struct Notes(Vec<String>);
+    struct Notes(Vec<String>, bool);
 
     impl Notes {
         fn note(&mut self, words: String) {
@@ -400,6 +407,9 @@ mod tests {
         }
         fn shadow(&mut self, _model: &ModelName, slot: &Slot, _limits: Option<Limits>) {
             self.note(format!("shadow {}", slot.release));
+        }
+        fn serves(&mut self, _model: &ModelName, _slot: &Slot) -> bool {
+            !self.1
         }
         fn serve(&mut self, _model: &ModelName, slot: &Slot) {
             self.note(format!("serve {}", slot.release));
@@ -487,6 +497,26 @@ mod tests {
         carry.tick(&now()).unwrap();
         assert_eq!(heard(&mut carry), "serve 7", "the start is counted now, then the answer");
         assert_eq!(carry.slots(&tiny()).unwrap().kept.unproven_starts, 0);
+    }
+
+    #[test]
+    fn what_nobody_serves_is_neither_started_nor_counted() {
+        let disk = disk();
+        for full_at in [1 << 20, 1] {
+            disk.full_at(1 << 20);
+            let mut carry = open(&disk).unwrap();
+            carry.hands().1 = true;
+            disk.full_at(full_at);
+            for _ in 0..5 {
+                carry.start(&now()).unwrap();
+                assert_eq!(heard(&mut carry), "tell", "why not");
+            }
+            assert_eq!(carry.slots(&tiny()).unwrap().kept.unproven_starts, 0);
+        }
+        disk.full_at(1 << 20);
+        let mut carry = open(&disk).unwrap();
+        carry.start(&now()).unwrap();
+        assert_eq!(heard(&mut carry), "serve 7");
     }
 
     #[test]

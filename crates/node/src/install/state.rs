@@ -339,6 +339,9 @@ pub struct Run {
     pub beside_ns: Option<MonoNs>,
     /// What is going on with the spare.
     pub spare: SpareRun,
+    /// Nothing here lets this model answer, as on a node whose `[serve]` was taken out. Said anew before each event, by whoever carries
+    /// out.
+    pub unserved: bool,
 }
 
 /// What a run of the node knows of a spare.

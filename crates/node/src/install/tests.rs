@@ -160,7 +160,7 @@ impl Play {
         let why = || "why".to_owned();
         let answer = Answer { ms: 10, ok: true, golden: false };
         let event = match word {
-            "restart" | "cut" | "forbidden" | "allowed" => {
+            "restart" | "cut" | "forbidden" | "allowed" | "unserved" => {
                 // The owner is heard when the node begins.
                 match word {
                     "forbidden" => self.rules.beside = None,
@@ -169,7 +169,8 @@ impl Play {
                 }
                 // What lasts goes through its file; the rest is forgotten.
                 let kept = serde_json::to_vec(&self.slots.kept).unwrap();
-                self.slots = Slots { kept: serde_json::from_slice(&kept).unwrap(), run: Run::default() };
+                let run = Run { unserved: word == "unserved", ..Run::default() };
+                self.slots = Slots { kept: serde_json::from_slice(&kept).unwrap(), run };
                 self.now.boot = BootId::random(&mut self.chance);
                 self.now.mono_ns = 0;
                 Event::Started
@@ -668,6 +669,63 @@ fn a_current_model_that_does_not_start_gives_way_to_the_previous_one() {
 }
 
 #[test]
+fn what_nobody_serves_is_not_started_and_comes_back() {
+    // However often the node begins, nothing was started that could have failed.
+    Play::at_work().plays(
+        "stop         => persist
+         unserved     => persist floor:7
+         unserved     => floor:7
+         unserved     => floor:7
+         after 90     =>
+         stop         => persist
+         unserved     => persist floor:7
+         unserved     => floor:7
+         order 7      =>
+         restart      => persist floor:7 serve:7
+         loaded 7     =>
+         answer 7     => persist",
+        "7 (6) [-] refused []",
+    );
+    // Starts that did fail before stay counted, and are not forgotten by a stop.
+    Play::at_work().plays(
+        "cut          => persist floor:7 serve:7
+         cut          => persist floor:7 serve:7
+         cut          => persist floor:7 serve:7
+         unserved     => floor:7
+         after 90     =>
+         stop         => persist
+         cut          => persist floor:7 fellback:7 serve:6 collect",
+        "6 (-) [-] refused [7]",
+    );
+    // A person may change what is current meanwhile.
+    Play::at_work().plays(
+        "unserved     => floor:7
+         roll-back    => persist rolledback:7 collect
+         restart      => persist rolledback:7 floor:6 serve:6",
+        "6 (-) [-] refused [7]",
+    );
+    // A candidate waits where it was, at no risk.
+    Play::with_8_in(Phase::Trial).plays(
+        "stop         => persist
+         unserved     => persist floor:7
+         after 90     =>
+         unserved     => floor:7
+         unserved     => floor:7
+         restart      => persist floor:7 serve:7 verify:8",
+        "7 (6) [8 staged 0] refused []",
+    );
+    Play::with_8_in(Phase::Staging).plays(
+        "unserved     => floor:7
+         after 90     =>
+         restart      => persist floor:7 serve:7 transfer:8",
+        "7 (6) [8 staging 0] refused []",
+    );
+    let mut play = Play::with_8_in(Phase::Proving);
+    play.slots.run.unserved = true;
+    play.plays("proved 8 => persist\n after 90 =>", "7 (6) [8 staged 0] refused []");
+}
+
+#[test]
 fn safe_mode_and_out() {
     let safe = || {
         let mut play = Play::at_work();
@@ -770,13 +828,13 @@ fn reports_stay_until_the_journal_has_them_and_have_names_of_their_own() {
 proptest! {
     /// Whatever happens in whatever order.
     #[test]
-    fn what_always_holds(words in proptest::collection::vec((0usize..48, 6u64..10), 0..80)) {
-        const WORDS: [&str; 48] = [
+    fn what_always_holds(words in proptest::collection::vec((0usize..49, 6u64..10), 0..80)) {
+        const WORDS: [&str; 49] = [
             "cut", "restart", "stop", "order", "order", "order-back", "chosen", "chosen", "unfit", "arrived", "arrived",
             "not-arrived", "verified", "verified", "damaged", "unusable", "proved", "disproved", "not-now", "loaded", "spoilt",
             "not-loaded", "answer", "fail", "crash", "roll-back", "leave-safe", "beside", "beside", "beside-too", "compared",
             "aside", "withdrawn", "quiet", "quiet", "busy", "s-chosen", "s-later", "s-arrived", "s-verified", "s-proved",
-            "s-disproved", "s-loaded", "s-crash", "s-spoilt", "no-room", "forbidden", "allowed",
+            "s-disproved", "s-loaded", "s-crash", "s-spoilt", "no-room", "forbidden", "allowed", "unserved",
         ];
         let mut play = Play::that_spares();
         play.rules.trial.least = Duration::ZERO;
@@ -796,7 +854,7 @@ proptest! {
                     prop_assert!(!refused.contains(&manifest), "{effect} of what was refused");
                 }
                 // What the journal does not have is told again at a start.
-                if effect == "committed" && !["cut", "restart", "forbidden", "allowed"].contains(&WORDS[word]) {
+                if effect == "committed" && !["cut", "restart", "forbidden", "allowed", "unserved"].contains(&WORDS[word]) {
                     prop_assert!(was_beside != Some(manifest), "what answers beside never commits");
                 }
             }
@@ -809,6 +867,7 @@ proptest! {
             let is_wanted = kept.wanted.as_ref().is_some_and(|order| order.beside.is_some());
             prop_assert!(play.rules.beside.is_some() || kept.beside().is_none() && !is_wanted);
             prop_assert!(kept.unproven_starts <= UNPROVEN_STARTS_MAX);
+            prop_assert!(!play.slots.run.unserved || play.slots.run.serving.is_none());
             if let Some(spare) = &kept.spare {
                 let current = kept.current.as_ref().unwrap();
                 prop_assert!(spare.slot.index == current.index && spare.slot.manifest != current.manifest);

@@ -229,7 +229,12 @@ impl<D: Disk> Hands for Outside<'_, D> {
         }
     }
 
+    fn serves(&mut self, _model: &ModelName, _slot: &Slot) -> bool {
+        !self.act.unserved
+    }
+
     fn serve(&mut self, model: &ModelName, slot: &Slot) {
+        self.holds(!self.act.unserved, || format!("{model} {} is started, and nobody serves", slot.release));
         let kept = self.seen.borrow().slots.get(model).cloned().unwrap_or_default();
         let is_beside = kept.beside().is_some_and(|(it, _)| it.slot.manifest == slot.manifest);
         self.holds(!is_beside, || format!("{model} {} serves and shall not", slot.release));

@@ -32,6 +32,8 @@ pub(crate) struct Act {
     pub(crate) breaks: bool,
     /// A person leaves safe mode.
     pub(crate) forgives: bool,
+    /// Nothing lets models answer.
+    pub(crate) unserved: bool,
     /// Releases of `tiny` that are to answer beside the current one.
     pub(crate) beside: Vec<u64>,
     /// The order to do so is taken back.
@@ -113,6 +115,7 @@ pub(crate) fn acts(house: &House) -> Vec<Act> {
         act.is_safe = true;
     });
     act("a person leaves safe mode", 9, &[("tiny", 8), other], 6, &|act, _| act.forgives = true);
+    act("nobody serves", 9, &[("tiny", 8), other], 6, &|act, _| act.unserved = true);
     let pair = |release, has_spare| {
         move |act: &mut Act, _: u64| {
             act.spares = true;
@@ -154,6 +157,8 @@ impl Act {
         must!(kept.beside().is_none() || is_beside, "{}: it answers beside unasked", self.name);
         let shall = !self.beside.is_empty() && !self.is_withdrawn && !self.is_enough;
         must!(is_beside == shall || ends > 0 && !is_beside, "{}: beside is {is_beside}", self.name);
+        let is_counted = self.unserved && kept.unproven_starts > 0;
+        must!(!is_counted, "{}: starts were counted, and nothing was started", self.name);
         must!(kept.safe.is_some() == self.is_safe || is_refused, "{}: safe is {:?}", self.name, kept.safe);
         self.check_pair(house, seen, ends)
     }

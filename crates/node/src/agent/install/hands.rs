@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use package::digest::Digest;
 use package::golden::Budget;
 use package::name::ModelName;
 use package::trust::shadow::Limits;
@@ -14,8 +15,9 @@ use wire::world::World;
 use super::errand::{self, Reach};
 use super::flows::Flows;
 use super::networks::Networks;
-use super::what::{What, what};
+use super::what::{What, known, what};
 use super::word::Word;
+use crate::install::UNSERVED;
 use crate::install::carry::Hands;
 use crate::install::event::Event;
 use crate::install::report;
@@ -30,6 +32,8 @@ pub(super) struct Worker<W> {
     pub(super) flows: Flows,
     /// Candidates that are compared.
     shadows: BTreeMap<ModelName, AbortHandle>,
+    /// Of which manifests it was found out whether anything here lets them answer.
+    served: BTreeMap<ModelName, (Digest, bool)>,
 }
 
 impl<W: World + Clone + 'static> Worker<W> {
@@ -41,6 +45,7 @@ impl<W: World + Clone + 'static> Worker<W> {
             networks: Networks::default(),
             flows,
             shadows: BTreeMap::new(),
+            served: BTreeMap::new(),
         }
     }
 
@@ -115,15 +120,29 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
         self.shadows.insert(model.clone(), shadow);
     }
 
+    fn serves(&mut self, model: &ModelName, slot: &Slot) -> bool {
+        if self.reach.has_server {
+            return true;
+        }
+        if let Some((manifest, serves)) = self.served.get(model)
+            && *manifest == slot.manifest
+        {
+            return *serves;
+        }
+        // What is wrong with a manifest that cannot be read is found out when it is to be loaded.
+        let Some(what) = known(&self.reach.store, slot) else { return true };
+        let serves = what != What::Words;
+        self.served.insert(model.clone(), (slot.manifest, serves));
+        serves
+    }
+
     fn serve(&mut self, model: &ModelName, slot: &Slot) {
         match what(&self.reach.store, slot) {
             What::Network => self.networks.serve(&self.reach, model, slot),
             What::Flow => self.flows.serve(&self.reach, model, slot),
             What::Words if self.reach.has_server => self.reach.slots.serve(model, slot),
-            What::Words => {
-                let words = "there is no server in which it could answer: add `[serve]` to node.toml";
-                self.tell(Some(model), words);
-            }
+            // Its manifest could not be read when it was asked for.
+            What::Words => self.tell(Some(model), UNSERVED),
         }
     }
 

@@ -21,11 +21,17 @@ pub(super) enum What {
 
 /// What a slot's model is. A manifest that cannot be read is the server's affair, which says what is wrong with it.
 pub(super) fn what(store: &Store<System>, slot: &Slot) -> What {
-    match described(store, slot) {
-        Some(manifest) if network::is_one(&manifest) => What::Network,
-        Some(manifest) if flow::is_one(&manifest) => What::Flow,
-        _ => What::Words,
-    }
+    known(store, slot).unwrap_or(What::Words)
+}
+
+/// The same; `None` if the manifest cannot be read.
+pub(super) fn known(store: &Store<System>, slot: &Slot) -> Option<What> {
+    let manifest = described(store, slot)?;
+    Some(match () {
+        () if network::is_one(&manifest) => What::Network,
+        () if flow::is_one(&manifest) => What::Flow,
+        () => What::Words,
+    })
 }
 
 /// The manifest of a slot's variant, if it can be read.
