@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use node::desired::{self, KeptFile};
 use package::disk::system::System as Disk;
 use package::tlog::TILE_WIDTH;
-use package::tlog::note::{Checkpoint, NOTE_MAX_BYTES, NoteKey};
+use package::tlog::note::{Checkpoint, NoteKey};
 use package::tlog::tile::{Content, Tile};
 use serde_json::{Value, json};
 
@@ -113,7 +113,7 @@ fn ls(args: &Ls) -> anyhow::Result<()> {
         Ok((key, is_said)) => (log.checkpoint(&key)?.0, is_said),
         // To look, nobody needs a key.
         Err(_) if args.place.key.is_none() => {
-            let note = String::from_utf8(log.file("checkpoint", NOTE_MAX_BYTES as u64)?)?;
+            let note = String::from_utf8(log.note()?)?;
             (Checkpoint::parse(&note)?, false)
         }
         Err(error) => return Err(error),

@@ -41,7 +41,8 @@ fn the_log_is_checked_without_belief() {
         if said.code == Some(0) {
             break;
         }
-        assert!(said.err.contains("has no checkpoint"), "{}", said.err);
+        assert!(said.err.contains("has no checkpoint of a log yet"), "{}", said.err);
+        assert!(said.err.contains("published about a minute after it, so ask again then"), "{}", said.err);
         std::thread::sleep(Duration::from_millis(50));
         said = stage.run(&keep);
     }
@@ -58,6 +59,8 @@ fn the_log_is_checked_without_belief() {
         "{listed}"
     );
     house.refused(&["audit", "verify"], 1, "--key FILE names its public key");
+    std::fs::create_dir(stage.path("empty")).unwrap();
+    stage.refused(&["audit", "ls", "--dir", "empty"], "it is not what `selvedge audit export` made");
     let other = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
     house.refused(&["audit", "verify", "--key", other], 1, "is not believed");
 

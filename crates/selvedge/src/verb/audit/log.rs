@@ -110,10 +110,33 @@ impl Log {
 
     /// How far it has come, by its key.
     pub(super) fn checkpoint(&self, key: &NoteKey) -> anyhow::Result<(Checkpoint, Vec<u8>)> {
-        let note = self.file("checkpoint", NOTE_MAX_BYTES as u64)?;
+        let note = self.note()?;
         let checkpoint = Checkpoint::open(&note, key);
         let checkpoint = checkpoint.with_context(|| format!("the log of {} is not believed", self.name()))?;
         Ok((checkpoint, note))
+    }
+
+    /// What says how far it has come; whose word that is was not looked at.
+    pub(super) fn note(&self) -> anyhow::Result<Vec<u8>> {
+        let found = self.find("checkpoint", NOTE_MAX_BYTES as u64)?;
+        let note = found.with_context(|| self.nothing_published())?;
+        anyhow::ensure!(note.len() <= NOTE_MAX_BYTES, "the checkpoint of the log is longer than any is");
+        Ok(note)
+    }
+
+    /// What it means that there is no checkpoint, and what to do.
+    fn nothing_published(&self) -> String {
+        let name = self.name();
+        match self {
+            Log::Hub(_) => format!(
+                "{name} has no checkpoint of a log yet: nothing that was done there is published, and so nothing can be shown or checked. An act \
+                 is published about a minute after it, so ask again then; if it stays so, the hub's own log says what keeps it from publishing"
+            ),
+            Log::Folder(_) | Log::Unpacked(_) => format!(
+                "{name} has no checkpoint of a log: it is not what `selvedge audit export` made, or only a part of it. Export it once more \
+                 (`selvedge audit export --hub URL --key audit.pub -o DIR`), or ask the hub itself with --hub"
+            ),
+        }
     }
 
     /// Goes through all of it: every entry, every tile, the root; and older roots on the way. `see` is given each file.
