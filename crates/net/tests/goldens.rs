@@ -22,6 +22,7 @@ use net::tensor::{Data, Tensor};
 use shared::cases::near;
 use shared::data::data;
 use shared::proto::read_tensor;
+use shared::recipes::FACES;
 use shared::runtimes::{kinds, options};
 
 fn load(bytes: &[u8], kind: Kind) -> Network {
@@ -70,21 +71,6 @@ fn a_frame_of_speech_is_heard() {
 fn scores_of_faces_are_those_of_the_peer() {
     golden("ultraface/version-RFB-320.onnx", "ultraface-version-RFB-320", 1e-5);
 }
-
-const FACES: &str = r#"
-    [inputs.input]
-    from = "picture"
-    mean = [127]
-    deviation = [128]
-    [[answers]]
-    as = "boxes"
-    boxes = "boxes"
-    scores = "scores"
-    background = 0
-    labels = ["background", "face"]
-    threshold = 0.7
-    overlap = 0.3
-"#;
 
 #[test]
 fn faces_are_found_in_photographs() {

@@ -14,6 +14,7 @@ use net::specimen::{Size, constant, int, model, node, value, whole};
 use net::stage::{Material, Stage, StepError};
 use net::tensor::{Data, Tensor};
 use shared::data::data;
+use shared::recipes::FACES;
 use shared::runtimes::{kinds, options};
 
 fn stage(bytes: &[u8], kind: Kind, recipe: &str) -> Stage {
@@ -247,8 +248,7 @@ fn networks_of_others_share_runs_or_say_why_not() {
             let network = Network::load(&read(file), &options(kind)).unwrap();
             Stage::new(network, toml::from_str::<Recipe>(recipe).unwrap()).unwrap_err().to_string()
         };
-        let faces = "batch = 4\n[inputs.input]\nfrom = \"picture\"\n";
-        let why = refused("ultraface/version-RFB-320.onnx", faces);
+        let why = refused("ultraface/version-RFB-320.onnx", &format!("batch = 4\n{FACES}"));
         assert!(why.contains("input float32[1×3×240×320] has a first dimension of 1"), "{why}");
         let voice = "batch = 4\n[inputs.input]\nfrom = \"numbers\"\n[inputs.state]\nfrom = \"state\"\noutput = \"stateN\"\nshape = [2, 1, 128]\n[inputs.sr]\nfrom = \"constant\"\nvalues = [16000]\n";
         let why = refused("silero-vad/silero_vad_16k_op15.onnx", voice);

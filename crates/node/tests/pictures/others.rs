@@ -8,6 +8,7 @@ use node::play::play;
 use wire::body::Said;
 
 use crate::borrowed::data::data;
+use crate::borrowed::recipes::{FACES, in_flow};
 
 #[test]
 fn faces_are_found_through_a_folder() {
@@ -19,7 +20,7 @@ fn faces_are_found_through_a_folder() {
         fs::copy(data.join("images").join(name), pictures.join(name)).unwrap();
     }
     fs::write(pictures.join("broken.jpg"), b"\xff\xd8\xff and no more").unwrap();
-    let file = data.join("version-RFB-320.onnx");
+    let (file, recipe) = (data.join("version-RFB-320.onnx"), in_flow(FACES, "faces"));
     let text = format!(
         r#"
 [source.door]
@@ -32,20 +33,7 @@ inputs = ["source.door"]
 file = {file:?}
 record = "each"
 
-[model.faces.recipe.inputs.input]
-from = "picture"
-mean = [127]
-deviation = [128]
-
-[[model.faces.recipe.answers]]
-as = "boxes"
-boxes = "boxes"
-scores = "scores"
-background = 0
-labels = ["background", "face"]
-threshold = 0.7
-overlap = 0.3
-
+{recipe}
 [rule.crowd]
 inputs = ["model.faces"]
 when = 'faces.count >= 3.0 && faces.label == "face"'

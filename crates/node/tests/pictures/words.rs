@@ -73,49 +73,57 @@ fn all_kinds_are_known_with_what_they_give() {
     assert_eq!(tests, 1);
 }
 
+/// What is said of the flow with `to` in the place of `from`.
+fn check(from: &str, to: &str, why: &str) {
+    let text = FLOW.replacen(from, to, 1);
+    assert_ne!(text, FLOW, "{from}");
+    let error = Flow::parse(Path::new("flow.toml"), text.into()).unwrap_err().to_string();
+    assert!(error.contains(why), "{from} → {to}: {error}");
+}
+
+/// The same with a line more behind `line`.
+fn check_more(line: &str, more: &str, why: &str) {
+    check(line, &format!("{line}\n{more}"), why);
+}
+
 #[test]
-fn what_is_wrong_is_said() {
-    for (change, to, why) in [
-        ("folder = \"uploads\"", "", "has no `folder`"),
-        ("folder = \"uploads\"", "folder = \"uploads\"\nafter = \"burn\"", "there is no \"burn\""),
-        ("folder = \"uploads\"", "folder = \"uploads\"\nafter = \"move\"", "does not say where to"),
-        ("folder = \"uploads\"", "folder = \"uploads\"\nto = \"x\"", "`to` is for pictures that are moved"),
-        (
-            "folder = \"uploads\"",
-            "folder = \"uploads\"\nafter = \"move\"\nto = \"uploads\"",
-            "to where they are",
-        ),
-        ("folder = \"uploads\"", "folder = \"uploads\"\nchannels = [\"a\"]", "channels of its own"),
-        ("folder = \"uploads\"", "folder = \"uploads\"\nmax_pixels = 0", "`max_pixels` is from 1"),
-        ("rtsp://10.0.0.8", "http://10.0.0.8", "must begin with rtsp://"),
-        ("rtsp://10.0.0.8", "rtsp://me:secret@10.0.0.8", "settings of their own"),
-        ("user = \"viewer\"\n", "", "a password and no user"),
-        ("password_file = \"secret\"\n", "", "a user and no password"),
-        ("device = \"/dev/video0\"", "", "a device or a command"),
-        ("size = [640, 480]", "size = [641, 480]", "an even width"),
-        ("size = [640, 480]", "form = \"yuyv\"", "plain pixels need a size"),
-        ("device = \"default\"", "", "a file, a device or a command"),
-        ("device = \"default\"", "device = \"default\"\nrate_hz = 9", "`rate_hz` is from 100"),
-        ("inputs = [\"source.door\"]\nfile", "inputs = [\"source.plain\"]\nfile", "its source gives numbers"),
-        ("file = \"net.onnx\"", "file = \"net.onnx\"\nwindow = 2", "one picture at a time"),
-        ("file = \"net.onnx\"", "file = \"net.onnx\"\nrecord = \"some\"", "write \"changes\" or \"each\""),
-        ("[0.0, 0.5, 1.0, 0.5]", "[0.0, 0.5, 1.5, 0.5]", "lies outside of the picture"),
-        ("[0.0, 0.5, 1.0, 0.5]", "[0.5, 0.5, 0.5, 0.5]", "is a point"),
-        ("{ line = [", "{ Line = [", "a name that is no word"),
-        (
-            "as = \"boxes\"\nboxes = \"boxes\"\nthreshold = 0.5\noverlap = 0.5",
-            "as = \"numbers\"\noutput = \"y\"\nnames = [\"label\"]",
-            "the recipe has no answer",
-        ),
-        ("things.line_forth >", "things.line_fort >", "gives no `line_fort`"),
-        ("line_forth = 4, label = \"x\"", "line_forth = \"x\"", "expected a number"),
-        ("line_forth = 4, label = \"x\"", "label = 4", "expected a word"),
-        ("line_forth = 4, label = \"x\"", "lebel = \"x\"", "there is no `lebel` to give"),
-        ("type = \"sound\"", "type = \"sounds\"", "no source of type"),
-    ] {
-        let text = FLOW.replacen(change, to, 1);
-        assert_ne!(text, FLOW, "{change}");
-        let error = Flow::parse(Path::new("flow.toml"), text.into()).unwrap_err().to_string();
-        assert!(error.contains(why), "{change} → {to}: {error}");
-    }
+fn what_is_wrong_of_a_source_is_said() {
+    let folder = "folder = \"uploads\"";
+    check(folder, "", "has no `folder`");
+    check_more(folder, "after = \"burn\"", "there is no \"burn\"");
+    check_more(folder, "after = \"move\"", "does not say where to");
+    check_more(folder, "to = \"x\"", "`to` is for pictures that are moved");
+    check_more(folder, "after = \"move\"\nto = \"uploads\"", "to where they are");
+    check_more(folder, "channels = [\"a\"]", "channels of its own");
+    check_more(folder, "max_pixels = 0", "`max_pixels` is from 1");
+    check("rtsp://10.0.0.8", "http://10.0.0.8", "must begin with rtsp://");
+    check("rtsp://10.0.0.8", "rtsp://me:secret@10.0.0.8", "settings of their own");
+    check("user = \"viewer\"\n", "", "a password and no user");
+    check("password_file = \"secret\"\n", "", "a user and no password");
+    check("device = \"/dev/video0\"", "", "a device or a command");
+    check("size = [640, 480]", "size = [641, 480]", "an even width");
+    check("size = [640, 480]", "form = \"yuyv\"", "plain pixels need a size");
+    check("device = \"default\"", "", "a file, a device or a command");
+    check_more("device = \"default\"", "rate_hz = 9", "`rate_hz` is from 100");
+    check("type = \"sound\"", "type = \"sounds\"", "no source of type");
+}
+
+#[test]
+fn what_is_wrong_of_a_network_and_its_test_is_said() {
+    let source = "inputs = [\"source.door\"]\nfile";
+    check(source, "inputs = [\"source.plain\"]\nfile", "its source gives numbers");
+    let file = "file = \"net.onnx\"";
+    check_more(file, "window = 2", "one picture at a time");
+    check_more(file, "record = \"some\"", "write \"changes\" or \"each\"");
+    let line = "[0.0, 0.5, 1.0, 0.5]";
+    check(line, "[0.0, 0.5, 1.5, 0.5]", "lies outside of the picture");
+    check(line, "[0.5, 0.5, 0.5, 0.5]", "is a point");
+    check("{ line = [", "{ Line = [", "a name that is no word");
+    let answer = "as = \"boxes\"\nboxes = \"boxes\"\nthreshold = 0.5\noverlap = 0.5";
+    check(answer, "as = \"numbers\"\noutput = \"y\"\nnames = [\"label\"]", "the recipe has no answer");
+    check("things.line_forth >", "things.line_fort >", "gives no `line_fort`");
+    let given = "line_forth = 4, label = \"x\"";
+    check(given, "line_forth = \"x\"", "expected a number");
+    check(given, "label = 4", "expected a word");
+    check(given, "lebel = \"x\"", "there is no `lebel` to give");
 }
