@@ -1,4 +1,6 @@
-"""An OPC UA server for tests: `opcua.py PORT FOLDER`. Prints the SHA-256 of its certificate, which stays in the folder, once it listens.
+"""An OPC UA server for tests: `opcua.py PORT FOLDER [MILLISECONDS]`. Prints the SHA-256 of its certificate, which stays in the folder, once
+it listens. A session of which it hears nothing ends after so many milliseconds, whatever the client asks for. At SIGUSR1 it ends all sessions
+without a word, at SIGUSR2 all connections.
 
 Anybody may read; who gives a name must be `reader` with the password `swordfish`. In namespace 2:
 `Pump.Pressure` 1.5, `Pump.Flow` a float 20.25, `Pump.Level` an Int16 -15, `Pump.Total` a UInt64 2^53, `Pump.On` true, `Pump.Broken` and
@@ -9,12 +11,14 @@ each 50 ms: it is its own source timestamp in milliseconds since 1970.
 import asyncio
 import datetime
 import hashlib
+import signal
 import sys
 import time
 from pathlib import Path
 
 from asyncua import Server, ua
 from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.internal_subscription import InternalSubscription
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -22,6 +26,26 @@ from cryptography.x509.oid import NameOID
 
 URI = "urn:plant:server"
 TICK_MS = 50
+
+
+OVERFLOW = 0x480
+"""In a status: values before this one did not fit into the queue."""
+
+enqueue = InternalSubscription._enqueue_event
+
+
+async def enqueue_and_tell(self, item, data, size, queue):
+    """As the library does it, but for the flag that the standard asks for."""
+    is_full = size != 0 and len(queue.get(item, ())) >= size
+    await enqueue(self, item, data, size, queue)
+    oldest = queue[item][0] if is_full else None
+    if isinstance(oldest, ua.MonitoredItemNotification):
+        lost = oldest.Value
+        status = ua.StatusCode(lost.StatusCode.value | OVERFLOW)
+        oldest.Value = ua.DataValue(lost.Value, status, lost.SourceTimestamp, lost.ServerTimestamp)
+
+
+InternalSubscription._enqueue_event = enqueue_and_tell
 
 
 class Users:
@@ -66,6 +90,8 @@ async def main():
     shown, key_file = certificate(folder)
     server = Server(user_manager=Users())
     await server.init()
+    if len(sys.argv) > 3:
+        server.iserver.min_session_timeout_ms = server.iserver.max_session_timeout_ms = float(sys.argv[3])
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/plant/server")
     await server.set_application_uri(URI)
     kinds = ua.SecurityPolicyType
@@ -112,7 +138,19 @@ async def main():
         await server.write_attribute_value(
             node.nodeid, ua.DataValue(value, StatusCode=ua.StatusCode(status), SourceTimestamp=now)
         )
+    async def end_sessions():
+        for client in list(server.bserver.clients):
+            if client.processor.session:
+                await client.processor.session.close_session(True)
+
+    def end_connections():
+        for client in list(server.bserver.clients):
+            client.transport.close()
+
     async with server:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.create_task(end_sessions()))
+        loop.add_signal_handler(signal.SIGUSR2, end_connections)
         print(hashlib.sha256(shown.read_bytes()).hexdigest(), flush=True)
         ticks = (int(time.time() * 1000) - begin_ms) // TICK_MS
         while True:

@@ -3,9 +3,15 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use node::flow::Flow;
+use node::flow::{Flow, SourceKind};
+use node::source::bring::{Source as _, SourceError};
+use node::source::opcua::client::Opcua;
+use node::source::queue::{ALLOWANCE_CELLS, Batch, Event, Outlet};
 use tempfile::TempDir;
+use wire::world::System;
 
 use crate::stand::{folder, free_port, reasons, records, run, until, values};
 
@@ -17,23 +23,30 @@ struct Server {
     dir: TempDir,
     /// SHA-256 of that.
     digest: String,
+    /// After so long without a word a session ends; `None`: as the client asks.
+    session_ms: Option<u32>,
 }
 
 impl Server {
     /// Starts one; `None`, and a word, where there is no asyncua.
     fn start() -> Option<Server> {
-        let python = python()?;
-        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
-        let (child, digest) = Server::spawn(&python, port, dir.path());
-        Some(Server { child, port, dir, digest })
+        Server::start_with(None)
     }
 
-    fn spawn(python: &Path, port: u16, dir: &Path) -> (Child, String) {
+    fn start_with(session_ms: Option<u32>) -> Option<Server> {
+        let python = python()?;
+        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+        let (child, digest) = Server::spawn(&python, port, dir.path(), session_ms);
+        Some(Server { child, port, dir, digest, session_ms })
+    }
+
+    fn spawn(python: &Path, port: u16, dir: &Path, session_ms: Option<u32>) -> (Child, String) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plant/opcua.py");
         let mut child = Command::new(python)
             .arg(script)
             .arg(port.to_string())
             .arg(dir)
+            .args(session_ms.map(|ms| ms.to_string()))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -51,10 +64,11 @@ impl Server {
 
     /// The same one again, at the same place.
     fn again(&mut self) {
-        (self.child, self.digest) = Server::spawn(&python().unwrap(), self.port, self.dir.path());
+        (self.child, self.digest) =
+            Server::spawn(&python().unwrap(), self.port, self.dir.path(), self.session_ms);
     }
 
-    /// Lets it hang, or go on: `STOP`, `CONT`.
+    /// Lets it hang, or go on: `STOP`, `CONT`; end its sessions, or its connections: `USR1`, `USR2`.
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
@@ -157,6 +171,117 @@ fn a_server_that_hangs_is_called_anew() {
     check_constants(dir.path());
     let told = reasons(dir.path());
     assert!(told.contains("the server said nothing for 1 s"), "{told}");
+}
+
+/// A source that listens to the server's clock, and in the node's place somebody who takes readings or does not.
+struct Desk {
+    outlet: Outlet,
+    /// Tries again after each failure; gives what they were.
+    source: JoinHandle<Vec<String>>,
+    /// The clock, reading by reading.
+    clocks: Vec<i64>,
+    refused: u64,
+    _dir: TempDir,
+}
+
+impl Desk {
+    fn open(server: &Server) -> Desk {
+        let dir = tempfile::tempdir().unwrap();
+        let text =
+            server.flow("security = \"none\"\nsilence = \"2s\"\nnodes = { clock = \"ns=2;s=Pump.Clock\" }");
+        let flow = Flow::parse(&dir.path().join("flow.toml"), text.into());
+        let flow = flow.unwrap_or_else(|problems| panic!("{problems}"));
+        let SourceKind::Opcua(settings) = &flow.sources[0].kind else { panic!("another source") };
+        let mut source = Opcua::new(settings.clone(), "oslo-7", "plc", &dir.path().join("opcua"));
+        let outlet = Outlet::new(1);
+        let mut inlet = outlet.inlet(0, Box::new(System::new()));
+        let source = std::thread::spawn(move || {
+            let mut told = Vec::new();
+            loop {
+                match source.run(&mut inlet) {
+                    Err(SourceError::Stopped(_)) => return told,
+                    Err(error) => told.push(error.to_string()),
+                    Ok(end) => panic!("it ended: {end}"),
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Desk { outlet, source, clocks: Vec::new(), refused: 0, _dir: dir }
+    }
+
+    /// Takes so many readings more.
+    fn take(&mut self, readings: usize) {
+        let enough = self.clocks.len() + readings;
+        while self.clocks.len() < enough {
+            let arrival = self.outlet.next(Duration::from_secs(60)).expect("a reading within a minute");
+            self.outlet.done(&arrival);
+            self.refused = self.refused.max(arrival.refused);
+            if let Event::Batch(batch) = arrival.event {
+                self.clocks.extend(batch.values.iter().map(|value| *value as i64));
+            }
+        }
+    }
+
+    /// Leaves no room for so long.
+    fn fill(&mut self, time: Duration) {
+        let mut other = self.outlet.inlet(0, Box::new(System::new()));
+        let all = || Batch { t_ms: vec![0; ALLOWANCE_CELLS], values: Vec::new() };
+        while other.offer(all()).is_err() {
+            self.take(1);
+        }
+        std::thread::sleep(time);
+    }
+
+    /// Ends it: what failed, how many of the clock's steps are missing, and how often the server said that it had dropped values. Each hole
+    /// was told, one way or the other.
+    fn stop(self) -> (Vec<String>, usize, u64) {
+        self.outlet.stopper().stop();
+        let told = self.source.join().unwrap();
+        assert!(self.clocks.windows(2).all(|pair| pair[0] <= pair[1]), "{:?}", self.clocks);
+        let holes: Vec<i64> =
+            self.clocks.windows(2).map(|pair| pair[1] - pair[0]).filter(|step_ms| *step_ms > 50).collect();
+        let ways = told.len() + self.refused as usize;
+        assert!(holes.len() <= ways, "{holes:?} ms are missing; {} were refused; {told:?}", self.refused);
+        (told, holes.len(), self.refused)
+    }
+}
+
+#[test]
+fn what_a_full_node_does_not_take_waits_at_the_server_which_says_what_it_dropped() {
+    let Some(server) = Server::start() else { return };
+    let mut desk = Desk::open(&server);
+    desk.take(40);
+    // Far more than fits into the server's queue, and longer than a server may be silent.
+    desk.fill(Duration::from_secs(5));
+    desk.take(80);
+    let (told, holes, refused) = desk.stop();
+    assert!(told.is_empty(), "nobody listened, so nobody was silent: {told:?}");
+    assert!(holes >= 1 && refused >= 1, "{holes} holes, {refused} refused");
+}
+
+#[test]
+fn a_session_that_ended_while_the_node_was_full_is_told_and_opened_anew() {
+    let Some(server) = Server::start_with(Some(3_000)) else { return };
+    let mut desk = Desk::open(&server);
+    desk.take(40);
+    desk.fill(Duration::from_secs(7));
+    desk.take(120);
+    let (told, ..) = desk.stop();
+    assert!(!told.is_empty(), "the session was over");
+}
+
+#[test]
+fn sessions_and_connections_that_the_server_ends_are_opened_anew_and_no_hole_is_silent() {
+    let Some(server) = Server::start() else { return };
+    let mut desk = Desk::open(&server);
+    desk.take(40);
+    server.signal("USR1");
+    desk.take(80);
+    server.signal("USR2");
+    desk.take(80);
+    let (told, ..) = desk.stop();
+    assert!(told.len() >= 2, "{told:?}");
+    assert!(told.iter().any(|why| why.contains("the connection was lost")), "{told:?}");
 }
 
 #[test]
