@@ -96,6 +96,7 @@ struct Relay {
     behind: Vec<serde_json::Value>,
     refused: Refused,
     cache: Option<Cache>,
+    hub_up: Option<bool>,
     trouble: Option<String>,
 }
 
@@ -235,7 +236,7 @@ pub(super) fn examine(live: &Live, found: &mut Vec<Finding>) {
 
 /// The door for the nodes behind.
 fn of_relay(relay: &Relay) -> Finding {
-    let Relay { listen, connections, connections_max, behind, refused, cache, trouble } = relay;
+    let Relay { listen, connections, connections_max, behind, refused, cache, hub_up, trouble } = relay;
     let kept = cache.as_ref().map_or_else(String::new, |cache| {
         format!(", {} of {} MiB kept", cache.bytes >> 20, cache.quota_bytes >> 20)
     });
@@ -245,7 +246,8 @@ fn of_relay(relay: &Relay) -> Finding {
         let says = format!("{counts}; it was full for {full} connections that came");
         return Finding::note("relay", says, "raise `connections` or `per_address` of [relay]");
     }
-    if let Some(trouble) = trouble {
+    let silent = (*hub_up == Some(false)).then_some("tunnels to it are not answered");
+    if let Some(trouble) = trouble.as_deref().or(silent) {
         let help = "nodes behind get what is kept, and wait with the rest; see to this node's own line";
         return Finding::note("relay", format!("{counts}; it cannot reach the hub: {trouble}"), help);
     }
@@ -286,5 +288,17 @@ mod tests {
         insta::assert_snapshot!("live", told.join("\n"));
         assert!(found.iter().all(|finding| finding.level == Level::Good || finding.help.is_some()));
         examine(&serde_json::from_str::<Live>("{}").unwrap(), &mut Vec::new());
+    }
+
+    #[test]
+    fn a_relay_whose_tunnels_are_not_answered_says_so() {
+        let told = |words: &str| {
+            let relay = format!(r#"{{"listen":"[::]:7444","connections_max":2,{words}}}"#);
+            of_relay(&serde_json::from_str(&relay).unwrap()).says
+        };
+        assert_eq!(told(r#""hub_up":null"#), "[::]:7444: 0 connections from 0 addresses");
+        assert_eq!(told(r#""hub_up":true"#), "[::]:7444: 0 connections from 0 addresses");
+        assert!(told(r#""hub_up":false"#).ends_with("cannot reach the hub: tunnels to it are not answered"));
+        assert!(told(r#""hub_up":false,"trouble":"no route""#).ends_with("cannot reach the hub: no route"));
     }
 }
