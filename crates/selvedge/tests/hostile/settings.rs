@@ -56,6 +56,20 @@ fn a_flow() {
 }
 
 #[test]
+fn programs_hear_what_is_wrong_with_a_flow_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = "[source.pump]\ntype = \"simulated\"\nrate_hertz = 10.0\n";
+    std::fs::write(folder.path().join("flow.toml"), flow).unwrap();
+    let ended = run(folder.path(), &["flow", "check", "--json"]);
+    assert_eq!(ended.code, Some(78), "{}", ended.stderr);
+    let said: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let problem = &said["problems"][0];
+    assert_eq!((&problem["file"], &problem["line"]), (&"flow.toml".into(), &3.into()), "{said}");
+    assert!(problem["message"].as_str().unwrap().contains("`rate_hertz`"), "{said}");
+    assert!(problem["help"].as_str().unwrap().contains("rate_hz"), "{said}");
+}
+
+#[test]
 fn a_hubs_settings() {
     let wrong = [
         "lisen = \"127.0.0.1:0\"\n",
