@@ -8,7 +8,7 @@
 //! - [`guard`]: the process that holds the devices, and brings them back when the node is gone; [`word`]: what the two say;
 //!   [`keeper`]: the node's end of it;
 //! - [`reins`]: what rules that fire ask of actuators;
-//! - [`door`]: what people on this machine ask.
+//! - [`door`]: what people and agents on this machine ask.
 //!
 //! `agent::acting` is the thread that joins them. Docs: `docs/actuators.md`.
 

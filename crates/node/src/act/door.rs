@@ -1,7 +1,7 @@
-//! The door for people on this machine who set actuators: what `selvedge act` asks a running node.
+//! The door for people and agents on this machine who set actuators: what `selvedge act` and `selvedge mcp` ask a running node.
 //!
 //! A Unix socket in the data folder, so whoever may write there may ask, and nobody else. One line of JSON each way, [`Ask`] and
-//! [`Answer`].
+//! [`Answer`]. Who asks says whether it is a person or an agent, and is believed; nobody can say to be a rule, or the node.
 
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use wire::body::act::{Outcome, Receipt, Setting};
 use wire::id::PartName;
 
+use super::limits::Allowed;
 use super::word::{read_line, write_line};
 
-/// The longest name of a person, and the longest reason.
+/// The longest name of whoever asks, and the longest reason.
 pub const NAME_MAX_BYTES: usize = 64;
 /// See [`NAME_MAX_BYTES`].
 pub const WHY_MAX_BYTES: usize = 500;
@@ -21,7 +22,18 @@ pub const WHY_MAX_BYTES: usize = 500;
 /// How long an answer may take: a slow device, and the way back of what stood before.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a person asks.
+/// What kind of asker comes through this door.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Asker {
+    /// A person.
+    #[default]
+    Person,
+    /// A program around a language model.
+    Agent,
+}
+
+/// What somebody asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ask {
@@ -40,6 +52,9 @@ pub enum Ask {
         why: String,
         /// Who asks; whoever may open the door is believed.
         who: String,
+        /// Of which kind they are.
+        #[serde(default)]
+        asker: Asker,
     },
     /// Take one's word back.
     Release {
@@ -47,6 +62,9 @@ pub enum Ask {
         actuator: PartName,
         /// Whose.
         who: String,
+        /// Of which kind they are.
+        #[serde(default)]
+        asker: Asker,
     },
 }
 
@@ -86,6 +104,20 @@ pub struct View {
     pub kind: String,
     /// The unit of its numbers.
     pub unit: Option<String>,
+    /// What it may be set to.
+    pub allowed: Allowed,
+    /// How often it may be sent to another setting than the safe one.
+    pub rate: String,
+    /// How far a number may move a second.
+    pub slew_per_s: Option<f64>,
+    /// How long the word of a rule or an agent stands if it is not renewed.
+    pub lease_ms: u64,
+    /// The longest that the word of a person may stand.
+    pub longest_ms: u64,
+    /// The condition under which it may leave its safe setting.
+    pub interlock: Option<String>,
+    /// Whether agents may ask for it.
+    pub agents: bool,
     /// Nothing is done: it only says what it would do.
     pub dry_run: bool,
     /// What it is set to, if that is known.
@@ -171,7 +203,7 @@ mod open {
 
     use super::{Answer, Ask, path, read_line, write_line};
 
-    /// So many people are answered at a time.
+    /// So many people and agents are answered at a time.
     const CALLS_MAX: usize = 8;
 
     /// The longest question takes so long to be asked.
@@ -241,5 +273,29 @@ mod open {
             drop(UnixStream::connect(&self.path));
             drop(std::fs::remove_file(&self.path));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_is_a_person_or_an_agent() {
+        fn check(asker: &str, expected: Option<Asker>) {
+            let text = format!("{{\"ask\":\"release\",\"actuator\":\"valve\",\"who\":\"kim\"{asker}}}");
+            let read = serde_json::from_str::<Ask>(&text).ok().map(|ask| match ask {
+                Ask::Release { asker, .. } | Ask::Set { asker, .. } => asker,
+                Ask::List => panic!("it asks for something else"),
+            });
+            assert_eq!(read, expected, "{text}");
+        }
+        // As programs of before write it.
+        check("", Some(Asker::Person));
+        check(",\"asker\":\"person\"", Some(Asker::Person));
+        check(",\"asker\":\"agent\"", Some(Asker::Agent));
+        check(",\"asker\":\"rule\"", None);
+        check(",\"asker\":\"node\"", None);
+        check(",\"kind\":\"node\"", None);
     }
 }

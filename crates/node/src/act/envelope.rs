@@ -11,7 +11,8 @@
 //! - a word ends by itself: none outlives its lease.
 //!
 //! Of those who ask, a person's word goes before a rule's, and a rule's before an agent's. A rule that must stand back gets its
-//! turn by itself while it fires; people and agents are refused, and hear why.
+//! turn by itself while it fires; people and agents are refused, and hear why. An agent is heard only where the declaration lets
+//! agents ask, and by being loud it takes nobody's turn to ask but an agent's.
 
 mod claim;
 mod rate;
@@ -31,7 +32,7 @@ pub const STEP_NS: MonoNs = 250_000_000;
 /// A write of which nothing is heard for so long never comes back: the guard is replaced.
 pub const FLIGHT_NS: MonoNs = 20_000_000_000;
 
-/// People and agents may ask so often within a minute.
+/// People may ask so often within a minute, and agents as often again.
 const ASKS: u32 = 60;
 const ASKS_PER_NS: MonoNs = 60_000_000_000;
 
@@ -194,6 +195,8 @@ pub struct Envelope {
     toward: Option<Setting>,
     starts: Starts,
     asks: Starts,
+    /// Of agents, who tire less easily than people.
+    agents_asks: Starts,
     flight: Option<Flight>,
     /// For the way back to the safe setting.
     back: Pause,
@@ -218,6 +221,7 @@ impl Envelope {
             toward: None,
             starts,
             asks: Starts::new(ASKS, ASKS_PER_NS),
+            agents_asks: Starts::new(ASKS, ASKS_PER_NS),
             flight: None,
             back: Pause::default(),
             away: Pause::default(),
@@ -297,14 +301,18 @@ impl Envelope {
 
     fn ask(&mut self, asked: Asked, now_ns: MonoNs, out: &mut Vec<Effect>) {
         let patient = asked.who.kind == ActorKind::Rule;
-        if !patient && !self.asks.may(now_ns) {
+        let asks = match asked.who.kind {
+            ActorKind::Agent => &mut self.agents_asks,
+            ActorKind::Rule | ActorKind::Person | ActorKind::Node => &mut self.asks,
+        };
+        if !patient && !asks.may(now_ns) {
             self.untold += 1;
             let why = format!("it was asked {ASKS} times within a minute; ask less often");
             out.push(Effect::Tell(Told { remember: false, ..told(&asked, Outcome::Refused, why) }));
             return;
         }
         if !patient {
-            self.asks.begin(now_ns);
+            asks.begin(now_ns);
         }
         let until_ns = match self.until_ns(&asked, now_ns) {
             Ok(until_ns) => until_ns,
@@ -346,6 +354,10 @@ impl Envelope {
 
     /// Until when an asking stands; the error is a refusal that time does not mend.
     fn until_ns(&self, asked: &Asked, now_ns: MonoNs) -> Result<MonoNs, String> {
+        if asked.who.kind == ActorKind::Agent && !self.limits.agents {
+            return Err("agents may not ask for it; its owner can let them, by `agents = true` in the flow"
+                .to_owned());
+        }
         self.limits.allowed.check(&asked.to)?;
         let most_ms = match asked.who.kind {
             ActorKind::Person => self.limits.longest_ms.max(self.limits.lease_ms),

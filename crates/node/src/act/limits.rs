@@ -125,6 +125,8 @@ pub struct Limits {
     pub longest_ms: u64,
     /// How far what a device says may be from the number that it was set to.
     pub tolerance: f64,
+    /// Whether agents may ask for it at all.
+    pub agents: bool,
 }
 
 impl Limits {

@@ -17,7 +17,7 @@ use wire::id::{NodeId, StreamName};
 use wire::world::{Clock, MonoNs};
 
 use super::report::Reports;
-use crate::act::door::{self, Answer, Ask, NAME_MAX_BYTES, View, WHY_MAX_BYTES};
+use crate::act::door::{self, Answer, Ask, Asker, NAME_MAX_BYTES, View, WHY_MAX_BYTES};
 use crate::act::envelope::{Asked, Effect, Envelope, Event, Told};
 use crate::act::keeper::{Gone, Keeper};
 use crate::act::reins::Pull;
@@ -161,7 +161,7 @@ impl Thread {
             let actors = Actors(words.clone());
             let opened = door::Open::begin(&around.data, move |ask| actors.ask(ask));
             if let Err(error) = &opened {
-                tracing::warn!(%error, "`selvedge act` cannot ask this node");
+                tracing::warn!(%error, "`selvedge act` and `selvedge mcp` cannot ask this node for actuators");
             }
             opened.ok()
         };
@@ -387,10 +387,10 @@ impl Thread {
     }
 
     fn asked(&mut self, ask: Ask, tell: SyncSender<Answer>) {
-        let (actuator, who) = match &ask {
+        let (actuator, who, asker) = match &ask {
             Ask::List => return drop(tell.send(Answer::List { actuators: self.views() })),
-            Ask::Set { actuator, who, .. } | Ask::Release { actuator, who } => {
-                (actuator.clone(), who.clone())
+            Ask::Set { actuator, who, asker, .. } | Ask::Release { actuator, who, asker } => {
+                (actuator.clone(), who.clone(), *asker)
             }
         };
         let refuse = |tell: SyncSender<Answer>, why: String| drop(tell.send(Answer::Refused { why }));
@@ -404,7 +404,11 @@ impl Thread {
         if !is_text(&who, NAME_MAX_BYTES) {
             return refuse(tell, format!("say who you are, in at most {NAME_MAX_BYTES} bytes"));
         }
-        let who = Actor { kind: ActorKind::Person, name: who };
+        let kind = match asker {
+            Asker::Person => ActorKind::Person,
+            Asker::Agent => ActorKind::Agent,
+        };
+        let who = Actor { kind, name: who };
         match ask {
             Ask::List => {}
             Ask::Set { to, for_ms, why, .. } => {
@@ -439,6 +443,13 @@ impl Thread {
                 actuator: config.name.clone(),
                 kind: config.driver.kind().to_owned(),
                 unit: config.unit.clone(),
+                allowed: config.limits.allowed.clone(),
+                rate: config.limits.rate.to_string(),
+                slew_per_s: config.limits.slew_per_s,
+                lease_ms: config.limits.lease_ms,
+                longest_ms: config.limits.longest_ms,
+                interlock: config.interlock.as_ref().map(|interlock| interlock.when.text().to_owned()),
+                agents: config.limits.agents,
                 dry_run: config.dry_run,
                 at: stand.at,
                 toward: stand.toward,

@@ -115,6 +115,7 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
     let lease_ms = part.take_text_or("lease", "30s", |text| within(text, 1_000, 86_400_000)).value;
     let longest_ms = part.take_text_or("longest", "1h", |text| within(text, 1_000, 31_536_000_000)).value;
     let dry_run = part.take_or("dry_run", true, "true").value;
+    let agents = part.take_or("agents", false, "false").value;
     if !KINDS.contains(&kind.value.as_str()) {
         let message = format!("there is no actuator of type {:?}", kind.value);
         part.problem(kind.span, message, did_you_mean(&kind.value, KINDS));
@@ -144,6 +145,7 @@ pub(super) fn read(name: PartName, folder: &Path, mut part: Part<'_, '_>) -> Opt
         lease_ms,
         longest_ms,
         tolerance: tolerance.map_or(coarseness, |placed| placed.value),
+        agents,
     };
     let (driver, confirm) = (driver?, confirm.value);
     let config = ActuatorConfig {

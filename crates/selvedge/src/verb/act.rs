@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use node::act::door::{self, Answer, Ask, View};
+use node::act::door::{self, Answer, Ask, Asker, View};
 use node::config::Config;
 use node::config::quantity::{duration_ms, show_duration};
 use wire::body::act::{Outcome, Receipt, Setting};
@@ -112,7 +112,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.verb {
         Some(Verb::Ls { node, json }) => return list(node, *json, &mut out),
         Some(Verb::Release { actuator, node }) => {
-            node.ask(&Ask::Release { actuator: actuator.clone(), who: node.who.clone() })?;
+            let (actuator, who, asker) = (actuator.clone(), node.who.clone(), Asker::Person);
+            node.ask(&Ask::Release { actuator: actuator.clone(), who, asker })?;
             return Ok(writeln!(out, "{actuator}: the word of {} is taken back", node.who)?);
         }
         None => {}
@@ -127,6 +128,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         for_ms: args.for_ms,
         why: why.clone(),
         who: args.node.who.clone(),
+        asker: Asker::Person,
     };
     let Answer::Told { outcome, why, receipt, for_ms } = args.node.ask(&question)? else {
         bail!("the node answers with something else; is it of this version?");

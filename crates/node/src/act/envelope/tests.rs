@@ -30,6 +30,7 @@ fn words() -> Limits {
         lease_ms: LEASE / MS,
         longest_ms: LONGEST / MS,
         tolerance: 0.0,
+        agents: true,
     }
 }
 
@@ -319,6 +320,7 @@ fn check(seen: &Seen, limits: &Limits) -> Result<(), String> {
                 && t <= a + for_ns + SLACK
                 && !over
                 && asked.to != *safe
+                && (limits.agents || asked.who.kind != ActorKind::Agent)
                 && to.is_none_or(|to| *to == asked.to)
                 && limits.allowed.check(&asked.to).is_ok()
         })
@@ -400,13 +402,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_leaves_the_envelope_of_words(delay in 0..2_000u64, ops in proptest::collection::vec(op(), 1..80)) {
-        play(&words(), delay, &ops).map_err(TestCaseError::fail)?;
+    fn nothing_leaves_the_envelope_of_words(
+        delay in 0..2_000u64,
+        agents in any::<bool>(),
+        ops in proptest::collection::vec(op(), 1..80),
+    ) {
+        play(&Limits { agents, ..words() }, delay, &ops).map_err(TestCaseError::fail)?;
     }
 
     #[test]
-    fn nothing_leaves_the_envelope_of_numbers(delay in 0..2_000u64, ops in proptest::collection::vec(op(), 1..80)) {
-        play(&numbers(), delay, &ops).map_err(TestCaseError::fail)?;
+    fn nothing_leaves_the_envelope_of_numbers(
+        delay in 0..2_000u64,
+        agents in any::<bool>(),
+        ops in proptest::collection::vec(op(), 1..80),
+    ) {
+        play(&Limits { agents, ..numbers() }, delay, &ops).map_err(TestCaseError::fail)?;
     }
 }
 
@@ -444,6 +454,10 @@ fn the_checker_is_no_rubber_stamp() {
         let told = check(&seen, &limits).unwrap_err();
         assert!(told.contains(what), "{told}");
     }
+    let of_an_agent = Seen { asked: vec![(S, Asked { who: actor(2), ..ask("b") })], ..good() };
+    assert_eq!(check(&of_an_agent, &limits), Ok(()));
+    let none = Limits { agents: false, ..limits };
+    assert!(check(&of_an_agent, &none).unwrap_err().contains("for nobody"));
     let number = |number| Setting::Number(number);
     let seen = Seen {
         asked: vec![(S, Asked { to: number(33.3), ..ask("b") })],
@@ -546,4 +560,32 @@ fn who_asks_too_often_is_not_written_down() {
             out.iter().filter(|effect| matches!(effect, Effect::Tell(told) if told.remember)).count();
     }
     assert_eq!(remembered, ASKS as usize);
+}
+
+#[test]
+fn an_agent_is_heard_only_where_the_declaration_says_so() {
+    let (mut envelope, mut tell) = story(Limits { interlocked: false, agents: false, ..words() });
+    let mut at = |s: u64, event| tell(&mut envelope, s * S, event);
+    at(0, Event::Tick);
+    let said = at(30, ask(2, "b", None));
+    assert!(
+        said.len() == 1 && said[0].starts_with("agent a2: b refused: agents may not ask for it"),
+        "{said:?}"
+    );
+    // Nor for the safe setting, by which it would stand in the way of other agents.
+    assert!(at(31, ask(2, "safe", None))[0].contains("refused"));
+    assert_eq!(at(32, ask(1, "b", None)), ["write b", "person a1: b done: because"]);
+}
+
+#[test]
+fn a_loud_agent_takes_no_turn_of_a_person() {
+    let (mut envelope, mut tell) = story(Limits { interlocked: false, ..words() });
+    tell(&mut envelope, 0, Event::Tick);
+    let mut last = Vec::new();
+    for i in 0..200 {
+        last = tell(&mut envelope, 30 * S + i * MS, ask(2, "nonsense", None));
+    }
+    assert!(last[0].contains("it was asked 60 times"), "{last:?}");
+    let person = tell(&mut envelope, 31 * S, ask(1, "b", None));
+    assert!(person.contains(&"person a1: b done: because".to_owned()), "{person:?}");
 }
