@@ -5,6 +5,7 @@
 //! - [`speed`]: how fast a model is here; [`limits`]: what the machine could do at most;
 //! - [`amount`], [`table`], [`progress`]: how amounts, lists and long work are shown;
 //! - [`complaint`]: how an error is shown, and the exit code that goes with it;
+//! - [`state`]: what a running node says of itself; [`explained`]: its records in words;
 //! - [`registries`]: where packages are, and what one there says of itself;
 //! - [`login`]: which hub a user works with; [`hub_client`]: asks it;
 //! - [`metadata`]: where the metadata of a repository of trust comes from;
@@ -23,6 +24,7 @@ mod amount;
 mod complaint;
 #[cfg(feature = "language")]
 mod engine;
+mod explained;
 #[cfg(feature = "hub")]
 mod hub_client;
 #[cfg_attr(not(feature = "language"), allow(dead_code, reason = "models are what is half written"))]
@@ -57,6 +59,7 @@ mod sim;
 mod speak;
 #[cfg(feature = "language")]
 mod speed;
+mod state;
 mod sure;
 #[cfg_attr(not(feature = "language"), allow(dead_code, reason = "the widest tables are of models"))]
 mod table;

@@ -33,6 +33,8 @@ mod inspect;
 mod login;
 #[cfg(feature = "language")]
 mod ls;
+#[cfg(feature = "agents")]
+mod mcp;
 #[cfg(feature = "hub")]
 mod named;
 mod node;
@@ -165,6 +167,8 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Audit(audit::Verb),
     Act(act::Args),
+    #[cfg(feature = "agents")]
+    Mcp(mcp::Args),
     #[command(subcommand)]
     Privacy(privacy::Verb),
     #[cfg(feature = "language")]
@@ -260,6 +264,8 @@ impl Verb {
             #[cfg(feature = "hub")]
             Verb::Audit(verb) => audit::run(verb),
             Verb::Act(args) => act::run(&args),
+            #[cfg(feature = "agents")]
+            Verb::Mcp(args) => mcp::run(&args),
             Verb::Privacy(verb) => privacy::run(&verb),
             #[cfg(feature = "language")]
             Verb::Prove(args) => prove::run(&args),

@@ -14,7 +14,7 @@ use wire::id::BootId;
 use wire::record::{Record, Stamp};
 use wire::world::{Clock as _, ClockQuality, System};
 
-use crate::recording::show_time;
+use crate::explained::in_words;
 
 /// What this node knows of somebody: explain what was decided about them, or erase it.
 ///
@@ -117,37 +117,6 @@ fn explain(args: &Explain) -> anyhow::Result<()> {
 /// When a record was written: the two forms of one share it.
 fn moment(record: &Record) -> (String, u64) {
     (record.boot.to_string(), record.mono_ns)
-}
-
-/// A record, for the person it is about.
-fn in_words(record: &Record) -> anyhow::Result<String> {
-    let body: Value = serde_json::from_str(record.body.get()).context("a record is not JSON")?;
-    let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
-    let when = format!("{} UTC", show_time(record.wall_ms));
-    if record.kind.as_str() != "decision" {
-        return Ok(format!("{when}  {}  {body}", record.kind));
-    }
-    let by = match &body["model"]["name"] {
-        Value::String(name) => {
-            let variant = body["model"]["variant"].as_str().unwrap_or_default();
-            let digest = body["model"]["digest"].as_str().unwrap_or("learnt on this node");
-            format!("the model {name} ({variant}; {digest})")
-        }
-        _ => "a rule alone, without a model".to_owned(),
-    };
-    let sure = match body["confidence"].as_f64() {
-        Some(sure) => format!("{:.1} %", 100.0 * sure),
-        None => "not known".to_owned(),
-    };
-    Ok(format!(
-        "{when}  {} {}\n  condition   {}\n  value       {}\n  why         {}\n  decided by  {by}\n  input       {}\n  how sure    {sure}",
-        text("rule"),
-        text("state"),
-        text("when"),
-        body["value"],
-        text("why"),
-        text("input"),
-    ))
 }
 
 fn erase(args: &Erase) -> anyhow::Result<()> {

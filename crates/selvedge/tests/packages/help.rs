@@ -19,6 +19,7 @@ fn every_verb_says_what_it_is_for() {
     check(&["sign"], "--provenance <KEY.age>");
     check(&["verify"], "exits with 0 only if all holds");
     check(&["export"], "--with-trust <REPOSITORY>");
+    check(&["mcp"], "--may-act <ACTUATORS>");
     check(&["audit"], "Show, check and keep the log");
     check(&["audit", "ls"], "--about <WORD>");
     check(&["audit", "verify"], "--from <CHECKPOINT>");

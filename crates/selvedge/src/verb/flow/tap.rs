@@ -4,14 +4,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use node::config::Config;
-use node::config::token::read_token;
-use reqwest::Client;
 use serde_json::Value;
 
 use crate::interrupt::Interrupt;
 use crate::recording::show_time;
+use crate::state::LocalApi;
 use crate::table::{Side, Table};
 
 /// Show what the parts of a running node say, as they say it.
@@ -39,11 +37,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The node answers at once, or is not well.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The most that is read of an answer.
-const ANSWER_MAX_BYTES: usize = 8 << 20;
-
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
@@ -53,23 +46,18 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
-    let api = config.api.as_ref().with_context(|| {
-        format!("{} has no [api]: add one, and `listen = \"127.0.0.1:8421\"`", args.config.display())
-    })?;
+    let api = LocalApi::of(&config)?;
     let known: Vec<String> = config.flow.parts().collect();
     if let Some(unknown) = args.parts.iter().find(|part| !known.contains(part)) {
         let help = node::config::problem::did_you_mean(unknown, known.iter().map(String::as_str));
         anyhow::bail!("the flow has no part `{unknown}`: {help}");
     }
-    let token = api.token_file.as_deref().map(read_token).transpose()?;
-    let url = format!("http://{}/v1/state", api.listen);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = Client::builder().timeout(PATIENCE).no_proxy().build()?;
     let interrupt = Interrupt::listen()?;
     let mut out = std::io::stdout();
     let (mut told, screen) = (String::new(), out.is_terminal() && !args.json && !args.once);
     loop {
-        let state = runtime.block_on(look(&client, &url, token.as_deref()))?;
+        let state = runtime.block_on(api.state())?;
         let lines = rows(&state, &args.parts);
         if args.json {
             let fields = lines
@@ -91,25 +79,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-}
-
-/// Asks for the state of the node.
-async fn look(client: &Client, url: &str, token: Option<&str>) -> anyhow::Result<Value> {
-    let mut request = client.get(url);
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    let mut answer =
-        request.send().await.with_context(|| format!("no node answers at {url}: is it running?"))?;
-    if !answer.status().is_success() {
-        anyhow::bail!("the node at {url} refused: {}", answer.status());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
-        anyhow::ensure!(body.len() + chunk.len() <= ANSWER_MAX_BYTES, "the node says more than it should");
-        body.extend_from_slice(&chunk);
-    }
-    Ok(serde_json::from_slice(&body)?)
 }
 
 /// A part, when it last changed, how it is, and what it says.

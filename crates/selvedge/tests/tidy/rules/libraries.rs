@@ -13,7 +13,7 @@ use crate::tidy::violation::Violation;
 const IO_FLOOR: u32 = 4;
 
 /// Async, HTTP, TLS, SQL and the command line.
-const IO: [&str; 22] = [
+const IO: [&str; 23] = [
     "async-opcua",
     "axum",
     "clap",
@@ -25,6 +25,7 @@ const IO: [&str; 22] = [
     "parquet",
     "rcgen",
     "reqwest",
+    "rmcp",
     "rusqlite",
     "rustls",
     "serial2-tokio",
