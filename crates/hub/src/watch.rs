@@ -80,7 +80,7 @@ pub fn forked(batch: &Batch, watermark_seq: u64, now_ms: WallMs) -> Raise {
         "stream {stream} of journal {journal} does not continue what the hub holds up to record {watermark_seq}: \
          the journal was altered, or restored from a copy"
     );
-    hub_alert(JOURNAL_FORKED, journal.to_string(), "critical", why, 1, now_ms)
+    Raise { severity: "critical", ..Raise::by_hub(JOURNAL_FORKED, &journal.to_string(), why, now_ms) }
 }
 
 /// What follows from a gap.
@@ -94,14 +94,14 @@ pub fn lost(stream: &str, gap: &Gap, reason: &str, now_ms: WallMs) -> Raise {
     let why =
         format!("{range} of stream {stream} were dropped on the node before the hub had them ({reason})");
     let why = if gap.first == gap.last { why.replace("were dropped", "was dropped") } else { why };
-    hub_alert(RECORDS_LOST, stream.to_owned(), "warning", why, count, now_ms)
+    Raise { count, ..Raise::by_hub(RECORDS_LOST, stream, why, now_ms) }
 }
 
 /// What follows from a node's silence.
 pub fn silent(last_seen_ms: WallMs, now_ms: WallMs) -> Raise {
     let seconds = now_ms.saturating_sub(last_seen_ms) / 1000;
     let why = format!("not heard of for {seconds} s; it may be off, or its link may be cut");
-    Raise { since_ms: last_seen_ms, ..hub_alert(NODE_SILENT, String::new(), "warning", why, 1, now_ms) }
+    Raise { since_ms: last_seen_ms, ..Raise::by_hub(NODE_SILENT, "", why, now_ms) }
 }
 
 /// A node saw another audit log than the one that is published.
@@ -110,7 +110,7 @@ pub fn log_forked(node: &NodeId, seen: &str, now_ms: WallMs) -> Raise {
         "node {node} saw {seen} of this hub's audit log, and that is not the log that is published: it was set back or \
          rewritten; `selvedge audit verify --node` checks it without the hub"
     );
-    hub_alert(LOG_FORKED, String::new(), "critical", why, 1, now_ms)
+    Raise { severity: "critical", ..Raise::by_hub(LOG_FORKED, "", why, now_ms) }
 }
 
 /// The key of [`silent`]'s alert.
@@ -123,29 +123,6 @@ pub fn silent_key() -> AlertKey {
 pub fn is_silent(last_seen_ms: WallMs, next_ms: i64, watching_since_ms: WallMs, now_ms: WallMs) -> bool {
     let patience_ms = next_ms.saturating_mul(3).max(SILENT_MIN_MS);
     now_ms.saturating_sub(last_seen_ms.max(watching_since_ms)) > patience_ms
-}
-
-fn hub_alert(
-    rule: &str,
-    source: String,
-    severity: &'static str,
-    why: String,
-    count: i64,
-    now_ms: WallMs,
-) -> Raise {
-    Raise {
-        key: AlertKey { origin: Origin::Hub, rule: rule.to_owned(), source },
-        severity,
-        since_ms: now_ms,
-        fired_ms: now_ms,
-        condition: String::new(),
-        why,
-        value: None,
-        confidence: None,
-        model: None,
-        count,
-        record: None,
-    }
 }
 
 /// A time that can be shown.

@@ -11,12 +11,12 @@ use crate::experiment::plan::{Plan, Which};
 use crate::experiment::step::{Act, Effect, Experiment, NotNow, Order};
 use crate::experiment::text;
 use crate::live::Event as Told;
-use crate::rollout::carry::{LostSwap, alarm, doer, entry, json, on_whom, release, unreadable};
+use crate::rollout::carry::{LostSwap, doer, entry, json, on_whom, release, unreadable};
 use crate::rollout::engine::Engine;
 use crate::rollout::figures::{BEFORE_DAYS, day_of};
 use crate::rollout::plan::PlanId;
 use crate::rollout::step::NodeNo;
-use crate::store::alerts;
+use crate::store::alerts::{self, Raise};
 use crate::store::audit::{self, Entry};
 use crate::store::connection::Writer;
 use crate::store::experiments as sheets;
@@ -217,7 +217,7 @@ impl Experiments {
                 }
                 Effect::Alert(why) => {
                     if let Some(node) = self.get(id).and_then(|active| on_whom(&active.members)) {
-                        let raise = alarm(STOPPED, &id.to_string(), why, now_ms);
+                        let raise = Raise::by_hub(STOPPED, &id.to_string(), why, now_ms);
                         alerts::raise(writer, node, &raise, now_ms).await?;
                     }
                 }

@@ -12,7 +12,6 @@ use wire::world::WallMs;
 use crate::rollout::member::{Member, Standing};
 use crate::rollout::plan::PlanId;
 use crate::rollout::step::NodeNo;
-use crate::store::alerts::{AlertKey, Origin, Raise};
 use crate::store::audit::Entry;
 use crate::store::connection::Writer;
 use crate::store::rollouts as rows;
@@ -62,23 +61,6 @@ pub fn on_whom(members: &HashMap<NodeNo, Member>) -> Option<NodeNo> {
         (member.standing == Standing::Failed, member.changed_ms, **node)
     };
     members.iter().max_by_key(rank).map(|(node, _)| *node)
-}
-
-/// An alert of one of the hub's own rules, about `source`.
-pub fn alarm(rule: &str, source: &str, why: String, now_ms: WallMs) -> Raise {
-    Raise {
-        key: AlertKey { origin: Origin::Hub, rule: rule.to_owned(), source: source.to_owned() },
-        severity: "warning",
-        since_ms: now_ms,
-        fired_ms: now_ms,
-        condition: String::new(),
-        why,
-        value: None,
-        confidence: None,
-        model: None,
-        count: 1,
-        record: None,
-    }
 }
 
 /// The release with this index, if the hub has it.

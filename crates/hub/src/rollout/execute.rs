@@ -22,7 +22,7 @@ use self::strange::Strangers;
 use crate::experiment::engine::Experiments;
 use crate::experiment::execute as experiment;
 use crate::live::Event as Told;
-use crate::rollout::carry::{LostSwap, alarm, doer, entry, json, on_whom, release, unreadable};
+use crate::rollout::carry::{LostSwap, doer, entry, json, on_whom, release, unreadable};
 use crate::rollout::coverage::Preview;
 use crate::rollout::engine::{Active, Changes, Engine, Handed, Seen};
 use crate::rollout::figures::{self, BEFORE_DAYS, Hour, Told as Figures};
@@ -499,7 +499,7 @@ async fn store(writer: &mut Writer, engine: &Engine, changes: Changes, now_ms: W
                 "{count} nodes have heard of changes that this hub has not made: it was restored from a backup; see \
                  `selvedge hub adopt --plan`"
             );
-            let alert = Raise { count: count as i64, ..alarm(HUB_BEHIND, "", why, now_ms) };
+            let alert = Raise { count: count as i64, ..Raise::by_hub(HUB_BEHIND, "", why, now_ms) };
             alerts::raise_for_fleet(writer, node, &alert, now_ms).await?;
         }
         (None, 0) if is_news => alerts::clear_hub_source(writer, HUB_BEHIND, "", now_ms).await?,
@@ -518,7 +518,7 @@ async fn store(writer: &mut Writer, engine: &Engine, changes: Changes, now_ms: W
             }
             Effect::Alert(about, why) => {
                 if let Some(node) = on_whom(&active.members) {
-                    let raise = alarm(rule(about), &id.to_string(), why, now_ms);
+                    let raise = Raise::by_hub(rule(about), &id.to_string(), why, now_ms);
                     alerts::raise(writer, node, &raise, now_ms).await?;
                 }
             }

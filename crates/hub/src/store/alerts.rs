@@ -63,6 +63,25 @@ pub struct Raise {
     pub record: Option<i64>,
 }
 
+impl Raise {
+    /// A warning by one of the hub's own rules, about one thing.
+    pub fn by_hub(rule: &str, source: &str, why: String, now_ms: WallMs) -> Raise {
+        Raise {
+            key: AlertKey { origin: Origin::Hub, rule: rule.to_owned(), source: source.to_owned() },
+            severity: "warning",
+            since_ms: now_ms,
+            fired_ms: now_ms,
+            condition: String::new(),
+            why,
+            value: None,
+            confidence: None,
+            model: None,
+            count: 1,
+            record: None,
+        }
+    }
+}
+
 /// Raises an alert, or counts it up if it fires already. True if it is new.
 pub async fn raise(
     writer: &mut Writer,

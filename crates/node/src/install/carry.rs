@@ -456,6 +456,20 @@ mod tests {
         }
     }
 
+    /// Release 8, the first that is ordered.
+    fn order() -> Order {
+        Order {
+            release: 8,
+            index: slot(8).index,
+            variant: None,
+            allow_rollback: false,
+            forgive: None,
+            rollout: None,
+            beside: None,
+            trust_sequence: 1,
+        }
+    }
+
     /// A disk on which release 7 is current.
     fn disk() -> Simulated {
         let disk = Simulated::new();
@@ -525,18 +539,8 @@ mod tests {
         let mut carry = open(&disk).unwrap();
         carry.start(&now()).unwrap();
         assert_eq!(heard(&mut carry), "serve 7");
-        let order = Order {
-            release: 8,
-            index: slot(8).index,
-            variant: None,
-            allow_rollback: false,
-            forgive: None,
-            rollout: None,
-            beside: None,
-            trust_sequence: 1,
-        };
         disk.full_at(1);
-        carry.hear(&tiny(), Event::Ordered(order), &now()).unwrap();
+        carry.hear(&tiny(), Event::Ordered(order()), &now()).unwrap();
         let chosen = Event::Chosen { index: slot(8).index, result: Ok(slot(8)) };
         carry.hear(&tiny(), chosen, &now()).unwrap();
         assert_eq!(heard(&mut carry), "tell");
@@ -564,17 +568,7 @@ mod tests {
         assert_eq!(heard(&mut carry), "choose a spare of other 3, choose a spare of tiny 7");
         carry.quiet(&now()).unwrap();
         assert_eq!(heard(&mut carry), "", "it is being done");
-        let order = Order {
-            release: 8,
-            index: slot(8).index,
-            variant: None,
-            allow_rollback: false,
-            forgive: None,
-            rollout: None,
-            beside: None,
-            trust_sequence: 1,
-        };
-        carry.hear(&tiny(), Event::Ordered(order), &now()).unwrap();
+        carry.hear(&tiny(), Event::Ordered(order()), &now()).unwrap();
         assert_eq!(heard(&mut carry), "choose 8, other rests, tiny rests");
         carry.quiet(&now()).unwrap();
         let late = Event::SpareChosen { index: slot(3).index, result: Ok(slot(2)) };
