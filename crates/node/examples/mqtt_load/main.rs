@@ -1,8 +1,11 @@
-//! How many messages a second a node takes from a broker: `cargo run --release -p node --example mqtt_load -- RATE SECONDS`.
+//! How many messages a second a node takes from a broker:
+//! `cargo run --release -p node --example mqtt_load -- RATE SECONDS [RESTARTS]`.
 //!
 //! Starts a mosquitto and a node (as a process of its own, so that its CPU is its own), publishes at QoS 1 at the rate, and
-//! counts what is in the journal at the end: raw readings, a detector over them, and a rule whose decisions say how long a message took from
-//! the publisher's clock to the journal. Publisher and broker share the machine with the node.
+//! counts what is in the journal at the end: raw readings, a detector over them, and a rule whose decisions say how long a message
+//! took. A message carries the time at which it was due, whether or not it could be sent then. With RESTARTS the broker is stopped
+//! and started, the node is stopped and started, the node is killed and started, in turn, at equal distances. Publisher, broker and
+//! node share the machine.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,27 +13,28 @@
     reason = "a bench says what it measures, and stops at any fault"
 )]
 
-use std::collections::HashSet;
-use std::fs;
-use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+mod count;
+mod peers;
+mod publisher;
+
+use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use node::agent::start;
 use node::config::Config;
-use node::journal::reader::Reader;
-use node::mqtt::broker::{Broker, Version};
-use node::mqtt::{Event, Link, Session};
-use serde_json::Value;
-use wire::id::StreamName;
 use wire::world::{Clock as _, System};
 
-/// Each so many messages the rule changes its mind.
-const TURN: u64 = 1_000;
-/// Messages handed over before their answers are waited for.
-const AHEAD: usize = 2_000;
+use crate::count::{Count, decisions, quantile};
+use crate::peers::{Mosquitto, NodeProcess, pause};
+use crate::publisher::{Plan, publish};
+
+/// Nothing new in the journal for so long: nothing more comes.
+const QUIET: u32 = 20;
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// Decisions so soon after a restart began are told apart.
+const AFTERMATH_MS: i64 = 15_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -39,7 +43,7 @@ fn main() {
     }
     let number =
         |at: usize, default: u64| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
-    load(number(1, 10_000), number(2, 10));
+    load(number(1, 10_000), number(2, 10), number(3, 0));
 }
 
 /// The node's process: until its input closes.
@@ -49,195 +53,95 @@ fn node(dir: &Path) {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     let status = running.status();
     println!(
-        "node: {} readings taken, {} refused, RSS {} MiB",
+        "  this life of the node: {} readings taken, {} refused; arrived to on disk p50 {:.1} ms, p99 {:.1} ms, longest {:.0} ms",
         status.sources[0].readings,
         status.sources[0].refused,
-        status.rss_bytes.unwrap_or(0) >> 20
+        status.decided.p50_us as f64 / 1e3,
+        status.decided.p99_us as f64 / 1e3,
+        status.decided.max_us as f64 / 1e3,
     );
     running.stop().unwrap();
 }
 
-fn load(rate: u64, seconds: u64) {
+fn load(rate: u64, seconds: u64, restarts: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    fs::write(
-        dir.path().join("mosquitto.conf"),
-        format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"),
-    )
-    .unwrap();
-    let mut mosquitto = Command::new("/usr/sbin/mosquitto")
-        .arg("-c")
-        .arg(dir.path().join("mosquitto.conf"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        pause(Duration::from_millis(20));
-    }
-    fs::write(
-        dir.path().join("node.toml"),
-        "[node]\nname = \"load\"\n[journal]\nmin_free_bytes = \"0\"\nmax_bytes = \"8GiB\"\n",
-    )
-    .unwrap();
-    fs::write(
-        dir.path().join("flow.toml"),
-        format!(
-            "[source.plant]\ntype = \"mqtt\"\nbroker = \"mqtt://127.0.0.1:{port}\"\ntopics = [\"plant/#\"]\n\
-             values = {{ n = \"n\", p = \"p\", t = \"t\" }}\ntime = \"ts\"\n\
-             [model.health]\ntype = \"subspace\"\ninputs = [\"source.plant\"]\n\
-             [rule.turn]\ninputs = [\"source.plant\"]\nwhen = \"plant.t > 0.5\"\n"
-        ),
-    )
-    .unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .arg("--node")
-        .arg(dir.path())
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let (world, total) = (System::new(), rate * seconds);
+    let mut mosquitto = Mosquitto::start(dir.path());
+    let mut node = NodeProcess::prepare(dir.path(), mosquitto.port());
+    node.start();
     pause(Duration::from_secs(1));
-    let world = System::new();
-    let (cpu_before, began_ns) = (cpu_s(child.id()), world.mono_ns());
-    let sent = publish(port, rate, seconds);
-    let publishing = (world.mono_ns() - began_ns) as f64 / 1e9;
-    // What is queued gets there; counted by what the journal has.
-    let data = dir.path().join("data");
-    let mut held = 0;
-    for _ in 0..120 {
-        pause(Duration::from_millis(500));
-        let now = numbers(&data).len() as u64;
-        if now >= sent || now == held {
-            held = now;
-            break;
-        }
-        held = now;
-    }
-    let cpu = cpu_s(child.id()) - cpu_before;
-    drop(child.stdin.take());
-    child.wait().unwrap();
-    mosquitto.kill().unwrap();
-    mosquitto.wait().unwrap();
-    let found = numbers(&data);
-    let distinct: HashSet<u64> = found.iter().copied().collect();
-    let mut latencies = latencies(&data);
-    latencies.sort_unstable();
-    let at =
-        |share: f64| latencies.get(((latencies.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(-1);
-    println!("sent {sent} in {publishing:.1} s: {:.0} a second (asked for {rate})", sent as f64 / publishing);
-    println!(
-        "in the journal: {} of them ({held} before the node stopped), {} twice, {} lost",
-        distinct.len(),
-        found.len() - distinct.len(),
-        sent - distinct.len() as u64
-    );
-    println!(
-        "publisher's clock to decision: p50 {} ms, p99 {} ms, of {}",
-        at(0.5),
-        at(0.99),
-        latencies.len()
-    );
-    println!("node: {cpu:.1} s of CPU, {:.2} of a core while publishing", cpu / publishing);
-}
 
-/// Publishes at the rate; how many the broker has taken.
-fn publish(port: u16, rate: u64, seconds: u64) -> u64 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let broker = Broker {
-            host: "127.0.0.1".to_owned(),
-            port,
-            version: Version::V5,
-            tls: None,
-            user: None,
-            password_file: None,
+    let plan = Plan { port: mosquitto.port(), rate, total, began_ms: world.wall_ms() };
+    let began_ns = world.mono_ns();
+    let publishing = std::thread::spawn(move || publish(&plan));
+    let mut shaken = Vec::new();
+    for number in 0..restarts {
+        let at_s = seconds * (number + 1) / (restarts + 1);
+        let gone_s = (world.mono_ns() - began_ns) / 1_000_000_000;
+        pause(Duration::from_secs(at_s.saturating_sub(gone_s)));
+        shaken.push(world.wall_ms());
+        let what = match number % 3 {
+            0 => mosquitto.again(),
+            1 => node.again(),
+            _ => node.killed(),
         };
-        let mut link = Link::open(&broker, "load", Session::Clean, None).unwrap();
-        while !matches!(link.next().await.unwrap(), Event::Connected { .. }) {}
-        let world = System::new();
-        let (began_ns, total) = (world.mono_ns(), rate * seconds);
-        let (mut n, mut waiting) = (0u64, std::collections::VecDeque::new());
-        while n < total {
-            let due = (((world.mono_ns() - began_ns) as f64 / 1e9 * rate as f64) as u64).min(total);
-            while n < due && waiting.len() < AHEAD {
-                let since = world.wall_ms();
-                let turn = u64::from(n / TURN % 2 == 1);
-                let wave = (n as f64 / 50.0).sin();
-                let payload = format!("{{\"ts\":{since},\"n\":{n},\"p\":{wave:.4},\"t\":{turn}}}");
-                waiting.push_back(
-                    link.publish("plant/1".to_owned(), payload.into_bytes(), false).await.unwrap(),
-                );
-                n += 1;
-            }
-            match waiting.pop_front() {
-                Some(sent) => {
-                    let mut taken = std::pin::pin!(sent.taken());
-                    loop {
-                        tokio::select! {
-                            biased;
-                            taken = &mut taken => break taken.unwrap(),
-                            event = link.next() => drop(event.unwrap()),
-                        }
-                    }
-                }
-                None => tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(1)) => {}
-                    event = link.next() => drop(event.unwrap()),
-                },
-            }
-        }
-        for sent in waiting {
-            let mut taken = std::pin::pin!(sent.taken());
-            loop {
-                tokio::select! {
-                    biased;
-                    taken = &mut taken => break taken.unwrap(),
-                    event = link.next() => drop(event.unwrap()),
-                }
-            }
-        }
-        n
-    })
-}
-
-/// The number of each message that is in the journal.
-fn numbers(data: &Path) -> Vec<u64> {
-    let Ok(reader) = Reader::open(data) else { return Vec::new() };
-    let mut numbers = Vec::new();
-    let (stream, mut after) = (StreamName::new("readings.plant").unwrap(), 0);
-    loop {
-        let records = reader.run(&stream, after, u64::MAX, 1_000, 64 << 20).unwrap();
-        let Some(last) = records.last() else { return numbers };
-        after = last.seq;
-        for record in &records {
-            let body: Value = serde_json::from_str(record.body.get()).unwrap();
-            let at = body["channels"].as_array().unwrap().iter().position(|name| name == "n").unwrap();
-            numbers.extend(body["values"][at].as_array().unwrap().iter().map(|n| n.as_f64().unwrap() as u64));
-        }
+        println!("after {at_s} s: {what}");
     }
+    let published = publishing.join().unwrap();
+    let took_s = (world.mono_ns() - began_ns) as f64 / 1e9;
+    let cpu = [node.cpu_s(), mosquitto.cpu_s(), published.cpu_s];
+
+    // What is queued gets there; counted by what the journal has.
+    let (mut count, mut quiet) = (Count::of(dir.path(), total), 0);
+    let ended_ns = world.mono_ns();
+    while quiet < QUIET && count.distinct < total {
+        quiet = if count.read() { 0 } else { quiet + 1 };
+        pause(GLANCE);
+    }
+    let drained_s = (world.mono_ns() - ended_ns) as f64 / 1e9;
+    let peak = node.peak_mib();
+    node.stop();
+    mosquitto.stop();
+    count.read();
+
+    println!("sent {total} in {took_s:.1} s: {:.0} a second (asked for {rate})", total as f64 / took_s);
+    println!(
+        "in the journal: {} of them, {} more than once, {} lost; the last within {drained_s:.1} s of the end",
+        count.distinct,
+        count.twice,
+        total - count.distinct
+    );
+    let decided = decisions(dir.path());
+    let is_shaken = |at_ms: i64| shaken.iter().any(|from| (*from..*from + AFTERMATH_MS).contains(&at_ms));
+    let (aftermath, calm): (Vec<_>, Vec<_>) = decided.iter().partition(|(at_ms, _)| is_shaken(*at_ms));
+    tell("due to its decision", &calm);
+    tell("the same within 15 s of a restart", &aftermath);
+    for minute in 0..seconds.div_ceil(60) as i64 {
+        let from = plan.began_ms + minute * 60_000;
+        let within: Vec<_> =
+            calm.iter().filter(|(at, _)| (from..from + 60_000).contains(at)).copied().collect();
+        tell(&format!("  minute {}", minute + 1), &within);
+    }
+    let share = |cpu: f64| cpu / took_s;
+    println!(
+        "CPU while publishing: node {:.2} of a core, broker {:.2}, publisher {:.2}; the node's peak {peak} MiB",
+        share(cpu[0]),
+        share(cpu[1]),
+        share(cpu[2])
+    );
 }
 
-/// From the time in the message to that of its decision, in milliseconds.
-fn latencies(data: &Path) -> Vec<i64> {
-    let Ok(reader) = Reader::open(data) else { return Vec::new() };
-    let records = reader.records(&StreamName::new("decisions").unwrap(), 0, usize::MAX).unwrap();
-    let latency = |(record, _): &(wire::record::Record, wire::hash::Hash)| {
-        let body: Value = serde_json::from_str(record.body.get()).unwrap();
-        record.wall_ms - body["at_ms"].as_i64().unwrap()
-    };
-    records.iter().map(latency).collect()
-}
-
-/// What a process has used, in seconds.
-fn cpu_s(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let ticks =
-        |at: usize| after.split_whitespace().nth(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-fn pause(pause: Duration) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(tokio::time::sleep(pause));
+fn tell(what: &str, of: &[(i64, i64)]) {
+    if of.is_empty() {
+        return;
+    }
+    let mut took: Vec<i64> = of.iter().map(|(_, took_ms)| *took_ms).collect();
+    took.sort_unstable();
+    println!(
+        "{what}: p50 {} ms, p99 {} ms, longest {} ms, of {}",
+        quantile(&took, 0.5),
+        quantile(&took, 0.99),
+        quantile(&took, 1.0),
+        took.len()
+    );
 }
