@@ -468,6 +468,7 @@ fn recall(
         max_bytes: config.journal.max_bytes,
         min_free_bytes: config.journal.min_free_bytes,
         policy: config.policy.clone(),
+        ..journal::Settings::default()
     };
     let opened = Journal::open_with(&config.data, settings, free, world).map_err(StartError::Journal)?;
     let (version, flow) = (VERSION.to_owned(), config.flow.digest);

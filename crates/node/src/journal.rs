@@ -7,12 +7,13 @@
 //!   are always committed in full, everything else follows within [`DURABLE_WITHIN_NS`] if the owner asks
 //!   [`Journal::durable_due`]. Only what survives a power cut is sent.
 //! - The database file never outgrows `max_bytes`, counted in pages in use, and does not grow at all while the disk has
-//!   less than `min_free_bytes`. Its write-ahead log is beside it, usually below 4 MiB. What must be dropped
+//!   less than `min_free_bytes`. Its write-ahead log is beside it, usually below 4 MiB, at most an eighth of `max_bytes` or 32 MiB. What must be dropped
 //!   (`journal::evict`) leaves a gap that the hub hears of. When audit records that the hub has not taken fill the
 //!   cap, new ones are refused: [`JournalError::Full`].
 //! - The database is the one shared state: the journal belongs to one thread, the uplink works on its own connection
 //!   (`journal::outbox`). Writers wait for each other only as long as one small transaction takes, readers never.
 
+mod beside;
 mod database;
 pub mod erase;
 mod evict;
@@ -42,6 +43,7 @@ use wire::id::{JournalId, StreamName};
 use wire::record::{BODY_MAX_BYTES, Draft, GapReason, Stamp};
 use wire::world::{Entropy, MonoNs};
 
+use self::beside::Beside;
 pub use self::database::DatabaseError;
 pub use self::open::{OpenError, SetAside, is_held};
 use self::outbox::{Door, Outbox};
@@ -188,6 +190,7 @@ pub struct Journal {
     begun: Arc<AtomicU64>,
     set_aside: Option<SetAside>,
     counts: Counts,
+    beside: Beside,
     /// Held as long as the journal is open: two nodes on one journal would write over each other.
     _lock: File,
 }
@@ -237,6 +240,7 @@ impl Journal {
             begun: Arc::new(AtomicU64::new(1)),
             set_aside: None,
             counts: Counts::default(),
+            beside: Beside::new(dir, found.unchecked),
             _lock: found.lock,
         };
         journal.refresh().map_err(|source| OpenError::Database { dir: dir.to_owned(), source })?;
@@ -301,6 +305,11 @@ impl Journal {
     /// Writes everything appended since the last commit, in one transaction. An audit record among it makes the commit
     /// full, and so does `durability`; a full commit covers all commits before it.
     pub fn commit(&mut self, durability: Durability) -> Result<Committed, JournalError> {
+        if let Some(why) = self.beside.damage()
+            && self.spare.is_some()
+        {
+            self.replace(why)?;
+        }
         let audit = self.pending.iter().any(|(draft, _)| draft.class == Class::Audit);
         let group = std::mem::take(&mut self.pending);
         let (mut records, mut refused) = (0, 0);
@@ -321,7 +330,7 @@ impl Journal {
                     return Err(error);
                 }
             }
-            self.pending_bytes = 0;
+            self.beside.wrote(std::mem::take(&mut self.pending_bytes));
             self.counts.records += records;
             self.counts.refused += refused;
             let oldest = group.first().map(|(_, stamp)| stamp.mono_ns);
@@ -343,7 +352,8 @@ impl Journal {
     fn replace(&mut self, why: String) -> Result<(), JournalError> {
         let Some(spare) = self.spare.take() else { return Ok(()) };
         tracing::error!(why, "the journal is damaged; it is set aside and a new one begun");
-        // Closed before its file is moved.
+        // Both are closed before their file is moved.
+        self.beside = Beside::new(&self.dir, false);
         self.conn = Connection::open_in_memory().map_err(DatabaseError::from)?;
         let error = DatabaseError::Damaged { why };
         let (conn, id, set_aside) = open::replace(&self.dir, &self.settings, &error, spare)?;
@@ -406,7 +416,8 @@ impl Journal {
     /// Commits what is pending, in full, and marks the end of this run as a clean one.
     pub fn close(mut self) -> Result<(), JournalError> {
         let committed = self.commit(Durability::Full);
-        if !matches!(committed, Err(JournalError::Database(_))) {
+        // What was not looked at to the end is looked at after the next start.
+        if !matches!(committed, Err(JournalError::Database(_))) && !self.beside.is_checking() {
             database::write_durably(&self.conn, |conn| database::set_meta(conn, "clean", "yes"))?;
         }
         committed.map(|_| ())

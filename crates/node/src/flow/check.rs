@@ -444,12 +444,10 @@ pub(super) fn check_files(
         }
     }
     for network in networks {
-        match network.check_file(channels[network.source]) {
-            Err(error @ (NetworkError::Misfit(_) | NetworkError::Recipe(_))) => {
-                network::refuse(network, &error, problems);
-            }
-            // A file that is not there, or not whole yet, is told when it is loaded, which is tried again.
-            Ok(()) | Err(_) => {}
+        let checked = network.check_file(channels[network.source]);
+        // A file that is not there, or not whole yet, is told when it is loaded, which is tried again.
+        if let Err(error @ (NetworkError::Misfit(_) | NetworkError::Recipe(_))) = checked {
+            network::refuse(network, &error, problems);
         }
     }
 }

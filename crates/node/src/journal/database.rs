@@ -256,6 +256,16 @@ pub(crate) fn fold(conn: &Connection) -> Result<(), DatabaseError> {
     Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
+/// Brings as much of the write-ahead log into the database as can be without waiting for anybody.
+pub(crate) fn bring(conn: &Connection) -> Result<(), DatabaseError> {
+    Ok(conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+}
+
+/// From here on a commit brings the log in when it is so long.
+pub(crate) fn bring_at(conn: &Connection, pages: u64) -> Result<(), DatabaseError> {
+    Ok(conn.pragma_update(None, "wal_autocheckpoint", i64::try_from(pages).unwrap_or(i64::MAX))?)
+}
+
 /// Gives back the pages that SQLite keeps in memory.
 pub(crate) fn drop_caches(conn: &Connection) -> Result<(), DatabaseError> {
     let mut shrink = conn.prepare("PRAGMA shrink_memory")?;

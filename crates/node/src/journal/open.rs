@@ -10,10 +10,15 @@ use wire::id::JournalId;
 use wire::record::GapReason;
 use wire::world::Entropy;
 
-use super::database::{self, DatabaseError, FILE};
+use super::database::{self, DatabaseError, FILE, PAGE_BYTES};
 use super::evict::evict_block;
 use super::position;
 use super::settings::{MAX_BYTES_LEAST, Settings};
+
+/// The log beside the database may grow to this share of the cap before a commit brings it in.
+const LOG_SHARE: u64 = 8;
+const LOG_BYTES_LEAST: u64 = 4 << 20;
+const LOG_BYTES_MOST: u64 = 32 << 20;
 
 /// How many databases set aside are kept; a failing disk must not fill itself with them.
 const SET_ASIDE_MAX: u32 = 3;
@@ -74,6 +79,8 @@ pub(crate) struct Found {
     pub(crate) conn: Connection,
     pub(crate) id: JournalId,
     pub(crate) clean: Option<bool>,
+    /// It is to be looked at while it is used.
+    pub(crate) unchecked: bool,
     pub(crate) set_aside: Option<SetAside>,
     pub(crate) lock: File,
 }
@@ -87,15 +94,16 @@ pub(crate) fn open(dir: &Path, settings: &Settings, entropy: &mut dyn Entropy) -
     let lock = lock(dir)?;
     let fresh = JournalId::random(entropy);
     let failed = |source| OpenError::Database { dir: dir.to_owned(), source };
-    let (conn, id, clean, set_aside) = match prepare(dir, settings, fresh) {
-        Ok((conn, id, clean)) => (conn, id, clean, None),
+    let (ready, set_aside) = match prepare(dir, settings, fresh) {
+        Ok(ready) => (ready, None),
         Err(error @ (DatabaseError::Damaged { .. } | DatabaseError::Newer { .. })) => {
             let (conn, id, set_aside) = replace(dir, settings, &error, fresh)?;
-            (conn, id, None, Some(set_aside))
+            (Ready { conn, id, clean: None, unchecked: false }, Some(set_aside))
         }
         Err(error) => return Err(failed(error)),
     };
-    Ok(Found { conn, id, clean, set_aside, lock })
+    let Ready { conn, id, clean, unchecked } = ready;
+    Ok(Found { conn, id, clean, unchecked, set_aside, lock })
 }
 
 /// Sets the database aside and begins a new one. No connection of this journal's owner may be open to the old one.
@@ -107,7 +115,7 @@ pub(crate) fn replace(
 ) -> Result<(Connection, JournalId, SetAside), OpenError> {
     let set_aside = set_aside(dir, error)?;
     let failed = |source| OpenError::Database { dir: dir.to_owned(), source };
-    let (conn, id, _) = prepare(dir, settings, fresh).map_err(failed)?;
+    let Ready { conn, id, .. } = prepare(dir, settings, fresh).map_err(failed)?;
     Ok((conn, id, set_aside))
 }
 
@@ -132,17 +140,24 @@ pub fn is_held(dir: &Path) -> Option<bool> {
     }
 }
 
-/// Opens the database and makes it ready: whole, on the disk, within its cap, marked as in use.
-fn prepare(
-    dir: &Path,
-    settings: &Settings,
-    fresh: JournalId,
-) -> Result<(Connection, JournalId, Option<bool>), DatabaseError> {
+/// A database that can be used.
+struct Ready {
+    conn: Connection,
+    id: JournalId,
+    clean: Option<bool>,
+    unchecked: bool,
+}
+
+/// Opens the database and makes it ready: whole (as far as is known, if it is large), on the disk, within its cap, marked as in use.
+fn prepare(dir: &Path, settings: &Settings, fresh: JournalId) -> Result<Ready, DatabaseError> {
     let (conn, id) = database::open(dir, fresh)?;
     let clean = database::meta(&conn, "clean")?.map(|word| word == "yes");
-    if clean == Some(false) || database::meta(&conn, "suspect")?.is_some() {
+    let unchecked = clean == Some(false) && database::file_bytes(&conn)? > settings.check_at_once_bytes;
+    if clean == Some(false) && !unchecked || database::meta(&conn, "suspect")?.is_some() {
         database::quick_check(&conn)?;
     }
+    let log_bytes = (settings.max_bytes / LOG_SHARE).clamp(LOG_BYTES_LEAST, LOG_BYTES_MOST);
+    database::bring_at(&conn, log_bytes / PAGE_BYTES)?;
     for mut position in position::load_all(&conn)? {
         let leaves = settings.policy.leaves(&position.stream, position.class);
         if position.leaves != leaves {
@@ -156,7 +171,7 @@ fn prepare(
     }
     database::write_durably(&conn, |conn| database::set_meta(conn, "clean", "no"))?;
     make_durable(&conn)?;
-    Ok((conn, id, clean))
+    Ok(Ready { conn, id, clean, unchecked })
 }
 
 /// Drops what a lowered cap has no room for. Audit records that the hub lacks stay, even so.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use node::journal::reader::Reader;
 use node::journal::verify::{Broken, verify};
-use node::journal::{Durability, Journal};
+use node::journal::{Durability, Journal, Settings};
 use wire::batch::{Outcome, Watermark};
 use wire::class::Class;
 use wire::id::JournalId;
@@ -81,6 +81,44 @@ fn a_damaged_file_is_set_aside_and_said_so() {
         drop(journal);
         let reader = Reader::open(dir.path()).unwrap();
         assert_eq!(reader.records(&stream("d"), 0, 10).unwrap().len(), 3, "{what}");
+    }
+}
+
+#[test]
+fn a_large_file_is_looked_at_while_it_is_used() {
+    let settings = || Settings { check_at_once_bytes: 0, ..capped(8 << 20) };
+    for is_damaged in [false, true] {
+        let (dir, mut world) = (folder(), Simulated::new(1));
+        let mut journal = open(&dir, 8 << 20, &mut world);
+        let id = journal.id();
+        for _ in 0..10 {
+            let drafts = (0..100).map(|n| draft("m", Class::Metric, &body(n, 1000)));
+            journal.append(drafts, stamp(&mut world)).unwrap();
+            journal.commit(Durability::Full).unwrap();
+        }
+        // As after a power cut: it was not closed.
+        drop(journal);
+        let file = dir.path().join("journal.sqlite");
+        let mut bytes = std::fs::read(&file).unwrap();
+        if is_damaged {
+            bytes[400_000..440_000].fill(0xaa);
+            std::fs::write(&file, &bytes).unwrap();
+        }
+        let opened = Journal::open(dir.path(), settings(), &mut world).unwrap();
+        assert_eq!((opened.clean, opened.set_aside), (Some(false), None), "nobody waited");
+        let (mut journal, mut aside) = (opened.journal, None);
+        for n in 0..2_000 {
+            write(&mut journal, &mut world, n..n + 1);
+            aside = journal.take_set_aside();
+            if aside.is_some() || !is_damaged && n > 200 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!((aside.is_some(), journal.id() != id), (is_damaged, is_damaged), "{aside:?}");
+        journal.close().unwrap();
+        let opened = Journal::open(dir.path(), settings(), &mut world).unwrap();
+        assert_eq!(opened.clean, Some(true), "it is known to be whole");
     }
 }
 

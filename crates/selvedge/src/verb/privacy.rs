@@ -136,6 +136,7 @@ fn erase(args: &Erase) -> anyhow::Result<()> {
         max_bytes: config.journal.max_bytes,
         min_free_bytes: config.journal.min_free_bytes,
         policy: config.policy.clone(),
+        ..Settings::default()
     };
     let opened = Journal::open(&config.data, settings, &mut world);
     let mut journal = match opened {
