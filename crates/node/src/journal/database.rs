@@ -261,9 +261,12 @@ pub(crate) fn bring(conn: &Connection) -> Result<(), DatabaseError> {
     Ok(conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 
-/// From here on a commit brings the log in when it is so long.
-pub(crate) fn bring_at(conn: &Connection, pages: u64) -> Result<(), DatabaseError> {
-    Ok(conn.pragma_update(None, "wal_autocheckpoint", i64::try_from(pages).unwrap_or(i64::MAX))?)
+/// From here on a commit brings the log in when it has so many bytes. Its file keeps them: one that is cut and grows again costs the file
+/// system a commit of its own each time that it is synced.
+pub(crate) fn bring_at(conn: &Connection, bytes: u64) -> Result<(), DatabaseError> {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    conn.pragma_update(None, "wal_autocheckpoint", number(bytes / PAGE_BYTES))?;
+    Ok(conn.pragma_update(None, "journal_size_limit", number(bytes + bytes / 4))?)
 }
 
 /// Gives back the pages that SQLite keeps in memory.

@@ -10,7 +10,7 @@ use wire::id::JournalId;
 use wire::record::GapReason;
 use wire::world::Entropy;
 
-use super::database::{self, DatabaseError, FILE, PAGE_BYTES};
+use super::database::{self, DatabaseError, FILE};
 use super::evict::evict_block;
 use super::position;
 use super::settings::{MAX_BYTES_LEAST, Settings};
@@ -157,7 +157,7 @@ fn prepare(dir: &Path, settings: &Settings, fresh: JournalId) -> Result<Ready, D
         database::quick_check(&conn)?;
     }
     let log_bytes = (settings.max_bytes / LOG_SHARE).clamp(LOG_BYTES_LEAST, LOG_BYTES_MOST);
-    database::bring_at(&conn, log_bytes / PAGE_BYTES)?;
+    database::bring_at(&conn, log_bytes)?;
     for mut position in position::load_all(&conn)? {
         let leaves = settings.policy.leaves(&position.stream, position.class);
         if position.leaves != leaves {
