@@ -10,7 +10,8 @@
 //! enough, and goes: it never serves. What is ordered to serve comes before it. Two stops within its first ten minutes refuse
 //! it like any other; later ones are the machine's.
 //!
-//! A smaller variant of the current release may stand by for the time when memory is short (`spare`).
+//! This file leads a candidate along that way. What serves, how it starts and who takes its place is in `serving`; what answers
+//! beside it, in `beside`; and a smaller variant of the current release may stand by for the time when memory is short: `spare`.
 //!
 //! [`step`] decides, a thin loop carries out. Its rule: a changed state is durable before any effect of it begins, so
 //! [`Effect::Persist`] stands first; if it fails, the state is dropped with its effects, and the event is offered again. So
@@ -20,14 +21,13 @@
 use std::time::Duration;
 
 use package::digest::Digest;
-use wire::world::MonoNs;
 
-use crate::install::event::{Agreement, Effect, Event, Fault, Now, Proof, Rules, Stood};
+use crate::install::event::{Agreement, Effect, Event, Fault, Now, Proof, Rules};
 use crate::install::state::{
-    Beside, Candidate, Kept, Measured, Order, Outcome, Phase, Refusal, Report, Run, Serving, Slot, Slots,
+    Candidate, Kept, Measured, Order, Outcome, Phase, Refusal, Report, Run, Slot, Slots,
 };
-use crate::install::trial::{Answer, Trial, Verdict, since};
 
+mod beside;
 pub mod cap;
 pub mod carry;
 pub mod choose;
@@ -39,6 +39,7 @@ pub mod prove;
 pub mod purse;
 pub mod report;
 pub mod reset;
+mod serving;
 pub mod shadow;
 mod spare;
 pub mod state;
@@ -49,26 +50,11 @@ pub mod weights;
 /// So many stops without a result refuse a manifest.
 const MISSES_MAX: u32 = 2;
 
-/// So many starts without an answer, and the current model is given up.
-const UNPROVEN_STARTS_MAX: u32 = 3;
-
-/// A model that is loaded for so long has started.
-const STARTED_AFTER: Duration = Duration::from_secs(60);
-
 /// How long a candidate waits after a miss, or when something is in its way.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// What was ordered to answer beside the current one and had to make room comes again after so long.
-const ASIDE: Duration = Duration::from_secs(600);
-
-/// What answered beside the current one for so long does not bring the node down: earlier misses are forgotten.
-const STEADY: Duration = Duration::from_secs(600);
-
 /// Of so many manifests it is remembered what they cost here.
 const MEASURED_MAX: usize = 32;
-
-/// Why an order to answer beside the current one is not followed, whoever gave it.
-const FORBIDDEN: &str = "the owner of this node lets nothing answer beside what runs";
 
 /// Why a model is not loaded that nothing here lets answer.
 pub(crate) const UNSERVED: &str = "there is no server in which it could answer: add `[serve]` to node.toml";
@@ -220,29 +206,6 @@ impl Turn<'_> {
         self.effects.push(Effect::Choose(order));
     }
 
-    /// Whether an order to answer beside the current one is to be followed now: what is ordered to serve comes first.
-    fn begins(&mut self, order: &Order, beside: &Beside) -> bool {
-        if self.rules.beside.is_none() {
-            self.unfit(order, FORBIDDEN.to_owned());
-            return false;
-        }
-        let kept = &self.kept;
-        let is_it = |known: Option<&Beside>| known.is_some_and(|known| known.word == beside.word);
-        let is_under_way = is_it(kept.beside().map(|(_, beside)| beside))
-            || is_it(kept.wanted.as_ref().and_then(|wanted| wanted.beside.as_ref()));
-        if kept.is_changing() || is_under_way || kept.compared.as_ref() == Some(&beside.word) {
-            return false;
-        }
-        match &kept.current {
-            Some(current) if kept.safe.is_none() => current.index != order.index,
-            _ => {
-                let why = format!("there is nothing that release {} could answer beside", order.release);
-                self.effects.push(Effect::Tell(why));
-                false
-            }
-        }
-    }
-
     fn chosen(&mut self, index: Digest, result: Result<Slot, String>) {
         let Some(order) = self.kept.wanted.take_if(|order| order.index == index) else { return };
         let slot = result.and_then(|slot| match self.kept.refusal(&slot.manifest) {
@@ -380,133 +343,6 @@ impl Turn<'_> {
         }
     }
 
-    /// More answers of a candidate that answers beside the current one were compared: perhaps enough.
-    fn compared(&mut self, manifest: &Digest, count: u64) {
-        let Some(candidate) = self.candidate_in(manifest, Phase::Shadow) else { return };
-        let Some(beside) = &mut candidate.beside else { return };
-        beside.compared = beside.compared.saturating_add(count);
-        if beside.compared >= u64::from(beside.limits.answers) {
-            let why = format!("{} answers were compared", beside.compared);
-            self.leave_for_good(Outcome::Compared, &why);
-        }
-    }
-
-    fn stood(&mut self, manifest: &Digest, stood: Stood) {
-        if self.candidate_in(manifest, Phase::Shadow).is_none_or(|candidate| candidate.beside.is_none()) {
-            return;
-        }
-        match stood {
-            Stood::Aside(why) => {
-                self.effects
-                    .push(Effect::Tell(format!("it does not answer beside for now: {}", short(&why))));
-                self.run.beside_ns = None;
-                self.retry_after(ASIDE);
-            }
-            Stood::Off(why) => self.leave_for_good(Outcome::Unfit, &why),
-        }
-    }
-
-    fn withdrawn(&mut self) {
-        drop(self.kept.wanted.take_if(|order| order.beside.is_some()));
-        self.leave(Outcome::Compared, "the order was withdrawn");
-    }
-
-    /// What an earlier run began, and the owner lets nothing answer beside the current one any more.
-    fn forbid(&mut self) {
-        drop(self.kept.wanted.take_if(|order| order.beside.is_some()));
-        if let Some((candidate, _)) = self.kept.beside() {
-            // The order stands, and is not told of a second time.
-            self.kept.unfit = Some((candidate.slot.index, FORBIDDEN.to_owned()));
-        }
-        self.leave(Outcome::Unfit, FORBIDDEN);
-    }
-
-    /// What answers beside the current one goes, and does not come again by the same order.
-    fn leave_for_good(&mut self, outcome: Outcome, why: &str) {
-        if let Some((_, beside)) = self.kept.beside() {
-            self.kept.compared = Some(beside.word.clone());
-        }
-        self.leave(outcome, why);
-    }
-
-    /// What answers beside the current one goes, through no fault of its own.
-    fn leave(&mut self, outcome: Outcome, why: &str) {
-        let Some(candidate) = self.kept.candidate.take_if(|candidate| candidate.beside.is_some()) else {
-            return;
-        };
-        self.report(&candidate, outcome, why);
-        (self.run.retry_ns, self.run.beside_ns) = (None, None);
-        self.effects.push(Effect::Collect);
-    }
-
-    fn loaded(&mut self, manifest: &Digest, result: Result<(), String>) {
-        if !self.serves(manifest) {
-            return;
-        }
-        match result {
-            Ok(()) => {
-                let now_ns = self.now.mono_ns;
-                if let Some(serving) = &mut self.run.serving {
-                    serving.since_ns = Some(now_ns);
-                }
-                if self.on_trial() {
-                    self.run.trial = Some(Trial::begin(now_ns));
-                    self.judge();
-                } else if let Some(current) = self.kept.current.clone().filter(|it| it.golden.is_some()) {
-                    // One answer proves this start, long before anybody asks.
-                    self.effects.push(Effect::Exercise(current));
-                }
-            }
-            Err(why) => self.broke(&format!("it cannot be loaded: {why}")),
-        }
-    }
-
-    /// The disk is to blame, not the release: a candidate is brought again.
-    fn spoilt(&mut self, manifest: &Digest, why: &str) {
-        if !self.serves(manifest) {
-            return;
-        }
-        match self.candidate_in(manifest, Phase::Trial) {
-            Some(candidate) => {
-                candidate.phase = Phase::Staging;
-                self.miss(&format!("the disk damaged it: {why}"));
-            }
-            None => self.broke(&format!("it cannot be loaded: {why}")),
-        }
-    }
-
-    /// What serves does not: a candidate is refused, the current model started again.
-    fn broke(&mut self, why: &str) {
-        if self.on_trial() {
-            self.refuse(why);
-        } else {
-            self.effects.push(Effect::Tell(format!("the current model failed: {why}")));
-            self.serve_current();
-        }
-    }
-
-    fn answered(&mut self, manifest: &Digest, answer: Answer) {
-        if !self.serves(manifest) {
-            return;
-        }
-        if let Some(trial) = &mut self.run.trial {
-            trial.note(answer, self.now.mono_ns);
-            self.judge();
-        } else if answer.ok && !self.on_trial() {
-            self.kept.unproven_starts = 0;
-        }
-    }
-
-    fn judge(&mut self) {
-        let Some(trial) = &self.run.trial else { return };
-        match trial.verdict(&self.rules.trial, self.now.mono_ns) {
-            Verdict::Open => {}
-            Verdict::Passed => self.commit(),
-            Verdict::Failed { why } => self.refuse(&why),
-            Verdict::Undecided { why } => self.miss(&why),
-        }
-    }
-
     /// The one write that makes the candidate current.
     fn commit(&mut self) {
         let p95_ms = self.run.trial.take().and_then(|trial| trial.p95_ms());
@@ -569,61 +405,13 @@ impl Turn<'_> {
         Some(candidate.slot)
     }
 
-    fn roll_back(&mut self) {
-        let Some(previous) = self.kept.previous.take() else {
-            self.effects.push(Effect::Tell("there is no previous model to go back to".into()));
-            return;
-        };
-        self.give_up();
-        self.kept.wanted = None;
-        if let Some(bad) = self.kept.current.replace(previous) {
-            let why = "a person took the previous model back";
-            self.send(self.of_slot(&bad, Outcome::RolledBack, why));
-            self.never_again(&bad, why);
-        }
-        self.kept.safe = None;
-        self.kept.unproven_starts = 0;
-        self.serve_current();
-        self.effects.push(Effect::Collect);
-    }
-
-    fn leave_safe(&mut self) {
-        if self.kept.safe.take().is_none() {
-            return;
-        }
-        if let Some(current) = &self.kept.current {
-            let manifest = current.manifest;
-            self.kept.refused.retain(|refusal| refusal.manifest != manifest);
-        }
-        self.kept.unproven_starts = 0;
-        if !self.on_trial() {
-            self.serve_current();
-        }
-    }
-
     fn tick(&mut self) {
         if self.run.retry_ns.is_some_and(|retry_ns| retry_ns <= self.now.mono_ns) {
             self.run.retry_ns = None;
             self.go_on();
         }
-        let is_steady = |since_ns: MonoNs| since(since_ns, self.now.mono_ns) >= STEADY;
-        if self.run.beside_ns.is_some_and(is_steady)
-            && let Some(candidate) = &mut self.kept.candidate
-        {
-            candidate.misses = 0;
-        }
-        if self.on_trial() {
-            self.judge();
-            if let (Some(trial), Some(candidate)) = (&mut self.run.trial, &self.kept.candidate)
-                && trial.wants_golden(&self.rules.trial, self.now.mono_ns)
-            {
-                self.effects.push(Effect::Exercise(candidate.slot.clone()));
-            }
-        } else if let Some(Serving { since_ns: Some(since_ns), .. }) = self.run.serving
-            && since(since_ns, self.now.mono_ns) >= STARTED_AFTER
-        {
-            self.kept.unproven_starts = 0;
-        }
+        self.steady();
+        self.attend();
     }
 
     /// The candidate's next piece of work, unless it waits: for its time, or for somebody who lets it answer.
@@ -656,68 +444,6 @@ impl Turn<'_> {
         }
     }
 
-    /// Loads the current model, unless it did so too often without an answer. What nothing lets answer is not loaded, and not counted.
-    fn serve_current(&mut self) {
-        let may = self.kept.safe.is_none() && !self.run.unserved;
-        let Some(current) = self.kept.current.clone().filter(|_| may) else {
-            self.stop_serving();
-            return;
-        };
-        if self.kept.unproven_starts >= UNPROVEN_STARTS_MAX {
-            self.fall_back(&current);
-            return;
-        }
-        self.kept.unproven_starts += 1;
-        self.serve(current);
-    }
-
-    /// The current model does not start: the previous one is current again; if there is none, nothing is loaded.
-    fn fall_back(&mut self, bad: &Slot) {
-        let why = format!("it was loaded {UNPROVEN_STARTS_MAX} times without an answer");
-        self.never_again(bad, &why);
-        self.kept.unproven_starts = 0;
-        match self.kept.previous.take() {
-            Some(previous) => {
-                self.send(self.of_slot(bad, Outcome::FellBack, &why));
-                let candidate = self.kept.candidate.as_ref();
-                if candidate.is_some_and(|candidate| candidate.slot.manifest == previous.manifest) {
-                    self.give_up();
-                }
-                self.kept.current = Some(previous);
-                self.serve_current();
-                self.effects.push(Effect::Collect);
-            }
-            None => {
-                self.send(self.of_slot(bad, Outcome::Safe, &why));
-                self.effects.push(Effect::Tell(format!("no model is loaded: {why}")));
-                self.kept.safe = Some(why);
-                self.stop_serving();
-                self.leave(Outcome::Compared, "nothing answers that it could be compared with");
-            }
-        }
-    }
-
-    fn serve(&mut self, slot: Slot) {
-        self.run.trial = None;
-        self.run.serving = Some(Serving { manifest: slot.manifest, since_ns: None });
-        self.effects.push(Effect::Serve(slot));
-    }
-
-    fn stop_serving(&mut self) {
-        self.run.trial = None;
-        if self.run.serving.take().is_some() {
-            self.effects.push(Effect::Unload);
-        }
-    }
-
-    /// If a candidate serves that shall not, the current model does.
-    fn back_from(&mut self, slot: &Slot) {
-        (self.run.retry_ns, self.run.beside_ns) = (None, None);
-        if self.serves(&slot.manifest) {
-            self.serve_current();
-        }
-    }
-
     fn never_again(&mut self, slot: &Slot, why: &str) {
         self.kept.refused.retain(|refusal| refusal.manifest != slot.manifest);
         let (manifest, index, at_ms) = (slot.manifest, slot.index, self.now.wall_ms);
@@ -727,16 +453,6 @@ impl Turn<'_> {
     fn candidate_in(&mut self, manifest: &Digest, phase: Phase) -> Option<&mut Candidate> {
         let candidate = self.kept.candidate.as_mut()?;
         (candidate.slot.manifest == *manifest && candidate.phase == phase).then_some(candidate)
-    }
-
-    fn serves(&self, manifest: &Digest) -> bool {
-        self.run.serving.as_ref().is_some_and(|serving| serving.manifest == *manifest)
-    }
-
-    /// Whether what serves is the candidate.
-    fn on_trial(&self) -> bool {
-        let candidate = self.kept.candidate.as_ref().filter(|candidate| candidate.phase == Phase::Trial);
-        candidate.is_some_and(|candidate| self.serves(&candidate.slot.manifest))
     }
 
     fn report(&mut self, candidate: &Candidate, outcome: Outcome, why: &str) {
@@ -751,6 +467,14 @@ impl Turn<'_> {
             ..self.of_slot(&candidate.slot, outcome, why)
         };
         self.send(report);
+    }
+
+    /// What was measured of a manifest here is remembered.
+    fn remember(&mut self, manifest: Digest, measured: Measured) {
+        let all = &mut self.kept.measured;
+        all.retain(|(known, _)| *known != manifest);
+        all.push((manifest, measured));
+        all.drain(..all.len().saturating_sub(MEASURED_MAX));
     }
 
     fn of_slot(&self, slot: &Slot, outcome: Outcome, why: &str) -> Report {

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use package::digest::Digest;
 
-use super::{MEASURED_MAX, MISSES_MAX, Turn, short};
+use super::{MISSES_MAX, Turn, short};
 use crate::install::event::{Effect, Event, Fault, NoSpare, Proof};
-use crate::install::state::{Measured, Phase, Slot, Spare, SparePhase};
+use crate::install::state::{Phase, Slot, Spare, SparePhase};
 
 /// How long a spare waits when something is in its way: nobody waits for it.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -85,14 +85,6 @@ impl Turn<'_> {
         if !was_asked {
             self.spare_missed(SparePhase::Staged, "the node stopped while it was proven");
         }
-    }
-
-    /// What was measured of a manifest here is remembered.
-    pub(super) fn remember(&mut self, manifest: Digest, measured: Measured) {
-        let all = &mut self.kept.measured;
-        all.retain(|(known, _)| *known != manifest);
-        all.push((manifest, measured));
-        all.drain(..all.len().saturating_sub(MEASURED_MAX));
     }
 
     /// Whether a manifest is the spare's, and nothing else's.
