@@ -123,6 +123,17 @@ pub struct Message {
     pub retained: bool,
     /// By what it is acknowledged, unless it came at QoS 0.
     pub receipt: Option<Receipt>,
+    /// What makes a question or an answer of it.
+    pub exchange: Exchange,
+}
+
+/// What makes a question or an answer of a message, as MQTT 5 has it. 3.1.1 has no place for it: there it is left out, and is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Exchange {
+    /// Of a question: the topic on which the answer is awaited; one topic, no filter.
+    pub response_topic: Option<String>,
+    /// What names a question; its answer carries the same bytes.
+    pub correlation: Option<bytes::Bytes>,
 }
 
 /// By what a message is acknowledged; good on the link that brought it.
@@ -285,6 +296,17 @@ impl Link {
 
     /// Hands over a message at QoS 1. [`Link::next`] must go on being asked, or it goes nowhere.
     pub async fn publish(&self, topic: String, payload: Vec<u8>, retain: bool) -> Result<Sent, LinkError> {
+        self.publish_in(Exchange::default(), topic, payload, retain).await
+    }
+
+    /// The same for a question or an answer.
+    pub async fn publish_in(
+        &self,
+        exchange: Exchange,
+        topic: String,
+        payload: Vec<u8>,
+        retain: bool,
+    ) -> Result<Sent, LinkError> {
         let sent = match &self.client {
             Client::V4(client) => {
                 let options = v4::PublishOptions::new(v4::QoS::AtLeastOnce).retain(retain);
@@ -292,7 +314,13 @@ impl Link {
                 notice.map(Sent::V4).map_err(|error| why(&error))
             }
             Client::V5(client) => {
-                let options = v5::PublishOptions::new(v5::mqttbytes::QoS::AtLeastOnce).retain(retain);
+                let mut options = v5::PublishOptions::new(v5::mqttbytes::QoS::AtLeastOnce).retain(retain);
+                if exchange != Exchange::default() {
+                    let Exchange { response_topic, correlation: correlation_data } = exchange;
+                    let more =
+                        v5::PublishProperties { response_topic, correlation_data, ..Default::default() };
+                    options = options.properties(more);
+                }
                 let notice = client.publish_tracked(topic, payload, options).await;
                 notice.map(Sent::V5).map_err(|error| why(&error))
             }
@@ -366,6 +394,7 @@ fn from_v4(client: &Client, packet: v4::Packet) -> Event {
                 payload: publish.payload,
                 retained: publish.retain,
                 receipt,
+                exchange: Exchange::default(),
             })
         }
         _ => Event::Other,
@@ -391,10 +420,15 @@ fn from_v5(client: &Client, packet: Packet5) -> Event {
                 payload: publish.payload,
                 retained: publish.retain,
                 receipt,
+                exchange: publish.properties.map(exchange).unwrap_or_default(),
             })
         }
         _ => Event::Other,
     }
+}
+
+fn exchange(properties: v5::PublishProperties) -> Exchange {
+    Exchange { response_topic: properties.response_topic, correlation: properties.correlation_data }
 }
 
 /// What a connection that says goodbye may take.

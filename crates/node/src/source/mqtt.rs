@@ -121,7 +121,7 @@ impl MqttSource {
         inlet: &mut Inlet,
     ) -> Result<(), SourceError> {
         match event {
-            broker::Event::Message(Message { topic, payload, retained, receipt }) => {
+            broker::Event::Message(Message { topic, payload, retained, receipt, .. }) => {
                 if !retained || self.settings.retained {
                     self.funnel.take(&topic, &payload, inlet)?;
                 }

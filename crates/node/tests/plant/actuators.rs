@@ -9,7 +9,7 @@ use node::act::device::face::Device;
 use node::act::device::{Driver, open};
 use node::flow::Flow;
 use node::mqtt::broker::Version;
-use node::mqtt::{Event, Link, Session};
+use node::mqtt::{Event, Exchange, Link, Session};
 use wire::body::act::Setting;
 
 use crate::broker::{Mosquitto, mosquitto};
@@ -130,15 +130,28 @@ struct Valve {
     says: Arc<Mutex<Option<String>>>,
 }
 
-fn valve(broker: &Mosquitto, version: Version) -> Valve {
+/// When a valve answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// At once, to all that comes.
+    AtOnce,
+    /// To an order only when it is asked, with what it was then; and right after that to the question.
+    Late,
+    /// The same; but each answer names what it is to, and the one to the question comes later than anybody waits for a newer one.
+    LateAndNamed,
+}
+
+fn valve(broker: &Mosquitto, version: Version, manner: Manner) -> Valve {
     let (told, says) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(None::<String>)));
     let (tells, lies, broker) = (Arc::clone(&told), Arc::clone(&says), broker.broker(version));
     let up = Arc::new(Mutex::new(false));
     let is_up = Arc::clone(&up);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let state = |says: &str| format!("{{\"now\":{{\"state\":\"{says}\"}}}}").into_bytes();
         runtime.block_on(async {
             'again: loop {
+                let mut owes = false;
                 let mut link = Link::open(&broker, "the-valve", Session::Clean, None).unwrap();
                 loop {
                     let Ok(event) = link.next().await else {
@@ -152,12 +165,34 @@ fn valve(broker: &Mosquitto, version: Version) -> Valve {
                             let order = String::from_utf8(message.payload.to_vec()).unwrap();
                             if message.topic == "valve/set" {
                                 tells.lock().unwrap().push(order);
+                                if manner != Manner::AtOnce {
+                                    owes = true;
+                                    continue;
+                                }
+                            }
+                            if std::mem::take(&mut owes) {
+                                let is_named = manner == Manner::LateAndNamed;
+                                let correlation = is_named.then(|| "the order".into());
+                                let late = Exchange { correlation, response_topic: None };
+                                let sent =
+                                    link.publish_in(late, "valve/state".into(), state("moving"), false);
+                                sent.await.unwrap();
+                            }
+                            if manner == Manner::LateAndNamed {
+                                // What it said goes out only while the link is asked.
+                                let goes_on = async { while link.next().await.is_ok() {} };
+                                let _ = tokio::time::timeout(Duration::from_millis(200), goes_on).await;
+                                let Exchange { response_topic, correlation } = message.exchange;
+                                let topic = response_topic.expect("it is asked where to answer");
+                                let answer = Exchange { correlation, response_topic: None };
+                                let is = tells.lock().unwrap().last().cloned().unwrap_or_default();
+                                link.publish_in(answer, topic, state(&is), false).await.unwrap();
+                                continue;
                             }
                             let is = tells.lock().unwrap().last().cloned().unwrap_or_default();
                             let says = lies.lock().unwrap().clone().unwrap_or(is);
                             if !says.is_empty() {
-                                let state = format!("{{\"now\":{{\"state\":\"{says}\"}}}}");
-                                link.publish("valve/state".into(), state.into_bytes(), true).await.unwrap();
+                                link.publish("valve/state".into(), state(&says), true).await.unwrap();
                             }
                         }
                         _ => {}
@@ -192,7 +227,7 @@ fn mqtt(broker: &Mosquitto, version: &str, more: &str) -> String {
 fn a_valve_behind_a_broker() {
     for (word_of, version) in [("3.1.1", Version::V3), ("5", Version::V5)] {
         let Some(broker) = mosquitto(false) else { return };
-        let valve = valve(&broker, version);
+        let valve = valve(&broker, version, Manner::AtOnce);
         let mut device = actuator(&mqtt(&broker, word_of, ""));
         for to in ["open", "closed", "open"] {
             device.set(&word(to)).unwrap();
@@ -221,7 +256,7 @@ fn a_valve_behind_a_broker() {
 fn without_a_will_and_without_a_broker() {
     let Some(mut broker) = mosquitto(false) else { return };
     // Nothing comes when the connection breaks.
-    let valve = valve(&broker, Version::V5);
+    let valve = valve(&broker, Version::V5, Manner::AtOnce);
     let mut device = actuator(&mqtt(&broker, "5", "will = false\nclient_id = \"other\"\n"));
     device.set(&word("open")).unwrap();
     assert_eq!(device.read().unwrap(), Some(word("open")));
@@ -245,7 +280,7 @@ fn without_a_will_and_without_a_broker() {
 #[test]
 fn a_valve_that_is_asked() {
     let Some(broker) = mosquitto(false) else { return };
-    let valve = valve(&broker, Version::V5);
+    let valve = valve(&broker, Version::V5, Manner::AtOnce);
     let more = "ask_topic = \"valve/get\"\npayloads = { open = \"1\", closed = \"0\" }\n";
     let mut device = actuator(&mqtt(&broker, "5", more));
     device.set(&word("open")).unwrap();
@@ -253,4 +288,18 @@ fn a_valve_that_is_asked() {
     assert_eq!(valve.is(), "1");
     valve.says(Some("open"));
     assert_eq!(device.read().unwrap(), Some(word("open")), "it is asked each time");
+    // One that answers to what it was told and to the question, both only then: what it says last counts, or what it says by name.
+    for (word_of, version, manner) in [
+        ("3.1.1", Version::V3, Manner::Late),
+        ("5", Version::V5, Manner::Late),
+        ("5", Version::V5, Manner::LateAndNamed),
+    ] {
+        let Some(broker) = mosquitto(false) else { return };
+        let _valve = self::valve(&broker, version, manner);
+        let mut device = actuator(&mqtt(&broker, word_of, "ask_topic = \"valve/get\"\n"));
+        for to in ["open", "closed", "open"] {
+            device.set(&word(to)).unwrap();
+            assert_eq!(device.read().unwrap(), Some(word(to)), "{word_of}");
+        }
+    }
 }

@@ -4,25 +4,31 @@
 //! the connection breaks: when the guard dies, or its whole machine. Since the device may then have gone back without anybody
 //! here, [`Device::lost`] tells it, and the guard brings it back in earnest. The connection is never ended by a goodbye, which
 //! would take the will along.
+//!
+//! What it says of itself counts from the moment in which it was last told or asked something (`answers`). A device that is asked may
+//! answer twice, to what it was told and to the question; so after the first answer there is a moment for a newer one.
+
+mod answers;
 
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use wire::body::act::Setting;
+use wire::world::{Entropy as _, System};
 
 use super::face::{ANSWER_MAX_BYTES, Device, DeviceError};
 use super::told::setting;
 use crate::act::limits::Allowed;
 use crate::mqtt::broker::Broker;
-use crate::mqtt::{Event, Link, Session, Will};
+use crate::mqtt::{Event, Exchange, Link, Session, Will};
 use crate::why::why;
+use answers::Answers;
 
-/// A device that was asked again says something newer within this, or what it said stands.
+/// After its first answer a device says something newer within this, or what it said stands.
 const NEWER: Duration = Duration::from_millis(20);
 
 /// Topics, payloads, and how long the broker and the device may take.
@@ -80,10 +86,8 @@ impl Payload {
 /// What came on the connection.
 #[derive(Default)]
 struct Heard {
-    /// Messages of the device since the connection began.
-    count: u64,
-    /// The last of them; `None` if it is too large.
-    latest: Option<Bytes>,
+    /// What the device said of itself.
+    answers: Answers,
     /// Why the connection is over.
     gone: Option<String>,
 }
@@ -100,6 +104,7 @@ struct Publish {
     topic: String,
     payload: String,
     retain: bool,
+    exchange: Exchange,
     tell: SyncSender<Result<(), String>>,
 }
 
@@ -109,8 +114,10 @@ pub(super) struct Station {
     allowed: Allowed,
     out: UnboundedSender<Publish>,
     ear: Arc<Ear>,
-    /// So many messages had come when the device was last told something.
-    mark: u64,
+    /// Drawn for this connection: what its questions are named by.
+    life: [u8; 8],
+    /// So many questions were asked on it.
+    asked: u64,
 }
 
 impl Station {
@@ -142,16 +149,26 @@ impl Station {
             .spawn(run)
             .map_err(|error| web(error.to_string()))?;
         match begins.recv_timeout(Duration::from_millis(mqtt.timeout_ms)) {
-            Ok(Ok(())) => Ok(Station { mqtt: mqtt.clone(), allowed: allowed.clone(), out, ear, mark: 0 }),
+            Ok(Ok(())) => {
+                let mut life = [0; 8];
+                System::new().fill(&mut life);
+                Ok(Station { mqtt: mqtt.clone(), allowed: allowed.clone(), out, ear, life, asked: 0 })
+            }
             Ok(Err(why)) => Err(web(why)),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(slow(mqtt, "the broker")),
         }
     }
 
     /// Sends a message, and waits until the broker has it.
-    fn publish(&self, topic: &str, payload: String, retain: bool) -> Result<(), DeviceError> {
+    fn publish(
+        &self,
+        topic: &str,
+        payload: String,
+        retain: bool,
+        exchange: Exchange,
+    ) -> Result<(), DeviceError> {
         let (tell, told) = sync_channel(1);
-        let publish = Publish { topic: topic.to_owned(), payload, retain, tell };
+        let publish = Publish { topic: topic.to_owned(), payload, retain, exchange, tell };
         if self.out.send(publish).is_err() {
             return Err(self.gone());
         }
@@ -169,6 +186,11 @@ impl Station {
     }
 }
 
+/// The topic that a question names for its answer: where we listen, unless that is a filter, or a share of what comes.
+fn awaited_on(read_topic: &str) -> Option<String> {
+    (!read_topic.contains(['+', '#']) && !read_topic.starts_with('$')).then(|| read_topic.to_owned())
+}
+
 fn slow(mqtt: &Mqtt, who: &str) -> DeviceError {
     DeviceError::Slow { what: format!("{who} at {}", mqtt.broker), limit_ms: mqtt.timeout_ms }
 }
@@ -176,6 +198,19 @@ fn slow(mqtt: &Mqtt, who: &str) -> DeviceError {
 impl Ear {
     fn lock(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `enough` was heard, or the time is over, or the connection.
+    fn wait<'a>(
+        &self,
+        heard: MutexGuard<'a, Heard>,
+        limit: Duration,
+        enough: impl Fn(&Heard) -> bool,
+    ) -> MutexGuard<'a, Heard> {
+        let waits = |heard: &mut Heard| heard.gone.is_none() && !enough(heard);
+        let (heard, _) =
+            self.changed.wait_timeout_while(heard, limit, waits).unwrap_or_else(PoisonError::into_inner);
+        heard
     }
 }
 
@@ -207,10 +242,10 @@ async fn hold(
                 Err(why) => return why,
             },
         };
-        let Some(Publish { topic, payload, retain, tell }) = order else {
+        let Some(Publish { topic, payload, retain, exchange, tell }) = order else {
             return "nobody needs it any more".to_owned();
         };
-        let sent = match link.publish(topic, payload.into_bytes(), retain).await {
+        let sent = match link.publish_in(exchange, topic, payload.into_bytes(), retain).await {
             Ok(sent) => sent,
             Err(error) => return why(&error),
         };
@@ -256,9 +291,8 @@ async fn listen(link: &mut Link, topic: Option<&str>) -> Result<(), String> {
 fn hear(link: &Link, ear: &Ear, event: Event) -> Result<(), String> {
     let Event::Message(message) = event else { return Ok(()) };
     if !message.retained {
-        let mut heard = ear.lock();
-        heard.count += 1;
-        heard.latest = (message.payload.len() <= ANSWER_MAX_BYTES).then_some(message.payload);
+        let payload = (message.payload.len() <= ANSWER_MAX_BYTES).then_some(message.payload);
+        ear.lock().answers.hear(message.exchange.correlation.as_ref(), payload);
         ear.changed.notify_all();
     }
     match message.receipt {
@@ -269,37 +303,37 @@ fn hear(link: &Link, ear: &Ear, event: Event) -> Result<(), String> {
 
 impl Device for Station {
     fn set(&mut self, to: &Setting) -> Result<(), DeviceError> {
-        self.mark = self.ear.lock().count;
-        self.publish(&self.mqtt.topic, self.mqtt.payload.of(to), self.mqtt.retain)
+        self.ear.lock().answers = Answers::default();
+        let payload = self.mqtt.payload.of(to);
+        self.publish(&self.mqtt.topic, payload, self.mqtt.retain, Exchange::default())
     }
 
     fn read(&mut self) -> Result<Option<Setting>, DeviceError> {
-        if self.mqtt.read_topic.is_none() {
-            return Ok(None);
-        }
+        let Some(read_topic) = &self.mqtt.read_topic else { return Ok(None) };
         if let Some((topic, payload)) = &self.mqtt.ask {
-            self.mark = self.ear.lock().count;
-            self.publish(topic, payload.clone(), false)?;
+            self.asked += 1;
+            let name = answers::name(self.life, self.asked);
+            self.ear.lock().answers = Answers::to(name.clone());
+            let exchange = Exchange { response_topic: awaited_on(read_topic), correlation: Some(name) };
+            self.publish(topic, payload.clone(), false, exchange)?;
         }
-        let heard = self.ear.lock();
-        // What it has said since it was told stands, unless it says something newer at once.
-        let (known, wait) = match heard.count > self.mark {
-            true => (heard.count, NEWER),
-            false => (self.mark, Duration::from_millis(self.mqtt.timeout_ms)),
+        let limit = Duration::from_millis(self.mqtt.timeout_ms);
+        let has_said = |heard: &Heard| heard.answers.best().is_some();
+        let mut heard = self.ear.wait(self.ear.lock(), limit, has_said);
+        if has_said(&heard) {
+            heard = self.ear.wait(heard, NEWER, |_| false);
+        }
+        let (answer, is_gone) = (heard.answers.best().cloned(), heard.gone.is_some());
+        drop(heard);
+        let Some(answer) = answer else {
+            let who = "what the device says of itself";
+            return Err(if is_gone { self.gone() } else { slow(&self.mqtt, who) });
         };
-        let waits = |heard: &mut Heard| heard.count <= known && heard.gone.is_none();
-        let (heard, _) =
-            self.ear.changed.wait_timeout_while(heard, wait, waits).unwrap_or_else(PoisonError::into_inner);
-        if heard.count <= self.mark {
-            let gone = heard.gone.is_some();
-            drop(heard);
-            return Err(if gone { self.gone() } else { slow(&self.mqtt, "what the device says of itself") });
-        }
-        let Some(payload) = &heard.latest else {
+        let Some(payload) = answer.payload else {
             let why = format!("it has more than {ANSWER_MAX_BYTES} bytes");
             return Err(DeviceError::Answer { why });
         };
-        setting(payload, &self.mqtt.pointer, &self.allowed)
+        setting(&payload, &self.mqtt.pointer, &self.allowed)
             .map(Some)
             .map_err(|why| DeviceError::Answer { why })
     }
@@ -325,5 +359,13 @@ mod tests {
         assert_eq!(Payload::Form("{\"state\":{value}}".into()).of(&open), "{\"state\":\"open\"}");
         let words = Payload::Words(vec![("open".into(), "{\"data\":\"AQ==\"}".into())]);
         assert_eq!(words.of(&open), "{\"data\":\"AQ==\"}");
+    }
+
+    #[test]
+    fn where_an_answer_is_awaited() {
+        assert_eq!(awaited_on("valve/state").as_deref(), Some("valve/state"));
+        for filter in ["valve/+", "valve/#", "$share/farm/valve/state"] {
+            assert_eq!(awaited_on(filter), None, "{filter}");
+        }
     }
 }
