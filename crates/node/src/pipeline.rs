@@ -15,9 +15,11 @@ mod ahead;
 pub(crate) mod bulkhead;
 mod input;
 mod lacks;
+mod lane;
 mod late;
 mod look;
 mod networks;
+mod open;
 mod products;
 mod recent;
 pub mod replace;
@@ -27,8 +29,6 @@ mod watched;
 
 use std::collections::BTreeMap;
 
-use signal::reading::Reading;
-use signal::window::{Window, WindowConfig, Windows};
 use wire::body::{Decision, Ran, Said};
 use wire::hash::Hash;
 use wire::id::PartName;
@@ -43,30 +43,19 @@ use crate::flow::source::SourceConfig;
 use crate::health::Health;
 use crate::model::{Model, Verdict};
 use crate::network::releases::Releases;
-use crate::source::csv::MAX_COLUMNS;
 use crate::source::frame::Frame;
 use crate::source::queue::Batch;
 use crate::supervise::crumb::Crumb;
-use crate::why::why;
 use bulkhead::Bulkhead;
 use input::{Input, digest};
+use lane::{BLOCK_NS, Lane};
 use late::Late;
-use look::{Consulted, Row, bind, consult};
+use look::{Consulted, Row, consult};
 use networks::{At, Networks};
+pub use open::OpenError;
 pub use products::Product;
-use recent::{Recent, columns};
-use summary::Tracker;
 use unable::Judged;
 use watched::{Reached, Watched};
-
-/// Readings in one raw record.
-const BLOCK_READINGS: usize = 256;
-/// Values in one raw record: it stays below `wire::record::BODY_MAX_BYTES` whatever the numbers.
-const BLOCK_VALUES: usize = 6_144;
-/// Raw readings wait no longer than this for their block to fill.
-const BLOCK_NS: MonoNs = 1_000_000_000;
-/// Bytes that all of a source's channel names may have together, written as JSON, for the same reason.
-const NAMES_MAX_BYTES: usize = 48 * 1024;
 
 /// The stations of one flow.
 pub struct Pipeline {
@@ -94,74 +83,11 @@ pub struct Pipeline {
     crumb: Crumb,
 }
 
-/// What belongs to one source.
-struct Lane {
-    /// `source.` and its name.
-    part: String,
-    config: SourceConfig,
-    open: Option<Open>,
-    features: Vec<usize>,
-    /// Those that look at the source itself.
-    models: Vec<usize>,
-    /// In the order in which they are judged.
-    rules: Vec<usize>,
-    taken: u64,
-    late: u64,
-    /// Readings that batches brought, and those of them that were looked at: fewer only while a batch is given up.
-    brought: u64,
-    seen: u64,
-    /// It came to its end, and brings nothing more.
-    ended: bool,
-    /// What was learnt of its sensors in an earlier life; it is looked at when it opens.
-    habits: Option<Vec<u8>>,
-}
-
 /// A value of a detector's verdict.
 #[derive(Debug, Clone, Copy)]
 enum Gives {
     Probability,
     Score,
-}
-
-/// A source whose channels are known.
-struct Open {
-    channels: Vec<String>,
-    windows: Windows,
-    scratch: Reading,
-    block_since_ns: Option<MonoNs>,
-    /// Which of the readings brought is the first in the block that is not written yet.
-    block_first: u64,
-    summary: Tracker,
-    /// Whether its sensors can be believed; `None`: nobody asks.
-    health: Option<Health>,
-    /// The last readings as they came, for digests.
-    recent: Recent,
-    /// The digest of the last picture, of a source that gives pictures.
-    seen: Option<Hash>,
-    last_ms: Option<WallMs>,
-    late: Late,
-    last_arrival_ns: MonoNs,
-    /// The channels that somebody speaks of: which, and where they stand on the board.
-    columns: Vec<(usize, Slot)>,
-}
-
-/// A source that cannot be opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// No channel, or more than a record holds.
-    #[error("a source has 1 to {max} channels, this one has {found}")]
-    Channels {
-        /// As found.
-        found: usize,
-        /// The most.
-        max: usize,
-    },
-    /// The names alone would fill a record.
-    #[error("the names of the channels have {found} bytes together, the most is {NAMES_MAX_BYTES}")]
-    Names {
-        /// As found.
-        found: usize,
-    },
 }
 
 /// When a batch came in, and what time it is now.
@@ -360,110 +286,6 @@ impl Pipeline {
     /// The last reading of a source: its time, and a value for each channel.
     pub fn latest(&self, source: usize) -> Option<(WallMs, &[f64])> {
         self.lanes[source].open.as_ref()?.recent.last()
-    }
-
-    /// A source says what its channels are. Models and rules that cannot work with them fail alone, and say so.
-    pub fn open(
-        &mut self,
-        source: usize,
-        channels: &[String],
-        out: &mut Vec<Product>,
-    ) -> Result<(), OpenError> {
-        let lane = &mut self.lanes[source];
-        if lane.open.as_ref().is_some_and(|open| open.channels == channels) {
-            return Ok(());
-        }
-        if let Some(mut before) = lane.open.take() {
-            before.close_block(&lane.config.name, out);
-            before.summary.close(&lane.config, &before.channels, out);
-        }
-        if channels.is_empty() || channels.len() > MAX_COLUMNS {
-            return Err(OpenError::Channels { found: channels.len(), max: MAX_COLUMNS });
-        }
-        // As they stand in each record.
-        let found = serde_json::to_vec(channels).map_or(0, |names| names.len());
-        if found > NAMES_MAX_BYTES {
-            return Err(OpenError::Names { found });
-        }
-
-        let settings = lane.config.health.as_ref();
-        let health = settings.map(|settings| Health::new(&lane.config.name, channels, settings));
-        let part = || format!("source.{}.health", lane.config.name);
-        let mut health = health.transpose().unwrap_or_else(|error| {
-            out.push(Product::part(&part(), "failed", why(&error)));
-            None
-        });
-        if let Some((health, stored)) = health.as_mut().zip(lane.habits.take())
-            && let Err(error) = health.recall(&stored)
-        {
-            out.push(Product::part(&part(), "learning", why(&error)));
-        }
-        for at in &lane.features {
-            self.features[*at].forget();
-        }
-        let open = Open::new(&lane.config, channels, health);
-        for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
-            let is_of = match field.part {
-                PartAt::Source(at) => at == source,
-                PartAt::Feature(at) => lane.features.contains(&at),
-                PartAt::Model(at) => {
-                    let of_feature = |feature: &usize| self.features[*feature].models.contains(&at);
-                    lane.models.contains(&at) || lane.features.iter().any(of_feature)
-                }
-                PartAt::Network(at) => self.networks.get(at).config().source == source,
-                PartAt::Rule(_) => false,
-            };
-            if is_of {
-                self.board.forget(slot);
-            }
-        }
-        self.networks.close(source);
-        self.go_on(source, open, out);
-        Ok(())
-    }
-
-    /// Joins an open source to the models that watch it and the conditions that speak of it.
-    fn go_on(&mut self, source: usize, mut open: Open, out: &mut Vec<Product>) {
-        let lane = &mut self.lanes[source];
-        let channels = &open.channels;
-        for at in &lane.models {
-            if !self.models[*at].knows(channels) {
-                let stored = self.stored[*at].take();
-                out.push(bind(&mut self.models[*at], channels, stored.as_deref()));
-            }
-        }
-        for at in &lane.features {
-            let watched = &mut self.features[*at];
-            out.extend(watched.open(&lane.config.name, channels, &mut self.board));
-            for at in &watched.models {
-                if !self.models[*at].knows(&watched.names) {
-                    let stored = self.stored[*at].take();
-                    out.push(bind(&mut self.models[*at], &watched.names, stored.as_deref()));
-                }
-            }
-        }
-        self.networks.open(source, channels.len(), &self.crumb, out);
-        let mut columns = Vec::new();
-        for (field, slot) in self.fields.iter().zip((0..).map(Slot)) {
-            if field.part != PartAt::Source(source) {
-                continue;
-            }
-            let channel = &field.name;
-            if let Some(at) = channels.iter().position(|name| name == channel) {
-                columns.push((at, slot));
-                continue;
-            }
-            // Whatever else such a rule speaks of it still hears: to it the value is missing.
-            for rule in self.rules.iter().filter(|rule| rule.config().slots().any(|read| read == slot)) {
-                let part = format!("rule.{}", rule.config().name);
-                let reason = format!("`source.{}` has no channel `{channel}`", lane.config.name);
-                out.push(Product::part(&part, "failed", reason));
-            }
-        }
-        let lags = lane.models.iter().map(|model| self.models[*model].config().lag);
-        open.recent.resize(lags.max().unwrap_or(1).max(self.networks.keep(source)));
-        open.columns = columns;
-        lane.open = Some(open);
     }
 
     /// Takes a batch of a source that is open; appends what comes of it.
@@ -720,65 +542,6 @@ impl Pipeline {
             joules: None,
             labels: config.labels.clone(),
         }
-    }
-}
-
-impl Open {
-    fn new(config: &SourceConfig, channels: &[String], health: Option<Health>) -> Open {
-        let len = (BLOCK_VALUES / channels.len()).clamp(1, BLOCK_READINGS);
-        let window =
-            WindowConfig { channels: channels.len(), len, max_ms: None, max_gap_ms: config.max_gap_ms };
-        Open {
-            channels: channels.to_vec(),
-            windows: Windows::new(window).expect("a block of 1 to 256 readings, and a gap above 0"),
-            scratch: Reading { t_ms: 0, values: Vec::with_capacity(channels.len()) },
-            block_since_ns: None,
-            block_first: 0,
-            summary: Tracker::new(channels.len()),
-            health,
-            recent: Recent::new(1),
-            seen: None,
-            last_ms: None,
-            late: Late::default(),
-            last_arrival_ns: 0,
-            columns: Vec::new(),
-        }
-    }
-
-    fn window(
-        &mut self,
-        t_ms: WallMs,
-        values: &[f64],
-        number: u64,
-        arrived_ns: MonoNs,
-        source: &PartName,
-        out: &mut Vec<Product>,
-    ) {
-        self.scratch.t_ms = t_ms;
-        self.scratch.values.clear();
-        self.scratch.values.extend_from_slice(values);
-        if let Some(window) = self.windows.push(&self.scratch) {
-            out.push(self.block(&window, source));
-            self.block_since_ns = None;
-        }
-        if self.windows.held() == 1 {
-            self.block_first = number;
-        }
-        if self.windows.held() > 0 {
-            self.block_since_ns.get_or_insert(arrived_ns);
-        }
-    }
-
-    fn close_block(&mut self, source: &PartName, out: &mut Vec<Product>) {
-        if let Some(window) = self.windows.flush() {
-            out.push(self.block(&window, source));
-        }
-        self.block_since_ns = None;
-    }
-
-    fn block(&self, window: &Window, source: &PartName) -> Product {
-        let rows = || window.rows();
-        Product::Readings(columns(source, &self.channels, window.t_ms.clone(), rows))
     }
 }
 
