@@ -1,5 +1,7 @@
 //! The body of the `agent` thread: takes what sources bring, lets the pipeline think, has the journal remember.
 
+mod telling;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,27 +19,24 @@ use wire::world::{Clock, MonoNs};
 use super::reining::Reining;
 use super::report::Filed;
 use super::reporting::Desk;
-use super::shared::{Shared, VERSION};
+use super::shared::Shared;
 use super::sinks::Sinks;
 use super::sources::Sources;
-use crate::config::Config;
 use crate::flow::Flow;
 use crate::flow::source::SourceConfig;
 use crate::inventory;
 use crate::journal::{Durability, Journal, JournalError};
 use crate::keep::Of;
-use crate::latency::{Latency, LatencySummary};
+use crate::latency::Latency;
 use crate::pipeline::replace::Replaced;
 use crate::pipeline::{Pipeline, Product};
 use crate::policy::Policy;
 use crate::progress::Thread;
 use crate::source::panic_text;
 use crate::source::queue::{Arrival, Event, Outlet, SourceState};
-use crate::status::{
-    Health, JournalStatus, ModelStatus, RuleStatus, SourceStatus, Status, UplinkStatus, rss_bytes,
-};
 use crate::supervise::crumb::Crumb;
 use crate::why::why;
+pub(super) use telling::first_status;
 
 /// The thread looks at the clock this often when nothing comes.
 const IDLE: Duration = Duration::from_secs(1);
@@ -634,83 +633,6 @@ impl Looper {
         self.tell_status(&round);
         self.journal.close()
     }
-
-    pub(super) fn tell_status(&self, round: &Round) {
-        let ended = self.states.0.iter().all(|source| source.state == SourceState::Ended);
-        let sources =
-            self.states.0.iter().enumerate().map(|(at, source)| self.source_status(at, source)).collect();
-        let models = self.pipeline.models().iter().map(|model| {
-            let verdict = model.verdict();
-            let source = model.config().source;
-            let part = format!("model.{}", model.config().name);
-            let state = match () {
-                () if round.failed.contains(&part) => "failed",
-                () if model.ready() => "ready",
-                () if self.pipeline.channels(source).is_some() => "learning",
-                () => "waiting",
-            };
-            ModelStatus {
-                model: model.config().name.clone(),
-                source: self.states.0[source].config.name.clone(),
-                state,
-                readings: model.samples(),
-                learn: model.config().learn,
-                score: verdict.score,
-                probability: verdict.probability,
-                anomaly_since_ms: model.anomaly_since_ms(),
-            }
-        });
-        let models = models.collect();
-        let rules = self.pipeline.rules().iter().enumerate().map(|(at, rule)| RuleStatus {
-            rule: rule.config().name.clone(),
-            when: rule.config().when.text().to_owned(),
-            state: rule.standing().as_str(),
-            since_ms: rule.since_ms(),
-            value: self.pipeline.rule_value(at),
-            severity: rule.config().severity.as_str(),
-        });
-        let rules = rules.collect();
-        let counts = self.journal.counts();
-        let bytes = self.journal.used_bytes().unwrap_or(0);
-        let mut status = self.shared.status();
-        status.uptime_ms = self.clock.mono_ns() / 1_000_000;
-        status.clock = self.shared.clock_quality();
-        status.rss_bytes = rss_bytes();
-        status.sources = sources;
-        status.models = models;
-        status.rules = rules;
-        status.decided = round.decided.summary();
-        let streams = std::mem::take(&mut status.journal.streams);
-        status.journal = JournalStatus {
-            bytes,
-            records: counts.records,
-            refused: counts.refused,
-            lost: counts.evicted_unsent,
-            trouble: round.trouble.clone(),
-            streams,
-        };
-        drop(status);
-        self.shared.ended.store(ended, Relaxed);
-    }
-
-    fn source_status(&self, at: usize, source: &OneSource) -> SourceStatus {
-        let (readings, late) = self.pipeline.counts(at);
-        let mut values = serde_json::Map::new();
-        let mut last_ms = None;
-        if let Some(((t_ms, row), channels)) = self.pipeline.latest(at).zip(self.pipeline.channels(at)) {
-            last_ms = Some(t_ms);
-            values = channels.iter().zip(row).map(|(name, value)| (name.clone(), (*value).into())).collect();
-        }
-        SourceStatus {
-            source: source.config.name.clone(),
-            state: source.state.as_str(),
-            reason: source.reason.clone(),
-            readings,
-            refused: source.refused + late,
-            last_ms,
-            values,
-        }
-    }
 }
 
 fn shorten(text: &str) -> String {
@@ -720,31 +642,4 @@ fn shorten(text: &str) -> String {
     }
     let short: String = text.chars().take(MOST).collect();
     format!("{short}…")
-}
-
-/// How the node is before anything of it stands.
-pub(super) fn first_status(config: &Config) -> Status {
-    Status {
-        node: config.name.clone(),
-        version: VERSION,
-        uptime_ms: 0,
-        flow: config.flow.digest,
-        flow_problem: None,
-        clock: wire::world::ClockQuality::Unchecked,
-        rss_bytes: None,
-        sources: Vec::new(),
-        models: Vec::new(),
-        rules: Vec::new(),
-        sinks: Vec::new(),
-        slots: Vec::new(),
-        trust: None,
-        journal: JournalStatus::default(),
-        decided: LatencySummary::default(),
-        uplink: config
-            .hub
-            .as_ref()
-            .map(|hub| UplinkStatus { hub: hub.url.clone(), ..UplinkStatus::default() }),
-        relay: None,
-        health: Health::default(),
-    }
 }
