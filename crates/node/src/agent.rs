@@ -147,7 +147,7 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
     /// The pipeline's thread was gone.
-    #[error("the agent had died: {0}")]
+    #[error("the thread that thinks had died before the node was told to stop: {0}")]
     Died(String),
     /// The journal could not be closed.
     #[error("the journal could not be closed cleanly")]

@@ -58,7 +58,7 @@ pub enum EnrolError {
         source: std::io::Error,
     },
     /// There is no code in it.
-    #[error("{} holds no code", path.display())]
+    #[error("{} holds no code that could let this node in", path.display())]
     NoCode {
         /// The file.
         path: PathBuf,
@@ -66,7 +66,7 @@ pub enum EnrolError {
         source: NoCode,
     },
     /// There is no certificate or key in it.
-    #[error("{} does not hold what it should, as PEM", path.display())]
+    #[error("{} holds no certificate or key in PEM", path.display())]
     NoPem {
         /// The file.
         path: PathBuf,

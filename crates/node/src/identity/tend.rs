@@ -78,7 +78,7 @@ enum StepError {
     Files(#[from] FilesError),
     #[error("the request for a certificate could not be made")]
     Csr(#[from] rcgen::Error),
-    #[error("TLS does not take it")]
+    #[error("TLS towards the hub could not be set up")]
     Tls(#[from] rustls::Error),
     #[error("the hub's answer is not what was asked for: {0}")]
     Answer(&'static str),

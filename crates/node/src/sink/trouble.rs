@@ -12,7 +12,7 @@ pub enum SinkError {
     #[error("the journal cannot be read")]
     Journal(#[from] DatabaseError),
     /// The cursor cannot be kept.
-    #[error("how far it is cannot be kept")]
+    #[error("how far it has sent cannot be written down")]
     Cursor(#[from] FileError),
     /// The broker.
     #[error(transparent)]
@@ -37,6 +37,6 @@ pub enum SinkError {
         seconds: u64,
     },
     /// The system gives no sockets or threads.
-    #[error("the system gives no room to wait for anything")]
+    #[error("the system gives it no thread or socket: look at the limits on tasks and open files")]
     Runtime(#[source] std::io::Error),
 }

@@ -31,7 +31,7 @@ pub enum SourceError {
     #[error("{0}")]
     Outside(String),
     /// The system gives no sockets or threads.
-    #[error("the system gives no room to wait for anything")]
+    #[error("the system gives it no thread or socket: look at the limits on tasks and open files")]
     Runtime(#[source] std::io::Error),
 }
 

@@ -78,7 +78,7 @@ pub enum Fault {
         asked_ms: Option<u64>,
     },
     /// It sent all of a blob of which a part was asked for, and too much of that is here already.
-    #[error("it knows no ranges")]
+    #[error("it sent the whole file where a part was asked for (it knows no HTTP ranges)")]
     WholeForRange,
     /// It sent another part than was asked for, or a blob of another size.
     #[error("it answers with other bytes than it was asked for ({why})")]
