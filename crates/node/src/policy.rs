@@ -8,8 +8,10 @@
 //!   of kinds that are not known yet as well, is a pseudonym or withheld;
 //! - a pseudonym is a keyed hash: whoever has the key, which never leaves the node, finds a name again, and nobody else.
 
+pub mod panics;
 pub mod pseudonym;
 mod redact;
+pub mod state;
 pub mod subject;
 
 use std::collections::BTreeMap;
@@ -120,7 +122,7 @@ impl Policy {
         let Draft { stream, class, kind, body } = draft;
         let of_stream = source_of_stream(stream.as_str()).map(str::to_owned);
         let mut json = serde_json::from_str::<Value>(body.get()).unwrap_or_default();
-        let source = of_stream.clone().or_else(|| source_of_body(&json));
+        let source = of_stream.clone().or_else(|| self.source_of_body(&json));
         let say = self.of(source.as_deref());
         // A part that is no source may speak of any of them: the strictest words hold.
         let hides_words = match &source {
@@ -140,10 +142,12 @@ impl Policy {
             return (Draft { stream, class, kind, body }, None);
         }
         let before = json.clone();
+        let channel = redact::channel_of_part(&json, source.as_deref());
+        let is_of_dropped = channel.as_ref().is_some_and(|channel| redact::is_named(channel, &say.drop));
         redact::drop_channels(&mut json, &say.drop);
-        redact::round(&mut json, &say.round);
+        redact::round(&mut json, &say.round, channel.as_deref());
         if hides_words {
-            redact::hide(&mut json, self.pseudonyms.as_ref());
+            redact::hide(&mut json, source.as_deref(), self.pseudonyms.as_ref());
         }
         let is_changed = json != before;
         let original = (class == Class::Audit && leaves && is_changed).then(|| {
@@ -152,6 +156,8 @@ impl Policy {
         });
         let stream = match () {
             () if class == Class::Raw => renamed(SHOWN, &stream),
+            // All of it is about what may not be spoken of.
+            () if is_of_dropped => renamed(STAYS, &stream),
             // Its stream leaves for the sake of others.
             () if !leaves && of_stream.is_none() && self.leaves(&stream, class) => renamed(STAYS, &stream),
             () => stream,
@@ -160,13 +166,29 @@ impl Policy {
         (Draft { stream, class, kind, body }, original)
     }
 
-    /// What may be said of a source, or of a part, outside of records: `None` where words are hidden.
+    /// What may be said of a source, or of a part, outside of records: `None` where words are hidden, or where the text speaks of a
+    /// channel that is dropped.
     pub fn text<'a>(&self, source: Option<&str>, text: &'a str) -> Option<&'a str> {
+        let hides = |say: &Say| say.hides_words || redact::speaks_of_any(text, &say.drop);
         let hides = match source {
-            Some(_) => self.of(source).hides_words,
-            None => self.all().any(|say| say.hides_words),
+            Some(_) => hides(self.of(source)),
+            None => self.all().any(hides),
         };
         (!hides).then_some(text)
+    }
+
+    /// Records of many sources name theirs, and so do parts of one: `source.bed.pulse` is of `bed`.
+    fn source_of_body(&self, body: &Value) -> Option<String> {
+        if let Some(named) = body.get("source").and_then(Value::as_str) {
+            return Some(named.to_owned());
+        }
+        let part = redact::of_source(body)?;
+        // A name may have dots in it: the longest that the policy speaks of is meant.
+        let is_meant = |name: &&str| {
+            part.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let known = self.sources.keys().map(PartName::as_str).filter(is_meant).max_by_key(|name| name.len());
+        Some(known.unwrap_or_else(|| part.split('.').next().unwrap_or(part)).to_owned())
     }
 }
 
@@ -175,13 +197,6 @@ fn source_of_stream(name: &str) -> Option<&str> {
     let name = name.strip_prefix(STAYS).or_else(|| name.strip_prefix(SHOWN)).unwrap_or(name);
     let (kind, source) = name.split_once('.')?;
     ["readings", "summary"].contains(&kind).then_some(source)
-}
-
-/// Records of many sources name theirs.
-fn source_of_body(body: &Value) -> Option<String> {
-    let named = body.get("source").and_then(Value::as_str);
-    let part = || body.get("part").and_then(Value::as_str)?.strip_prefix("source.");
-    named.or_else(part).map(str::to_owned)
 }
 
 fn written(json: &Value) -> Box<RawValue> {

@@ -14,23 +14,62 @@ const OURS: [&str; 28] = [
     "boot", "subject", "asked", "feature", "sink", "class", "stream",
 ];
 
+/// Tables whose names are a flow's or a network's: a name of ours that stands there says nothing of whose the word is.
+const THEIRS: [&str; 2] = ["fields", "labels"];
+
 /// Free texts, which may say anything.
 const TEXTS: [&str; 7] = ["reason", "why", "when", "text", "message", "note", "told"];
 
 /// What stands in place of a free text.
-const WITHHELD: &str = "withheld by the node's policy";
+pub(super) const WITHHELD: &str = "withheld by the node's policy";
 
-/// Hides every word that is not ours.
-pub(super) fn hide(body: &mut Value, pseudonyms: Option<&Pseudonyms>) {
+/// Hides every word that is not ours. `source`: whose record it is, if it is of one.
+pub(super) fn hide(body: &mut Value, source: Option<&str>, pseudonyms: Option<&Pseudonyms>) {
+    let channel = channel_of_part(body, source);
     hide_at(body, "", "", pseudonyms);
+    // A part's name is ours, but for that of a channel behind it.
+    if let Some(channel) = channel
+        && let Some(Value::String(part)) = body.get_mut("part")
+        && let Some(begin) = part.strip_suffix(channel.as_str())
+    {
+        *part = format!("{begin}{}", hidden(&channel, pseudonyms));
+    }
+}
+
+/// What stands behind `source.` in the name of a part: `bed`, `bed.pulse`.
+pub(super) fn of_source(body: &Value) -> Option<&str> {
+    body.get("part")?.as_str()?.strip_prefix("source.")
+}
+
+/// The channel that a part is: `pulse` of `source.bed.pulse`. What was learnt of a source's sensors, `source.bed.health`, is none.
+pub(super) fn channel_of_part(body: &Value, source: Option<&str>) -> Option<String> {
+    let part = of_source(body)?;
+    let channel = match source.and_then(|source| part.strip_prefix(source)) {
+        Some("") => return None,
+        Some(rest) => rest.strip_prefix('.'),
+        None => None,
+    };
+    let channel = channel.or_else(|| part.split_once('.').map(|(_, channel)| channel))?;
+    (channel != "health").then(|| channel.to_owned())
+}
+
+/// Whether a channel is one of these. A source's name may have dots in it, and a part of it may have been taken for the channel's.
+pub(super) fn is_named(channel: &str, names: &[String]) -> bool {
+    let is_it = |name: &String| {
+        channel.strip_suffix(name.as_str()).is_some_and(|begin| begin.is_empty() || begin.ends_with('.'))
+    };
+    names.iter().any(is_it)
 }
 
 /// `key`: where the value stands; `above`: where the object stands that it is in.
 fn hide_at(value: &mut Value, key: &str, above: &str, pseudonyms: Option<&Pseudonyms>) {
     match value {
         Value::Object(fields) => {
+            // Who is refused may have asked for anything; what was done is a word of the flow.
+            let is_refused = fields.get("outcome").and_then(Value::as_str) == Some("refused");
             let hidden = std::mem::take(fields).into_iter().map(|(name, mut value)| {
-                hide_at(&mut value, &name, key, pseudonyms);
+                let of = if is_refused && name == "asked" { "" } else { name.as_str() };
+                hide_at(&mut value, of, key, pseudonyms);
                 // Names of fields are ours, but for those of tables that data brought: there they are words, too.
                 let is_ours = name.len() <= 24 && name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_');
                 let name = if is_ours { name } else { hidden(&name, pseudonyms) };
@@ -42,7 +81,8 @@ fn hide_at(value: &mut Value, key: &str, above: &str, pseudonyms: Option<&Pseudo
             items.iter_mut().for_each(|item| hide_at(item, key, above, pseudonyms));
         }
         Value::String(text) => {
-            let is_ours = OURS.contains(&key) || key == "name" && above == "model";
+            let is_ours =
+                OURS.contains(&key) && !THEIRS.contains(&above) || key == "name" && above == "model";
             if TEXTS.contains(&key) {
                 WITHHELD.clone_into(text);
             } else if !is_ours {
@@ -78,9 +118,17 @@ pub(super) fn drop_channels(body: &mut Value, drop: &[String]) {
         }
     }
     each_object(body, &mut |value| {
-        for item in value.values_mut() {
-            if let Value::Array(items) = item {
-                items.retain(|item| !item.get("channel").is_some_and(is_dropped));
+        for (key, item) in value.iter_mut() {
+            match item {
+                Value::Array(items) => items.retain(|item| !item.get("channel").is_some_and(is_dropped)),
+                Value::String(text) => {
+                    // A condition is the flow's word, and is looked at below.
+                    let is_free = key != "when" && TEXTS.contains(&key.as_str());
+                    if is_free && speaks_of_any(text.as_str(), drop) {
+                        WITHHELD.clone_into(text);
+                    }
+                }
+                _ => {}
             }
         }
         if value
@@ -95,10 +143,16 @@ pub(super) fn drop_channels(body: &mut Value, drop: &[String]) {
     });
 }
 
-/// Rounds values of channels to a step.
-pub(super) fn round(body: &mut Value, steps: &BTreeMap<String, f64>) {
+/// Rounds values of channels to a step. `part`: the channel that the record is about, if it is about one.
+pub(super) fn round(body: &mut Value, steps: &BTreeMap<String, f64>, part: Option<&str>) {
     if steps.is_empty() {
         return;
+    }
+    if part.is_some_and(|part| steps.keys().any(|name| is_named(part, std::slice::from_ref(name))))
+        && let Some(reason) = body.get_mut("reason")
+    {
+        // It names values.
+        *reason = Value::String(WITHHELD.to_owned());
     }
     let names: Vec<Value> = body.get("channels").and_then(Value::as_array).cloned().unwrap_or_default();
     if let Some(columns) = body.get_mut("values").and_then(Value::as_array_mut) {
@@ -131,12 +185,22 @@ pub(super) fn round(body: &mut Value, steps: &BTreeMap<String, f64>) {
     });
 }
 
-/// Whether a condition speaks of a channel, as a word of its own.
-fn speaks_of(when: &str, channel: &str) -> bool {
+/// Whether a text speaks of any of these channels.
+pub(super) fn speaks_of_any(text: &str, channels: &[String]) -> bool {
+    channels.iter().any(|channel| speaks_of(text, channel))
+}
+
+/// Whether a text speaks of a channel, as a word of its own.
+pub(super) fn speaks_of(text: &str, channel: &str) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    when.match_indices(channel).any(|(at, _)| {
-        !is_word(when[..at].chars().next_back()) && !is_word(when[at + channel.len()..].chars().next())
+    text.match_indices(channel).any(|(at, _)| {
+        !is_word(text[..at].chars().next_back()) && !is_word(text[at + channel.len()..].chars().next())
     })
+}
+
+/// Rounds a value to a step.
+pub(super) fn round_one(value: &mut Value, step: f64) {
+    each_number(value, &|number| to_step(number, step));
 }
 
 fn to_step(number: f64, step: f64) -> f64 {

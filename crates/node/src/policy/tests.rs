@@ -127,6 +127,71 @@ fn channels_are_dropped_and_rounded() {
 }
 
 #[test]
+fn what_is_said_of_a_channel_is_said_of_its_source() {
+    let part = |part: &str, reason: &str| json!({"part": part, "state": "faulty", "reason": reason});
+    let of = |policy: &Policy, body: &Value| pass(policy, draft("events", Class::Event, "part", body));
+    let shown = |policy: &Policy, name: &str| {
+        let passed = of(policy, &part(name, "range: 40 is above 8"));
+        let body: Value = serde_json::from_str(passed.body.get()).unwrap();
+        (passed.stream.to_string(), body["part"].as_str().unwrap().to_owned(), body["reason"].clone())
+    };
+    // The name of a channel came with the data.
+    let hidden = policy(events());
+    let name = hidden.pseudonyms.as_ref().unwrap().of("canary");
+    let (stream, part_of, _) = shown(&hidden, "source.bed.canary");
+    assert_eq!((stream, part_of), ("events".to_owned(), format!("source.bed.{name}")));
+    for ours in ["source.bed.health", "source.bed", "model.canary", "rule.hot"] {
+        assert_eq!(shown(&hidden, ours).1, ours);
+    }
+    // What is said of one source alone holds for its channels, also if its name has dots in it.
+    for source in ["bed", "bed.7"] {
+        let mut policy = policy(Say::usual());
+        let say =
+            Say { drop: vec!["ecg".into()], round: BTreeMap::from([("t".into(), 0.5)]), ..Say::usual() };
+        policy.sources.insert(PartName::new(source).unwrap(), say);
+        let dropped = of(&policy, &part(&format!("source.{source}.ecg"), "stuck"));
+        assert_eq!((dropped.stream.as_str(), leaves(&policy, &dropped)), ("private.events", false));
+        let (stream, part_of, reason) = shown(&policy, &format!("source.{source}.t"));
+        assert_eq!((stream.as_str(), part_of), ("events", format!("source.{source}.t")));
+        assert_eq!(reason, "withheld by the node's policy", "it names a value");
+        let (.., reason) = shown(&policy, &format!("source.{source}.other"));
+        assert_eq!(reason, "range: 40 is above 8");
+        let (.., reason) = shown(&policy, "source.pump.t");
+        assert_eq!(reason, "range: 40 is above 8", "another source");
+        // Nor do others name it.
+        let sibling = of(&policy, &part(&format!("source.{source}.spo2"), "drift, most from `ecg`"));
+        assert!(!sibling.body.get().contains("ecg"), "{}", sibling.body.get());
+        assert_eq!(policy.text(Some(source), "3 channels: ecg, t, spo2"), None);
+        assert_eq!(policy.text(Some("pump"), "1 channel: ecg"), Some("1 channel: ecg"));
+    }
+    let mut none = policy(Say::usual());
+    let say = Say { leaves: Vec::new(), hides_words: true, ..Say::usual() };
+    none.sources.insert(PartName::new("cam").unwrap(), say);
+    assert!(!leaves(&none, &of(&none, &part("source.cam.canary", "canary"))));
+}
+
+#[test]
+fn a_name_of_ours_says_nothing_in_a_table_of_theirs() {
+    let policy = policy(events());
+    let text = |class, kind: &str, body: Value| {
+        pass(&policy, draft("decisions", class, kind, &body)).body.get().to_owned()
+    };
+    let answer = json!({"model": {"name": "eye", "variant": "v1"}, "source": "cam", "fields":
+        {"class": "canary", "state": "canary", "id": "canary", "score": 0.5}});
+    let text_of = text(Class::Event, "answer", answer);
+    assert!(
+        !text_of.contains("canary") && text_of.contains("\"eye\"") && text_of.contains("0.5"),
+        "{text_of}"
+    );
+    let decision = json!({"rule": "hot", "labels": {"subject": "canary", "asked": "canary"}});
+    assert!(!text(Class::Audit, "decision", decision).contains("canary"));
+    // Whoever is refused may have asked for anything.
+    let act = |outcome: &str| json!({"actuator": "valve", "asked": "canary", "outcome": outcome});
+    assert!(!text(Class::Audit, "act", act("refused")).contains("canary"));
+    assert!(text(Class::Audit, "act", act("done")).contains("canary"), "a word of the flow");
+}
+
+#[test]
 fn a_subject_stands_in_its_records_by_another_name() {
     let mut policy = policy(Say::usual());
     let say = Say { subject: Some("patient-17".into()), ..Say::usual() };
