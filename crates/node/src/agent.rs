@@ -311,7 +311,8 @@ pub fn start_supervised<W: World + Clone + 'static>(
             let hosts = config.api.as_ref().map(|api| api.hosts.clone()).unwrap_or_default();
             let door = speaking.door(&config, &shared, (address, hosts.clone()), &world)?;
             let guard = Guard::new(address, hosts, api_token);
-            let api = Api::new(Arc::clone(&shared), posted, guard, Box::new(world.clone()));
+            let policy = config.policy.clone();
+            let api = Api::new(Arc::clone(&shared), posted, guard, policy, Box::new(world.clone()));
             Some((api.with_neighbours(door), listener))
         }
         None => None,
@@ -449,6 +450,7 @@ fn act<W: World + Clone + 'static>(
     let around = acting::Around {
         data: config.data.clone(),
         node: config.name.clone(),
+        policy: config.policy.clone(),
         clock: Box::new(world.clone()),
         reports: reports.clone(),
         messenger: outlet.messenger(),

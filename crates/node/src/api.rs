@@ -3,7 +3,7 @@
 //! | call | answer |
 //! |---|---|
 //! | `POST /v1/readings/{source}` | 202 and how many readings were taken |
-//! | `GET /v1/state` | sources, models, rules, slots, journal |
+//! | `GET /v1/state` | sources, models, rules, slots, journal: to who is on this machine as they are, to others as the policy lets them leave |
 //! | `GET /metrics` | the same in numbers, as Prometheus text |
 //! | `GET /health` | 200 while the pipeline goes round, else 503 |
 //! | `GET /v2/…` | blobs of packages, for neighbours, if they may (`api::blobs`) |
@@ -38,10 +38,11 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::timeout::TimeoutLayer;
 use wire::world::{Clock, MonoNs};
 
-use self::connections::Limits;
+use self::connections::{IsHere, Limits};
 use self::guard::{Guard, Stranger};
 use crate::agent::shared::Shared;
 use crate::agent::sources::Posted;
+use crate::policy::Policy;
 use crate::prometheus;
 use crate::source::http::Form;
 use crate::source::http::brought::Refusal;
@@ -131,6 +132,7 @@ struct Inner {
     shared: Arc<Shared>,
     sources: Posted,
     guard: Guard,
+    policy: Policy,
     clock: Mutex<Box<dyn Clock>>,
     bodies: Semaphore,
 }
@@ -142,10 +144,16 @@ impl Inner {
 }
 
 impl Api {
-    /// An API over `sources`, by name.
-    pub(crate) fn new(shared: Arc<Shared>, sources: Posted, guard: Guard, clock: Box<dyn Clock>) -> Api {
+    /// An API over `sources`, by name. `policy`: what those who are not on this machine may hear of the state.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        sources: Posted,
+        guard: Guard,
+        policy: Policy,
+        clock: Box<dyn Clock>,
+    ) -> Api {
         let bodies = Semaphore::new(BODIES);
-        let inner = Inner { shared, sources, guard, clock: Mutex::new(clock), bodies };
+        let inner = Inner { shared, sources, guard, policy, clock: Mutex::new(clock), bodies };
         Api { inner: Arc::new(inner), neighbours: None }
     }
 
@@ -198,8 +206,14 @@ async fn health(State(api): State<Arc<Inner>>) -> Response {
     Json(serde_json::json!({ "status": "ok" })).into_response()
 }
 
-async fn state(State(api): State<Arc<Inner>>) -> Response {
+async fn state(State(api): State<Arc<Inner>>, request: Request) -> Response {
     let status = api.shared.status().clone();
+    if request.extensions().get::<IsHere>() == Some(&IsHere(true)) {
+        return Json(status).into_response();
+    }
+    // Names, numbers and texts.
+    let mut status = serde_json::to_value(status).expect("a status is plain data");
+    api.policy.outside(&mut status);
     Json(status).into_response()
 }
 

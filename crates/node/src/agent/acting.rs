@@ -23,6 +23,7 @@ use crate::act::keeper::{Gone, Keeper};
 use crate::act::reins::Pull;
 use crate::act::word::{Held, Order, Said};
 use crate::flow::actuator::ActuatorConfig;
+use crate::policy::Policy;
 use crate::source::queue::Messenger;
 
 /// The guard hears at least this often that the node is alive, and more often where leases are short.
@@ -98,6 +99,8 @@ pub(super) struct Around {
     pub(super) data: PathBuf,
     /// Whose actuators they are.
     pub(super) node: NodeId,
+    /// What may be said in the log.
+    pub(super) policy: Policy,
     pub(super) clock: Box<dyn Clock>,
     pub(super) reports: Reports,
     pub(super) messenger: Messenger,
@@ -376,8 +379,19 @@ impl Thread {
         }
         let wall_ms = self.around.clock.wall_ms();
         let until_ms = for_ms.map(|for_ms| wall_ms.saturating_add_unsigned(for_ms));
-        tracing::info!(actuator = %config.name, who = %who, asked = %asked, outcome = outcome.as_str(), why, "an actuator was asked");
+        // People, what they wrote, and what they asked for and did not get are words that may be hidden.
+        let policy = &self.around.policy;
+        let (name, asked_for) = (who.to_string(), asked.to_string());
+        let is_ours = matches!(who.kind, ActorKind::Rule | ActorKind::Node);
+        let name =
+            if is_ours { name.as_str() } else { policy.text(None, &name).unwrap_or(who.kind.as_str()) };
+        let asked_for = match outcome {
+            Outcome::Refused => policy.text(None, &asked_for).unwrap_or_default(),
+            _ => asked_for.as_str(),
+        };
+        let told = policy.text(None, &why).unwrap_or_default();
         let actuator = config.name.clone();
+        tracing::info!(%actuator, who = name, asked = asked_for, outcome = outcome.as_str(), why = told, "an actuator was asked");
         self.file(&Act { actuator, who, asked, outcome, why, receipt, until_ms, untold });
     }
 

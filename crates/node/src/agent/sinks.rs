@@ -13,6 +13,7 @@ use wire::world::Clock;
 
 use super::shared::Shared;
 use crate::config::Config;
+use crate::policy::Policy;
 use crate::sink::feed::{Feed, FeedSettings};
 use crate::sink::{SinkConfig, build, supervise};
 use crate::source::BackOff;
@@ -31,6 +32,7 @@ pub(super) struct Sinks {
     data: PathBuf,
     shared: Arc<Shared>,
     messenger: Messenger,
+    policy: Policy,
     /// Changes when the journal has grown.
     rung: watch::Receiver<u64>,
     clock: MakeClock,
@@ -58,7 +60,8 @@ impl Sinks {
         back_off: BackOff,
     ) -> Sinks {
         let (node, data, shared) = (config.name.clone(), config.data.clone(), Arc::clone(shared));
-        Sinks { node, data, shared, messenger, rung, clock, back_off, running: Mutex::default() }
+        let policy = config.policy.clone();
+        Sinks { node, data, shared, messenger, policy, rung, clock, back_off, running: Mutex::default() }
     }
 
     /// Runs those of a flow: what is as it was goes on, what is gone or otherwise stops, what is new begins.
@@ -93,12 +96,15 @@ impl Sinks {
         let (ending, ended): (Sender<()>, Receiver<()>) = channel();
         let (messenger, shared, sink) =
             (self.messenger.clone(), Arc::clone(&self.shared), config.name.clone());
+        // A sink that stays here is given all words, and may quote them.
+        let (policy, sends) = (self.policy.clone(), config.kind.sends());
         let tell = move |state: &str, reason: String| {
             if let Some(status) = shared.status().sinks.iter_mut().find(|status| status.sink == sink) {
                 (status.state, status.reason) = (state.to_owned(), reason.clone());
             }
             if state == "failed" {
-                tracing::warn!(%sink, reason, "a sink failed");
+                let told = if sends { Some(reason.as_str()) } else { policy.text(None, &reason) };
+                tracing::warn!(%sink, reason = told.unwrap_or_default(), "a sink failed");
             }
             messenger.tell(PartChange { part: format!("sink.{sink}"), state: state.to_owned(), reason });
         };

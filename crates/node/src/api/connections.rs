@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use axum::Router;
 use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -45,6 +47,19 @@ impl Default for Limits {
 
 /// The monotonic time, in nanoseconds.
 pub(crate) type Now = Arc<dyn Fn() -> MonoNs + Send + Sync>;
+
+/// Who asks: on this machine, as the connection says, or elsewhere. It stands in each request. A proxy on this machine makes everybody
+/// behind it one who is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IsHere(pub(crate) bool);
+
+impl IsHere {
+    fn of(stream: &TcpStream) -> IsHere {
+        let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else { return IsHere(false) };
+        let (peer, own) = (peer.ip().to_canonical(), own.ip().to_canonical());
+        IsHere(peer.is_loopback() || peer == own)
+    }
+}
 
 /// One connection, as the door sees it.
 struct Seat {
@@ -162,8 +177,10 @@ async fn connection(
 ) {
     // Small answers go out at once.
     let _ = stream.set_nodelay(true);
+    let is_here = IsHere::of(&stream);
     let service = TowerToHyperService::new(router);
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(is_here);
         let busy = Busy::new(seat, now);
         let answer = service.call(request);
         // An answer may be a stream: the request is under way until its last byte is handed on.

@@ -27,7 +27,7 @@ use crate::state::LocalApi;
 /// why. It changes nothing, unless `--may-act` names actuators: those it may ask for, if the flow says `agents = true` of them.
 /// The node holds it to the same envelope as people and rules, lets both go before it, and journals whatever it asks.
 ///
-/// What it is told goes wherever its model runs.
+/// What it is told goes wherever its model runs. So it is told what the node's policy lets leave, of records and of the state.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -48,9 +48,13 @@ pub(crate) struct Args {
     #[arg(long = "as", value_name = "NAME", default_value = "agent", value_parser = read_name)]
     name: String,
 
-    /// Without the tool `state`, which tells the latest readings as they are.
+    /// Without the tool `state`.
     #[arg(long)]
     without_state: bool,
+
+    /// Tell the state as it is, with the latest readings, whatever the policy lets leave: for a model that runs on this machine.
+    #[arg(long, conflicts_with = "without_state")]
+    whole_state: bool,
 }
 
 fn read_name(text: &str) -> Result<String, String> {
@@ -70,8 +74,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config)?;
     // Without a local API the other tools are still there; this one says what is missing.
     let api = (!args.without_state).then(|| LocalApi::of(&config).map_err(|error| format!("{error:#}")));
-    let near = Near::new(config.data.clone(), args.name.clone(), args.may_act.clone());
-    let server = Server::new(config.name.as_str(), near, api);
+    let near = Near::new(config.data.clone(), args.name.clone(), args.may_act.clone())
+        .with_policy(config.policy.clone());
+    let outside = (!args.whole_state).then(|| config.policy.clone());
+    let server = Server::new(config.name.as_str(), near, api, outside);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

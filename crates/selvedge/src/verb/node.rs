@@ -13,6 +13,7 @@ use node::identity::enrol::{Comer, Waits, Way, enrol};
 use node::identity::files::Files;
 use node::inventory;
 use node::judged::Judged;
+use node::policy::panics;
 use node::source::BackOff;
 use node::supervise::notify::NotifySettings;
 use node::via::Via;
@@ -208,6 +209,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             writeln!(out, "{} = {}  # {}", setting.key, setting.value, setting.origin.as_str())?;
         }
         return Ok(());
+    }
+    if config.policy.text(None, "").is_none() {
+        panics::withhold();
     }
     let (interrupt, reread) = Interrupt::listen_and_reread()?;
     let name = config.name.clone();

@@ -1,7 +1,8 @@
 //! Answers what an agent asks, from what is near: the node's journal, and its door of the actuators.
 //!
 //! The journal is read as any reader reads it, also while the node does not run. Records whose words stay on this machine (streams
-//! `private.*`) are not looked at. What an agent asks of actuators goes through the door that people use; the node decides.
+//! `private.*`) are not looked at. What an agent asks of actuators goes through the door that people use; the node decides. What it says
+//! there in free words is told as far as the node's policy lets words leave.
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use node::act::door::{self, Answer, Ask, Asker, View};
 use node::act::limits::Allowed;
 use node::config::quantity::show_duration;
 use node::journal::reader::Reader;
+use node::policy::Policy;
 use node::why::why;
 use serde_json::{Value, json};
 use wire::body::act::{Outcome, Setting};
@@ -31,16 +33,30 @@ const TEXT_MAX_BYTES: usize = 1_000;
 /// A node that answers with what this program does not know.
 const OTHER_VERSION: &str = "the node answers with something else; is it of this version?";
 
+/// What an agent reads in place of words that stay.
+const WITHHELD: &str = "withheld by the node's policy: the person at the node can see it";
+
 /// The node on this machine, and the agent that asks it.
 pub(super) struct Near {
     data: PathBuf,
     agent: String,
     may_act: Vec<PartName>,
+    policy: Policy,
 }
 
 impl Near {
     pub(super) fn new(data: PathBuf, agent: String, may_act: Vec<PartName>) -> Near {
-        Near { data, agent, may_act }
+        Near { data, agent, may_act, policy: Policy::default() }
+    }
+
+    /// Tells no more than this policy lets leave.
+    pub(super) fn with_policy(self, policy: Policy) -> Near {
+        Near { policy, ..self }
+    }
+
+    /// A free text as far as it may be told.
+    fn word<'a>(&self, text: &'a str) -> &'a str {
+        self.policy.text(None, text).unwrap_or(WITHHELD)
     }
 
     /// The actuators that the agent may ask for, as far as this end has a say.
@@ -135,11 +151,11 @@ impl Near {
             "dry_run": view.dry_run,
             "rate": view.rate,
             "your_word_stands_for_at_most": duration(view.lease_ms),
-            "interlock": view.interlock,
+            "interlock": view.interlock.as_deref().map(|interlock| self.word(interlock)),
             "interlock_holds": view.may_act,
-            "held_by": view.holder,
+            "held_by": view.holder.as_deref().map(|holder| self.word(holder)),
             "held_for": view.for_ms.map(duration),
-            "trouble": view.trouble,
+            "trouble": view.trouble.as_deref().map(|trouble| self.word(trouble)),
         });
         match &view.allowed {
             Allowed::Words(words) => shown["values"] = json!(words),
@@ -185,7 +201,7 @@ impl Near {
             })),
             Outcome::Waits | Outcome::Refused | Outcome::Failed | Outcome::Over => {
                 let help = "the tool `actuators` says what it takes and whose word stands; a refusal stands until that changes";
-                Err(format!("{actuator} is not set to {to}: {why}. ({help})"))
+                Err(format!("{actuator} is not set to {to}: {}. ({help})", self.word(&why)))
             }
         }
     }
@@ -204,7 +220,7 @@ impl Near {
         let (who, asker) = (self.agent.clone(), Asker::Agent);
         match self.ask(&Ask::Release { actuator: actuator.clone(), who, asker })? {
             Answer::Told { outcome, why, .. } => {
-                Ok(json!({ "actuator": actuator, "outcome": outcome, "why": why }))
+                Ok(json!({ "actuator": actuator, "outcome": outcome, "why": self.word(&why) }))
             }
             _ => Err(OTHER_VERSION.to_owned()),
         }
@@ -270,6 +286,15 @@ mod tests {
         assert_eq!(shown["input"], Value::Null);
         assert_eq!(brief(&record("decision", &body), Some(&PartName::new("heat").unwrap())), None);
         assert_eq!(brief(&record("erased", &body), None), None);
+    }
+
+    #[test]
+    fn words_that_stay_are_told_to_no_agent() {
+        let near = Near::new("/nowhere".into(), "bot".into(), Vec::new());
+        assert_eq!(near.word("the word of person kim stands"), "the word of person kim stands");
+        let mut policy = Policy::default();
+        policy.usual.hides_words = true;
+        assert_eq!(near.with_policy(policy).word("the word of person kim stands"), WITHHELD);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use node::policy::Policy;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
@@ -28,6 +29,8 @@ pub(super) struct Server {
     near: Arc<Near>,
     /// Absent if the state is not told; the error says why it cannot be.
     api: Option<Result<LocalApi, String>>,
+    /// What of the state is told; absent: all of it.
+    outside: Option<Policy>,
     tools: Vec<Tool>,
     instructions: String,
     /// One question at a time: the node's doors are for others, too.
@@ -36,12 +39,18 @@ pub(super) struct Server {
 
 impl Server {
     /// A server for the node of this name.
-    pub(super) fn new(node: &str, near: Near, api: Option<Result<LocalApi, String>>) -> Server {
+    pub(super) fn new(
+        node: &str,
+        near: Near,
+        api: Option<Result<LocalApi, String>>,
+        outside: Option<Policy>,
+    ) -> Server {
         Server {
             tools: tools(api.is_some(), near.may_act()),
             instructions: instructions(node, near.may_act()),
             near: Arc::new(near),
             api,
+            outside,
             turn: Mutex::new(()),
         }
     }
@@ -63,7 +72,11 @@ impl Server {
         let _turn = self.turn.lock().await;
         if let (Question::State, Some(api)) = (&question, &self.api) {
             let api = api.as_ref().map_err(Clone::clone)?;
-            return api.state().await.map_err(|error| format!("{error:#}"));
+            let mut state = api.state().await.map_err(|error| format!("{error:#}"))?;
+            if let Some(policy) = &self.outside {
+                policy.outside(&mut state);
+            }
+            return Ok(state);
         }
         let near = Arc::clone(&self.near);
         let answered = tokio::task::spawn_blocking(move || near.answer(&question)).await;

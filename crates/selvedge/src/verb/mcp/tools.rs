@@ -50,13 +50,13 @@ fn looks(title: &str) -> ToolAnnotations {
 }
 
 fn state() -> Tool {
-    let text = "How the node is now: sources with their latest readings, models, rules with what they say, sinks, slots of models, journal, \
+    let text = "How the node is now: sources (with their latest readings, where its policy lets those leave), models, rules with what they say, sinks, slots of models, journal, \
                 the way to its hub, health. Times are milliseconds since 1970, UTC.";
     let gives = json!({
         "node": { "type": "string", "description": "Its name." },
         "version": { "type": "string" },
         "uptime_ms": { "type": "integer" },
-        "sources": list("Where readings come from: state, reason, latest values."),
+        "sources": list("Where readings come from: state, reason; latest values, where the policy lets them leave."),
         "models": list("What judges them: state, score (1 is the threshold), probability."),
         "rules": list("Conditions: quiet, pending or firing, since when."),
         "journal": { "type": "object" },
