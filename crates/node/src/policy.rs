@@ -11,7 +11,7 @@
 pub mod panics;
 pub mod pseudonym;
 mod redact;
-pub mod state;
+mod state;
 pub mod subject;
 
 use std::collections::BTreeMap;

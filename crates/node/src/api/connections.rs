@@ -266,6 +266,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_comes_from_this_machine_is_here() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        assert_eq!(IsHere::of(&near.unwrap()), IsHere(true));
+        assert_eq!(IsHere::of(&far.unwrap().0), IsHere(true));
+    }
+
+    #[tokio::test]
     async fn who_says_nothing_more_is_closed() {
         let limits = Limits { header: Duration::from_millis(50), ..Limits::default() };
         let (address, _stop) = server(limits, Duration::ZERO);

@@ -1,15 +1,18 @@
-//! With the policy "events only", nothing that came with the data is found on the wire, in the node's log, or in the hub's store.
-//! The same plant with plain words shows that the search finds what is there.
+//! With the policy "events only", nothing that came with the data is found on the wire, in the node's log, or in the hub's store; nor on any
+//! other way out ([`ways`]). The same plant with plain words shows that the search finds what is there.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(clippy::print_stderr, reason = "says what is skipped")]
 
-use std::io::{Read as _, Write as _};
+mod forms;
+mod stand;
+mod ways;
+mod wires;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::sleep;
-use std::time::Duration;
+use std::sync::Mutex;
 
 use hub::config::HubConfig;
 use hub::server::Hub;
@@ -17,88 +20,12 @@ use node::journal::reader::Reader;
 use node::journal::verify::verify;
 use serde_json::{Value, json};
 use wire::id::StreamName;
-use wire::world::{Clock as _, System};
+use wire::world::System;
+
+use crate::stand::{contents, post, proxy, unpacked, wait};
 
 /// What must not be found. It stands in names of channels, in what cannot be read, and in tags.
 const CANARY: &str = "canary9731";
-
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Passes bytes on to the hub, and keeps them.
-fn proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
-    let kept = Arc::clone(&seen);
-    let pass = |mut from: TcpStream, mut to: TcpStream, kept: Arc<Mutex<Vec<u8>>>| {
-        std::thread::spawn(move || {
-            let mut one = Vec::new();
-            let mut bytes = [0; 16 << 10];
-            while let Ok(count @ 1..) = from.read(&mut bytes) {
-                one.extend_from_slice(&bytes[..count]);
-                if to.write_all(&bytes[..count]).is_err() {
-                    break;
-                }
-            }
-            drop(to.shutdown(std::net::Shutdown::Both));
-            kept.lock().unwrap().extend_from_slice(&one);
-        });
-    };
-    std::thread::spawn(move || {
-        for from in listener.incoming() {
-            let (from, to) = (from.unwrap(), TcpStream::connect(to).unwrap());
-            pass(from.try_clone().unwrap(), to.try_clone().unwrap(), Arc::clone(&kept));
-            pass(to, from, Arc::clone(&kept));
-        }
-    });
-    (address, seen)
-}
-
-/// What was said, with batches unpacked: a batch is compressed, and a word in it would be found by nobody.
-fn unpacked(bytes: &[u8]) -> String {
-    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-    let mut text = String::from_utf8_lossy(bytes).into_owned();
-    for at in bytes.windows(4).enumerate().filter(|(_, it)| *it == MAGIC).map(|(at, _)| at) {
-        let mut batch = Vec::new();
-        let mut frame = zstd::stream::read::Decoder::new(&bytes[at..]).unwrap().single_frame();
-        drop(frame.read_to_end(&mut batch));
-        text.push_str(&String::from_utf8_lossy(&batch));
-    }
-    text
-}
-
-/// Everything in the files of a folder.
-fn contents(folder: &Path) -> String {
-    let mut text = String::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => text.push_str(&contents(&path)),
-            false => text.push_str(&String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default())),
-        }
-    }
-    text
-}
-
-fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
-    let clock = System::new();
-    let begun_ns = clock.mono_ns();
-    while !is_so() {
-        assert!(clock.mono_ns() - begun_ns < PATIENCE.as_nanos() as u64, "not yet: {what}");
-        sleep(Duration::from_millis(20));
-    }
-}
-
-fn post(at: SocketAddr, content_type: &str, body: &str) {
-    let mut stream = TcpStream::connect(at).unwrap();
-    let head = format!(
-        "POST /v1/readings/bed HTTP/1.1\r\nhost: {at}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + body).as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-}
 
 /// Runs a plant with a policy; gives what was on the wire, in the log, in the hub's store, and the plant's folder.
 fn play(policy: &str) -> (String, String, String, tempfile::TempDir) {
@@ -136,11 +63,11 @@ fn play(policy: &str) -> (String, String, String, tempfile::TempDir) {
     for (n, pulse) in [60.0, 70.0, 130.0, 60.0, 131.0, 61.0].into_iter().enumerate() {
         let values = json!({format!("{CANARY}_pulse"): pulse, "spo2": 97.0});
         let t_ms = 1_700_000_000_000_i64 + 1_000 * n as i64;
-        post(api, "application/json", &json!({"t_ms": t_ms, "values": values}).to_string());
+        post(api, "bed", "application/json", &json!({"t_ms": t_ms, "values": values}).to_string());
     }
     // What cannot be read, and tags.
-    post(api, "application/json", &format!("{{\"{CANARY}\": }}"));
-    post(api, "text/plain", &format!("bed,name={CANARY} {CANARY}_pulse=1,spo2=x 1700000010000000000"));
+    post(api, "bed", "application/json", &format!("{{\"{CANARY}\": }}"));
+    post(api, "bed", "text/plain", &format!("bed,name={CANARY} {CANARY}_pulse=1,spo2=x 1700000010000000000"));
     let decided = || {
         let Ok(reader) = Reader::open(&at("data")) else { return 0 };
         reader.records(&StreamName::new("decisions").unwrap(), 0, 10).map_or(0, |records| records.len())
