@@ -42,7 +42,12 @@ impl Picture {
         paths.dedup();
         let drawn = |path: &String| {
             let (kind, name) = path.split_once('.').unwrap_or(("", path));
-            let note = notes.get(path).cloned().unwrap_or_default();
+            let note = match (kind, notes.get(path)) {
+                // Their boxes are alike.
+                ("sink" | "actuator", Some(note)) => format!("{kind}: {note}"),
+                ("report", _) => kind.to_owned(),
+                (_, note) => note.cloned().unwrap_or_default(),
+            };
             Drawn { kind: kind.to_owned(), name: name.to_owned(), note }
         };
         let at = |path: &String| paths.iter().position(|known| known == path);
@@ -78,11 +83,19 @@ pub(super) fn mermaid(picture: &Picture) -> String {
 
 const BOX_WIDTH: f64 = 190.0;
 const BOX_HEIGHT: f64 = 46.0;
+/// Where some note needs two lines.
+const BOX_HEIGHT_OF_TWO: f64 = 60.0;
 const ACROSS: f64 = 84.0;
 const DOWN: f64 = 22.0;
 const EDGE: f64 = 24.0;
-/// Letters of a note that fit into a box.
+/// Letters of a note that fit into a line of a box.
 const NOTE_LETTERS: usize = 30;
+
+/// What is other on a dark page. A drawer that knows no such rule draws it light.
+const DARK: &str = "@media (prefers-color-scheme: dark) { .flow .ground { fill: #14161a; } \
+    .flow .line { stroke: #8b98a9; } .flow .tip { fill: #8b98a9; } .flow .name { fill: #f1f5f9; } \
+    .flow .note { fill: #b6c2d1; } .flow .source { fill: #0c2c40; } .flow .model { fill: #2e2352; } \
+    .flow .rule { fill: #43300a; } .flow .feature, .flow .end { fill: #123a22; } }";
 
 /// A place in a layer: a part, or where a line passes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -167,8 +180,16 @@ fn touches(picture: &Picture, a: &Place, b: &Place) -> bool {
 /// As a picture that stands alone, for light and dark pages.
 pub(super) fn svg(picture: &Picture) -> String {
     let Laid { layers, layer_of } = lay(picture);
+    let notes: Vec<Vec<String>> =
+        picture.parts.iter().map(|part| in_lines(&part.note, NOTE_LETTERS)).collect();
+    let wraps = notes.iter().any(|lines| lines.len() > 1);
+    let box_height = if wraps { BOX_HEIGHT_OF_TWO } else { BOX_HEIGHT };
+    let height = |place: Place| match place {
+        Place::Part(_) => box_height + DOWN,
+        Place::Line(_) => DOWN,
+    };
     let tall = |layer: &Vec<Place>| layer.iter().map(|place| height(*place)).sum::<f64>();
-    let height_all = layers.iter().map(tall).fold(0.0, f64::max).max(BOX_HEIGHT);
+    let height_all = layers.iter().map(tall).fold(0.0, f64::max).max(box_height);
     // Where each place begins, layer by layer, each in the middle of the picture's height.
     let mut part_at = vec![(0.0, 0.0); picture.parts.len()];
     let mut passes: BTreeMap<(usize, usize), f64> = BTreeMap::new();
@@ -191,14 +212,15 @@ pub(super) fn svg(picture: &Picture) -> String {
     let _ = writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {full:.0}\" width=\"{width:.0}\" \
-         height=\"{full:.0}\" font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\" role=\"img\">\n\
+         height=\"{full:.0}\" font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\" role=\"img\" class=\"flow\">\n\
          <title>What feeds what</title>\n\
+         <style>{DARK}</style>\n\
          <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
-         orient=\"auto\"><path d=\"M0 0 L8 4 L0 8 z\" fill=\"#64748b\"/></marker></defs>\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>"
+         orient=\"auto\"><path d=\"M0 0 L8 4 L0 8 z\" fill=\"#64748b\" class=\"tip\"/></marker></defs>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\" class=\"ground\"/>"
     );
     for (line, (from, to, holds_back)) in picture.lines.iter().enumerate() {
-        let (from_x, from_y) = (part_at[*from].0 + BOX_WIDTH, part_at[*from].1 + BOX_HEIGHT / 2.0);
+        let (from_x, from_y) = (part_at[*from].0 + BOX_WIDTH, part_at[*from].1 + box_height / 2.0);
         let mut path = format!("M{from_x:.1} {from_y:.1}");
         let (mut x, mut y) = (from_x, from_y);
         for layer in layer_of[*from] + 1..layer_of[*to] {
@@ -207,54 +229,77 @@ pub(super) fn svg(picture: &Picture) -> String {
             let _ = write!(path, "{} L{:.1} {pass_y:.1}", curve(x, y, left, pass_y), left + BOX_WIDTH);
             (x, y) = (left + BOX_WIDTH, pass_y);
         }
-        let (to_x, to_y) = (part_at[*to].0, part_at[*to].1 + BOX_HEIGHT / 2.0);
+        let (to_x, to_y) = (part_at[*to].0, part_at[*to].1 + box_height / 2.0);
         path += &curve(x, y, to_x, to_y);
-        let dashes = if *holds_back { " stroke-dasharray=\"5 4\"" } else { "" };
+        let (dashes, does) =
+            if *holds_back { (" stroke-dasharray=\"5 4\"", "may hold back") } else { ("", "feeds") };
+        let [from, to] = [&picture.parts[*from], &picture.parts[*to]];
         let _ = writeln!(
             out,
-            "<path d=\"{path}\" fill=\"none\" stroke=\"#64748b\" stroke-width=\"1.4\"{dashes} marker-end=\"url(#tip)\"/>"
+            "<path d=\"{path}\" fill=\"none\" stroke=\"#64748b\" stroke-width=\"1.4\"{dashes} class=\"line\" \
+             marker-end=\"url(#tip)\"><title>{}.{} {does} {}.{}</title></path>",
+            from.kind, from.name, to.kind, to.name
         );
     }
-    for (part, (x, y)) in picture.parts.iter().zip(&part_at) {
-        let (fill, stroke, radius) = match part.kind.as_str() {
-            "source" => ("#e0f2fe", "#0284c7", 23),
-            "feature" => ("#dcfce7", "#16a34a", 6),
-            "model" => ("#ede9fe", "#7c3aed", 6),
-            "rule" => ("#fef3c7", "#d97706", 6),
-            _ => ("#dcfce7", "#16a34a", 2),
+    for ((part, (x, y)), lines) in picture.parts.iter().zip(&part_at).zip(&notes) {
+        let (class, fill, stroke, radius) = match part.kind.as_str() {
+            "source" => ("source", "#e0f2fe", "#0284c7", 23),
+            "feature" => ("feature", "#dcfce7", "#16a34a", 6),
+            "model" => ("model", "#ede9fe", "#7c3aed", 6),
+            "rule" => ("rule", "#fef3c7", "#d97706", 6),
+            _ => ("end", "#dcfce7", "#16a34a", 2),
         };
-        let (middle, note) = (x + BOX_WIDTH / 2.0, escaped(&shortened(&part.note, NOTE_LETTERS)));
+        let middle = x + BOX_WIDTH / 2.0;
+        let name_y = y + box_height / 2.0 + 4.0 - 8.0 * lines.len() as f64;
+        let mut note = String::new();
+        for (at, line) in lines.iter().enumerate() {
+            let _ = write!(
+                note,
+                "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"10\" fill=\"#475569\" \
+                 class=\"note\">{}</text>",
+                name_y + 16.0 + 13.0 * at as f64,
+                escaped(line)
+            );
+        }
         let _ = writeln!(
             out,
             "<g><title>{kind}.{name}{colon}{whole}</title>\
-             <rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{BOX_WIDTH}\" height=\"{BOX_HEIGHT}\" rx=\"{radius}\" fill=\"{fill}\" \
-             stroke=\"{stroke}\"/>\
-             <text x=\"{middle:.1}\" y=\"{name_y:.1}\" text-anchor=\"middle\" font-size=\"13\" fill=\"#0f172a\">{shown}</text>\
-             <text x=\"{middle:.1}\" y=\"{note_y:.1}\" text-anchor=\"middle\" font-size=\"10\" fill=\"#475569\">{note}</text></g>",
+             <rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{BOX_WIDTH}\" height=\"{box_height}\" rx=\"{radius}\" fill=\"{fill}\" \
+             stroke=\"{stroke}\" class=\"{class}\"/>\
+             <text x=\"{middle:.1}\" y=\"{name_y:.1}\" text-anchor=\"middle\" font-size=\"13\" fill=\"#0f172a\" \
+             class=\"name\">{shown}</text>{note}</g>",
             kind = part.kind,
             name = part.name,
             colon = if part.note.is_empty() { "" } else { ": " },
             whole = escaped(&part.note),
             shown = escaped(&shortened(&part.name, 22)),
-            name_y = if note.is_empty() { y + 27.0 } else { y + 20.0 },
-            note_y = y + 36.0,
         );
     }
     out += "</svg>\n";
     out
 }
 
-fn height(place: Place) -> f64 {
-    match place {
-        Place::Part(_) => BOX_HEIGHT + DOWN,
-        Place::Line(_) => DOWN,
-    }
-}
-
 /// A line that leaves and arrives level.
 fn curve(from_x: f64, from_y: f64, to_x: f64, to_y: f64) -> String {
     let bend = (to_x - from_x) / 2.0;
     format!(" C{:.1} {from_y:.1} {:.1} {to_y:.1} {to_x:.1} {to_y:.1}", from_x + bend, to_x - bend)
+}
+
+/// A note in one line, or in two if it is longer; what does not fit then is cut.
+fn in_lines(text: &str, most: usize) -> Vec<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        let cut = lines.len() == 2;
+        match lines.last_mut() {
+            Some(line) if cut || line.chars().count() + 1 + word.chars().count() <= most => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().map(|line| shortened(line, most)).collect()
 }
 
 fn shortened(text: &str, most: usize) -> String {
@@ -308,5 +353,18 @@ mod tests {
         assert_eq!(drawn.matches("<rect x=").count(), picture.parts.len());
         assert_eq!(drawn.matches("marker-end").count(), picture.lines.len());
         assert!(drawn.contains("&amp;&amp;") && !drawn.contains("NaN"));
+    }
+
+    #[test]
+    fn notes_have_two_lines_at_most() {
+        for (note, lines) in [
+            ("", vec![]),
+            ("http", vec!["http"]),
+            ("a.x > 1 &&  b.y < 2", vec!["a.x > 1 &&", "b.y < 2"]),
+            ("a.x > 1 && b.y < 2 && c.z > 3", vec!["a.x > 1 &&", "b.y < 2 &…"]),
+            ("abcdefghijklm", vec!["abcdefghi…"]),
+        ] {
+            assert_eq!(in_lines(note, 10), lines, "{note}");
+        }
     }
 }
