@@ -66,7 +66,7 @@ impl Iterator for Bearing {
             strength * (-since_s / RINGING_S).exp() * (turn * RINGING_HZ * since_s).sin()
         });
         let value = hum + ringing + 0.15 * gauss(&mut self.chance);
-        let t_ms = self.start_ms + (t_s * 1e3) as WallMs;
+        let t_ms = self.start_ms + (t_s * 1e3).round() as WallMs;
         let wrong = (t_s >= self.damaged_from_s).then_some("outer race");
         self.at += 1;
         Some(Sample { t_ms, values: vec![value], wrong })
