@@ -41,7 +41,7 @@ pub(crate) struct DetectorSettings {
 }
 
 /// What columns of labels are called in public data sets.
-pub(crate) const LABELS: [&str; 4] = ["anomaly", "label", "fault", "changepoint"];
+pub(crate) const LABELS: [&str; 5] = ["anomaly", "label", "fault", "truth", "changepoint"];
 
 impl Recording {
     /// How to read the file. Where the truth is judged by, columns that are usually labels are no channels.

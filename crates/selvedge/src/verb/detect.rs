@@ -14,7 +14,7 @@ use serde::Serialize;
 use wire::body::{Episode, Share};
 
 use crate::plot::{Plot, Strip, svg};
-use crate::recording::{DetectorSettings, Recording, show_count, show_share, show_time};
+use crate::recording::{DetectorSettings, LABELS, Recording, show_count, show_share, show_time};
 use crate::truth::{Match, Row, compare};
 
 /// Find what is odd in a recording.
@@ -169,6 +169,13 @@ fn print(out: &mut impl std::io::Write, findings: &Findings) -> std::io::Result<
     )?;
     if !refused.is_clean() {
         writeln!(out, "{refused}")?;
+    }
+    let label = channels.iter().find(|channel| LABELS.contains(&channel.as_str()));
+    if let Some(label) = label.filter(|_| truth.is_none()) {
+        writeln!(
+            out,
+            "`{label}` was looked at as a channel; if it says which rows are faulty: --truth {label}"
+        )?;
     }
     if anomalies.is_empty() {
         writeln!(out, "\nnothing odd")?;

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use node::config::quantity::show_duration;
 use node::flow::rule::Standing;
 use node::flow::{Flow, ReplayConfig, SourceKind, Speed};
 use node::pipeline::Product;
@@ -37,7 +36,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     settings: DetectorSettings,
 
-    /// Judge the rules by the recording's truth column (--truth, or a column named anomaly, label or fault).
+    /// Judge the rules by the recording's truth column (--truth, or a column named anomaly, label, fault or truth).
     #[arg(long)]
     score: bool,
 
@@ -150,7 +149,7 @@ fn find_truth(recording: &Recording) -> anyhow::Result<String> {
             recording.file.display()
         );
     }
-    for name in &LABELS[..3] {
+    for name in &LABELS[..4] {
         let options =
             node::source::csv::CsvOptions { truth: Some((*name).to_owned()), ..recording.options() };
         if node::source::recording::RecordingReader::open(&recording.file, &options).is_ok() {
@@ -158,7 +157,7 @@ fn find_truth(recording: &Recording) -> anyhow::Result<String> {
         }
     }
     anyhow::bail!(
-        "{} has no column named anomaly, label or fault: name it with --truth",
+        "{} has no column named anomaly, label, fault or truth: name it with --truth",
         recording.file.display()
     )
 }
@@ -168,13 +167,9 @@ fn print(out: &mut impl std::io::Write, decision: &Decision) -> std::io::Result<
         RuleState::Firing => "fires",
         RuleState::Cleared => "clears",
     };
-    let waited = match decision.at_ms - decision.since_ms {
-        0 => String::new(),
-        ms => format!(" (since {})", show_duration(ms)),
-    };
     writeln!(
         out,
-        "{}  {:<8}  {} {state}: {}{waited}",
+        "{}  {:<8}  {} {state}: {}",
         show_time(decision.at_ms),
         decision.severity.as_str(),
         decision.rule,
