@@ -1,10 +1,10 @@
 //! `selvedge flow new` and `selvedge flow schema`: a flow to begin with, and what editors know of flows.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 /// Write a flow to begin with.
 ///
@@ -54,11 +54,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let shown = args.file.display();
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&args.file)
-        .with_context(|| format!("{shown} cannot be written: nothing was changed"))?;
+    let mut file = match OpenOptions::new().write(true).create_new(true).open(&args.file) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!(
+                "{shown} is there already, and stays as it is: name another file, or `-` for standard output"
+            )
+        }
+        opened => opened.with_context(|| format!("{shown} cannot be written"))?,
+    };
     file.write_all(flow.as_bytes())?;
     writeln!(std::io::stdout(), "{shown} is a flow to begin with; next: selvedge flow check {shown}")?;
     Ok(())
