@@ -167,10 +167,11 @@ pub struct JournalConfig {
 impl Config {
     /// Reads `node.toml` and its flow. All problems of both files are found at once.
     pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
-        let text = read_text(file)?;
+        let text = read_text(file).map_err(|errors| errors.if_unread(NO_SETTINGS))?;
         let (settings, effective, mut problems) = settings(file, &text);
         let flow = settings.as_ref().map(|settings| {
             let flow = Flow::load_with(&settings.node.flow, &settings.params());
+            let flow = flow.map_err(|errors| errors.if_unread(NO_FLOW));
             if let Ok(flow) = &flow {
                 check_params(&settings.params, &flow.params, &mut problems);
             }
@@ -189,6 +190,16 @@ impl Config {
             (Err(errors), _) | (Ok(_), Some(Err(errors))) => Err(errors),
             (Ok(_), None) => unreachable!("a flow is looked for whenever there are settings"),
         }
+    }
+
+    /// Reads `node.toml` alone, for who asks a node: it goes on with the flow that it has, whatever stands in the file by now. The
+    /// flow in it has no parts.
+    pub fn load_without_flow(file: &Path) -> Result<Config, ConfigErrors> {
+        let text = read_text(file).map_err(|errors| errors.if_unread(NO_SETTINGS))?;
+        let (settings, effective, problems) = settings(file, &text);
+        let settings = problems.or(settings)?;
+        let flow = Flow::unread(&settings.node.flow);
+        Ok(settings.with(file, effective, flow))
     }
 
     /// Every value in force, with where it came from: `node.toml`, then the flow.
@@ -353,6 +364,10 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
     (settings, effective, problems)
 }
 
+/// What to do where there is no `node.toml` to read.
+const NO_SETTINGS: &str = "name the node's settings with --config";
+/// What to do where there is no flow to read.
+const NO_FLOW: &str = "`flow` of `[node]` names it; `selvedge flow new` writes one";
 const MAX_BYTES: &str = "256MiB";
 const MIN_FREE_BYTES: &str = "64MiB";
 

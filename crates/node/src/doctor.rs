@@ -49,12 +49,18 @@ pub fn examine(case: &Case<'_>) -> Vec<Finding> {
 
 fn settings(case: &Case<'_>, found: &mut Vec<Finding>) {
     let flow = &case.config.flow;
+    let file = case.config.file.display();
+    // Each flow has a source: one without was not read, and what is wrong with it is for who tried to say.
+    if flow.sources.is_empty() {
+        found.push(Finding::good("settings", file.to_string()));
+        return;
+    }
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let counts = format!(
-        "{}: {} sources, {} models, {} rules",
-        case.config.file.display(),
-        flow.sources.len(),
-        flow.models.len(),
-        flow.rules.len()
+        "{file}: {}, {}, {}",
+        count(flow.sources.len(), "source"),
+        count(flow.models.len() + flow.networks.len(), "model"),
+        count(flow.rules.len(), "rule")
     );
     found.push(Finding::good("settings", counts));
 }
@@ -320,5 +326,19 @@ mod tests {
         starts.save(&dir.path().join("data")).unwrap();
         let found = look(dir.path(), |_| {});
         assert!(wrong(&found).contains(&"source.s") && of(&found, "starts").level == Level::Note);
+    }
+
+    #[test]
+    fn settings_are_looked_at_without_their_flow() {
+        let dir = folder("[journal]\nmin_free_bytes = \"0\"\n");
+        assert!(of(&look(dir.path(), |_| {}), "settings").says.ends_with("1 source, 0 models, 0 rules"));
+        fs::write(dir.path().join("flow.toml"), "[sorce.s]\n").unwrap();
+        let file = dir.path().join("node.toml");
+        assert!(Config::load(&file).is_err());
+        let config = Config::load_without_flow(&file).unwrap();
+        let (seen, now_ms) = (Seen::default(), System::new().wall_ms());
+        let found = examine(&Case { config: &config, live: None, seen, now_ms });
+        assert_eq!(of(&found, "settings").says, file.display().to_string());
+        assert!(of(&found, "node").says.contains("never run"), "{found:?}");
     }
 }

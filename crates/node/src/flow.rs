@@ -108,12 +108,37 @@ pub struct Flow {
 impl Flow {
     /// Reads and checks a flow. Relative paths in it are relative to its folder.
     pub fn load(file: &Path) -> Result<Flow, ConfigErrors> {
-        Flow::load_with(file, &Params::new())
+        let flow = Flow::load_with(file, &Params::new());
+        flow.map_err(|errors| errors.if_unread("`selvedge flow new` writes one to begin with"))
     }
 
     /// The same, with other values for some of its parameters; those that it does not have change nothing.
     pub fn load_with(file: &Path, others: &Params) -> Result<Flow, ConfigErrors> {
         Flow::parse_with(file, read_text(file)?, others)
+    }
+
+    /// A flow of which only the file is known: it has no parts.
+    pub(crate) fn unread(file: &Path) -> Flow {
+        Flow {
+            file: file.to_path_buf(),
+            digest: Hash::of(b""),
+            sources: Vec::new(),
+            features: Vec::new(),
+            models: Vec::new(),
+            networks: Vec::new(),
+            rules: Vec::new(),
+            sinks: Vec::new(),
+            actuators: Vec::new(),
+            reports: Vec::new(),
+            thens: Vec::new(),
+            order: Vec::new(),
+            fields: Vec::new(),
+            links: Vec::new(),
+            params: Params::new(),
+            tests: Vec::new(),
+            effective: Vec::new(),
+            text: Arc::from(""),
+        }
     }
 
     /// Checks the text of a flow.

@@ -69,6 +69,16 @@ impl std::fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+impl ConfigErrors {
+    /// With what to do where a file could not be read.
+    pub fn if_unread(mut self, help: &str) -> ConfigErrors {
+        for error in self.0.iter_mut().filter(|error| error.text.is_empty() && error.help.is_none()) {
+            error.help = Some(help.to_owned());
+        }
+        self
+    }
+}
+
 /// Collects the problems of one file while it is read.
 #[derive(Debug)]
 pub struct Problems {

@@ -16,6 +16,7 @@ pub struct Live {
     pub rss_bytes: Option<u64>,
     /// `unchecked`, `checked` or `off`.
     pub clock: String,
+    flow_problem: Option<String>,
     sources: Vec<Source>,
     models: Vec<Model>,
     rules: Vec<Rule>,
@@ -127,6 +128,10 @@ struct Health {
 
 /// What follows from it.
 pub(super) fn examine(live: &Live, found: &mut Vec<Finding>) {
+    if let Some(problem) = &live.flow_problem {
+        let help = "mend it: the node looks at its flow's file every second, and takes it once it is good";
+        found.push(Finding::wrong("flow", format!("the newer one was not taken: {problem}"), help));
+    }
     for source in &live.sources {
         let about = format!("source.{}", source.source);
         let counts = format!("{} readings, {} refused", source.readings, source.refused);
@@ -270,7 +275,7 @@ mod tests {
     #[test]
     fn a_node_s_own_words_become_findings() {
         let live: Live = serde_json::from_str(
-            r#"{"node":"n","new":1,"sources":[{"source":"a","state":"failed","reason":"no route"},
+            r#"{"node":"n","new":1,"flow_problem":"flow.toml:2:1: no; the flow before goes on","sources":[{"source":"a","state":"failed","reason":"no route"},
             {"source":"b","state":"running","readings":7}],"models":[{"model":"m","state":"learning","readings":3,"learn":9}],
             "rules":[{"rule":"r","state":"firing","when":"x > 1"},{"rule":"q","state":"quiet"}],
             "slots":[{"model":"t","safe":"it dies"},{"model":"u","spare":{"variant":"q4","phase":"ready","answers":true}},

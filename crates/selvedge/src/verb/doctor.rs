@@ -14,6 +14,9 @@ use node::doctor::live::Live;
 use node::pressure::look::look;
 use wire::world::{Clock as _, System};
 
+/// Where `selvedge node install` and the Debian package put a node's settings.
+const INSTALLED: &str = "/etc/selvedge/node.toml";
+
 /// The local API, which is on this machine, has so long to answer.
 const ANSWER: Duration = Duration::from_secs(3);
 
@@ -28,7 +31,7 @@ const ANSWER_MAX_BYTES: usize = 8 << 20;
 /// Changes nothing. Ends with 0 if nothing needs somebody, with 1 if something does.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The node's settings; without it `node.toml` here, or else /etc/selvedge/node.toml.
+    /// The node's settings; without it `node.toml` here, or else `/etc/selvedge/node.toml`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -49,11 +52,25 @@ pub(crate) struct Unwell(usize);
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let file = args.config.clone().unwrap_or_else(|| {
         let here = PathBuf::from("node.toml");
-        if here.exists() { here } else { PathBuf::from("/etc/selvedge/node.toml") }
+        if here.exists() { here } else { PathBuf::from(INSTALLED) }
     });
     let found = match Config::load(&file) {
         Ok(config) => page(&config, args.hub),
-        Err(errors) => errors.0.iter().map(|error| of_settings(&file, error)).collect(),
+        Err(_) if args.config.is_none() && !file.exists() => {
+            let help = "`selvedge node install` makes this machine a node; settings elsewhere: --config FILE";
+            let says = format!("there is no node.toml here, and no {INSTALLED}");
+            vec![Finding::wrong("settings", says, help)]
+        }
+        Err(errors) => {
+            let mut found: Vec<Finding> = errors.0.iter().map(|error| of_settings(&file, error)).collect();
+            // The node may run all the same, with the flow from before.
+            if let Ok(config) = Config::load_without_flow(&file) {
+                let rest = beside(&config, args.hub);
+                let told = found.iter().any(|finding| finding.about == "settings");
+                found.extend(rest.into_iter().filter(|finding| !told || finding.about != "settings"));
+            }
+            found
+        }
     };
     let mut out = std::io::stdout();
     if args.json {
@@ -74,12 +91,23 @@ fn of_settings(file: &Path, error: &node::config::problem::ConfigError) -> Findi
     let line =
         line.filter(|_| !error.text.is_empty()).map_or_else(String::new, |line| format!(", line {line}"));
     let says = format!("{}{line}: {}", error.file.display(), error.message);
-    let mend = error.help.clone().unwrap_or_else(|| "mend it".to_owned());
-    Finding::wrong(
-        "settings",
-        says,
-        format!("{mend}; see: selvedge node --config {} --show-config", file.display()),
-    )
+    let mend = error.help.as_ref().map_or_else(String::new, |help| format!("{help} "));
+    let (about, see) = if error.file == file {
+        ("settings", format!("selvedge node --config {} --show-config", file.display()))
+    } else {
+        ("flow", format!("selvedge flow check --config {}", file.display()))
+    };
+    Finding::wrong(about, says, format!("{mend}(at its place: {see})"))
+}
+
+/// The rest of the page where the flow's file is wrong, which was told.
+fn beside(config: &Config, ask_hub: bool) -> Vec<Finding> {
+    let mut found = page(config, ask_hub);
+    for finding in found.iter_mut().filter(|finding| finding.about == "flow") {
+        let help = "mend the file: the node looks at it every second, and takes it once it is good";
+        *finding = Finding::note("flow", "the node goes on with the flow that it had before", help);
+    }
+    found
 }
 
 fn page(config: &Config, ask_hub: bool) -> Vec<Finding> {

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let wrong = "this is started by a client of the Model Context Protocol, and speaks with it: see selvedge mcp --help";
         return Err(Usage(wrong.to_owned()).into());
     }
-    let config = Config::load(&args.config)?;
+    let config = Config::load_without_flow(&args.config)?;
     // Without a local API the other tools are still there; this one says what is missing.
     let api = (!args.without_state).then(|| LocalApi::of(&config).map_err(|error| format!("{error:#}")));
     let near = Near::new(config.data.clone(), args.name.clone(), args.may_act.clone())

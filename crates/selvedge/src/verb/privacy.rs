@@ -80,7 +80,7 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
 }
 
 fn explain(args: &Explain) -> anyhow::Result<()> {
-    let config = Config::load(&args.node.config)?;
+    let config = Config::load_without_flow(&args.node.config)?;
     let subject = Subject::of(&args.subject, &config.data)?;
     let mut found = subject.records(&Reader::open(&config.data)?)?;
     // Of a record that leaves in other words, the one with all of its words stays here: that one is shown.
@@ -123,7 +123,7 @@ fn erase(args: &Erase) -> anyhow::Result<()> {
     if args.why.contains(&args.subject) {
         bail!("the reason names whom it is about, and stays in the journal: say it without the name");
     }
-    let config = Config::load(&args.node.config)?;
+    let config = Config::load_without_flow(&args.node.config)?;
     let subject = Subject::of(&args.subject, &config.data)?;
     let mut out = io::stdout().lock();
     if !args.yes {

@@ -102,7 +102,7 @@ impl Node {
     fn ask(&self, question: &Ask) -> anyhow::Result<Answer> {
         let data = match &self.data {
             Some(data) => data.clone(),
-            None => Config::load(&self.config)?.data,
+            None => Config::load_without_flow(&self.config)?.data,
         };
         Ok(control::ask(&data, question)?)
     }

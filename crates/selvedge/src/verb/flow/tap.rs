@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use node::config::Config;
+use node::config::problem::did_you_mean;
 use serde_json::Value;
 
 use crate::interrupt::Interrupt;
@@ -45,20 +46,21 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let config = Config::load(&args.config)?;
+    let config = Config::load_without_flow(&args.config)?;
     let api = LocalApi::of(&config)?;
-    let known: Vec<String> = config.flow.parts().collect();
-    if let Some(unknown) = args.parts.iter().find(|part| !known.contains(part)) {
-        let help = node::config::problem::did_you_mean(unknown, known.iter().map(String::as_str));
-        anyhow::bail!("the flow has no part `{unknown}`: {help}");
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let interrupt = Interrupt::listen()?;
     let mut out = std::io::stdout();
     let (mut told, screen) = (String::new(), out.is_terminal() && !args.json && !args.once);
     loop {
         let state = runtime.block_on(api.state())?;
-        let lines = rows(&state, &args.parts);
+        let mut lines = rows(&state);
+        // What the node runs, which need not be what its flow's file says by now.
+        if let Some(unknown) = args.parts.iter().find(|part| lines.iter().all(|(path, ..)| path != *part)) {
+            let help = did_you_mean(unknown, lines.iter().map(|(path, ..)| path.as_str()));
+            anyhow::bail!("the running node says nothing of a part `{unknown}`: {help}");
+        }
+        lines.retain(|(path, ..)| args.parts.is_empty() || args.parts.contains(path));
         if args.json {
             let fields = lines
                 .into_iter()
@@ -84,7 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// A part, when it last changed, how it is, and what it says.
 type Line = (String, String, String, Value);
 
-fn rows(state: &Value, wanted: &[String]) -> Vec<Line> {
+fn rows(state: &Value) -> Vec<Line> {
     let list = |key: &str| state[key].as_array().cloned().unwrap_or_default();
     let word = |value: &Value| value.as_str().unwrap_or("").to_owned();
     let when = |value: &Value| value.as_i64().map_or_else(String::new, show_time);
@@ -103,7 +105,6 @@ fn rows(state: &Value, wanted: &[String]) -> Vec<Line> {
         let says = serde_json::json!({ "value": rule["value"] });
         lines.push((path, when(&rule["since_ms"]), word(&rule["state"]), says));
     }
-    lines.retain(|(path, ..)| wanted.is_empty() || wanted.contains(path));
     lines
 }
 
@@ -139,10 +140,8 @@ mod tests {
             "models": [{ "model": "health", "state": "learning", "score": null, "probability": null }],
             "rules": [{ "rule": "hot", "state": "firing", "since_ms": 0, "value": 81.234 }],
         });
-        let text = shown(&rows(&state, &[]));
+        let text = shown(&rows(&state));
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.contains("t 81.2") && text.contains("p –") && text.contains("firing"), "{text}");
-        let one = rows(&state, &["rule.hot".to_owned()]);
-        assert_eq!(one.len(), 1);
     }
 }
