@@ -137,7 +137,7 @@ pub struct TrialView {
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nobody is there.
-    #[error("no node with packages runs on {}; start it with `selvedge node`", data.display())]
+    #[error("no node with packages runs on {}: does it run, and do its settings have `[packages]`?", data.display())]
     NoNode {
         /// The data folder.
         data: PathBuf,

@@ -14,6 +14,7 @@ use wire::world::WallMs;
 
 use self::case::Case;
 use self::finding::Finding;
+use crate::config::quantity::show_duration;
 use crate::identity::files::Files;
 use crate::journal::is_held;
 use crate::pressure::look::{Seen, Zone};
@@ -87,9 +88,10 @@ fn process(case: &Case<'_>, runs: Option<bool>, found: &mut Vec<Finding>) {
     }
     match (runs, &case.live) {
         (Some(true), Some(Ok(live))) => {
-            let hours = live.uptime_ms as f64 / 3_600_000.0;
+            // Whole seconds are enough.
+            let uptime = show_duration((live.uptime_ms / 1_000 * 1_000) as i64);
             let memory = live.rss_bytes.map_or_else(String::new, |bytes| format!(", {} MiB", bytes >> 20));
-            found.push(Finding::good("node", format!("{} runs, for {hours:.1} h{memory}", live.node)));
+            found.push(Finding::good("node", format!("{} runs, for {uptime}{memory}", live.node)));
         }
         (Some(true), Some(Err(why))) => {
             let help =
@@ -105,8 +107,7 @@ fn process(case: &Case<'_>, runs: Option<bool>, found: &mut Vec<Finding>) {
             found.push(Finding::note("node", "it runs, and has no local API that could be asked", help));
         }
         (Some(false), _) => {
-            let help =
-                "start it: `systemctl start selvedge-node`; why it ended: journalctl -u selvedge-node -n 50";
+            let help = "start it: `systemctl start selvedge-node`, or `selvedge node`; why it ended: journalctl -u selvedge-node -n 50";
             found.push(Finding::wrong("node", "it does not run", help));
         }
         (None, _) => {
@@ -208,7 +209,7 @@ fn machine(case: &Case<'_>, found: &mut Vec<Finding>) {
         None => found.push(Finding::good("disk", "nobody tells")),
         Some(free) if *free < least => {
             let says = format!("{} MiB free, and the node leaves {} MiB to others", free >> 20, least >> 20);
-            let help = "make room: until then the journal does not grow, and drops the oldest";
+            let help = "make room, or lower `min_free_bytes` of [journal]: until then the journal does not grow, and drops the oldest";
             found.push(Finding::wrong("disk", says, help));
         }
         Some(free) => found.push(Finding::good("disk", format!("{} MiB free", free >> 20))),
@@ -231,7 +232,7 @@ fn starts(data: &Path, found: &mut Vec<Finding>) {
     }
     if starts.restless > 1 {
         let says = format!("{} starts in a row without a quiet minute", starts.restless);
-        let help = "why it ends: journalctl -u selvedge-node; after four it runs without models";
+        let help = "why it ends: journalctl -u selvedge-node; after four it runs without language models, releases and networks";
         found.push(Finding::note("starts", says, help));
     }
 }

@@ -53,7 +53,10 @@ pub(crate) fn show(error: &anyhow::Error) -> ExitCode {
 }
 
 fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    // What is printed as JSON goes through serde_json, whose error keeps the cause to itself.
+    let json = || error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+    io.or_else(json) == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// A config problem in the form that miette draws.

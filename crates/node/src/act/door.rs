@@ -140,7 +140,7 @@ pub struct View {
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
     /// Nobody is there.
-    #[error("no node with actuators runs on {}; start it with `selvedge node`", data.display())]
+    #[error("no node with actuators runs on {}: does it run, and does its flow declare any?", data.display())]
     NoNode {
         /// The data folder.
         data: PathBuf,

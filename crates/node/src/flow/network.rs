@@ -102,10 +102,9 @@ fn lines(recipe: &Recipe, part: &mut Part<'_, '_>) -> Vec<Line> {
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
+    let boxes = recipe.answers.iter().any(|answer| matches!(answer, Meaning::Boxes(_)));
     let wrong = match () {
-        () if !recipe.answers.iter().any(|answer| matches!(answer, Meaning::Boxes(_))) => {
-            Some("`lines` count boxes, and the recipe has no answer `as = \"boxes\"`".to_owned())
-        }
+        () if !boxes => Some("`lines` count boxes, and the recipe has no answer `as = \"boxes\"`".to_owned()),
         () if value.len() > LINES_MAX => Some(format!("a network has at most {LINES_MAX} lines")),
         () => value.iter().find_map(|(name, [left, top, right, bottom])| {
             let inside = [left, top, right, bottom].iter().all(|part| (0.0..=1.0).contains(*part));
@@ -118,7 +117,8 @@ fn lines(recipe: &Recipe, part: &mut Part<'_, '_>) -> Vec<Line> {
         }),
     };
     if let Some(message) = wrong {
-        part.problem(span, message, EXAMPLE);
+        let help = if boxes { EXAMPLE } else { "write the answer into the recipe, or leave `lines` out" };
+        part.problem(span, message, help);
     }
     value
         .into_iter()

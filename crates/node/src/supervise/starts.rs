@@ -63,7 +63,7 @@ impl Starts {
         }
         let models = (self.restless >= STARTS_MAX).then(|| {
             let died = self.restless - 1;
-            format!("the node ended {died} times in a row within a minute of its start: it runs without models until it is started again")
+            format!("the node ended {died} times in a row within a minute of its start: it runs without language models, releases and networks until it is started again")
         });
         let parts = self.blamed.iter().filter(|(_, times)| **times >= BLAMED_MAX).map(|(part, times)| {
             let why = format!("the node died {times} times while it was busy with it: it is left out until the node is started again");

@@ -234,8 +234,15 @@ impl Size {
             write!(out, "\n{table}")?;
         }
         if self.sources.iter().any(|source| source.raw_bytes_a_day.is_none()) {
-            let mend = "unknown: declare `channels`, and `interval`, the usual time between two readings";
-            writeln!(out, "\n{mend}")?;
+            let lacks = |what: fn(&SourceSize) -> bool| self.sources.iter().any(what);
+            let mut mend = Vec::new();
+            if lacks(|source| source.channels.is_none()) {
+                mend.push("`channels`");
+            }
+            if lacks(|source| source.readings_a_day.is_none()) {
+                mend.push("`interval`, the usual time between two readings");
+            }
+            writeln!(out, "\nunknown: declare {}", mend.join(", and "))?;
         }
         Ok(())
     }
