@@ -13,7 +13,12 @@ use crate::source::csv::MAX_COLUMNS;
 pub(super) fn read(text: &str) -> Result<Vec<Brought>, Refusal> {
     let refuse = |error: serde_json::Error| {
         let reason = error.to_string();
-        if reason.contains(TOO_LARGE) { Refusal::TooLarge } else { bad("the JSON body", reason) }
+        if reason.contains(TOO_LARGE) {
+            return Refusal::TooLarge;
+        }
+        // It is JSON, and says something else.
+        let mend = if error.is_data() { r#" (a reading is {"values": {"channel": 1.5}})"# } else { "" };
+        bad("the JSON body", format!("{reason}{mend}"))
     };
     let readings = if text.trim_start().starts_with('[') {
         serde_json::from_str::<Readings>(text).map_err(refuse)?.0
