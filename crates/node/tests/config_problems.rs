@@ -454,6 +454,17 @@ fn tokens() {
     }
 }
 
+#[test]
+fn a_table_with_a_head_of_its_own_is_told_entry_by_entry() {
+    const PLC: &str = "[source.plc]\ntype = \"modbus-tcp\"\naddress = \"10.0.0.7:502\"\n\
+        [source.plc.registers]\nlevel = \"i16@110\"\n";
+    let before = flow(PLC).unwrap();
+    let found = before.effective.iter().find(|value| value.key == "source.plc.registers.level").unwrap();
+    assert_eq!(found.value, "\"i16@110\"");
+    let after = flow(&PLC.replace("i16@110", "i16@112")).unwrap();
+    assert!(before.same(&before, "source.plc") && !before.same(&after, "source.plc"));
+}
+
 const WITH_PARAMS: &str = "[params]\nlimit = 80.0\nlag = 5\nname = \"pump.csv\"\n[source.pump]\ntype = \"replay\"\n\
     file = \"${params.name}\"\nchannels = [\"t\", \"u\"]\n[model.m]\ntype = \"subspace\"\ninputs = [\"source.pump\"]\n\
     lag = \"${params.lag}\"\n[rule.hot]\ninputs = [\"source.pump\"]\nwhen = \"pump.t > ${params.limit} - 1\"\n";

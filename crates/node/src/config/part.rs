@@ -124,10 +124,13 @@ impl<'i, 'p> Part<'i, 'p> {
         self.known.push(key);
         let value = self.table.remove(key)?;
         let span = value.span();
-        let shown = self.problems.text_at(&span).split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut shown = Vec::new();
+        self.show(key.to_owned(), &value, &mut shown);
         match T::deserialize(ValueDeserializer::from(value)) {
             Ok(value) => {
-                self.note(key, shown, Origin::File);
+                for (key, text) in shown {
+                    self.note(&key, text, Origin::File);
+                }
                 Some(Placed { value, span })
             }
             Err(error) => {
@@ -234,9 +237,35 @@ impl<'i, 'p> Part<'i, 'p> {
     pub fn take_raw(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
         self.known.push(key);
         let value = self.table.remove(key)?;
-        let shown = self.problems.text_at(&value.span()).to_owned();
-        self.note(key, shown, Origin::File);
+        let mut shown = Vec::new();
+        self.show(key.to_owned(), &value, &mut shown);
+        for (key, text) in shown {
+            self.note(&key, text, Origin::File);
+        }
         Some(value)
+    }
+
+    /// How a value is written. A table with a head of its own (`[source.plc.registers]`) has its text in many places: of it each
+    /// entry is told.
+    fn show(&self, key: String, value: &Spanned<DeValue<'_>>, shown: &mut Vec<(String, String)>) {
+        let text = self.problems.text_at(&value.span());
+        let has_head = |value: &Spanned<DeValue<'_>>| {
+            matches!(value.get_ref(), DeValue::Table(_))
+                && !self.problems.text_at(&value.span()).starts_with('{')
+        };
+        match value.get_ref() {
+            DeValue::Table(table) if has_head(value) => {
+                for (name, value) in table {
+                    self.show(format!("{key}.{}", name.get_ref()), value, shown);
+                }
+            }
+            DeValue::Array(array) if array.iter().any(has_head) => {
+                for (at, value) in array.iter().enumerate() {
+                    self.show(format!("{key}.{}", at + 1), value, shown);
+                }
+            }
+            _ => shown.push((key, text.split_whitespace().collect::<Vec<_>>().join(" "))),
+        }
     }
 
     /// Notes a problem somewhere in this table.
