@@ -20,6 +20,7 @@ pub struct Live {
     sources: Vec<Source>,
     models: Vec<Model>,
     rules: Vec<Rule>,
+    sinks: Vec<Sink>,
     slots: Vec<Slot>,
     journal: Journal,
     uplink: Option<Uplink>,
@@ -52,6 +53,14 @@ struct Rule {
     rule: String,
     state: String,
     when: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Sink {
+    sink: String,
+    state: String,
+    reason: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -166,6 +175,15 @@ pub(super) fn examine(live: &Live, found: &mut Vec<Finding>) {
     for rule in live.rules.iter().filter(|rule| rule.state == "firing") {
         found.push(Finding::good(&format!("rule.{}", rule.rule), format!("firing: {}", rule.when)));
     }
+    for sink in &live.sinks {
+        let about = format!("sink.{}", sink.sink);
+        if sink.state == "failed" {
+            let help = "its records wait in the journal, and it is tried again by itself: is what it sends to there?";
+            found.push(Finding::note(&about, format!("failed: {}", sink.reason), help));
+        } else {
+            found.push(Finding::good(&about, sink.state.clone()));
+        }
+    }
     for slot in &live.slots {
         let about = format!("release of {}", slot.model);
         if let Some(why) = &slot.safe {
@@ -278,6 +296,7 @@ mod tests {
             r#"{"node":"n","new":1,"flow_problem":"flow.toml:2:1: no; the flow before goes on","sources":[{"source":"a","state":"failed","reason":"no route"},
             {"source":"b","state":"running","readings":7}],"models":[{"model":"m","state":"learning","readings":3,"learn":9}],
             "rules":[{"rule":"r","state":"firing","when":"x > 1"},{"rule":"q","state":"quiet"}],
+            "sinks":[{"sink":"ops","state":"failed","reason":"no route"},{"sink":"file","state":"running"}],
             "slots":[{"model":"t","safe":"it dies"},{"model":"u","spare":{"variant":"q4","phase":"ready","answers":true}},
             {"model":"v","spare":{"variant":"q4","phase":"ready"}},{"model":"w","spare":{"variant":"q4","phase":"staging"}}],"relay":{"listen":"[::]:7444","connections":1,"connections_max":2,
             "behind":[{}],"refused":{"full":2,"token":1},"cache":{"bytes":1048576,"quota_bytes":4194304}},"journal":{"lost":3},"uplink":{"hub":"h","trouble":"no route"},

@@ -107,6 +107,7 @@ fn explain(args: &Explain) -> anyhow::Result<()> {
     if count == 0 && !args.json {
         let others = match found.len() {
             0 => "no record speaks of them".to_owned(),
+            1 => "1 other record speaks of them: see --all".to_owned(),
             others => format!("{others} other records speak of them: see --all"),
         };
         writeln!(out, "nothing was decided about them here; {others}")?;
