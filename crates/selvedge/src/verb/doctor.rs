@@ -91,6 +91,10 @@ fn of_settings(file: &Path, error: &node::config::problem::ConfigError) -> Findi
     let line =
         line.filter(|_| !error.text.is_empty()).map_or_else(String::new, |line| format!(", line {line}"));
     let says = format!("{}{line}: {}", error.file.display(), error.message);
+    if error.text.is_empty() {
+        let mend = error.help.clone().unwrap_or_else(|| "see to the file".to_owned());
+        return Finding::wrong(if error.file == file { "settings" } else { "flow" }, says, mend);
+    }
     let mend = error.help.as_ref().map_or_else(String::new, |help| format!("{help} "));
     let (about, see) = if error.file == file {
         ("settings", format!("selvedge node --config {} --show-config", file.display()))
