@@ -136,7 +136,7 @@ fn legend(out: &mut String, truth: bool) {
         at + 17.0
     );
     if truth {
-        at -= 84.0;
+        at -= 96.0;
         let _ = write!(
             out,
             r##"<rect x="{at}" y="18" width="12" height="4" rx="2" fill="#8e6bd8"/><text x="{}" y="24">known fault</text>"##,

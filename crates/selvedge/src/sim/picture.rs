@@ -22,7 +22,7 @@ pub(crate) fn svg(night: &Night, members: usize) -> String {
     // Writing to a string cannot fail.
     let _ = write!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" \
          font-size=\"12\"><rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\
          <text x=\"{LEFT}\" y=\"20\" font-size=\"14\">{} of {members} nodes were offered it, it served on {}, \
          {} failed; {:.1} h; seed {}</text>",
@@ -43,6 +43,15 @@ pub(crate) fn svg(night: &Night, members: usize) -> String {
             at + 4.0
         );
     }
+    // The ends of the time that it took.
+    let _ = write!(
+        out,
+        "<text x=\"{LEFT}\" y=\"{:.1}\">0 h</text><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{:.1} h</text>",
+        HEIGHT - BOTTOM + 16.0,
+        WIDTH - RIGHT,
+        HEIGHT - BOTTOM + 16.0,
+        last / 3_600_000.0
+    );
     let mut free = 0.0;
     for (wave, at_ms) in &night.opened {
         let at = x(*at_ms);
