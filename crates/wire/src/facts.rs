@@ -19,7 +19,7 @@ pub const NAME_MAX: usize = 128;
 /// Words of the selector language: a name that is one of them could not be asked for.
 const WORDS: [&str; 5] = ["all", "has", "in", "true", "false"];
 /// What only the node itself says; a label of that name is asked for as `label.<name>`.
-const RESERVED: [&str; 15] = [
+const RESERVED: [&str; 16] = [
     "name",
     "arch",
     "os",
@@ -35,6 +35,7 @@ const RESERVED: [&str; 15] = [
     "link",
     "relay",
     "can",
+    "cannot",
 ];
 /// Families of facts that only the node itself says: a release, a variant, a label, a bill of materials.
 const RESERVED_FAMILIES: [&str; 5] = ["model.", "variant.", "trial.", "label.", "bom."];

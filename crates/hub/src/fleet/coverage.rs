@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use package::choose::{Lack, choose};
 use package::index::Release;
-use package::requirement::IsaNeed;
+use package::requirement::{IsaNeed, Kind};
 use wire::facts::Facts;
 
 use crate::fleet::device::device;
@@ -103,6 +103,7 @@ fn expression(lack: &Lack, isa: &[IsaNeed]) -> Option<String> {
             };
             format!("!({})", isa.iter().map(one).collect::<Vec<_>>().join(" || "))
         }
+        Lack::NotRun { kind: Kind::Lm, .. } => "cannot has \"language\"".to_owned(),
         _ => return None,
     })
 }

@@ -11,9 +11,12 @@ use wire::facts::{Fact, FactName, Facts};
 const ISA: [&str; 5] = ["avx2", "avxvnni", "avx512", "neon", "i8mm"];
 const ARCHS: [&str; 4] = ["x86_64", "aarch64", "riscv64", "arm"];
 
-/// What a node runs: language models, which it need not say, and networks and flows if it can.
-fn runs(can: &[String]) -> Vec<(Kind, Runtime)> {
-    let mut runs = vec![(Kind::Lm, Runtime::Lm)];
+/// What a node runs: language models unless it says that it cannot, and networks and flows if it says that it can.
+fn runs(can: &[String], cannot: &[String]) -> Vec<(Kind, Runtime)> {
+    let mut runs = Vec::new();
+    if cannot.iter().all(|word| word != "language") {
+        runs.push((Kind::Lm, Runtime::Lm));
+    }
     if can.iter().any(|word| word == "network") {
         runs.push((Kind::Net, Runtime::Onnx));
     }
@@ -45,12 +48,30 @@ pub fn device(facts: &Facts) -> Device {
         isa: ISA.into_iter().filter(|word| has(word)).collect(),
         arch: arch.unwrap_or_default(),
         accelerators: list("accelerator").to_vec(),
-        runs: runs(list("can")),
+        runs: runs(list("can"), list("cannot")),
         selvedge: text("version").and_then(Version::parse),
         machine: None,
         power_limit_w: None,
         budget: Budget::default(),
         measured: BTreeMap::new(),
         refused: BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_runs_what_it_says_and_language_models_unless_it_cannot() {
+        let check = |facts: &str, expected: &[Kind]| {
+            let facts: Facts = serde_json::from_str(facts).unwrap();
+            let kinds: Vec<Kind> = device(&facts).runs.into_iter().map(|(kind, _)| kind).collect();
+            assert_eq!(kinds, expected, "{facts:?}");
+        };
+        check("{}", &[Kind::Lm]);
+        check(r#"{"can":["shadow","network"]}"#, &[Kind::Lm, Kind::Net]);
+        check(r#"{"can":["network","flow"],"cannot":["language"]}"#, &[Kind::Net, Kind::Flow]);
+        check(r#"{"cannot":["something later"]}"#, &[Kind::Lm]);
     }
 }
