@@ -26,7 +26,7 @@ use lm::specimen::Specimen;
 use node::install::keys::Keys;
 use node::install::state::Slot;
 use node::install::verify::verify;
-use node::install::weights::open;
+use node::install::weights::gguf::open;
 use package::chunks::{CHUNK_BYTES, Chunks};
 use package::descriptor::Descriptor;
 use package::disk::system::System as Disk;

@@ -12,7 +12,7 @@ mod acting;
 mod care;
 mod follow;
 mod host;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 mod install;
 #[cfg(feature = "language")]
 mod language;
@@ -23,6 +23,11 @@ mod looper;
 #[cfg(test)]
 mod nights;
 mod reining;
+#[cfg(feature = "packages")]
+mod releases;
+#[cfg(not(feature = "packages"))]
+#[path = "agent/no_releases.rs"]
+mod releases;
 pub mod reload;
 mod report;
 mod reporting;
@@ -75,9 +80,11 @@ use care::{Care, Caring, Life};
 use follow::Follower;
 use host::AgentHost;
 pub use language::LanguageError;
-use language::{Around, Language, Speaking};
+use language::Speaking;
 use looper::Looper;
 use reining::Reining;
+pub use releases::ReleasesError;
+use releases::{Around, Packages, Receiving};
 use reload::{Reloaded, Reloader};
 use report::Reports;
 use reporting::Reporting;
@@ -124,9 +131,12 @@ pub enum StartError {
     /// What the policy hides has no names.
     #[error(transparent)]
     Pseudonyms(#[from] KeyError),
-    /// The language models cannot be served, or their releases kept.
+    /// The language models cannot be served.
     #[error(transparent)]
     Language(#[from] LanguageError),
+    /// Releases cannot be kept.
+    #[error(transparent)]
+    Releases(#[from] ReleasesError),
     /// The data folder cannot be made.
     #[error("the data folder {} cannot be used", path.display())]
     Data {
@@ -165,6 +175,7 @@ pub struct Running {
     reloader: Arc<Reloader>,
     io_stop: watch::Sender<bool>,
     api: Option<SocketAddr>,
+    receiving: Receiving,
     speaking: Speaking,
     caring: Caring,
     acting: Option<Acting>,
@@ -194,7 +205,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
     supervision: Supervision,
 ) -> Result<Running, StartError> {
     let data = config.data.clone();
-    let begun_with = language::at_start(&config);
+    let begun_with = releases::at_start(&config);
     let given = begun_with.as_ref().map(Flow::text);
     config.flow = begun_with.unwrap_or(config.flow);
     std::fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
@@ -214,8 +225,13 @@ pub fn start_supervised<W: World + Clone + 'static>(
     let (crumb, died_at) = if supervision.restarted { Crumb::open(&data) } else { (Crumb::off(), None) };
     let life = supervision.restarted.then(|| begin(&data, died_at.as_deref()));
     let left_out = life.as_ref().map(|life| life.left_out.clone()).unwrap_or_default();
-    let language =
-        if left_out.models.is_none() { Language::open(&config, &world)? } else { Language::left_out() };
+    let (packages, speaking) = if left_out.models.is_none() {
+        let packages = Packages::open(&config)?;
+        let speaking = Speaking::start(&config, &packages, &world)?;
+        (packages, speaking)
+    } else {
+        (Packages::left_out(), Speaking::left_out())
+    };
     let boot = BootId::random(&mut world);
     let (mut pipeline, mut journal, first) = recall(&config, &left_out, free_bytes(&data), &mut world)?;
     pipeline.note_at(crumb.clone());
@@ -237,7 +253,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         let mut own = shared.own();
         own.machine = inventory::of(&config);
         (own.data, own.labels) = (data.clone(), config.labels.clone());
-        own.takes_flow = language::takes_flow(&config);
+        own.takes_flow = releases::takes_flow(&config);
         inventory::say_relay(&mut own.machine, relay.is_some());
     }
     let follower = Follower::open(&data, config.labels.clone(), config.hub_labels, Arc::clone(&shared))?;
@@ -301,7 +317,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         releases,
         reloader: Arc::clone(&reloader),
     };
-    let speaking = language.join(&config, around)?;
+    let receiving = packages.join(&config, around)?;
     let agent = spawn("agent", move || looper.run())?;
 
     let (io_stop, stop) = watch::channel(false);
@@ -309,7 +325,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
     let api = match listener {
         Some((address, listener)) => {
             let hosts = config.api.as_ref().map(|api| api.hosts.clone()).unwrap_or_default();
-            let door = speaking.door(&config, &shared, (address, hosts.clone()), &world)?;
+            let door = receiving.door(&config, &shared, (address, hosts.clone()), &world)?;
             let guard = Guard::new(address, hosts, api_token);
             let policy = config.policy.clone();
             let api = Api::new(Arc::clone(&shared), posted, guard, policy, Box::new(world.clone()));
@@ -317,7 +333,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         }
         None => None,
     };
-    let follower = follower.with_inbox(speaking.inbox());
+    let follower = follower.with_inbox(receiving.inbox());
     let host =
         AgentHost::new(&config, Arc::clone(&shared), messenger, boot, Box::new(world.clone()), follower);
     let care = Care {
@@ -355,6 +371,7 @@ pub fn start_supervised<W: World + Clone + 'static>(
         reloader,
         io_stop,
         api: api_addr,
+        receiving,
         speaking,
         caring,
         acting,
@@ -660,6 +677,7 @@ impl Running {
             relay.stop();
         }
         self.reporting.stop();
+        self.receiving.stop();
         self.speaking.stop();
         self.shared.stopping.store(true, Relaxed);
         self.caring.stop();

@@ -13,7 +13,7 @@
 //! before it is read if it says it is larger, a few bodies are read at a time, and connections have limits
 //! (`api::connections`).
 
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod blobs;
 pub(crate) mod connections;
 pub(crate) mod guard;

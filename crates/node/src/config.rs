@@ -34,21 +34,24 @@
 //! limit = 85.0
 //! ```
 
-#[cfg(feature = "language")]
-mod language;
-#[cfg(not(feature = "language"))]
-#[path = "config/no_language.rs"]
-mod language;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod neighbours;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod packages;
 pub mod part;
 pub mod policy;
 pub mod problem;
 pub mod quantity;
 pub mod relay;
+#[cfg(feature = "packages")]
+mod releases;
+#[cfg(not(feature = "packages"))]
+#[path = "config/no_releases.rs"]
+mod releases;
 #[cfg(feature = "language")]
+pub mod serve;
+#[cfg(not(feature = "language"))]
+#[path = "config/no_serve.rs"]
 pub mod serve;
 pub mod token;
 
@@ -64,12 +67,13 @@ use wire::id::NodeId;
 
 use crate::flow::Flow;
 use crate::flow::params::{Param, Params};
-use language::Language;
 use part::{Effective, Origin, Part, Placed, in_text_order, parse_document};
 use policy::PolicyConfig;
 use problem::{ConfigErrors, Problems, did_you_mean, read_text};
 use quantity::size_bytes;
 use relay::{RelayConfig, ViaConfig};
+use releases::{Beside, Releases};
+use serve::ServeConfig;
 
 use crate::policy::Policy;
 use crate::zone::Zone;
@@ -94,13 +98,12 @@ pub struct Config {
     /// Its local API; absent: none.
     pub api: Option<ApiConfig>,
     /// The language models it serves; absent: none.
-    #[cfg(feature = "language")]
-    pub serve: Option<serve::ServeConfig>,
+    pub serve: Option<ServeConfig>,
     /// The nodes next to it; absent: none.
-    #[cfg(feature = "language")]
+    #[cfg(feature = "packages")]
     pub neighbours: Option<neighbours::NeighboursConfig>,
     /// The releases that come to it; absent: none.
-    #[cfg(feature = "language")]
+    #[cfg(feature = "packages")]
     pub packages: Option<packages::PackagesConfig>,
     /// The door for the nodes behind it; absent: none.
     pub relay: Option<RelayConfig>,
@@ -213,7 +216,8 @@ struct Settings {
     node: NodeTable,
     hub: Option<HubConfig>,
     api: Option<ApiConfig>,
-    language: Language,
+    serve: Option<ServeConfig>,
+    releases: Releases,
     relay: Option<RelayConfig>,
     journal: JournalConfig,
     policy: PolicyConfig,
@@ -240,11 +244,11 @@ impl Settings {
 
     fn with(self, file: &Path, effective: Vec<Effective>, flow: Flow) -> Config {
         let params = self.params();
-        let Settings { node, hub, api, language, relay, journal, policy, .. } = self;
-        #[cfg(feature = "language")]
-        let Language { serve, packages, neighbours } = language;
-        #[cfg(not(feature = "language"))]
-        let Language {} = language;
+        let Settings { node, hub, api, serve, releases, relay, journal, policy, .. } = self;
+        #[cfg(feature = "packages")]
+        let Releases { packages, neighbours } = releases;
+        #[cfg(not(feature = "packages"))]
+        let Releases {} = releases;
         let NodeTable { name, data, labels, hub_labels, zone, .. } = node;
         let (file, policy) = (file.to_path_buf(), policy.of(labels.get("region")));
         Config {
@@ -256,11 +260,10 @@ impl Settings {
             zone,
             hub,
             api,
-            #[cfg(feature = "language")]
             serve,
-            #[cfg(feature = "language")]
+            #[cfg(feature = "packages")]
             packages,
-            #[cfg(feature = "language")]
+            #[cfg(feature = "packages")]
             neighbours,
             relay,
             journal,
@@ -308,7 +311,8 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         return (None, effective, problems);
     }
     let has_packages = document.keys().any(|key| key.get_ref() == "packages");
-    let mut language = language::Tables::new(has_packages);
+    let (mut serve, mut has_server) = (None, false);
+    let mut releases = releases::Tables::new();
     for (key, span, value) in in_text_order(document) {
         if !TABLES.contains(&key.as_str()) {
             let help = did_you_mean(&key, TABLES);
@@ -325,7 +329,11 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "node" => node = read_node(folder, part),
             "hub" => hub = read_hub(folder, part),
             "api" => api = Some(read_api(folder, part)),
-            "serve" | "packages" | "trust" | "neighbours" => language.read(folder, part),
+            "serve" => {
+                has_server = true;
+                serve = serve::read(folder, has_packages, part);
+            }
+            "packages" | "trust" | "neighbours" => releases.read(folder, part),
             "relay" => relay = Some((part.span.clone(), relay::read(folder, part))),
             "journal" => journal = Some(read_journal(part)),
             _ => policy = Some(policy::read(part)),
@@ -338,7 +346,8 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
             "begin with `[node]` and `name = \"pump-station-7\"`",
         );
     }
-    let language = language.join(api.is_some(), hub.is_some(), &mut problems);
+    let beside = Beside { has_api: api.is_some(), has_hub: hub.is_some(), has_server };
+    let releases = releases.join(beside, &mut problems);
     if let Some((span, _)) = &relay
         && hub.as_ref().is_none_or(|hub: &HubConfig| !hub.url.starts_with("https://"))
     {
@@ -360,7 +369,8 @@ fn settings(file: &Path, text: &Arc<str>) -> (Option<Settings>, Vec<Effective>, 
         default("policy.leaves", policy::LEAVES_SHOWN);
         PolicyConfig::default()
     });
-    let settings = node.map(|node| Settings { node, hub, api, language, relay, journal, policy, params });
+    let settings =
+        node.map(|node| Settings { node, hub, api, serve, releases, relay, journal, policy, params });
     (settings, effective, problems)
 }
 

@@ -49,7 +49,10 @@ pub fn device<D: Disk>(store: &Store<D>, kept: &Kept, leave: Leave) -> Result<De
 
 /// What this build runs.
 pub fn runs() -> Vec<(Kind, Runtime)> {
-    let mut runs = vec![(Kind::Lm, Runtime::Lm)];
+    let mut runs = Vec::new();
+    if cfg!(feature = "language") {
+        runs.push((Kind::Lm, Runtime::Lm));
+    }
     if !net::runtime::Kind::built().is_empty() {
         runs.push((Kind::Net, Runtime::Onnx));
     }

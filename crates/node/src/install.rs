@@ -40,6 +40,7 @@ pub mod purse;
 pub mod report;
 pub mod reset;
 mod serving;
+#[cfg(feature = "language")]
 pub mod shadow;
 mod spare;
 pub mod state;
@@ -57,7 +58,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 const MEASURED_MAX: usize = 32;
 
 /// Why a model is not loaded that nothing here lets answer.
+#[cfg(feature = "language")]
 pub(crate) const UNSERVED: &str = "there is no server in which it could answer: add `[serve]` to node.toml";
+#[cfg(not(feature = "language"))]
+pub(crate) const UNSERVED: &str = "it is a language model, and this is a build without them";
 
 /// The most characters of a reason that are kept.
 const WHY_MAX: usize = 400;

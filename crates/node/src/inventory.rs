@@ -17,7 +17,7 @@ use wire::hash::Hash;
 use wire::id::NodeId;
 
 use crate::config::Config;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 use crate::device::{isa, machine};
 use crate::pressure::look;
 
@@ -27,7 +27,7 @@ pub fn of(config: &Config) -> Facts {
 }
 
 /// Facts without what the owner forbids.
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 fn as_allowed(mut facts: Facts, config: &Config) -> Facts {
     if config.packages.as_ref().is_some_and(|packages| packages.rules.beside.is_none()) {
         say_cannot(&mut facts, SHADOW);
@@ -35,8 +35,8 @@ fn as_allowed(mut facts: Facts, config: &Config) -> Facts {
     facts
 }
 
-/// Without language models there is nothing to forbid.
-#[cfg(not(feature = "language"))]
+/// Without releases there is nothing to forbid.
+#[cfg(not(feature = "packages"))]
 fn as_allowed(facts: Facts, _: &Config) -> Facts {
     facts
 }
@@ -54,16 +54,19 @@ pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
         ("os", Some(std::env::consts::OS.into())),
         ("kernel", kernel.map(|kernel| kernel.trim().into())),
         ("cores", Some(Fact::Number(cores as f64))),
-        #[cfg(feature = "language")]
+        #[cfg(feature = "packages")]
         ("cpu", machine().map(|(cpu, _)| cpu.as_str().into())),
-        #[cfg(feature = "language")]
+        #[cfg(feature = "packages")]
         ("isa", Some(list(isa()))),
         ("ram", look::memory(Path::new("/")).map(|memory| Fact::Number(memory.bytes as f64))),
         // This program computes on the processor alone.
         ("accelerator", Some(list(Vec::new()))),
         // What this program can beside what every one could; documents that ask for more mean nobody else.
-        #[cfg(feature = "language")]
+        #[cfg(feature = "packages")]
         ("can", Some(list(can()))),
+        // What every program once could, and this one cannot.
+        #[cfg(not(feature = "language"))]
+        ("cannot", Some(list(vec!["language"]))),
         ("flow", Some(flow.to_string().as_str().into())),
     ];
     for (name, fact) in known {
@@ -73,14 +76,16 @@ pub fn of_machine(node: &NodeId, flow: &Hash) -> Facts {
 }
 
 /// A release may answer beside the current one.
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 const SHADOW: &str = "shadow";
 
 /// What this build can.
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 fn can() -> Vec<&'static str> {
+    // Only language models are compared.
+    let shadow = cfg!(feature = "language").then_some(SHADOW);
     let network = (!net::runtime::Kind::built().is_empty()).then_some("network");
-    [SHADOW].into_iter().chain(network).collect()
+    shadow.into_iter().chain(network).collect()
 }
 
 /// Another flow runs.
@@ -121,7 +126,7 @@ pub(crate) fn say_can(facts: &mut Facts, word: &str) {
 }
 
 /// The node could do this, and does not: its owner forbids it.
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 fn say_cannot(facts: &mut Facts, word: &str) {
     let known = FactName::new("can").ok().and_then(|name| facts.get(&name).cloned());
     if let Some(Fact::List(mut words)) = known {

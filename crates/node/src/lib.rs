@@ -26,9 +26,12 @@
 //!
 //! Language models, unless this is a build without (feature `language`):
 //!
-//! - [`shelf`]: the models on this machine; [`pull`] brings them here, over [`web`];
-//! - [`serve`]: an OpenAI-compatible server over them;
-//! - [`trust`]: who may say that a release is genuine; [`transfer`] brings its blobs;
+//! - [`shelf`]: the models on this machine; [`pull`] brings them here;
+//! - [`serve`]: an OpenAI-compatible server over them.
+//!
+//! Releases of networks, flows and language models, unless this is a build without (feature `packages`):
+//!
+//! - [`trust`]: who may say that a release is genuine; [`transfer`] brings its blobs, over [`web`];
 //! - [`assignments`]: who shall run what; [`desired`]: what the hub hands out at check-ins; [`install`]: how a release becomes the current model, and how the node gets back
 //!   when it is no good; [`device`] says what this node can prove, [`inventory`] what it is, [`behaviour`] how its models do;
 //!   [`zone`]: its own time.
@@ -46,18 +49,18 @@
 pub mod act;
 pub mod agent;
 pub mod api;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod assignments;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod behaviour;
 pub mod board;
 pub mod config;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod control;
 pub mod crossing;
 pub mod decide;
 pub mod desired;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod device;
 pub mod doctor;
 pub mod durable;
@@ -66,7 +69,7 @@ pub mod feature;
 pub mod flow;
 pub mod health;
 pub mod identity;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod install;
 pub mod inventory;
 pub mod journal;
@@ -97,13 +100,13 @@ pub mod specimen;
 pub mod status;
 pub mod supervise;
 pub mod sync;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod transfer;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod trust;
 pub mod uplink;
 pub mod via;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 pub mod web;
 pub mod why;
 pub mod zone;

@@ -84,7 +84,7 @@ impl Default for Health {
 
 impl Health {
     /// Whether the machine is short of nothing that a model would take.
-    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that ask"))]
+    #[cfg_attr(not(feature = "packages"), expect(dead_code, reason = "it is the slots that ask"))]
     pub(crate) fn is_calm(&self) -> bool {
         self.memory == "ready" && !self.disk_short && !self.hot
     }

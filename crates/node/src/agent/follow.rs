@@ -9,7 +9,7 @@ use package::disk::FileError;
 use package::disk::system::System;
 use wire::checkin::{Ack, CheckInAnswer, HubLabels};
 
-use super::language::Inbox;
+use super::releases::Inbox;
 use super::shared::Shared;
 use crate::desired::{Effect, FILE, Following, KeptFile, Lets, take};
 use crate::uplink::Work;

@@ -1,15 +1,25 @@
 //! The thread of the slots: follows assignments, has releases brought, proven and served, and hears what comes of it.
 //!
-//! `install::carry` decides and makes durable, `errand` does what takes long, `serve::slots` lets models answer; they meet
-//! in one queue of [`Word`]s, so that the slots see one thing after the other. Nothing that thinks waits for this thread:
-//! records go to the agent's queue, and a hub that is away costs nothing but news.
+//! `install::carry` decides and makes durable, `errand` does what takes long, `server` lets language models answer, `networks` and
+//! `flows` the others; they meet in one queue of [`Word`]s, so that the slots see one thing after the other. Nothing that thinks
+//! waits for this thread: records go to the agent's queue, and a hub that is away costs nothing but news.
 
 mod bring;
+#[cfg(feature = "language")]
+mod compare;
+#[cfg(not(feature = "language"))]
+#[path = "install/no_compare.rs"]
+mod compare;
 mod door;
 mod errand;
 pub(super) mod flows;
 mod hands;
 mod networks;
+#[cfg(feature = "language")]
+mod server;
+#[cfg(not(feature = "language"))]
+#[path = "install/no_server.rs"]
+mod server;
 mod view;
 mod what;
 mod word;
@@ -38,6 +48,7 @@ use wire::world::{MonoNs, World};
 use self::door::Door;
 use self::errand::Reach;
 use self::hands::Worker;
+use self::server::Server;
 use self::word::{Brought, Word, Words, lock};
 use crate::agent::reload::Reloader;
 use crate::agent::report::Reports;
@@ -56,7 +67,6 @@ use crate::install::state::{Beside as Order, Kept, Phase, Slot};
 use crate::install::trial::Trial;
 use crate::network::releases::Releases;
 use crate::progress::Thread;
-use crate::serve::slots::Slots;
 use crate::status::rss_bytes;
 use crate::why::why;
 
@@ -95,11 +105,11 @@ pub enum InstallError {
     Program(#[source] std::io::Error),
 }
 
-/// A store, and the slots' door into the server; made before the server starts.
+/// A store, and the slots' way to the server; made before the server starts.
 pub(super) struct Prepared {
     config: PackagesConfig,
     pub(super) store: Arc<Store<System>>,
-    pub(super) slots: Slots,
+    pub(super) server: Server,
     words: Words,
     heard: mpsc::UnboundedReceiver<Word>,
     prover: ChildProver,
@@ -130,19 +140,19 @@ pub(super) struct Surroundings<W> {
 }
 
 /// Opens the store; what can fail for reasons outside fails here.
-pub(super) fn prepare(config: &PackagesConfig, data: &Path) -> Result<Prepared, InstallError> {
-    let folder = data.join("packages");
-    let store = Arc::new(Store::open(System, &folder, config.quota_bytes.unwrap_or(u64::MAX))?);
-    let prover = ChildProver::of_this_program(&folder, config.proof).map_err(InstallError::Program)?;
-    let prover = prover.with_keys(data);
+pub(super) fn prepare(config: &Config, packages: &PackagesConfig) -> Result<Prepared, InstallError> {
+    let folder = config.data.join("packages");
+    let store = Arc::new(Store::open(System, &folder, packages.quota_bytes.unwrap_or(u64::MAX))?);
+    let prover = ChildProver::of_this_program(&folder, packages.proof).map_err(InstallError::Program)?;
+    let prover = prover.with_keys(&config.data);
     let (words, heard) = mpsc::unbounded_channel();
     let tell = {
         let words = words.clone();
         // Nobody hears any more when the node stops.
         move |model: &ModelName, event: Event| drop(words.send(Word::Happened(model.clone(), event)))
     };
-    let slots = Slots::new(Arc::clone(&store), Some(data.to_owned()), Arc::new(tell));
-    Ok(Prepared { config: config.clone(), store, slots, words, heard, prover })
+    let server = Server::new(config, Arc::clone(&store), tell);
+    Ok(Prepared { config: packages.clone(), store, server, words, heard, prover })
 }
 
 /// Takes the slots, and starts their thread.
@@ -151,7 +161,7 @@ pub(super) fn start<W: World + Clone + 'static>(
     config: &Config,
     around: Surroundings<W>,
 ) -> Result<Installing, InstallError> {
-    let Prepared { config: packages, store, slots, words, heard, prover } = prepared;
+    let Prepared { config: packages, store, server, words, heard, prover } = prepared;
     let root_path = packages.trust.root.clone();
     let root = read_whole(&System, &root_path, ROOT_MAX_BYTES)?;
     let root = root.ok_or(InstallError::NoRoot { path: root_path })?;
@@ -159,9 +169,6 @@ pub(super) fn start<W: World + Clone + 'static>(
     let hub = config.hub.as_ref().map(|hub| hub.url.clone());
     let (name, zone) = (config.name.to_string(), config.zone.clone());
     let neighbours = config.neighbours.clone();
-    let has_server = config.serve.is_some();
-    let engine = config.serve.as_ref().map(|serve| serve.settings.engine.clone()).unwrap_or_default();
-    let cache = engine.cache;
     let begin = words.clone();
     let (tell, told) = std::sync::mpsc::channel();
     // The slots stay on their thread; whether they could be taken is told from there.
@@ -187,11 +194,9 @@ pub(super) fn start<W: World + Clone + 'static>(
             node: name,
             zone,
             prover,
-            slots,
-            has_server,
+            server,
             releases,
             reloader,
-            cache,
             reports,
             shared,
             words,
@@ -717,7 +722,7 @@ impl<W: World + Clone + 'static> Installer<W> {
             let (current, spare) = self.carry.slots(model)?.kept.spare_at_hand()?;
             Some((model.clone(), (current.manifest, spare.slot.clone())))
         });
-        self.reach.slots.keep_spares(spares.collect());
+        self.reach.server.keep_spares(spares.collect());
         let models = self.carry.models().filter_map(|model| {
             let slots = self.carry.slots(model)?;
             let waits = self.waiting.get(model).map(|waiting| waiting.why.clone());

@@ -74,7 +74,7 @@ impl Reloader {
     }
 
     /// Takes this text instead of the file's, or the file's again. If it is no good, what was read before stays.
-    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that give"))]
+    #[cfg_attr(not(feature = "packages"), expect(dead_code, reason = "it is the slots that give"))]
     pub(super) fn take(&self, text: Option<Arc<str>>) -> Reloaded {
         let locked = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut locked().given, text);

@@ -36,7 +36,7 @@ impl Reports {
     }
 
     /// Has a change of a part remembered; lost if the node stops before.
-    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that tell"))]
+    #[cfg_attr(not(feature = "packages"), expect(dead_code, reason = "it is the slots that tell"))]
     pub(super) fn tell(&self, change: PartChange) {
         self.messenger.tell(change);
     }

@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     /// Every source has ended and all that came of it is journalled.
     pub(crate) ended: AtomicBool,
     /// The blobs that the slots reach: what neighbours may fetch.
-    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that reach them"))]
+    #[cfg_attr(not(feature = "packages"), expect(dead_code, reason = "it is the slots that reach them"))]
     pub(crate) reachable: Arc<RwLock<BTreeSet<Digest>>>,
     /// Rung when the hub should hear before the next check-in is due: the slots have changed.
     pub(crate) news: Arc<Notify>,
@@ -100,7 +100,7 @@ impl Shared {
     }
 
     /// The models that come as packages, and whom they are believed from: for whoever asks, and for the hub.
-    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that tell"))]
+    #[cfg_attr(not(feature = "packages"), expect(dead_code, reason = "it is the slots that tell"))]
     pub(crate) fn tell_slots(&self, slots: Vec<SlotState>, trust: Option<TrustFacts>) {
         let mut status = self.status();
         let is_news = have_settled(&status.slots, &slots);
@@ -112,7 +112,7 @@ impl Shared {
     }
 
     /// What the hub last said of its assignments: another number than before says that there may be others.
-    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is the slots that ask"))]
+    #[cfg_attr(not(feature = "packages"), expect(dead_code, reason = "it is the slots that ask"))]
     pub(crate) fn assignments_revision(&self) -> Option<u64> {
         self.status().uplink.as_ref().and_then(|uplink| uplink.assignments)
     }

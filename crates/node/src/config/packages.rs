@@ -37,8 +37,7 @@ use crate::config::quantity::{duration_ms, size_bytes};
 use crate::device::Leave;
 use crate::install::cap::Cap;
 use crate::install::event::Rules;
-use crate::install::shadow::Extent;
-use crate::install::trial::TrialRules;
+use crate::install::trial::{Extent, TrialRules};
 
 /// This program is younger than that: a clock that stands before it is wrong.
 const BUILT_MS: WallMs = 1_795_219_200_000;

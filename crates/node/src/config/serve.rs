@@ -5,6 +5,8 @@
 //! listen = "127.0.0.1:8422"
 //! models = ["small.gguf"]     # files, relative to this one; or `shelf`, a folder that `selvedge pull` fills
 //! ```
+//!
+//! A build without language models has `no_serve.rs` in the place of this file.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -18,6 +20,9 @@ use crate::config::quantity::{duration_ms, size_bytes};
 use crate::serve::offer::{Offer, Offers};
 use crate::serve::settings::{EngineSettings, Settings};
 use crate::shelf::{Shelf, State};
+
+/// Whether this build can serve language models.
+pub(super) const IS_BUILT: bool = true;
 
 /// The language models that a node serves.
 #[derive(Debug, Clone)]

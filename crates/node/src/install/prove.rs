@@ -1,7 +1,8 @@
 //! Proves a candidate: it answers its golden set in a process of its own, so that a model that crashes, hangs or eats memory
 //! costs the candidate, and not the node.
 //!
-//! A network answers its golden set of tensors in [`network`], a flow plays its own tests in [`flow`].
+//! A language model answers in [`language`], a network answers its golden set of tensors in [`network`], a flow plays its own tests
+//! in [`flow`].
 //!
 //! [`ChildProver`] starts our own binary, whose hidden verb `prove` calls [`answer`] and prints [`Told`] as one line of
 //! JSON. The parent judges, so that a child that lies about being right gains nothing but its answers.
@@ -15,28 +16,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use kernels::compute::Compute;
-use kernels::cpu::Isa;
-use kernels::page::CacheFormat;
-use lm::embed::embed;
-use lm::forward::{Part, Scratch, Wanted};
-use lm::memory::STEP;
 use lm::memory::machine::{peak_bytes, peak_bytes_of, reset_peak};
-use lm::model::Model;
-use lm::sample::{Sampler, Settings};
-use lm::shape::Pooling;
-use lm::tokenizer::special::Special;
 use package::digest::Digest;
 use package::disk::system;
 use package::form::DOCUMENT_MAX_BYTES;
-use package::golden::{Answer, Budget, Case, Cost, Golden};
+use package::golden::{Budget, Cost, Golden};
 use package::manifest::Manifest;
 use package::media::Role;
 use package::store::Store;
 use serde::{Deserialize, Serialize};
-use wire::world::{Clock, MonoNs, System};
+use wire::world::{Clock, System};
 
-use self::answers::{Answers, ms_since};
+use self::answers::{Answers, Trouble, failed};
 use crate::install::event::Proof;
 use crate::install::keys::Keys;
 use crate::install::state::{Measured, Slot};
@@ -45,6 +36,11 @@ use crate::why::why;
 
 pub mod answers;
 pub mod flow;
+#[cfg(feature = "language")]
+pub mod language;
+#[cfg(not(feature = "language"))]
+#[path = "prove/no_language.rs"]
+mod language;
 pub mod network;
 
 /// The most that a child may say.
@@ -254,17 +250,7 @@ pub fn answer(
             };
             return answered.map_err(Trouble::Failed);
         }
-        let file = weights::open(store, keys, manifest, threads.get(), |_| ())?;
-        let begun_ns = clock.mono_ns();
-        let isa = Isa::from_environment().map_err(failed)?;
-        let model = Model::load(&file, Arc::new(Compute::new(isa, threads))).map_err(failed)?;
-        let load_ms = ms_since(&|| clock.mono_ns(), begun_ns);
-        let (mut answers, mut answer_ms) = (Vec::new(), Vec::new());
-        for case in golden.iter().flat_map(|golden| &golden.cases) {
-            let answer = answer_case(&model, case, &|| clock.mono_ns(), &mut answer_ms);
-            answers.push(answer.map_err(Trouble::Failed)?);
-        }
-        Ok(Answers { answers, load_ms, answer_ms, rss_bytes: peak_bytes(), own_bytes: None })
+        language::answers(store, keys, manifest, golden.as_ref(), threads, clock)
     };
     match answered() {
         Ok(answers) => {
@@ -273,125 +259,25 @@ pub fn answer(
             Told::Answered(Answers { own_bytes, ..answers })
         }
         Err(Trouble::Failed(why)) => Told::Failed(why),
+        #[cfg(not(feature = "language"))]
+        Err(Trouble::NotHere(why)) => Told::Damaged(why),
         Err(Trouble::Weights(error)) if error.is_damage() || error.waits() => Told::Damaged(why(&error)),
         Err(Trouble::Weights(error)) => Told::Failed(why(&error)),
     }
 }
 
-/// Why there are no answers.
-enum Trouble {
-    Weights(WeightsError),
-    Failed(String),
-}
-
-impl From<WeightsError> for Trouble {
-    fn from(error: WeightsError) -> Trouble {
-        Trouble::Weights(error)
-    }
-}
-
-fn failed(error: impl std::error::Error) -> Trouble {
-    Trouble::Failed(why(&error))
-}
-
-/// The answer of a loaded model to one case; the times of its tokens, or of its text, are added to `times_ms`. The error
-/// says why there is none.
-pub fn answer_case(
-    model: &Model,
-    case: &Case,
-    now_ns: &dyn Fn() -> MonoNs,
-    times_ms: &mut Vec<f64>,
-) -> Result<Answer, String> {
-    match case {
-        Case::Text(text) => {
-            likeliest(model, &text.prompt, text.max_tokens, now_ns, times_ms).map(Answer::Tokens)
-        }
-        Case::Embedding(text) => {
-            let tokens = model.tokenizer.encode_for_model(&text.embed, Special::Plain);
-            let pooling = model.network.shape().pooling.unwrap_or(Pooling::Mean);
-            let begun_ns = now_ns();
-            let vectors = embed(&model.network, &mut Scratch::default(), &[tokens], pooling);
-            let vectors = vectors.map_err(|error| why(&error))?;
-            times_ms.push(ms_since(now_ns, begun_ns));
-            Ok(Answer::Vector(vectors.into_iter().next().unwrap_or_default()))
-        }
-        Case::Tensors(_) => Err("its golden set asks for tensors, which a model of words has not".into()),
-    }
-}
-
-/// A golden prompt as tokens: it is read as it stands, control tokens and all.
-pub fn prompt_tokens(model: &Model, prompt: &str) -> Vec<u32> {
-    model.tokenizer.encode_for_model(prompt, Special::Parse)
-}
-
-/// How tokens of golden answers are chosen: always the likeliest.
-pub fn likeliest_settings() -> Settings {
-    Settings { temperature: 0.0, ..Settings::default() }
-}
-
-/// The answer that always takes the likeliest token, with the token that ends it. Golden sets are made by the same.
-fn likeliest(
-    model: &Model,
-    prompt: &str,
-    max_tokens: usize,
-    now_ns: &dyn Fn() -> MonoNs,
-    times_ms: &mut Vec<f64>,
-) -> Result<Vec<u32>, String> {
-    likeliest_after(model, prompt_tokens(model, prompt), max_tokens, CacheFormat::F16, now_ns, times_ms)
-}
-
-/// As [`likeliest`], behind these tokens, with keys and values in the format `cache`.
-pub(super) fn likeliest_after(
-    model: &Model,
-    prompt: Vec<u32>,
-    max_tokens: usize,
-    cache: CacheFormat,
-    now_ns: &dyn Fn() -> MonoNs,
-    times_ms: &mut Vec<f64>,
-) -> Result<Vec<u32>, String> {
-    let (network, mut tokens) = (&model.network, prompt);
-    let context = network.shape().context;
-    if tokens.is_empty() || tokens.len() + max_tokens > context {
-        return Err(format!("a prompt of {} tokens does not fit", tokens.len()));
-    }
-    let pages = network.page_shape(cache).map_err(|error| why(&error))?;
-    let mut cache = network.sequence(pages, tokens.len() + max_tokens);
-    let mut sampler = Sampler::new(likeliest_settings(), &[]);
-    let (mut scratch, mut answer) = (Scratch::default(), Vec::new());
-    while answer.len() < max_tokens {
-        let begun_ns = now_ns();
-        // A long prompt is read in pieces, so that the room to compute in is bounded.
-        while tokens.len() > STEP as usize {
-            let rest = tokens.split_off(STEP as usize);
-            let part = Part { tokens: &tokens, cache: &mut cache, adapter: None, wanted: Wanted::Nothing };
-            let nothing = network.step(&mut scratch, &mut [part]).map_err(|error| why(&error))?;
-            scratch.keep(nothing);
-            tokens = rest;
-        }
-        let part = Part { tokens: &tokens, cache: &mut cache, adapter: None, wanted: Wanted::Last };
-        let mut logits = network.step(&mut scratch, &mut [part]).map_err(|error| why(&error))?;
-        let token = sampler.choose(&mut logits, |_| {}, 0).map_err(|error| why(&error))?.token;
-        scratch.keep(logits);
-        if !answer.is_empty() || max_tokens == 1 {
-            times_ms.push(ms_since(now_ns, begun_ns));
-        }
-        answer.push(token);
-        if model.tokenizer.ends().contains(&token) {
-            break;
-        }
-        tokens = vec![token];
-    }
-    Ok(answer)
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "language"))]
 mod tests {
+    use kernels::compute::Compute;
+    use kernels::cpu::Isa;
+    use lm::model::Model;
     use lm::specimen::Specimen;
     use package::descriptor::Descriptor;
-    use package::golden::Text;
+    use package::golden::{Answer, Case, Text};
     use package::media;
     use package::name::VariantName;
 
+    use super::language::likeliest;
     use super::*;
 
     const PROMPT: &str = "<s>the";

@@ -37,10 +37,12 @@ use wire::world::{Clock as _, System};
 
 use crate::install::event::Agreement;
 use crate::install::keys::Keys;
-use crate::install::prove::{ChildProver, likeliest_after};
+use crate::install::prove::ChildProver;
+use crate::install::prove::language::likeliest_after;
 use crate::install::purse::Purse;
 use crate::install::state::Slot;
-use crate::install::weights;
+use crate::install::trial::Extent;
+use crate::install::weights::gguf;
 use crate::why::why;
 
 /// The longest prompt that is compared, in tokens.
@@ -68,21 +70,6 @@ pub struct Sample {
     pub prompt: Vec<u32>,
     /// The first tokens that it wrote, at most [`ANSWER_MAX`].
     pub answer: Vec<u32>,
-}
-
-/// How far a candidate is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// Until so many answers are compared,
-    pub answers: u32,
-    /// or so long.
-    pub at_most: Duration,
-}
-
-impl Default for Extent {
-    fn default() -> Extent {
-        Extent { answers: 20, at_most: Duration::from_secs(3_600) }
-    }
 }
 
 /// How many answers there are for each that is compared, at this share of them.
@@ -416,7 +403,7 @@ fn load(beside: &Beside) -> Result<Model, Said> {
         Said::NotHere(why(&error))
     }
     let Beside { store, keys, manifest, threads, cache, keep_bytes } = *beside;
-    let file = weights::open(store, keys, manifest, threads.get(), |_| ()).map_err(not_here)?;
+    let file = gguf::open(store, keys, manifest, threads.get(), |_| ()).map_err(not_here)?;
     let shape = family::shape(file.metadata()).map_err(not_here)?;
     if !shape.causal {
         return Err(Said::Never("an encoder's vectors are not compared".to_owned()));

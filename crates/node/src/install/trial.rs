@@ -38,6 +38,21 @@ impl Default for TrialRules {
     }
 }
 
+/// How far a candidate is compared with the current model before its trial, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Until so many answers are compared,
+    pub answers: u32,
+    /// or so long.
+    pub at_most: Duration,
+}
+
+impl Default for Extent {
+    fn default() -> Extent {
+        Extent { answers: 20, at_most: Duration::from_secs(3_600) }
+    }
+}
+
 /// An answer of the model on trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {

@@ -17,13 +17,16 @@ use package::seal::content::ContentKey;
 use package::seal::stream::{Opener, SealError};
 use package::store::Store;
 
-use lm::gguf::{Gguf, GgufError};
+use lm::gguf::GgufError;
 use lm::map::{Map, MapError};
 
 use crate::install::choose::read_document;
 use crate::install::keys::{Keys, KeysError};
 use crate::install::verify::{chunks_of, sealed_in};
 use crate::why::why;
+
+#[cfg(feature = "language")]
+pub mod gguf;
 
 /// Weights that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -118,22 +121,8 @@ impl AsRef<[u8]> for Checked {
     }
 }
 
-/// Opens the weights of a language model that a manifest names, checked on so many threads; sealed ones by `keys`. `done` is
-/// told the bytes of each chunk that is right, from any thread.
-pub fn open(
-    store: &Store<System>,
-    keys: &Keys,
-    manifest: &Digest,
-    threads: usize,
-    done: impl Fn(u64) + Sync,
-) -> Result<Gguf, WeightsError> {
-    match check(store, keys, manifest, threads, done)? {
-        Checked::Opened(bytes) => Ok(Gguf::parse(bytes.into())?),
-        Checked::Mapped(map) => Ok(Gguf::of_map(map)?),
-    }
-}
-
-/// The same for the weights of anything.
+/// Opens the weights that a manifest names, checked on so many threads; sealed ones by `keys`. `done` is told the bytes of each
+/// chunk that is right, from any thread.
 pub fn check(
     store: &Store<System>,
     keys: &Keys,
@@ -189,17 +178,6 @@ fn opened(digest: &Digest, key: &ContentKey, sealed: &[u8], threads: usize) -> R
     Ok(plain)
 }
 
-/// Opens them as [`open`] does. What the disk has damaged is removed, so that the next transfer brings it again.
-pub fn open_or_discard(
-    store: &Store<System>,
-    keys: &Keys,
-    manifest: &Digest,
-    threads: usize,
-) -> Result<Gguf, WeightsError> {
-    read_document(store, manifest)?;
-    open(store, keys, manifest, threads, |_| ()).inspect_err(|error| discard(store, error))
-}
-
 /// Checks them as [`check`] does, and removes what the disk has damaged.
 pub fn check_or_discard(
     store: &Store<System>,
@@ -219,11 +197,12 @@ fn discard(store: &Store<System>, error: &WeightsError) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "language"))]
 mod tests {
     use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+    use lm::gguf::Gguf;
     use lm::specimen::Specimen;
     use package::chunks::Chunks;
     use package::descriptor::Descriptor;
@@ -235,6 +214,7 @@ mod tests {
     use package::seal::wrap::wrap;
     use wire::world::Simulated;
 
+    use super::gguf::{open, open_or_discard};
     use super::*;
     use crate::install::event::Fault;
     use crate::install::keys::{grant_path, grants_folder, make_node_key};

@@ -27,7 +27,7 @@ use wire::world::MonoNs;
 use super::gauges::Gauges;
 use super::slots::Witness;
 use crate::api::connections::Now;
-use crate::install::prove::{answer_case, likeliest_settings, prompt_tokens};
+use crate::install::prove::language::{answer_case, likeliest_settings, prompt_tokens};
 use crate::install::shadow::{ANSWER_MAX, PROMPT_MAX, Sample};
 use crate::install::trial;
 use crate::why::why;

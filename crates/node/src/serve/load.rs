@@ -23,7 +23,7 @@ use super::offer::{Offer, Weights};
 use super::problem::Problem;
 use super::settings::{CACHE_BYTES, CONTEXT, EngineSettings, STEP_TOKENS};
 use crate::install::keys::Keys;
-use crate::install::weights::{self, WeightsError};
+use crate::install::weights::{self, WeightsError, gguf};
 use crate::why::why;
 
 /// A model that can be asked, as requests see it.
@@ -88,7 +88,7 @@ pub(super) fn load(
             // Read anew each time: a grant may have come.
             let keys = keys.as_deref().map_or_else(|| Ok(Keys::none()), Keys::open);
             let keys = keys.map_err(|error| failed(&error))?;
-            let opened = weights::open_or_discard(store, &keys, &slot.manifest, threads.get());
+            let opened = gguf::open_or_discard(store, &keys, &slot.manifest, threads.get());
             let spoilt = |error: WeightsError| {
                 let mut problem = failed(&error);
                 if matches!(error, WeightsError::Damaged { .. } | WeightsError::Missing { .. }) {

@@ -4,15 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use package::archive::{ArchiveError, Member, Name, contents};
+use package::archive::{ArchiveError, Member, Name, contents, read_member};
 use package::digest::Digest;
 use package::disk::system::{OpenFile, System};
 use package::disk::{Disk, DiskFile, FileError};
+use package::form::{DOCUMENT_MAX_BYTES, FormError};
+use package::index::{Index, Release};
 use package::layout::{Layout, LayoutError};
+use package::media;
 
 use crate::transfer::blocking::blocking;
 use crate::transfer::origin::{Body, Fault, Later, Origin, Reply, Wanted};
@@ -37,6 +41,14 @@ pub enum FolderError {
         path: PathBuf,
         /// Why.
         source: ArchiveError,
+    },
+    /// One of its documents.
+    #[error("{name} cannot be read")]
+    Form {
+        /// Which.
+        name: String,
+        /// Why.
+        source: FormError,
     },
 }
 
@@ -66,9 +78,61 @@ impl Folder {
         };
         Ok(Folder { place: Arc::new(place), name })
     }
+
+    /// The releases of models in it, as it says itself: by model, the lowest first. Blocks.
+    pub fn releases(&self) -> Result<Vec<Release>, FolderError> {
+        let bytes = match &*self.place {
+            Place::Layout(layout) => layout.index_bytes()?,
+            Place::Archive { path, members } => match members.get(&Name::Index) {
+                Some(index) => read_file(path, *index)?,
+                None => return Ok(Vec::new()),
+            },
+        };
+        let form = |name: &str| {
+            let name = name.to_owned();
+            move |source| FolderError::Form { name, source }
+        };
+        let index = Index::parse(&bytes).map_err(form("index.json"))?;
+        let ours = index.manifests.into_iter().filter(|entry| {
+            entry.media_type == media::OCI_INDEX && entry.artifact_type.as_deref() == Some(media::PACKAGE)
+        });
+        let read = |digest: Digest| {
+            let bytes = self.place.document(&digest)?;
+            Release::read(&bytes).map_err(form(&digest.to_string()))
+        };
+        let mut releases =
+            ours.map(|entry| read(entry.digest)).collect::<Result<Vec<Release>, FolderError>>()?;
+        releases.sort_by(|a, b| (&a.model, a.release).cmp(&(&b.model, b.release)));
+        Ok(releases)
+    }
+}
+
+/// A small file of an archive, whole.
+fn read_file(path: &Path, member: Member) -> Result<Vec<u8>, FolderError> {
+    let mut file = File::open(path).map_err(FileError::at(path))?;
+    Ok(read_member(&mut file, member).map_err(FileError::at(path))?)
 }
 
 impl Place {
+    /// A document, checked against its digest.
+    fn document(&self, digest: &Digest) -> Result<Vec<u8>, FolderError> {
+        let max_bytes = DOCUMENT_MAX_BYTES as u64;
+        let (path, member) = match self {
+            Place::Layout(layout) => return Ok(layout.read_blob(digest, max_bytes)?),
+            Place::Archive { path, members } => (path, members.get(&Name::Blob(*digest)).copied()),
+        };
+        let member = member.ok_or(LayoutError::Missing { digest: *digest })?;
+        if member.size > max_bytes {
+            let why = format!("{digest} has {} bytes, more than the {max_bytes} that are read", member.size);
+            return Err(FileError::at(path)(io::Error::new(io::ErrorKind::InvalidData, why)).into());
+        }
+        let bytes = read_file(path, member)?;
+        match Digest::of(&bytes) == *digest {
+            true => Ok(bytes),
+            false => Err(LayoutError::Damaged { digest: *digest }.into()),
+        }
+    }
+
     /// A blob's file, and where in it the blob lies.
     fn blob(&self, digest: &Digest) -> Result<(OpenFile, Member), Fault> {
         let broken = |why: String| Fault::Unreachable { why };

@@ -178,8 +178,13 @@ pub(crate) struct Answer {
     /// What its head says.
     pub(crate) head: Head,
     /// The content's hash, as the repository says on the way.
+    #[cfg_attr(
+        not(feature = "language"),
+        expect(dead_code, reason = "it is those who pull that compare it")
+    )]
     pub(crate) sha256: Option<Hash>,
     /// The commit that the file belongs to.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "it is those who pull that keep it"))]
     pub(crate) commit: Option<String>,
 }
 

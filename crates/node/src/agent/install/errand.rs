@@ -1,14 +1,13 @@
-//! The work of the slots that takes long: bringing blobs, checking, proving, comparing. Each ends with an event.
+//! The work of the slots that takes long: bringing blobs, checking, proving. Each ends with an event.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use kernels::page::CacheFormat;
 use package::choose::Device;
 use package::digest::Digest;
 use package::disk::system::System;
@@ -22,35 +21,29 @@ use package::requirement::{Kind, Runtime};
 use package::store::Store;
 use package::store::collect::{Root, reachable};
 use package::trust::assignment::NodeFacts;
-use package::trust::shadow::Limits;
 use package::trust::state::TrustState;
 use package::trust::time::{Quality, effective};
 use tokio::sync::Semaphore;
-use wire::body::Parted;
-use wire::hash::Hash;
 use wire::world::World;
 
-use super::what::{What, what};
-use super::word::{Word, Words};
+use super::server::{LACKS, Server};
+use super::word::Words;
 use crate::agent::reload::Reloader;
 use crate::agent::report::Reports;
 use crate::agent::shared::Shared;
-use crate::behaviour::Beside;
 use crate::config::neighbours::NeighboursConfig;
 use crate::config::packages::{PackagesConfig, Place as From};
 use crate::config::token::read_token;
 use crate::device::device;
 use crate::identity::tls::HubTls;
 use crate::install::choose::{Choosing, Sparing, read_document, slot_for, spare_for};
-use crate::install::event::{Agreement, Event, Fault, NoSpare, Stood};
+use crate::install::event::{Event, Fault, NoSpare};
 use crate::install::keys::{Keys, grants_folder};
 use crate::install::orders::{Local, Orders, orders};
 use crate::install::prove::{ChildProver, Prover as _};
-use crate::install::shadow::{Compared, Comparison, Extent, One, every};
 use crate::install::state::{Kept, Order, Slot};
 use crate::install::verify;
 use crate::network::releases::Releases;
-use crate::serve::slots::Slots;
 use crate::transfer::blocking::blocking;
 use crate::transfer::carry::{News, Settings, carry};
 use crate::transfer::folder::Folder;
@@ -93,15 +86,12 @@ pub(super) struct Place<W> {
     /// The time that windows are in.
     pub(super) zone: Zone,
     pub(super) prover: ChildProver,
-    pub(super) slots: Slots,
-    /// Whether there is a server in which language models answer.
-    pub(super) has_server: bool,
+    /// Who lets language models answer.
+    pub(super) server: Server,
     /// Where the flow takes networks from.
     pub(super) releases: Releases,
     /// Who takes another flow.
     pub(super) reloader: Arc<Reloader>,
-    /// How models that serve keep keys and values.
-    pub(super) cache: CacheFormat,
     pub(super) reports: Reports,
     pub(super) shared: Arc<Shared>,
     pub(super) words: Words,
@@ -369,7 +359,10 @@ pub(super) async fn choose<W: World + Clone + 'static>(
     let index = order.index;
     loop {
         let trouble = match next_of(reach, model, &order, &kept) {
-            Ok(Choosing::Done(result)) => return Event::Chosen { index, result },
+            Ok(Choosing::Done(result)) => {
+                let result = result.map_err(|why| as_built(&reach.store, &index, why));
+                return Event::Chosen { index, result };
+            }
             Ok(Choosing::Needs(digest)) => {
                 let size =
                     if digest == index { index_bytes } else { manifest_bytes(&reach.store, &index, &digest) };
@@ -392,6 +385,14 @@ pub(super) async fn choose<W: World + Clone + 'static>(
     }
 }
 
+/// Why a release does not come here, with what this build lacks for it, if that is why.
+fn as_built(store: &Store<System>, index: &Digest, why: String) -> String {
+    let Some(lacks) = LACKS else { return why };
+    let release = read_document(store, index).ok().flatten().and_then(|index| Release::read(&index).ok());
+    let is_of_words = release.is_some_and(|it| it.variants.iter().all(|variant| variant.kind == Kind::Lm));
+    if is_of_words { format!("{lacks}: {why}") } else { why }
+}
+
 fn next_of<W: World + Clone + 'static>(
     reach: &Reach<W>,
     model: &ModelName,
@@ -412,7 +413,7 @@ fn device_for<W: World + Clone + 'static>(
     kept: &Kept,
 ) -> Result<Device, String> {
     let mut device = device(&reach.store, kept, reach.packages.leave).map_err(|error| why(&error))?;
-    if !reach.has_server {
+    if !reach.server.is_there() {
         device.runs.retain(|(kind, _)| *kind != Kind::Lm);
     }
     if reach.packages.flow.as_ref() == Some(model) {
@@ -501,7 +502,7 @@ pub(super) async fn verify<W: World + Clone + 'static>(reach: &Reach<W>, slot: S
 }
 
 /// Tells a child to end when nobody waits for it any more.
-struct Ends(Arc<AtomicBool>);
+pub(super) struct Ends(pub(super) Arc<AtomicBool>);
 
 impl Drop for Ends {
     fn drop(&mut self) {
@@ -515,104 +516,4 @@ pub(super) async fn prove<W: World + Clone + 'static>(reach: &Reach<W>, slot: Sl
     let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };
     let manifest = slot.manifest;
     Event::Proved(manifest, blocking(move || prover.prove(&slot, budget)).await)
-}
-
-/// Lets a slot's model answer some of what is asked beside the current one. A machine that cannot do that goes on to the trial.
-pub(super) async fn shadow<W: World + Clone + 'static>(
-    reach: &Reach<W>,
-    model: &ModelName,
-    slot: Slot,
-) -> Event {
-    if what(&reach.store, &slot) != What::Words {
-        // What a flow asks now is not asked again: there is nothing to compare with.
-        return Event::Shadowed(slot.manifest, Agreement { compared: 0, agreed: 0 });
-    }
-    let PackagesConfig { ref rules, shadow: extent, leave, .. } = reach.packages;
-    let (ends, budget) = (Ends(Arc::default()), rules.budget);
-    let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };
-    let (cache, keep_bytes) = (reach.cache, leave.memory_bytes);
-    let comparison = Comparison { prover, extent, limits: None, cache, keep_bytes };
-    let samples = reach.slots.sample(model, every(rules.shadow), Arc::default());
-    let (manifest, release) = (slot.manifest, slot.release);
-    let compared = blocking(move || comparison.compare(&slot, budget, &samples, &mut |_| ())).await;
-    let (agreement, words) = match compared {
-        Compared::Crashed(why) => return Event::Crashed(manifest, why),
-        Compared::Whole(agreement @ Agreement { compared: 0, .. }) => {
-            let words =
-                "nobody asked what could be compared with the current model's answers; its trial begins";
-            (agreement, words.to_owned())
-        }
-        Compared::Whole(agreement @ Agreement { compared, agreed }) => {
-            (agreement, format!("{agreed} of {compared} answers were those of the current model"))
-        }
-        Compared::NotHere(why) | Compared::Never(why) => {
-            let words = format!("it is not compared with the current model, its trial begins: {why}");
-            (Agreement { compared: 0, agreed: 0 }, words)
-        }
-    };
-    let words = format!("release {release}: {words}");
-    tracing::info!(%model, words, "a release");
-    reach.told(model, &words);
-    Event::Shadowed(manifest, agreement)
-}
-
-/// Lets a slot's model answer beside the current one within these limits, as it was ordered to, and tells what comes of each
-/// answer. Ends when it cannot go on; who does not want it any more drops it.
-pub(super) async fn beside<W: World + Clone + 'static>(
-    reach: &Reach<W>,
-    model: &ModelName,
-    slot: Slot,
-    limits: Limits,
-) -> Event {
-    if what(&reach.store, &slot) != What::Words {
-        let why = "a network or a flow does not run beside another; roll it out in waves".to_owned();
-        return Event::Stood(slot.manifest, Stood::Off(why));
-    }
-    let PackagesConfig { ref rules, leave, .. } = reach.packages;
-    let (ends, budget) = (Ends(Arc::default()), rules.budget);
-    let prover = ChildProver { ends: Arc::clone(&ends.0), ..reach.prover.clone() };
-    let extent = Extent { answers: u32::MAX, at_most: Duration::MAX };
-    let (cache, keep_bytes) = (reach.cache, leave.memory_bytes);
-    let comparison = Comparison { prover, extent, limits: Some(limits), cache, keep_bytes };
-    let dropped: Arc<AtomicU64> = Arc::default();
-    let share = f64::from(limits.share_ppm) / 1e6;
-    let samples = reach.slots.sample(model, every(share), Arc::clone(&dropped));
-    let mut key = [0; 16];
-    reach.world.clone().fill(&mut key);
-    let (manifest, words, its) = (slot.manifest, reach.words.clone(), model.clone());
-    tracing::info!(%model, release = slot.release, "a release answers beside the current one");
-    let compare = move || {
-        comparison.compare(&slot, budget, &samples, &mut |one: One| {
-            let beside = Beside {
-                manifest,
-                agrees: one.agrees,
-                parted: one.parted.map(|(sample, theirs)| {
-                    let (input, ours) = (digest_of(&key, &sample.prompt), digest_of(&key, &sample.answer));
-                    let same = sample.answer.iter().zip(&theirs).take_while(|(ours, theirs)| ours == theirs);
-                    let at = u32::try_from(same.count()).unwrap_or(u32::MAX);
-                    Parted { input, ours, theirs: digest_of(&key, &theirs), at }
-                }),
-                skipped: u64::from(one.agrees.is_none()) + dropped.swap(0, Relaxed),
-                took: one.took,
-                used_uj: one.used_uj,
-            };
-            // The thread of the slots has ended: nobody counts any more.
-            drop(words.send(Word::Beside(its.clone(), beside)));
-        })
-    };
-    match blocking(compare).await {
-        Compared::Crashed(why) => Event::Crashed(manifest, why),
-        Compared::Never(why) => Event::Stood(manifest, Stood::Off(why)),
-        Compared::NotHere(why) => Event::Stood(manifest, Stood::Aside(why)),
-        Compared::Whole(_) => {
-            let why = "another comparison took its place".to_owned();
-            Event::Stood(manifest, Stood::Aside(why))
-        }
-    }
-}
-
-/// A digest of tokens that nobody finds by trying who has not the key.
-fn digest_of(key: &[u8; 16], tokens: &[u32]) -> Hash {
-    let tokens = tokens.iter().flat_map(|token| token.to_le_bytes());
-    Hash::of(&key.iter().copied().chain(tokens).collect::<Vec<u8>>())
 }

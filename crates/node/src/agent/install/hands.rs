@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use wire::body::PartChange;
 use wire::world::World;
 
+use super::compare;
 use super::errand::{self, Reach};
 use super::flows::Flows;
 use super::networks::Networks;
@@ -19,7 +20,7 @@ use super::what::{What, known, what};
 use super::word::Word;
 use crate::install::UNSERVED;
 use crate::install::carry::Hands;
-use crate::install::event::Event;
+use crate::install::event::{Agreement, Event, Stood};
 use crate::install::report;
 use crate::install::state::{Kept, Order, Report, Slot};
 
@@ -111,17 +112,28 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
 
     fn shadow(&mut self, model: &ModelName, slot: &Slot, limits: Option<Limits>) {
         let (reach, its, slot) = (Rc::clone(&self.reach), model.clone(), slot.clone());
-        let shadow = match limits {
-            None => self.begin(model, async move { errand::shadow(&reach, &its, slot).await }),
-            Some(limits) => {
-                self.begin(model, async move { errand::beside(&reach, &its, slot, limits).await })
+        let shadow = match (what(&reach.store, &slot), limits) {
+            (What::Words, None) => {
+                self.begin(model, async move { compare::shadow(&reach, &its, slot).await })
+            }
+            (What::Words, Some(limits)) => {
+                self.begin(model, async move { compare::beside(&reach, &its, slot, limits).await })
+            }
+            (_, None) => {
+                // What a flow asks now is not asked again: there is nothing to compare with.
+                let nothing = Agreement { compared: 0, agreed: 0 };
+                self.begin(model, async move { Event::Shadowed(slot.manifest, nothing) })
+            }
+            (_, Some(_)) => {
+                let why = "a network or a flow does not run beside another; roll it out in waves".to_owned();
+                self.begin(model, async move { Event::Stood(slot.manifest, Stood::Off(why)) })
             }
         };
         self.shadows.insert(model.clone(), shadow);
     }
 
     fn serves(&mut self, model: &ModelName, slot: &Slot) -> bool {
-        if self.reach.has_server {
+        if self.reach.server.is_there() {
             return true;
         }
         if let Some((manifest, serves)) = self.served.get(model)
@@ -140,14 +152,14 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
         match what(&self.reach.store, slot) {
             What::Network => self.networks.serve(&self.reach, model, slot),
             What::Flow => self.flows.serve(&self.reach, model, slot),
-            What::Words if self.reach.has_server => self.reach.slots.serve(model, slot),
+            What::Words if self.reach.server.is_there() => self.reach.server.serve(model, slot),
             // Its manifest could not be read when it was asked for.
             What::Words => self.tell(Some(model), UNSERVED),
         }
     }
 
     fn unload(&mut self, model: &ModelName) {
-        self.reach.slots.unload(model);
+        self.reach.server.unload(model);
         self.networks.unload(&self.reach.releases, model);
         self.flows.unload(model);
     }
@@ -157,7 +169,7 @@ impl<W: World + Clone + 'static> Hands for Worker<W> {
             What::Network => self.networks.exercise(&self.reach, model, slot),
             // It speaks by itself.
             What::Flow => {}
-            What::Words => self.reach.slots.exercise(model, slot),
+            What::Words => self.reach.server.exercise(model, slot),
         }
     }
 

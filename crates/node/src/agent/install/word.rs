@@ -18,6 +18,7 @@ pub(super) enum Word {
     /// Something happened to a model.
     Happened(ModelName, Event),
     /// Something became of an answer that was chosen to be compared.
+    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "only language models are compared"))]
     Beside(ModelName, Beside),
     /// A variant is to be chosen.
     Choose(ModelName, Order),

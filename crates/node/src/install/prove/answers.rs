@@ -4,6 +4,9 @@ use package::golden::Answer;
 use serde::{Deserialize, Serialize};
 use wire::world::MonoNs;
 
+use crate::install::weights::WeightsError;
+use crate::why::why;
+
 /// The answers to a golden set, and what they cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answers {
@@ -18,6 +21,25 @@ pub struct Answers {
     /// How much more that is than it had before it looked at the model: what it took for its file and to answer.
     #[serde(default)]
     pub own_bytes: Option<u64>,
+}
+
+/// Why there are no answers.
+pub(super) enum Trouble {
+    Weights(WeightsError),
+    Failed(String),
+    /// This build cannot ask it.
+    #[cfg(not(feature = "language"))]
+    NotHere(String),
+}
+
+impl From<WeightsError> for Trouble {
+    fn from(error: WeightsError) -> Trouble {
+        Trouble::Weights(error)
+    }
+}
+
+pub(super) fn failed(error: impl std::error::Error) -> Trouble {
+    Trouble::Failed(why(&error))
 }
 
 /// Milliseconds since then.
