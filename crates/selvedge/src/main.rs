@@ -48,7 +48,8 @@ mod passphrase;
 #[cfg(feature = "language")]
 mod plant;
 mod plot;
-#[cfg(any(feature = "hub", feature = "language"))]
+#[cfg(any(feature = "hub", feature = "packages"))]
+#[cfg_attr(not(feature = "language"), allow(dead_code, reason = "most long work is done with models"))]
 mod progress;
 mod recording;
 #[cfg(feature = "language")]

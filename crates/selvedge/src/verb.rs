@@ -43,7 +43,7 @@ mod pack;
 #[cfg(feature = "language")]
 mod perplexity;
 mod privacy;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 mod prove;
 #[cfg(feature = "language")]
 mod ps;
@@ -69,11 +69,14 @@ mod show;
 mod sign;
 #[cfg(feature = "hub")]
 mod sim;
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 mod slots;
 #[cfg(feature = "language")]
 mod tokenize;
 #[cfg(feature = "language")]
+mod trust;
+#[cfg(all(feature = "packages", not(feature = "language")))]
+#[path = "verb/trust/here.rs"]
 mod trust;
 #[cfg(feature = "hub")]
 mod up;
@@ -140,11 +143,11 @@ pub(crate) enum Verb {
     Grant(grant::Args),
     #[cfg(feature = "hub")]
     Sim(Box<sim::Args>),
-    #[cfg(feature = "language")]
+    #[cfg(feature = "packages")]
     Install(slots::Install),
-    #[cfg(feature = "language")]
+    #[cfg(feature = "packages")]
     Slots(slots::Args),
-    #[cfg(feature = "language")]
+    #[cfg(feature = "packages")]
     Rollback(slots::RollBack),
     #[cfg(feature = "hub")]
     Login(login::Args),
@@ -160,7 +163,7 @@ pub(crate) enum Verb {
     #[cfg(feature = "hub")]
     #[command(subcommand)]
     Experiment(experiment::Verb),
-    #[cfg(feature = "language")]
+    #[cfg(feature = "packages")]
     #[command(subcommand)]
     Trust(trust::Verb),
     #[cfg(feature = "hub")]
@@ -171,7 +174,7 @@ pub(crate) enum Verb {
     Mcp(mcp::Args),
     #[command(subcommand)]
     Privacy(privacy::Verb),
-    #[cfg(feature = "language")]
+    #[cfg(feature = "packages")]
     #[command(hide = true)]
     Prove(prove::Args),
     #[command(hide = true)]
@@ -243,11 +246,11 @@ impl Verb {
             Verb::Grant(args) => grant::run(&args),
             #[cfg(feature = "hub")]
             Verb::Sim(args) => sim::run(&args),
-            #[cfg(feature = "language")]
+            #[cfg(feature = "packages")]
             Verb::Install(args) => slots::install(&args),
-            #[cfg(feature = "language")]
+            #[cfg(feature = "packages")]
             Verb::Slots(args) => slots::run(&args),
-            #[cfg(feature = "language")]
+            #[cfg(feature = "packages")]
             Verb::Rollback(args) => slots::roll_back(&args),
             #[cfg(feature = "hub")]
             Verb::Login(args) => login::run(&args),
@@ -259,7 +262,7 @@ impl Verb {
             Verb::Rollout(verb) => rollout::run(&verb),
             #[cfg(feature = "hub")]
             Verb::Experiment(verb) => experiment::run(&verb),
-            #[cfg(feature = "language")]
+            #[cfg(feature = "packages")]
             Verb::Trust(verb) => trust::run(&verb),
             #[cfg(feature = "hub")]
             Verb::Audit(verb) => audit::run(verb),
@@ -267,7 +270,7 @@ impl Verb {
             #[cfg(feature = "agents")]
             Verb::Mcp(args) => mcp::run(&args),
             Verb::Privacy(verb) => privacy::run(&verb),
-            #[cfg(feature = "language")]
+            #[cfg(feature = "packages")]
             Verb::Prove(args) => prove::run(&args),
             Verb::Guard(args) => guard::run(&args),
             Verb::Completions { shell } => {

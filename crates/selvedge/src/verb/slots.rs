@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use forge::parcel::Parcel;
 use node::config::Config;
 use node::control::{self, Answer, Ask, Standing, TrialView, View};
 use node::install::state::{Kept, Measured, Slot, SparePhase};
+use node::transfer::folder::Folder;
 use package::digest::Digest;
+use package::index::Release;
 use package::name::{ModelName, VariantName};
 
 use crate::amount::show_bytes;
@@ -293,8 +294,19 @@ fn what(text: &str) -> anyhow::Result<(ModelName, Option<u64>, Option<PathBuf>)>
     // A folder called like a model is meant as `./smollm2`.
     if text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".tar") {
         let path = std::path::absolute(text)?;
-        let parcel = Parcel::open(&path)?;
-        let release = parcel.entry(None)?.release;
+        let mut releases = Folder::open(&path)?.releases()?;
+        let name = |release: &Release| format!("{}:{}", release.model, release.release);
+        if releases.len() > 1 {
+            let names: Vec<String> = releases.iter().map(name).collect();
+            bail!(
+                "{} holds {}: only a package with one release is installed",
+                path.display(),
+                names.join(", ")
+            );
+        }
+        let release = releases.pop().with_context(|| {
+            format!("{} holds no release of a model: `selvedge pack` makes such packages", path.display())
+        })?;
         return Ok((release.model, Some(release.release), Some(path)));
     }
     let (model, release) =

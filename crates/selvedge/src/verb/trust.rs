@@ -1,4 +1,5 @@
 //! `selvedge trust`: a repository of TUF that says which releases are approved, and the keys that may say so.
+//! A build without the workshop has `trust/here.rs` in the place of this file.
 
 mod add;
 mod assign;
@@ -7,6 +8,7 @@ mod delegate;
 mod init;
 mod key;
 mod life;
+mod own_key;
 mod push;
 mod rebuild;
 mod refresh;

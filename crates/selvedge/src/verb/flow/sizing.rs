@@ -64,7 +64,7 @@ enum Known {
     /// It was loaded.
     Measured,
     /// Its package says so.
-    #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "there are no packages"))]
+    #[cfg_attr(not(feature = "packages"), expect(dead_code, reason = "there are no packages"))]
     Declared,
 }
 
@@ -124,7 +124,7 @@ fn of_network(
 }
 
 /// What the release that serves on the node takes.
-#[cfg(feature = "language")]
+#[cfg(feature = "packages")]
 fn of_release(data: &Path, model: &ModelName) -> Option<(Known, u64)> {
     use node::install::known::{Memory, memory_of};
     Some(match memory_of(data, model)? {
@@ -134,7 +134,7 @@ fn of_release(data: &Path, model: &ModelName) -> Option<(Known, u64)> {
 }
 
 /// There are no releases.
-#[cfg(not(feature = "language"))]
+#[cfg(not(feature = "packages"))]
 fn of_release(_data: &Path, _model: &ModelName) -> Option<(Known, u64)> {
     None
 }

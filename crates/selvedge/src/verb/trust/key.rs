@@ -3,12 +3,10 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use node::install::keys::{make_node_key, node_public_path, secret_path};
-use package::disk::system::System;
 use package::trust::key::{KeyId, PublicKey};
-use serde_json::{Value, json};
-use wire::world;
+use serde_json::json;
 
+use super::own_key;
 use crate::complaint::Usage;
 use crate::keys::{self, Purpose, WORK, kind_name, public_path, read_public};
 use crate::passphrase;
@@ -17,7 +15,7 @@ use crate::passphrase;
 #[derive(clap::Subcommand)]
 pub(crate) enum Verb {
     New(New),
-    Node(Node),
+    Node(own_key::Args),
     Show(Show),
 }
 
@@ -52,20 +50,6 @@ pub(crate) struct New {
     work: u8,
 }
 
-/// Make the key of this node, to which weights can be sealed; or show it, if it is there.
-///
-/// The secret is made here and stays here: keys/node.secret in the node's data folder, for this user alone, without a
-/// passphrase, since a node starts by itself. A key that is there is never replaced. keys/node.pub.json goes to whoever packs.
-#[derive(clap::Args)]
-pub(crate) struct Node {
-    /// The node's data folder, as `data` in node.toml names it.
-    data: PathBuf,
-
-    /// Print it as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
 /// Show a key's id and kind.
 #[derive(clap::Args)]
 pub(crate) struct Show {
@@ -80,7 +64,7 @@ pub(crate) struct Show {
 pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
     match verb {
         Verb::New(args) => new(args),
-        Verb::Node(args) => node(args),
+        Verb::Node(args) => own_key::run(args),
         Verb::Show(args) => show(args),
     }
 }
@@ -113,26 +97,6 @@ fn new(args: &New) -> anyhow::Result<()> {
     writeln!(out, "{}: {secret}, locked; keep it off machines that are reachable", args.file.display())?;
     writeln!(out, "{}: its public half, for everybody", public_path(&args.file).display())?;
     writeln!(out, "id {}", key.signer().id())?;
-    Ok(())
-}
-
-fn node(args: &Node) -> anyhow::Result<()> {
-    let (public, is_new) = make_node_key(&System, &args.data, &mut world::System::new())?;
-    let (secret_file, public_file) = (secret_path(&args.data), node_public_path(&args.data));
-    let mut out = io::stdout().lock();
-    if args.json {
-        let key: Value = serde_json::from_slice(&public.to_bytes())?;
-        let record = json!({
-            "id": public.id().to_string(), "new": is_new, "secret_file": secret_file,
-            "public_file": public_file, "public": key,
-        });
-        writeln!(out, "{}", serde_json::to_string_pretty(&record)?)?;
-        return Ok(());
-    }
-    let done = if is_new { "made, for this user alone" } else { "there already, unchanged" };
-    writeln!(out, "{}: the secret, {done}; it never leaves this node", secret_file.display())?;
-    writeln!(out, "{}: its public half, for whoever packs", public_file.display())?;
-    writeln!(out, "id {}\n{}", public.id(), String::from_utf8_lossy(&public.to_bytes()))?;
     Ok(())
 }
 
