@@ -266,7 +266,8 @@ pub fn answer(
     }
 }
 
-#[cfg(all(test, feature = "language"))]
+#[cfg(test)]
+#[cfg(feature = "language")]
 mod tests {
     use kernels::compute::Compute;
     use kernels::cpu::Isa;

@@ -197,7 +197,8 @@ fn discard(store: &Store<System>, error: &WeightsError) {
     }
 }
 
-#[cfg(all(test, feature = "language"))]
+#[cfg(test)]
+#[cfg(feature = "language")]
 mod tests {
     use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
