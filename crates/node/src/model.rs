@@ -18,8 +18,8 @@ use crate::flow::model::ModelConfig;
 
 /// The most channels named with an anomaly.
 const MAX_SHARES: usize = 16;
-/// The form of stored states; others are not read.
-const STORED_FORM: u32 = 1;
+/// The form of stored states; others are not read. Form 1 held a detector that looked back at whole samples.
+const STORED_FORM: u32 = 2;
 
 /// What a model makes of one reading.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,6 +96,12 @@ struct Stored {
     channels: Vec<String>,
     running: Option<Running>,
     detector: Detector,
+}
+
+/// As much of a stored state as every form has.
+#[derive(Debug, Deserialize)]
+struct Formed {
+    form: u32,
 }
 
 /// Why a stored state is not used.
@@ -175,11 +181,12 @@ impl Model {
         channels: &[String],
         config: &Config,
     ) -> Result<(Detector, Option<Running>, Hash), StoredError> {
-        let Stored { form, model, channels: learnt_from, running, detector } =
-            serde_json::from_slice(stored).map_err(StoredError::Damaged)?;
+        let Formed { form } = serde_json::from_slice(stored).map_err(StoredError::Damaged)?;
         if form != STORED_FORM {
             return Err(StoredError::Form { found: form });
         }
+        let Stored { form: _, model, channels: learnt_from, running, detector } =
+            serde_json::from_slice(stored).map_err(StoredError::Damaged)?;
         if model != self.config.name {
             return Err(StoredError::Model { found: model });
         }
@@ -390,7 +397,7 @@ mod tests {
         check(300, &["y".into(), "x".into()], &stored, "other channels");
         check(300, &channels(), &stored[..stored.len() / 2], "damaged");
         check(300, &channels(), b"", "damaged");
-        let other = String::from_utf8(stored.clone()).unwrap().replace("\"form\":1", "\"form\":9");
+        let other = String::from_utf8(stored.clone()).unwrap().replace("\"form\":2", "\"form\":9");
         check(300, &channels(), other.as_bytes(), "form 9");
     }
 }

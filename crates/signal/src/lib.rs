@@ -8,7 +8,7 @@
 //! - [`window`]: cuts readings into windows, the unit a model looks at.
 //! - [`calibrate`]: how rare a score is among those seen before.
 //! - [`surprise`]: novelty of values and levels, and jumps: what just happened is unlike the stream's own past.
-//! - [`subspace`]: lag-embedded PCA: the state is unlike the one learnt.
+//! - [`mewma`]: averages of all channels together, and their restlessness: the state is unlike the one learnt.
 //! - [`detector`]: the one anomaly detector, made of the three above.
 //! - [`health`]: whether a channel's sensor can be believed.
 //! - [`feature`]: numbers that say more of a channel than its samples: spectra, envelopes, heart beats.
@@ -19,7 +19,7 @@ pub mod calibrate;
 pub mod detector;
 pub mod feature;
 pub mod health;
+pub mod mewma;
 pub mod reading;
-pub mod subspace;
 pub mod surprise;
 pub mod window;

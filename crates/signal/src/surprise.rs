@@ -12,7 +12,7 @@
 //! one sample in a few hundred reaches. Values seen are kept as at most [`SEEN`] representatives a channel.
 //!
 //! Works from the first samples on: it is the cold start of the detector. It adapts for ever, so a lasting change
-//! stops being surprising; whether the state is still the learnt one is the question of [`crate::subspace`].
+//! stops being surprising; whether the state is still the learnt one is the question of [`crate::mewma`].
 //!
 //! Measured on NAB (standard profile, all 58 files): value alone 66, all three heads 68; Gaussian heads on value and
 //! difference instead 50.

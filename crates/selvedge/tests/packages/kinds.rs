@@ -62,7 +62,7 @@ fn stage() -> Stage {
         detector.step(&[(0.3 * t).sin() + 0.02 * (7.7 * t).sin(), (0.3 * t).sin() + 0.02 * (9.1 * t).cos()]);
     }
     let state = serde_json::json!({
-        "form": 1, "model": "health", "channels": ["pressure_bar", "flow_m3h"], "running": null, "detector": detector,
+        "form": 2, "model": "health", "channels": ["pressure_bar", "flow_m3h"], "running": null, "detector": detector,
     });
     stage.write("health.json", &state.to_string());
     stage

@@ -27,7 +27,7 @@ const TEXT_MAX_BYTES: u64 = 16 << 20;
 /// Channels that a detector of a flow is reckoned with where the flow does not say them.
 const CHANNELS_RECKONED: usize = 32;
 /// The form of learnt states that is known: the node's own.
-const STATE_FORM: u32 = 1;
+const STATE_FORM: u32 = 2;
 
 /// What is said of all files at once.
 pub(super) struct Said {
@@ -99,9 +99,14 @@ pub(super) fn base(word: &str) -> anyhow::Result<Digest> {
 /// A learnt state as a node keeps it in `models/NAME.json`.
 #[derive(Deserialize)]
 struct State {
-    form: u32,
     channels: Vec<String>,
     detector: Detector,
+}
+
+/// As much of a learnt state as every form has.
+#[derive(Deserialize)]
+struct Formed {
+    form: u32,
 }
 
 /// How a score becomes a probability, as the layer `calibration` says it.
@@ -123,12 +128,13 @@ fn detector(path: &Path, name: VariantName, selvedge: Version) -> anyhow::Result
             path.display()
         )
     };
-    let State { form, channels, detector } = serde_json::from_slice(&bytes).with_context(read)?;
+    let Formed { form } = serde_json::from_slice(&bytes).with_context(read)?;
     anyhow::ensure!(
         form == STATE_FORM,
         "{} has form {form}, this version reads {STATE_FORM}",
         path.display()
     );
+    let State { channels, detector } = serde_json::from_slice(&bytes).with_context(read)?;
     let config = detector.config();
     if channels.len() != config.channels {
         let found = config.channels;
