@@ -379,7 +379,12 @@ impl Mewma {
     /// it was given last.
     pub fn follow(&mut self, x: &[f64], gain: f64) {
         let least = least_variance(self.span);
-        for (channel, x) in self.channels.iter_mut().zip(x).filter(|(channel, _)| !channel.silent) {
+        for ((channel, x), &z) in self.channels.iter_mut().zip(x).zip(&self.standardised) {
+            if channel.silent {
+                // It moves with the others, or it would no longer fit them when it speaks again.
+                channel.mean += gain * channel.deviation * f64::from(z);
+                continue;
+            }
             channel.mean += gain * (x - channel.mean);
             let off = channel.log_restless() - channel.usual.mean;
             channel.usual.mean += gain * off;
@@ -664,6 +669,28 @@ mod tests {
         };
         assert!((400..420).map(|i| step(i, 1e9)).last() > Some(1.5));
         assert!((420..480).map(|i| step(i, 0.0)).last() < Some(1.5));
+    }
+
+    #[test]
+    fn what_was_silent_for_long_still_fits_the_others() {
+        let sample = |i: u32| {
+            let load = (f64::from(i) * 0.03).sin() + 0.4 * (f64::from(i) * 0.0071).cos();
+            [load + 0.05 * noise(3 * i), load + 0.05 * noise(3 * i + 1), load + 0.05 * noise(3 * i + 2)]
+        };
+        let mut learner = Learner::new(3, 10, 400);
+        (0..400).for_each(|i| learner.push(&sample(i)));
+        let mut mewma = learner.learn(0.99).unwrap();
+        let mut unlike = 0;
+        for i in 400..2400 {
+            let silent = [(1500..1800).contains(&i), false, false];
+            let score = mewma.step(&sample(i), &silent);
+            if score < 1.5 {
+                mewma.follow(&sample(i), 1.0 / 400.0);
+            } else if i >= 1500 {
+                unlike += 1;
+            }
+        }
+        assert!(unlike < 20, "{unlike} of 900");
     }
 
     #[test]
