@@ -1,5 +1,6 @@
 //! A folder with two small models, a text and a passphrase, and the binary run in it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -89,7 +90,7 @@ impl Stage {
 
     /// The binary with these words, in the folder, without colours.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+        let mut command = Command::new(program(words));
         command.current_dir(self.folder.path()).args(words);
         command.env("SELVEDGE_PASSPHRASE_FILE", "pass").env("NO_COLOR", "1");
         command.env("SELVEDGE_MODELS", self.path("shelf"));
@@ -122,6 +123,14 @@ impl Stage {
         let digest = file["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
         self.path("tiny/blobs/sha256").join(digest)
     }
+}
+
+/// This build, unless it is for a node's own verbs and `SELVEDGE_NODE_PROGRAM` names another build for them, as `deploy/build` makes it.
+fn program(words: &[&str]) -> OsString {
+    let is_of_a_node =
+        words.first().is_some_and(|verb| ["node", "slots", "install", "rollback"].contains(verb));
+    let named = std::env::var_os("SELVEDGE_NODE_PROGRAM").filter(|_| is_of_a_node);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_selvedge").into())
 }
 
 /// All files below a folder with their bytes, by path.
