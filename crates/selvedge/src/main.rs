@@ -25,7 +25,7 @@ mod complaint;
 #[cfg(feature = "language")]
 mod engine;
 mod explained;
-#[cfg(feature = "hub")]
+#[cfg(any(feature = "hub", feature = "language"))]
 mod hub_client;
 #[cfg_attr(not(feature = "language"), allow(dead_code, reason = "models are what is half written"))]
 mod interrupt;
