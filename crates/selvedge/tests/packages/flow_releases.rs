@@ -55,7 +55,7 @@ impl Line {
 fn a_flow_comes_as_a_release_and_its_own_tests_send_it_back() {
     let line = Line(Plant::new());
     let plant = &line.0;
-    let mut node = plant.node_of("pump-1", "flow = \"line\"\n", OWN);
+    let mut node = plant.node_without_server("pump-1", "flow = \"line\"\n", OWN);
     let until = |node: &mut _, done: &dyn Fn(&Value) -> bool| plant.until_of("line", "pump-1", node, done);
 
     line.release("1", &flow(1, "firing"));

@@ -83,7 +83,7 @@ fn a_network_comes_as_a_release_and_goes_back_when_the_flow_cannot_use_it() {
     let shown = plant.stage.run(&["inspect", "sum-1"]).ok();
     assert!(shown.contains("net") && shown.contains("golden"), "{shown}");
 
-    let mut node = plant.node_without_server("pump-1", FLOW);
+    let mut node = plant.node_without_server("pump-1", "", FLOW);
     let until = |node: &mut _, done: &dyn Fn(&Value) -> bool| plant.until_of("sum", "pump-1", node, done);
     until(&mut node, &|slots| current(slots) == Some(1));
     let checked = plant.stage.run(&["flow", "check", "--config", "pump-1.toml"]).ok();

@@ -104,8 +104,8 @@ impl Plant {
     }
 
     /// The same, in which no language model can answer.
-    pub(crate) fn node_without_server(&self, name: &str, flow: &str) -> Node {
-        self.write_node(name, "", flow);
+    pub(crate) fn node_without_server(&self, name: &str, packages: &str, flow: &str) -> Node {
+        self.write_node(name, packages, flow);
         let config = std::fs::read_to_string(self.stage.path(&format!("{name}.toml"))).unwrap();
         let (before, after) = config.split_once("[serve]\nlisten = \"127.0.0.1:0\"\n").unwrap();
         self.stage.write(&format!("{name}.toml"), &format!("{before}{after}"));
