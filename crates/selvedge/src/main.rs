@@ -109,3 +109,13 @@ fn main() -> ExitCode {
         Err(error) => complaint::show(&error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_hidden_verbs_and_all() {
+        Cli::command().debug_assert();
+    }
+}

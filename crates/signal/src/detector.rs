@@ -33,6 +33,8 @@ pub const MAX_WATCHED: usize = 320;
 const LEARN_CLIP: f64 = 8.0;
 /// Scores behind a probability. Few, for the surprise of an unchanging stream goes on falling as more of it is known.
 const SCORES_MEMORY: f64 = 1000.0;
+/// An alarm is raised soon after another if its score is so often the other's.
+const LOUDER: f64 = 3.0;
 /// Inputs beyond this are as large as it: their squares and sums stay finite.
 const LARGEST: f64 = 1e60;
 
@@ -70,7 +72,7 @@ pub struct Config {
     /// Samples for which the state must have been anomalous, on balance, to be learnt anew.
     #[serde(default = "defaults::relearn_after")]
     pub relearn_after: u64,
-    /// Samples after an alarm during which no other is raised.
+    /// Samples after an alarm during which no other is raised, unless its score is three times as high.
     #[serde(default = "defaults::refractory")]
     pub refractory: u64,
     /// Samples for which a missing cell is taken to be what it last was.
@@ -157,7 +159,8 @@ pub struct Score {
     pub probability: Option<f64>,
     /// Whether `raw` is at least 1.
     pub anomalous: bool,
-    /// The first anomalous sample after a refractory period without one.
+    /// The first anomalous sample after a refractory period without one; within that period, one whose score is three times that of the
+    /// alarm before: what was hardly odd must not hide what is.
     pub alarm: bool,
 }
 
@@ -202,6 +205,8 @@ pub struct Detector {
     scores: Tail,
     /// Samples left of the refractory period.
     quiet: u64,
+    /// The score of the last alarm.
+    loudest: f64,
     /// Whether the last score was the state's rather than the surprise.
     by_state: bool,
 }
@@ -301,6 +306,7 @@ impl Detector {
             believed: vec![0.0; if config.watches_state() { channels } else { 0 }],
             scores: Tail::new(SCORES_MEMORY),
             quiet: 0,
+            loudest: 0.0,
             by_state: false,
             config,
         })
@@ -326,8 +332,11 @@ impl Detector {
         if warm && !anomalous {
             self.scores.push(raw);
         }
-        let alarm = anomalous && self.quiet == 0;
-        self.quiet = if alarm { self.config.refractory } else { self.quiet.saturating_sub(1) };
+        let alarm = anomalous && (self.quiet == 0 || raw >= LOUDER * self.loudest);
+        (self.quiet, self.loudest) = match alarm {
+            true => (self.config.refractory, raw),
+            false => (self.quiet.saturating_sub(1), self.loudest),
+        };
         Score { raw, probability, anomalous, alarm }
     }
 
@@ -466,6 +475,7 @@ struct Stored {
     believed: Vec<f64>,
     scores: Tail,
     quiet: u64,
+    loudest: f64,
     by_state: bool,
 }
 
@@ -473,8 +483,19 @@ impl TryFrom<Stored> for Detector {
     type Error = ConfigError;
 
     fn try_from(stored: Stored) -> Result<Detector, ConfigError> {
-        let Stored { config, counts, cells, sample, surprise, state, believed, scores, quiet, by_state } =
-            stored;
+        let Stored {
+            config,
+            counts,
+            cells,
+            sample,
+            surprise,
+            state,
+            believed,
+            scores,
+            quiet,
+            loudest,
+            by_state,
+        } = stored;
         config.check()?;
         let channels = config.channels;
         let watched = if config.watches_state() { channels } else { 0 };
@@ -496,6 +517,7 @@ impl TryFrom<Stored> for Detector {
             ("believed", believed.len() == watched && believed.iter().all(|x| x.abs() <= LARGEST)),
             ("scores", scores.is_sound()),
             ("quiet", quiet <= config.refractory),
+            ("loudest", loudest >= 0.0 && loudest.is_finite()),
         ];
         match parts.iter().find(|(_, sound)| !sound) {
             Some(&(part, _)) => Err(ConfigError::Damaged { part }),
@@ -510,6 +532,7 @@ impl TryFrom<Stored> for Detector {
                 believed,
                 scores,
                 quiet,
+                loudest,
                 by_state,
             }),
         }
@@ -546,6 +569,20 @@ mod tests {
             detector.step(&pump(i)[..detector.config.channels]);
         }
         detector
+    }
+
+    #[test]
+    fn a_weak_alarm_hides_no_strong_one() {
+        let mut detector = after(Config::new(1), 600);
+        let weak = detector.step(&[pump(600)[0] + 2.0]);
+        assert!(weak.alarm, "{weak:?}");
+        for i in 601..610 {
+            assert!(!detector.step(&pump(i)[..1]).anomalous);
+        }
+        let alike = detector.step(&[pump(610)[0] + 2.5]);
+        assert!(!alike.alarm, "{alike:?}");
+        let strong = detector.step(&[pump(611)[0] + 200.0]);
+        assert!(strong.alarm && strong.raw >= LOUDER * weak.raw, "{strong:?}");
     }
 
     #[test]

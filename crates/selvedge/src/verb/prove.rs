@@ -40,7 +40,7 @@ pub(crate) struct Args {
     manifest: Digest,
 
     #[command(flatten)]
-    beside: beside::Args,
+    beside: beside::BesideArgs,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {

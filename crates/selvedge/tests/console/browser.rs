@@ -82,7 +82,13 @@ impl Browser {
     /// Waits until a JavaScript expression is true in the page; gives up with what the page then shows.
     pub(crate) fn wait_for(&mut self, condition: &str, at_most: Duration) {
         let deadline = Instant::now() + at_most;
-        while self.evaluate(&format!("!!({condition})")) != json!(true) {
+        let asked = json!({"expression": format!("!!({condition})"), "returnByValue": true});
+        // A page that is just being left answers nothing.
+        while self
+            .answer("Runtime.evaluate", asked.clone())
+            .ok()
+            .is_none_or(|it| it["result"]["value"] != json!(true))
+        {
             if Instant::now() >= deadline {
                 let text = self.evaluate("document.title + ': ' + document.body.innerText");
                 panic!("not within {at_most:?}: {condition}; the page shows {text}");
@@ -157,6 +163,11 @@ impl Browser {
 
     /// Sends a command and waits for its answer; events that come in between are looked at for complaints.
     fn call(&mut self, method: &str, params: Value) -> Value {
+        self.answer(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The same, where the browser may refuse.
+    fn answer(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.last_id += 1;
         let mut message = json!({"id": self.last_id, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -171,8 +182,10 @@ impl Browser {
                 Err(RecvTimeoutError::Disconnected) => panic!("{method}: the browser is gone"),
             };
             if answer["id"] == json!(self.last_id) {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return match &answer["error"] {
+                    Value::Null => Ok(answer["result"].clone()),
+                    error => Err(error.clone()),
+                };
             }
             self.note(&answer);
         }

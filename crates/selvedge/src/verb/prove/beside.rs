@@ -18,7 +18,7 @@ use crate::engine::{CacheType, Threads};
 
 /// How a language model answers.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct BesideArgs {
     /// Answer each line of standard input, `{"prompt":[1,2],"max":8}`, by a line with tokens, until there are no more.
     #[arg(long)]
     shadow: bool,
@@ -35,7 +35,7 @@ pub(super) struct Args {
     threads: Threads,
 }
 
-impl Args {
+impl BesideArgs {
     /// The threads to compute on.
     pub(super) fn threads(&self) -> NonZeroUsize {
         self.threads.count()

@@ -9,9 +9,9 @@ use package::store::Store;
 
 /// Nothing more can be said.
 #[derive(clap::Args)]
-pub(super) struct Args {}
+pub(super) struct BesideArgs {}
 
-impl Args {
+impl BesideArgs {
     /// The threads that check bytes.
     pub(super) fn threads(&self) -> NonZeroUsize {
         std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
