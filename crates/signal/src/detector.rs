@@ -12,7 +12,7 @@
 //!
 //! Measured with the defaults. NAB (standard): 66.6 on 25 files, 67.8 on all 58; without NAB's search for a threshold
 //! 65.3 and 67.5. SKAB, from sample 400 of each file on: F1 0.81 at 19.5 % false alarms; of the samples of its fault-free
-//! run 3 % are called anomalous. A simulated plant: F1 0.86 at 10 % (decision 0037). At 8 channels 34 kB and 9 µs a sample; learning
+//! run 3 % are called anomalous. A simulated plant: F1 0.86 at 10 % (decision 0037). At 8 channels 34 kB and 5 µs a sample; learning
 //! ends in a millisecond.
 //!
 //! Always holds: a score is finite and at least 0 whatever the input; memory is bounded by the configuration; only
